@@ -1,0 +1,164 @@
+"""What a study learns from: arrays by part, checked, divided, fingerprinted and kept on the device.
+
+A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a
+step draws one batch from each source. Inputs of uint8 stay uint8 on the device and are scaled in the step.
+A missing label is NaN (real labels) or −1 (whole numbers).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlsearch.errors import DataError
+
+Array = Tensor | np.ndarray[Any, Any]
+Labels = Array | Mapping[str, Array]
+SINGLE = "label"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The examples of one split: `inputs` [N, ...], and `labels` [N, ...] by column."""
+
+    inputs: Tensor
+    labels: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, index: Tensor) -> "Part":
+        """The examples at `index` [n]."""
+        return Part(self.inputs[index], {name: y[index] for name, y in self.labels.items()})
+
+    def to(self, device: torch.device) -> "Part":
+        return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()})
+
+
+class Data:
+    """What a source returns: `train` and `test` as (inputs, labels), and how to validate.
+
+    Labels are one array [N, ...], or a mapping of arrays by column. `validation` is a third pair, or the
+    number (or fraction) of training examples to hold out. `classes` names the classes of a column.
+    """
+
+    def __init__(
+        self,
+        train: tuple[Array, Labels],
+        test: tuple[Array, Labels],
+        *,
+        validation: tuple[Array, Labels] | int | float = 0.2,
+        classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
+    ) -> None:
+        self.train = _part("train", train)
+        self.test = _part("test", test)
+        self.validation = (
+            validation if isinstance(validation, int | float) else _part("validation", validation)
+        )
+        named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
+        self.classes = {column: tuple(names) for column, names in named.items()}
+
+    def column(self, part: Part, name: str) -> Tensor:
+        """The label column for a task of that name: its own, or the only one there is."""
+        if name in part.labels:
+            return part.labels[name]
+        if SINGLE in part.labels:
+            return part.labels[SINGLE]
+        raise DataError(f"task {name!r} needs a label column of its name, but got {', '.join(part.labels)}")
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        return self.classes.get(name, self.classes.get(SINGLE, ()))
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            if isinstance(part, Part):
+                for tensor in (part.inputs, self.column(part, name)):
+                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(np.ascontiguousarray(tensor.numpy()).data)
+        return digest.hexdigest()
+
+
+class Source(Protocol):
+    """Where data come from."""
+
+    def __call__(self, directory: Path, /) -> Data: ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """One source on the device, divided; labels are by task name, prepared for the loss."""
+
+    tasks: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "Splits":
+        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
+        return Splits(self.tasks, train, validation, test, self.sha256)
+
+
+def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, whole numbers as they are."""
+    if inputs.dtype == torch.uint8:
+        return inputs.to(dtype) / 255
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+
+
+def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
+    """Training and validation part; the division depends on `split_seed` alone, stratified by `strata`."""
+    if isinstance(data.validation, Part):
+        return data.train, data.validation
+    from sklearn.model_selection import train_test_split
+
+    size, rows = data.validation, len(data.train)
+    held = size if isinstance(size, int) else round(size * rows)
+    if not 0 < held < rows:
+        raise DataError(
+            f"validation must leave some of the {rows} training examples on both sides, but got {size}"
+        )
+    if strata is not None and not _divisible(strata, held):
+        strata = None
+    labels = None if strata is None else strata.numpy()
+    train, validation = train_test_split(
+        np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
+    )
+    # Sorted rows read the memory in order, which costs nothing here and helps every later gather.
+    return (data.train.rows(torch.from_numpy(np.sort(part))) for part in (train, validation))  # type: ignore[return-value]
+
+
+def _divisible(strata: Tensor, held: int) -> bool:
+    """Whether each class can be on both sides, as stratifying asks."""
+    counts = torch.unique(strata, return_counts=True)[1]
+    return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
+
+
+def _part(where: str, pair: tuple[Array, Labels]) -> Part:
+    inputs, labels = pair
+    columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
+    part = Part(torch.as_tensor(inputs), {name: torch.as_tensor(y) for name, y in columns.items()})
+    if not len(part):
+        raise DataError(f"{where} must hold examples, but it is empty")
+    for name, y in part.labels.items():
+        if len(y) != len(part):
+            raise DataError(
+                f"{where} must have a label for each input, but got {len(part)} inputs and {len(y)} {name!r}"
+            )
+    if part.inputs.is_floating_point() and not bool(torch.isfinite(part.inputs).all()):
+        rows = (~torch.isfinite(part.inputs.flatten(1))).any(1).nonzero().flatten()
+        raise DataError(
+            f"{where} inputs must be finite, but {len(rows)} of {len(part)} hold NaN or infinity"
+            f" (the first is example {int(rows[0])}): drop or fill them"
+        )
+    return part
+
+
+Loader = Callable[[Path], Data]

@@ -1,0 +1,44 @@
+"""Every error that a user can mend, drawn once.
+
+MtlsearchError            one line on stderr, exit status 1
+├── UsageError            a wrong option or argument, exit status 2
+├── StudyError            a study file, or a definition in it
+├── DataError             data that are missing, broken or unusable
+├── ModelError            a model that does not fit its tasks, or a broken file of parameters
+├── ConfigError           an exported config that cannot be used
+└── StoreError            the store, or a study in it
+
+Anything else that is raised is a defect of mtlsearch and keeps its traceback.
+"""
+
+
+class MtlsearchError(Exception):
+    """An error whose message states the rule, what was got, and what to do next."""
+
+    exit_status = 1
+
+
+class UsageError(MtlsearchError):
+    """A command was called in a way that cannot work."""
+
+    exit_status = 2
+
+
+class StudyError(MtlsearchError):
+    """A study cannot be found, imported or used as it is defined."""
+
+
+class DataError(MtlsearchError):
+    """Data are missing, broken or unusable for their task."""
+
+
+class ModelError(MtlsearchError):
+    """A model does not fit its tasks, or its file of parameters cannot be used."""
+
+
+class ConfigError(MtlsearchError):
+    """An exported config cannot be read or does not fit its study."""
+
+
+class StoreError(MtlsearchError):
+    """The store cannot be opened, read or written, or a study in it does not fit."""

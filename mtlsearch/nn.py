@@ -1,0 +1,256 @@
+"""Shared trunks with a head per task, and the layers that stay exact in a population.
+
+What differs between members by value is a buffer here (dropout rate, the mask of live units), so that
+stacking carries it. A trunk can be *widened*: the same function with its hidden units padded by dead ones.
+
+Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from mtlsearch.errors import StudyError
+
+Norm = Literal["none", "batch", "layer"]
+_BITS = 31
+_MASK = (1 << _BITS) - 1
+
+
+@runtime_checkable
+class Widenable(Protocol):
+    """A module of `hidden` units whose layers can be padded to more."""
+
+    hidden: int
+
+    def widened(self, hidden: int) -> nn.Module:
+        """A fresh module of the same architecture with `hidden` units; its parameters are overwritten."""
+        ...
+
+
+def mix(x: Tensor) -> Tensor:
+    """A hash of whole numbers in [0, 2³¹): multiply and xor-shift, in 64 bits so that nothing overflows.
+
+    Source: C. Wellons, "Prospecting for hash functions" (lowbias32), on 31 bits.
+    """
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)
+
+
+def noise(key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Whole numbers, uniform in [0, 2³¹), of `shape`: a pure function of `key` [] and of each place's indices.
+
+    It is the same on every device, and a place's number does not depend on the shape around it, so unit j
+    sees the same noise in a trunk of any width.
+    """
+    hashed = key
+    for size in shape:
+        index = torch.arange(size, device=key.device)
+        hashed = mix((hashed.unsqueeze(-1) + index * 0x3C6EF372 + 1) & _MASK)
+    return hashed
+
+
+class Dropout(nn.Module):
+    """Dropout whose noise is a function of the buffer `key` and whose `rate` is a buffer.
+
+    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise.
+    """
+
+    rate: Tensor
+    key: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
+        self.register_buffer("rate", torch.tensor(float(rate)))
+        self.register_buffer("key", torch.tensor(0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        threshold = (self.rate * (1 << _BITS)).long()
+        kept = noise(self.key, tuple(x.shape)) >= threshold
+        return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
+
+
+def noise_keys(module: nn.Module) -> list[str]:
+    """The names of the buffers that hold a dropout key, in the order of the module's layers."""
+    return [
+        f"{name}.key" if name else "key"
+        for name, layer in module.named_modules()
+        if isinstance(layer, Dropout)
+    ]
+
+
+def with_own_dropout(module: nn.Module) -> nn.Module:
+    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value, not a shape."""
+    for name, child in module.named_children():
+        if type(child) is nn.Dropout:
+            setattr(module, name, Dropout(child.p))
+        else:
+            with_own_dropout(child)
+    return module
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the live units alone; `nn.LayerNorm` over padding would be wrong."""
+
+    live: Tensor
+
+    def __init__(self, hidden: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = self.live.sum()
+        mean = torch.where(self.live, x, 0).sum(-1, keepdim=True) / count
+        centred = torch.where(self.live, x - mean, 0)
+        variance = centred.square().sum(-1, keepdim=True) / count
+        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
+def normalisation(norm: str, hidden: int) -> nn.Module:
+    """The layer that `norm` names."""
+    if norm == "none":
+        return nn.Identity()
+    if norm == "batch":
+        return nn.BatchNorm1d(hidden)
+    if norm == "layer":
+        return LayerNorm(hidden)
+    raise StudyError(f"norm must be none, batch or layer, but got {norm!r}")
+
+
+class HiddenLayer(nn.Module):
+    """Linear, normalisation, ReLU, dropout; padded units give exactly 0."""
+
+    live: Tensor
+
+    def __init__(self, in_features: int, hidden: int, dropout: float, norm: str) -> None:
+        super().__init__()
+        # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
+        self.linear = nn.Linear(in_features, hidden, bias=norm != "batch")
+        self.norm = normalisation(norm, hidden)
+        self.dropout = Dropout(dropout)
+        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.linear(x)))
+        return self.dropout(torch.where(self.live, x, 0))
+
+
+class SharedTrunk(nn.Module):
+    """A trunk of `depth` hidden layers that all tasks share, and a linear head [H → C] per task.
+
+    Maps {task: input [B, ...]} to {task: output [B, C]}. Inputs are flattened to `in_features`. All tasks'
+    batches pass the trunk as one, so batch normalisation sees their mixture in training as in evaluation.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        heads: Mapping[str, int],
+        *,
+        hidden: int = 128,
+        depth: int = 1,
+        dropout: float = 0.0,
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        if hidden < 1 or depth < 1:
+            raise StudyError(f"hidden and depth must be 1 or more, but got {hidden} and {depth}")
+        self.in_features, self.hidden, self.norm = in_features, hidden, norm
+        sizes = [in_features] + [hidden] * depth
+        self.trunk = nn.Sequential(
+            *(HiddenLayer(i, o, dropout, norm) for i, o in zip(sizes, sizes[1:], strict=False))
+        )
+        self.heads = nn.ModuleDict({task: nn.Linear(hidden, size) for task, size in heads.items()})
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        shared = distinct(inputs)
+        features = self.trunk(torch.cat([flat(x, self.in_features) for x in shared]))
+        parts = dict(zip(map(id, shared), features.split([len(x) for x in shared]), strict=True))
+        return {task: self.heads[task](parts[id(x)]) for task, x in inputs.items()}
+
+    def widened(self, hidden: int) -> "SharedTrunk":
+        heads = {task: _size(head) for task, head in self.heads.items()}
+        return SharedTrunk(self.in_features, heads, hidden=hidden, depth=len(self.trunk), norm=self.norm)
+
+
+class SeparateTrunks(nn.Module):
+    """One network per task, with nothing shared: the reference that sharing is held against."""
+
+    def __init__(
+        self,
+        in_features: int,
+        heads: Mapping[str, int],
+        *,
+        hidden: int = 128,
+        depth: int = 1,
+        dropout: float = 0.0,
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.networks = nn.ModuleDict(
+            {
+                task: SharedTrunk(
+                    in_features, {task: size}, hidden=hidden, depth=depth, dropout=dropout, norm=norm
+                )
+                for task, size in heads.items()
+            }
+        )
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {task: self.networks[task]({task: x})[task] for task, x in inputs.items()}
+
+    def widened(self, hidden: int) -> "SeparateTrunks":
+        wide = SeparateTrunks(1, {}, hidden=hidden)
+        for task, network in self.networks.items():
+            assert isinstance(network, SharedTrunk)
+            wide.networks[task] = network.widened(hidden)
+        return wide
+
+
+def pad(module: nn.Module, hidden: int) -> nn.Module:
+    """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them."""
+    assert isinstance(module, Widenable)
+    wide = module.widened(hidden)
+    small = module.state_dict()
+    with torch.no_grad():
+        for name, tensor in wide.state_dict().items():
+            tensor.zero_()
+            corner(tensor, small[name]).copy_(small[name])
+    return wide.to(next(iter(small.values())).device)
+
+
+def corner(tensor: Tensor, like: Tensor) -> Tensor:
+    """The leading corner of `tensor` that has the shape of `like`: what `pad` filled."""
+    return tensor[tuple(slice(size) for size in like.shape)]
+
+
+def distinct(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Each input tensor once, in order: joint tasks bring the same one."""
+    return list({id(x): x for x in inputs.values()}.values())
+
+
+def flat(x: Tensor, features: int) -> Tensor:
+    """`x` as [B, I]."""
+    size = math.prod(x.shape[1:])
+    if size != features:
+        raise StudyError(
+            f"the model takes inputs of {features} numbers, but got {tuple(x.shape[1:])}, {size} numbers"
+        )
+    return x.flatten(1)
+
+
+def _size(head: nn.Module) -> int:
+    assert isinstance(head, nn.Linear)
+    return head.out_features

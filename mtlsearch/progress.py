@@ -1,0 +1,141 @@
+"""How a search shows its progress on stderr: a live line on a terminal, else one plain line per event."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from mtlsearch.space import Config
+    from mtlsearch.trainer import EpochResult
+
+WINDOW_SECONDS = 20.0
+
+
+def notice(text: str) -> None:
+    """One line for the user that is no result."""
+    print(f"mtlsearch: {text}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Tells a search's events: trials done, best score, per-task metrics, trial-epochs per second, time left."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self.total, self.epochs, self.done = total, 0, 0
+        self.quiet = quiet
+        self.began_with = 0
+        self.training: dict[int, int] = {}
+        self.epoch_times: list[float] = []
+        self.trial_epochs = 0
+        self.best: tuple[float, str] | None = None
+        self.began = time.monotonic()
+        console = Console(stderr=True)
+        self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
+        self.is_live = console.is_terminal and not quiet
+
+    def __enter__(self) -> Self:
+        if self.is_live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.is_live:
+            self.live.stop()
+
+    # What the search tells (`search.Watcher`).
+
+    def begun(self, done: int, epochs: int) -> None:
+        """The search starts from `done` counted trials."""
+        self.done = self.began_with = done
+        self.epochs = epochs
+        self.began = time.monotonic()
+
+    def asked(self, number: int, config: "Config") -> None:
+        self.training[number] = 0
+
+    def reported(self, result: "EpochResult") -> None:
+        self.training[result.number] = result.epoch + 1
+        self.trial_epochs += 1
+        self.epoch_times.append(time.monotonic())
+
+    def ended(self, trial: "FrozenTrial") -> None:
+        """A trial's outcome is in the store."""
+        self.training.pop(trial.number, None)
+        self.done += 1
+        state = trial.state.name.lower()
+        if state == "complete":
+            self._take_best(trial)
+        reason = trial.user_attrs.get("reason")
+        score = "" if trial.value is None else f", score {trial.value:.4f}"
+        why = f" ({reason})" if reason else ""
+        best = "" if self.best is None else f"; best {self.best[1]}"
+        epochs = trial.user_attrs.get("epochs", 0)
+        self.say(
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}"
+        )
+
+    def waiting(self, others: int) -> None:
+        self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
+
+    def say(self, text: str) -> None:
+        """An event: a plain line where there is no live one; failures and waits are told on both."""
+        if self.quiet:
+            return
+        if not self.is_live:
+            print(text, file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """A notice that is shown always, above the live line where there is one."""
+        if self.is_live:
+            self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            notice(text)
+
+    def _take_best(self, trial: "FrozenTrial") -> None:
+        assert trial.value is not None
+        if self.best is None or trial.value > self.best[0]:
+            metrics = described(trial.user_attrs.get("validation", {}))
+            self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
+
+    def rate(self) -> float:
+        """Trial-epochs per second, over the last seconds."""
+        now = time.monotonic()
+        self.epoch_times = [at for at in self.epoch_times if now - at < WINDOW_SECONDS]
+        return len(self.epoch_times) / max(min(WINDOW_SECONDS, now - self.began), 1e-9)
+
+    def seconds_left(self) -> float | None:
+        """By the rate of trials so far, None before the first has ended."""
+        ended = self.done - self.began_with
+        if not ended:
+            return None
+        return (time.monotonic() - self.began) / ended * (self.total - self.done)
+
+    def line(self) -> Text:
+        """The live line."""
+        left = self.seconds_left()
+        parts = [
+            f"{self.done}/{self.total} trials",
+            f"best {self.best[1]}" if self.best else "no best yet",
+            f"{len(self.training)} training",
+            f"{self.rate():.1f} trial-epochs/s",
+            "" if left is None else f"{left // 60:.0f}:{left % 60:02.0f} left",
+        ]
+        return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+
+def described(values: Mapping[str, Mapping[str, float]]) -> str:
+    """Per-task metrics on one line."""
+    return ", ".join(
+        f"{task} {metric} {value:.4f}"
+        for task, metrics in values.items()
+        for metric, value in metrics.items()
+    )

@@ -1,0 +1,190 @@
+"""The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
+
+import importlib
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+import torch
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from mtlsearch.errors import UsageError
+from mtlsearch.models import save_model
+from mtlsearch.solo import SoloTrainer
+from mtlsearch.space import Config
+from mtlsearch.store import Record, suggest
+from mtlsearch.study import Study
+from mtlsearch.trainer import EpochResult, Trainer, Training
+
+SAMPLERS = ("tpe", "random", "gp")
+PRUNERS = ("hyperband", "median", "halving", "none")
+WAIT_SECONDS = 1.0
+
+
+class Watcher(Protocol):
+    """Who is told how a search goes."""
+
+    def asked(self, number: int, config: Config) -> None: ...
+
+    def reported(self, result: EpochResult) -> None: ...
+
+    def ended(self, trial: FrozenTrial) -> None: ...
+
+    def waiting(self, others: int) -> None: ...
+
+
+def search(
+    record: Record,
+    trainer: Trainer,
+    training: Training,
+    total: int,
+    watcher: Watcher,
+    trained_on: dict[str, Any],
+    deadline: float | None = None,
+) -> None:
+    """Search until `total` trials are counted, or the monotonic clock passes `deadline`.
+
+    All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
+    so that the same seed gives the same trials. Whatever ends the search early, `Interrupted` included, leaves
+    the trials in training to be asked again.
+    """
+    space = training.loaded.study.search_space
+    try:
+        record.take_over()
+        while deadline is None or time.monotonic() < deadline:
+            while trainer.room() and (asked := record.ask(space, total)):
+                trial, config = asked
+                record.enter(trial.number, trainer.add(trial.number, config), trained_on)
+                watcher.asked(trial.number, config)
+            if not record.running and not _wait_for_others(record, watcher, total):
+                return
+            results = sorted(trainer.advance(), key=lambda result: result.number)
+            for result in results:
+                record.report(result)
+                watcher.reported(result)
+            for result in results:
+                state = _outcome(record, result)
+                if state is not None:
+                    watcher.ended(_end(record, trainer, result, state))
+    finally:
+        record.interrupt()
+
+
+def _outcome(record: Record, result: EpochResult) -> TrialState | None:
+    """How a trial ends after this epoch, None where it goes on."""
+    if result.reason is not None:
+        return TrialState.FAIL
+    if result.finished:
+        return TrialState.COMPLETE
+    return TrialState.PRUNED if record.should_prune(result.number) else None
+
+
+def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> FrozenTrial:
+    """Tell a trial's outcome and free its room; the trial as it is stored."""
+
+    def save(path: Path, config: dict[str, Any]) -> None:
+        save_model(path, trainer.state(result.number), config)
+
+    record.tell(result, state, save)
+    trainer.drop(result.number)
+    return record.trial(result.number)
+
+
+def _wait_for_others(record: Record, watcher: Watcher, total: int) -> bool:
+    """Whether other processes still train trials of this total; waits a moment for them, takes over the dead's."""
+    record.storage.refresh(record.study._study_id)
+    if record.counted() >= total:
+        return False
+    if not record.take_over():
+        watcher.waiting(len(record.trials(TrialState.RUNNING)))
+        time.sleep(WAIT_SECONDS)
+    return True
+
+
+def enqueue_default(record: Record, study: Study) -> None:
+    """Let the first trial be the study's default config, with equal task weights."""
+    if not record.trials():
+        record.study.enqueue_trial(study.search_space.params(study.default_config()))
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """The sampler that `name` names: tpe, random, gp, or an import path. Raises UsageError."""
+    if name == "tpe":
+        return TPESampler(seed=seed)
+    if name == "random":
+        return RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "gp":
+            return GPSampler(seed=seed, deterministic_objective=False)
+        return _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)
+
+
+def make_pruner(name: str, epochs: int) -> BasePruner:
+    """The pruner that `name` names: hyperband, median, halving, none, or an import path. Raises UsageError."""
+    if name == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    if name == "median":
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    if name == "halving":
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    if name == "none":
+        return NopPruner()
+    return _imported(name, "pruner", PRUNERS, BasePruner)
+
+
+def _imported(path: str, kind: str, known: tuple[str, ...], base: type, **options: Any) -> Any:
+    module, _, name = path.rpartition(".")
+    rule = f"--{kind} must be {', '.join(known)}, or an import path of an Optuna {kind}"
+    if not module:
+        raise UsageError(f"{rule}, but got {path!r}")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{rule}, but {path!r} cannot be imported: {error}") from error
+    if not (isinstance(made, type) and issubclass(made, base)):
+        raise UsageError(f"{rule}, but {path!r} is no {base.__name__}")
+    try:
+        return made(**options)
+    except TypeError:
+        try:
+            return made()
+        except TypeError as error:
+            raise UsageError(f"{rule} that can be made without arguments, but {path!r}: {error}") from error
+
+
+def objective(
+    study: Study, *, data: str | Path = ".", device: torch.device | str = "cpu", seed: int = 0
+) -> Callable[[optuna.Trial], float]:
+    """The training of `study` as an ordinary Optuna objective, to be maximised, for one's own `study.optimize`.
+
+    `data` is the data directory. Scores are reported at every epoch, and a trial is pruned where the Optuna
+    study's pruner says so; a loss that is not finite gives NaN, which Optuna records as a failed trial.
+    """
+    training = Training(study.load(Path(data), device), seed)
+    space = study.search_space
+
+    def train(trial: optuna.Trial) -> float:
+        params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
+        config = space.config(params, study.default)
+        trial.set_user_attr("task_weights", dict(config.task_weights))
+        trainer = SoloTrainer(training)
+        trainer.add(trial.number, config)
+        while True:
+            (result,) = trainer.advance()
+            if result.reason is not None:
+                trial.set_user_attr("reason", result.reason)
+                return float("nan")
+            trial.report(result.score, result.epoch)
+            trial.set_user_attr("validation", result.best_validation)
+            if result.finished:
+                return result.best_score
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    return train

@@ -1,0 +1,112 @@
+"""Small tables for people, on stdout."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MANY_TASKS = 12
+
+
+def show_config(config: Mapping[str, Any]) -> None:
+    """A config with its metrics: tasks by weight, then hyperparameters."""
+    trial, score = config["trial"], config["score"]
+    whose = "trained" if trial is None else f"trial {trial}"
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]{config['study']['name']}[/bold]: {whose}, {score['kind']} score {score['value']:.4f}"
+    )
+    console.print(_task_table(config))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for name, value in config["hyperparameters"].items():
+        table.add_row(name, plain(value))
+    training = config["training"]
+    table.add_row("epochs", f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})")
+    console.print(table)
+
+
+def _task_table(config: Mapping[str, Any]) -> Table:
+    """Per task its weight and metrics; of very many tasks those of the largest and smallest weights."""
+    splits = [split for split in ("validation", "test") if split in config]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("task")
+    table.add_column("weight", justify="right")
+    for split in splits:
+        table.add_column(split, justify="right")
+    weights = config["task_weights"]
+    for task in shown_tasks(weights):
+        if task is None:
+            table.add_row(f"… {len(weights) - MANY_TASKS + 1} more")
+            continue
+        cells = [
+            "  ".join(f"{metric} {value:.4f}" for metric, value in config[split].get(task, {}).items())
+            for split in splits
+        ]
+        table.add_row(task, f"{weights[task]:.4f}", *cells)
+    return table
+
+
+def shown_tasks(weights: Mapping[str, float]) -> list[str | None]:
+    """All tasks where they are few; else the top and bottom ones by weight, with None for the rest between."""
+    if len(weights) <= MANY_TASKS:
+        return list(weights)
+    ranked = sorted(weights, key=lambda task: -weights[task])
+    half = MANY_TASKS // 2
+    return [*ranked[:half], None, *ranked[-half + 1 :]]
+
+
+def show_verification(result: Mapping[str, Any]) -> None:
+    """Each metric, recorded and now."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("task", "metric", "recorded", "now", "allowed difference", ""):
+        table.add_column(column)
+    for row in result["metrics"]:
+        table.add_row(
+            row["task"],
+            row["metric"],
+            f"{row['recorded']:.6f}",
+            f"{row['now']:.6f}",
+            f"{row['allowed']:.6f}",
+            "agrees" if row["agrees"] else "DIFFERS",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("agrees" if result["agrees"] else "differs", f"(rule: {result['rule']})")
+
+
+def show_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
+    """One line per example and task: the label with its probability, or the values."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("input", "task", "prediction", "probability"):
+        table.add_column(column, overflow="fold")
+    for prediction in predictions:
+        for task, found in prediction["tasks"].items():
+            table.add_row(prediction["input"], task, *_readable(found))
+    Console(highlight=False).print(table)
+
+
+def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
+    if "label" in found:
+        return found["label"], f"{found['probabilities'][found['label']]:.4f}"
+    if "probabilities" in found:
+        likely = {name: p for name, p in found["probabilities"].items() if p >= 0.5}
+        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
+    return ", ".join(plain(value) for value in found["values"]), ""
+
+
+def show_rows(columns: list[str], rows: Iterable[Iterable[object]]) -> None:
+    """A plain table."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(plain(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def plain(value: object) -> str:
+    """A value as a person writes it."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,457 @@
+"""The fast store: reads come from memory, writes go to Optuna's tables in few transactions.
+
+Reports, params and attributes are buffered; a trial that is told is committed with all of them before
+`set_trial_state_values` returns, and a background thread commits the rest about every FLUSH_S seconds, so
+that other processes see running trials. The database numbers a trial in the transaction that makes it.
+"""
+
+import copy
+import threading
+import time
+import weakref
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
+
+from mtlsearch import storage_rows as rows
+from mtlsearch.errors import StoreError
+from mtlsearch.storage_errors import where
+from mtlsearch.storage_public import Storage, is_counted, new_running_trial, retry_of
+
+FLUSH_S = 0.5
+T = TypeVar("T")
+_UNFINISHED = frozenset({TrialState.RUNNING, TrialState.WAITING})
+
+
+@dataclass
+class _Study:
+    """What is known of a study: its trials by id, and which of them others may still change."""
+
+    name: str
+    directions: list[StudyDirection]
+    trials: dict[int, FrozenTrial] = field(default_factory=dict)
+    ids: dict[int, int] = field(default_factory=dict)  # by number
+    unfinished: set[int] = field(default_factory=set)
+    mine: set[int] = field(
+        default_factory=set
+    )  # running trials that this process made: its memory is the truth
+    newest: int = -1  # every trial up to this id has been read
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+    settled: tuple[int, int, int] = (-1, 0, 0)  # an id, the trials up to it (all finished), those that count
+    attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
+
+    def put(self, trial: FrozenTrial) -> None:
+        self.trials[trial._trial_id] = trial
+        self.ids[trial.number] = trial._trial_id
+        for name in trial.distributions.keys() - self.distributions.keys():
+            self.distributions[name] = trial.distributions[name]
+        if trial.state.is_finished():
+            self.unfinished.discard(trial._trial_id)
+            self.mine.discard(trial._trial_id)
+        else:
+            self.unfinished.add(trial._trial_id)
+
+    def settle(self) -> tuple[int, int, int]:
+        """The highest id up to which every trial is known and finished, their number, and how many count.
+
+        What can no longer change need not be counted again: reserving costs at 10,000 trials what it costs at
+        ten.
+        """
+        below, trials, counted = self.settled
+        end = min(self.newest, min(self.unfinished, default=self.newest + 1) - 1)
+        for trial in (self.trials[i] for i in range(below + 1, end + 1) if i in self.trials):
+            trials, counted = trials + 1, counted + is_counted(trial)
+        self.settled = max(below, end), trials, counted
+        return self.settled
+
+
+class BufferedStorage(Storage):
+    """See `Storage`; other processes' trials appear at `refresh`, or at once where the store is only read."""
+
+    def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
+        super().__init__(rdb, url, timeout=timeout, read_only=read_only)
+        self._backend = rdb  # its own cache would be a second copy
+        self._engine: sa.Engine = rdb.engine
+        self._studies: dict[int, _Study] = {}
+        self._study_of: dict[int, _Study] = {}
+        self._changes: rows.Changes = {}
+        self._lock = (
+            threading.RLock()
+        )  # the memory and the buffer; never held while the database is waited for
+        self._flushing = threading.Lock()  # one flush at a time, so that two cannot overtake each other
+        self._flusher: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    # Transactions.
+
+    def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        def attempt() -> T:
+            with self._engine.begin() as connection:
+                self._begin(connection, "BEGIN IMMEDIATE")
+                return work(connection)
+
+        return self._guard(attempt, write=True)
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        def attempt() -> T:
+            with self._engine.begin() as connection:
+                self._begin(connection, "BEGIN")
+                return work(connection)
+
+        return self._guard(attempt)
+
+    def _numbering(
+        self, study: _Study, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
+    ) -> T:
+        """A transaction that has the study locked and knows how the whole study stands."""
+        with self._lock:
+            settled, trials, counted = study.settle()
+
+        def locked(connection: sa.Connection) -> T:
+            new = rows.lock_study(connection, study_id, settled)
+            return work(connection, rows.Standing(trials + new.trials, counted + new.reserved, new.waiting))
+
+        return self._transaction(locked)
+
+    def _begin(self, connection: sa.Connection, statement: str) -> None:
+        # Python's sqlite3 would begin at the first write, when a snapshot may be too old to be written to.
+        if self.url.get_backend_name() == "sqlite":
+            connection.exec_driver_sql(statement)
+
+    def flush(self) -> None:
+        with self._flushing:
+            with self._lock:
+                changes, self._changes = self._changes, {}
+            if not changes:
+                return
+            try:
+                lost = self._transaction(lambda c: rows.write(c, changes))
+            except BaseException:
+                with self._lock:
+                    self._changes = changes | self._changes
+                raise
+        if lost:
+            self._reload(lost)
+
+    def close(self) -> None:
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        try:
+            self.flush()
+        finally:
+            if self._flusher is not None and self._flusher is not threading.current_thread():
+                self._flusher.join(timeout=self.timeout)
+            super().close()
+
+    def _buffer(self, trial: FrozenTrial, changes: rows.Changes) -> None:
+        """Puts the changed trial into the memory and its changes into the buffer; the lock is held."""
+        if self.read_only or self._closed.is_set():
+            self._prepare_write()
+            raise StoreError(f"store {where(self.url)}: it was closed; open it again to write")
+        self._study_of[trial._trial_id].put(trial)
+        self._changes |= changes
+        if self._flusher is None:
+            self._flusher = threading.Thread(
+                target=_flush_again_and_again,
+                args=(weakref.ref(self), self._closed),
+                name="mtlsearch-store",
+                daemon=True,
+            )
+            self._flusher.start()
+
+    # The memory.
+
+    def _study(self, study_id: int) -> _Study:
+        """The study's memory; the first time it is read from the store. Raises KeyError if there is none."""
+        with self._lock:
+            study = self._studies.get(study_id)
+        if study is not None:
+            return study
+        study = _Study(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
+        self._take_in(study_id, study)
+        with self._lock:
+            return self._studies.setdefault(study_id, study)
+
+    def refresh(self, study_id: int) -> None:
+        with self._lock:
+            study = self._studies.get(study_id)
+        if study is None:
+            self._study(study_id)
+        else:
+            self._take_in(study_id, study)
+
+    def _take_in(self, study_id: int, study: _Study) -> None:
+        """Reads the trials that are new, and those that another process has changed or may have."""
+        with self._lock:
+            newest, mine = study.newest, set(study.mine)
+            known = {i: study.trials[i].state for i in study.unfinished}
+
+        def read(connection: sa.Connection) -> tuple[int, list[FrozenTrial]]:
+            new = rows.states_after(connection, study_id, newest)
+            ids = {i for i in new if i not in study.trials}
+            for i, state in rows.states_of(connection, known).items():
+                if i not in mine or state != known[i]:
+                    ids.add(i)
+            return max(new, default=newest), rows.read_trials(connection, ids)
+
+        seen, trials = self._read(read)
+        with self._lock:
+            for trial in trials:
+                if self._is_news(study, trial):
+                    study.put(trial)
+                    self._study_of[trial._trial_id] = study
+            study.newest, study.attrs = max(study.newest, seen), None
+
+    @staticmethod
+    def _is_news(study: _Study, trial: FrozenTrial) -> bool:
+        """False if this process has meanwhile finished the trial, or begun it as its own."""
+        known = study.trials.get(trial._trial_id)
+        if known is None or trial.state.is_finished():
+            return known is None or not known.state.is_finished()
+        return not known.state.is_finished() and trial._trial_id not in study.mine
+
+    def _reload(self, ids: set[int]) -> None:
+        """Takes over how others ended trials of this process; forgets those whose study was deleted."""
+        trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
+        with self._lock:
+            for trial_id in ids:
+                study = self._study_of[trial_id]
+                if trial_id in trials:
+                    study.put(trials[trial_id])
+                else:
+                    self._forget(study)
+
+    def _forget(self, study: _Study) -> None:
+        self._studies = {i: s for i, s in self._studies.items() if s is not study}
+        self._study_of = {i: s for i, s in self._study_of.items() if s is not study}
+
+    def _load(self, trial_id: int) -> None:
+        """Reads the study of a trial that is not known. Raises KeyError if there is no such trial."""
+        with self._lock:
+            known = trial_id in self._study_of
+        if known and not self.read_only:
+            return
+        study_id = self._read(lambda c: rows.study_of(c, trial_id))
+        if study_id is None:
+            raise KeyError(f"No trial with trial_id {trial_id} exists.")
+        self.refresh(study_id)
+
+    def _updatable(self, trial_id: int) -> FrozenTrial:
+        """A copy to change of a trial that is unfinished; the lock is held."""
+        trial = self._study_of[trial_id].trials[trial_id]
+        self.check_trial_is_updatable(trial_id, trial.state)
+        return copy.copy(trial)
+
+    # The search.
+
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
+        """In one transaction: counts, and takes a waiting trial or makes one, if that is below the total."""
+        study = self._study(study_id)
+
+        def take(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
+            if standing.reserved >= total:
+                return None
+            trial = new_running_trial(attrs)
+            if standing.waiting is not None:
+                waiting = rows.start_waiting(connection, standing.waiting, trial)
+                if waiting is not None:  # plain Optuna takes one without locking the study
+                    return waiting
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+            return trial
+
+        trial = self._numbering(study, study_id, take)
+        return None if trial is None else self._add(study, trial)
+
+    def interrupt(self, trial_id: int) -> int | None:
+        self._load(trial_id)
+        self.flush()
+        with self._lock:
+            study = self._study_of[trial_id]
+            study_id = next(i for i, s in self._studies.items() if s is study)
+
+        def end(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
+            (old,) = rows.read_trials(connection, [trial_id])
+            old.state, old.datetime_complete = TrialState.FAIL, datetime.now()
+            changes = rows.attr_change(trial_id, "interrupted", True) | rows.state_change(old)
+            if rows.write(connection, changes):
+                return None
+            retry = retry_of(old)
+            rows.insert_trial(connection, study_id, standing.trials, retry)
+            return retry
+
+        retry = self._numbering(study, study_id, end)
+        self._reload({trial_id})
+        if retry is None:
+            return None
+        return self._add(study, retry)
+
+    def _add(self, study: _Study, trial: FrozenTrial) -> int:
+        with self._lock:
+            study.put(trial)
+            self._study_of[trial._trial_id] = study
+            if trial.state == TrialState.RUNNING:
+                study.mine.add(trial._trial_id)
+        return trial._trial_id
+
+    # Optuna's interface.
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        study = self._study(study_id)
+        trial = copy.deepcopy(template_trial) or new_running_trial()
+
+        def create(connection: sa.Connection, standing: rows.Standing) -> None:
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+
+        self._numbering(study, study_id, create)
+        return self._add(study, trial)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            known = self._study_of[trial_id].distributions.get(param_name)
+            if known is not None:
+                check_distribution_compatibility(known, distribution)
+            value = distribution.to_external_repr(param_value_internal)
+            trial.params = trial.params | {param_name: value}
+            trial.distributions = trial.distributions | {param_name: distribution}
+            self._buffer(trial, rows.param_change(trial_id, param_name, param_value_internal, distribution))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.intermediate_values = trial.intermediate_values | {step: intermediate_value}
+            self._buffer(trial, rows.report_change(trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.user_attrs = trial.user_attrs | {key: value}
+            self._buffer(trial, rows.attr_change(trial_id, key, value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.system_attrs = trial.system_attrs | {key: value}
+            self._buffer(trial, rows.attr_change(trial_id, key, value, system=True))
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Commits the state with everything that was buffered; when it returns, the trial is in the store."""
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+        if state == TrialState.RUNNING:
+            return trial.state == TrialState.WAITING and self._start(trial)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.state = state
+            if values is not None:
+                trial.values = list(values)
+            if state.is_finished():
+                trial.datetime_complete = datetime.now()
+            self._changes |= rows.state_change(trial)
+        self.flush()
+        with self._lock:
+            known = self._study_of[trial_id].trials[trial_id]
+            # A commit whose answer was lost with the connection comes back as finished at this very time.
+            if known.datetime_complete != trial.datetime_complete:
+                self.check_trial_is_updatable(trial_id, known.state)
+            self._study_of[trial_id].put(trial)
+        return True
+
+    def _start(self, trial: FrozenTrial) -> bool:
+        """Takes a waiting trial out of the queue; False if another process was faster."""
+        begun = self._transaction(lambda c: rows.start_waiting(c, trial._trial_id, new_running_trial()))
+        if begun is None:
+            self._reload({trial._trial_id})
+            return False
+        self._add(self._study_of[trial._trial_id], begun)
+        return True
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        self._load(trial_id)
+        with self._lock:
+            return self._study_of[trial_id].trials[trial_id]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        if self.read_only:
+            self.refresh(study_id)
+        with self._lock:
+            if states is None:
+                trials = list(study.trials.values())
+            elif any(s in states for s in TrialState if s not in _UNFINISHED):
+                trials = [t for t in study.trials.values() if t.state in states]
+            else:
+                trials = [study.trials[i] for i in study.unfinished if study.trials[i].state in states]
+        trials.sort(key=lambda t: t.number)
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self._study(study_id).ids[trial_number]
+
+    def delete_study(self, study_id: int) -> None:
+        self.flush()
+        super().delete_study(study_id)
+        with self._lock:
+            if study_id in self._studies:
+                self._forget(self._studies[study_id])
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._study(study_id).name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._study(study_id).directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._attrs(study_id)[0]
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._attrs(study_id)[1]
+
+    def _attrs(self, study_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        study = self._study(study_id)
+        attrs = study.attrs
+        if attrs is None or self.read_only:
+            attrs = super().get_study_user_attrs(study_id), super().get_study_system_attrs(study_id)
+            study.attrs = attrs
+        return attrs
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        super().set_study_user_attr(study_id, key, value)
+        self._study(study_id).attrs = None
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        super().set_study_system_attr(study_id, key, value)
+        self._study(study_id).attrs = None
+
+
+def _flush_again_and_again(storage: weakref.ref[BufferedStorage], closed: threading.Event) -> None:
+    """Commits what is buffered until the storage is closed or forgotten."""
+    while not closed.wait(FLUSH_S):
+        living = storage()
+        if living is None:
+            return
+        try:
+            living.flush()
+        except StoreError:
+            time.sleep(FLUSH_S)  # the writes are kept: the next call of the search tries again, and raises
+        del living

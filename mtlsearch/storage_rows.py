@@ -1,0 +1,289 @@
+"""Optuna's trials as rows of Optuna 5's own tables, and back.
+
+`TABLES_REVISION` is the schema that this file knows; with another one the store uses Optuna's public API.
+Source: optuna/storages/_rdb/models.py of Optuna 5.0.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import postgresql, sqlite
+
+TABLES_REVISION = "v3.2.0.a"
+
+_TRIALS, _PARAMS = models.TrialModel.__table__, models.TrialParamModel.__table__
+_VALUES, _REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
+_USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
+_STUDIES = models.StudyModel.__table__
+# The column that is unique within a trial, and the columns that a second write replaces.
+_KEYS = {
+    _PARAMS: ("param_name", ("param_value", "distribution_json")),
+    _VALUES: ("objective", ("value", "value_type")),
+    _REPORTS: ("step", ("intermediate_value", "intermediate_value_type")),
+    _USER: ("key", ("value_json",)),
+    _SYSTEM: ("key", ("value_json",)),
+}
+_INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_IDS_AT_ONCE = 500  # far below SQLite's limit of variables in a statement
+
+Row = dict[str, Any]
+# (table, trial id, key) -> row: a later write of the same thing takes the place of an earlier one.
+Changes = dict[tuple[sa.Table, int, str | int], Row]
+
+
+def tables_are_known(revision: str) -> bool:
+    """Whether the store and the installed Optuna use the tables as this file writes them (times in UTC)."""
+    return revision == TABLES_REVISION and hasattr(models.TrialModel, "_datetime_start_utc")
+
+
+def param_change(trial_id: int, name: str, value: float, distribution: BaseDistribution) -> Changes:
+    row = {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+    return {(_PARAMS, trial_id, name): {"trial_id": trial_id, **row}}
+
+
+def report_change(trial_id: int, step: int, value: float) -> Changes:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+    return {(_REPORTS, trial_id, step): {"trial_id": trial_id, **row}}
+
+
+def attr_change(trial_id: int, key: str, value: Any, *, system: bool = False) -> Changes:
+    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+    return {(_SYSTEM if system else _USER, trial_id, key): row}
+
+
+def state_change(trial: FrozenTrial) -> Changes:
+    """The trial's state, times and values."""
+    row = {
+        "state": trial.state,
+        "start": _to_utc(trial.datetime_start),
+        "end": _to_utc(trial.datetime_complete),
+    }
+    changes: Changes = {(_TRIALS, trial._trial_id, "state"): {"id": trial._trial_id, **row}}
+    for objective, value in enumerate(trial.values or ()):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        value_row = {"trial_id": trial._trial_id, "objective": objective, "value": stored, "value_type": kind}
+        changes[_VALUES, trial._trial_id, objective] = value_row
+    return changes
+
+
+def write(connection: sa.Connection, changes: Changes) -> set[int]:
+    """Writes the changes of trials that are unfinished; gives the ids of those that no longer are.
+
+    A finished trial is never changed: another process may have ended it (its owner seemed dead).
+    """
+    ids = {trial_id for _, trial_id, _ in changes}
+    unfinished = _unfinished(connection, ids)
+    _write_rows(connection, {key: row for key, row in changes.items() if key[1] in unfinished})
+    return ids - unfinished
+
+
+def _unfinished(connection: sa.Connection, ids: Iterable[int]) -> set[int]:
+    query = sa.select(_TRIALS.c.trial_id).where(
+        _TRIALS.c.trial_id.in_(sorted(ids)), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
+    )
+    # SQLite has the whole file locked already; the order keeps PostgreSQL's sessions from a deadlock.
+    return set(connection.scalars(query.order_by(_TRIALS.c.trial_id).with_for_update()))
+
+
+def _write_rows(connection: sa.Connection, changes: Changes) -> None:
+    tables: dict[sa.Table, list[Row]] = defaultdict(list)
+    for (table, _, _), row in changes.items():
+        tables[table].append(row)
+    states = tables.pop(_TRIALS, None)
+    for table, rows in tables.items():
+        connection.execute(_upsert(table, connection.dialect.name), rows)
+    if states:
+        connection.execute(_UPDATE_STATE, states)
+
+
+@lru_cache
+def _upsert(table: sa.Table, dialect: str) -> Any:
+    key, values = _KEYS[table]
+    insert = _INSERT[dialect](table)
+    insert = insert.values({name: sa.bindparam(name) for name in ("trial_id", key, *values)})
+    replace = {name: insert.excluded[name] for name in values}
+    return insert.on_conflict_do_update(index_elements=["trial_id", key], set_=replace)
+
+
+_UPDATE_STATE = (
+    sa.update(_TRIALS)
+    .where(_TRIALS.c.trial_id == sa.bindparam("id"))
+    .values(
+        state=sa.bindparam("state"),
+        datetime_start=sa.bindparam("start"),
+        datetime_complete=sa.bindparam("end"),
+    )
+)
+
+
+class Standing(NamedTuple):
+    """Of the trials above an id: how many, how many of them count or run, and the first that waits."""
+
+    trials: int
+    reserved: int
+    waiting: int | None
+
+
+def lock_study(connection: sa.Connection, study_id: int, above: int) -> Standing:
+    """Holds the study for this transaction: nobody else numbers a trial. Raises KeyError without a study."""
+    query = sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
+    if connection.execute(query).first() is None:
+        raise KeyError(f"No study with study_id {study_id} exists.")
+    # A statement of its own, so that PostgreSQL sees what was committed while the lock was waited for.
+    trials, reserved, waiting = connection.execute(_STANDING, {"study": study_id, "above": above}).one()
+    return Standing(trials, reserved, waiting)
+
+
+def _standing() -> Any:
+    """One pass over the study's trials; an interrupted trial is asked again and so not counted."""
+    interrupted = sa.exists().where(
+        _USER.c.trial_id == _TRIALS.c.trial_id, _USER.c.key == "interrupted", _USER.c.value_json == "true"
+    )
+    state, id_ = _TRIALS.c.state, _TRIALS.c.trial_id
+    failed = sa.and_(state == TrialState.FAIL, ~interrupted)
+    reserved = sa.or_(state.in_((TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)), failed)
+    count = sa.func.count
+    query = sa.select(
+        count(), count(sa.case((reserved, 1))), sa.func.min(sa.case((state == TrialState.WAITING, id_)))
+    )
+    return query.where(_TRIALS.c.study_id == sa.bindparam("study"), id_ > sa.bindparam("above"))
+
+
+_STANDING = _standing()
+
+
+def insert_trial(connection: sa.Connection, study_id: int, number: int, trial: FrozenTrial) -> None:
+    """Adds the trial to the locked study under the next number; gives it that number and its id."""
+    trial.number = number
+    row = {
+        "study_id": study_id,
+        "number": number,
+        "state": trial.state,
+        "datetime_start": _to_utc(trial.datetime_start),
+        "datetime_complete": _to_utc(trial.datetime_complete),
+    }
+    key = connection.execute(sa.insert(_TRIALS), row).inserted_primary_key
+    assert key is not None
+    trial._trial_id = key[0]
+    _write_rows(connection, _content(trial))
+
+
+def _content(trial: FrozenTrial) -> Changes:
+    number, changes = trial._trial_id, state_change(trial)
+    del changes[_TRIALS, number, "state"]
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        changes |= param_change(number, name, distribution.to_internal_repr(value), distribution)
+    for step, value in trial.intermediate_values.items():
+        changes |= report_change(number, step, value)
+    for attrs, system in ((trial.user_attrs, False), (trial.system_attrs, True)):
+        for key, value in attrs.items():
+            changes |= attr_change(number, key, value, system=system)
+    return changes
+
+
+def start_waiting(connection: sa.Connection, trial_id: int, start: FrozenTrial) -> FrozenTrial | None:
+    """The waiting trial, running from now on with the start time and the user attributes of `start`.
+
+    None if it no longer waits.
+    """
+    taken = sa.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.WAITING)
+    values = {"state": TrialState.RUNNING, "datetime_start": _to_utc(start.datetime_start)}
+    if connection.execute(taken.values(values)).rowcount == 0:
+        return None
+    attrs: Changes = {}
+    for key, value in start.user_attrs.items():
+        attrs |= attr_change(trial_id, key, value)
+    _write_rows(connection, attrs)
+    (trial,) = read_trials(connection, [trial_id])
+    return trial
+
+
+def states_after(connection: sa.Connection, study_id: int, newest: int) -> dict[int, TrialState]:
+    """The states of the study's trials whose id is above `newest`, by id."""
+    query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.state)
+    query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > newest)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def states_of(connection: sa.Connection, ids: Iterable[int]) -> dict[int, TrialState]:
+    """The states of these trials, by id; a deleted trial is left out."""
+    query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.state)
+    states: dict[int, TrialState] = {}
+    for chunk in _chunks(sorted(ids)):
+        states |= {row[0]: row[1] for row in connection.execute(query.where(_TRIALS.c.trial_id.in_(chunk)))}
+    return states
+
+
+def study_of(connection: sa.Connection, trial_id: int) -> int | None:
+    return connection.scalar(sa.select(_TRIALS.c.study_id).where(_TRIALS.c.trial_id == trial_id))
+
+
+def read_trials(connection: sa.Connection, ids: Iterable[int]) -> list[FrozenTrial]:
+    """The trials with these ids, by id. A trial read as finished is whole: it was finished in one commit."""
+    return [trial for chunk in _chunks(sorted(ids)) for trial in _read(connection, chunk)]
+
+
+def _chunks(ids: list[int]) -> Iterable[list[int]]:
+    return (ids[i : i + _IDS_AT_ONCE] for i in range(0, len(ids), _IDS_AT_ONCE))
+
+
+def _read(connection: sa.Connection, ids: list[int]) -> Iterable[FrozenTrial]:
+    heads = connection.execute(sa.select(_TRIALS).where(_TRIALS.c.trial_id.in_(ids))).all()
+    rows = {table: _children(connection, table, ids) for table in _KEYS}
+    for head in sorted(heads, key=lambda h: int(h.trial_id)):
+        yield _trial(head, {table: children[head.trial_id] for table, children in rows.items()})
+
+
+def _children(connection: sa.Connection, table: sa.Table, ids: list[int]) -> dict[int, list[Any]]:
+    key, values = _KEYS[table]
+    query = sa.select(table.c.trial_id, table.c[key], *(table.c[v] for v in values))
+    children: dict[int, list[Any]] = defaultdict(list)
+    # By primary key: the params of a trial keep the order in which they were suggested.
+    for row in connection.execute(query.where(table.c.trial_id.in_(ids)).order_by(*table.primary_key)):
+        children[row[0]].append(row[1:])
+    return children
+
+
+def _trial(head: Any, rows: dict[sa.Table, list[Any]]) -> FrozenTrial:
+    params = [(name, value, _distribution(text)) for name, value, text in rows[_PARAMS]]
+    to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    to_value = models.TrialValueModel.stored_repr_to_value
+    return FrozenTrial(
+        number=head.number,
+        state=head.state,
+        value=None,
+        values=[to_value(value, kind) for _, value, kind in sorted(rows[_VALUES])] or None,
+        datetime_start=_to_local(head.datetime_start),
+        datetime_complete=_to_local(head.datetime_complete),
+        params={name: distribution.to_external_repr(value) for name, value, distribution in params},
+        distributions={name: distribution for name, _, distribution in params},
+        user_attrs={key: json.loads(text) for key, text in rows[_USER]},
+        system_attrs={key: json.loads(text) for key, text in rows[_SYSTEM]},
+        intermediate_values={step: to_report(value, kind) for step, value, kind in rows[_REPORTS]},
+        trial_id=head.trial_id,
+    )
+
+
+# A study has few distributions and thousands of params; Optuna never changes a distribution. (The way back is
+# not cached: choices (True, False) and (1, 0) are equal to Python, not to JSON.)
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _to_utc(time: datetime | None) -> datetime | None:
+    return time.astimezone(UTC).replace(tzinfo=None) if time else None
+
+
+def _to_local(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None) if time else None

@@ -1,0 +1,128 @@
+"""SQLite files: look at one without touching it, give a new one its tables, connect to it.
+
+A file is looked at read-only before it is opened for real, so that another program's file stays as it is.
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote
+
+from optuna.storages import RDBStorage
+
+from mtlsearch.errors import StoreError
+
+_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a file holds: `exists`, its tables, and the revision of Optuna's schema, None without one."""
+
+    exists: bool
+    tables: frozenset[str] = frozenset()
+    revision: str | None = None
+
+
+def look(path: Path, timeout: float) -> Look:
+    """Reads what the file holds and changes neither it nor its folder.
+
+    Raises StoreError if it is no file or no SQLite database, sqlite3.Error if it cannot be read.
+    """
+    if not path.exists():
+        return Look(exists=False)
+    _check_magic(path)
+    with closing(connect_read_only(path, timeout)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
+        revision = None
+        if "alembic_version" in tables and "studies" in tables:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            revision = row and str(row[0])
+    return Look(True, tables, revision)
+
+
+def _check_magic(path: Path) -> None:
+    if not path.is_file():
+        raise StoreError(f"store {path}: that is no file; name one, such as sqlite:///{path}/mtlsearch.db")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as e:
+        raise StoreError(f"store {path}: it cannot be read ({e.strerror}); mend its permissions") from e
+    if head not in (b"", _MAGIC):
+        raise StoreError(f"store {path}: it is no SQLite database; choose another file with --storage")
+
+
+def connect(path: Path, timeout: float) -> sqlite3.Connection:
+    """A connection that writes; commits survive a crash of the process, not always one of the machine."""
+    connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=timeout, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def connect_read_only(path: Path, timeout: float) -> sqlite3.Connection:
+    """A connection that leaves the file byte for byte as it is, and no file beside it that was not there.
+
+    In a folder with a `-wal` file, `mode=ro` reads it and never moves its content into the database. Without
+    one, `mode=ro` would leave an empty `-wal` behind where `query_only` removes it, and in a folder that may
+    not be written only `immutable` can read a WAL database.
+    """
+    if Path(f"{path}-wal").exists():
+        mode = "mode=ro"
+    elif os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        mode = "mode=rw"
+    else:
+        mode = "immutable=1"
+    connection = sqlite3.connect(_uri(path, mode), uri=True, timeout=timeout, check_same_thread=False)
+    connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def use_wal(path: Path, timeout: float) -> None:
+    """Makes readers and the writer of this file independent; the setting stays in the file.
+
+    Where the file system cannot (some network shares) or another program is reading, the file keeps its mode.
+    """
+    with closing(connect(path, timeout)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            return
+
+
+def make_schema(path: Path, timeout: float) -> None:
+    """Gives a new or empty file Optuna's tables; any number of processes may do so at once.
+
+    One transaction checks and creates, so a process that dies in it leaves an empty file, which is made whole
+    by the next one. Raises StoreError where the folder is missing or not writable.
+    """
+    if not path.parent.is_dir():
+        raise StoreError(f"store {path}: its folder does not exist; run mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(f"store {path}: its folder may not be written; choose another with --storage")
+    with closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in _schema():
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+
+@lru_cache(maxsize=1)
+def _schema() -> tuple[str, ...]:
+    """Optuna's own tables and version rows, as the statements that make them."""
+    storage = RDBStorage("sqlite:///:memory:")
+    with storage.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        statements = tuple(raw.iterdump())
+    storage.engine.dispose()
+    return tuple(s for s in statements if s not in ("BEGIN TRANSACTION;", "COMMIT;"))
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?{mode}"

@@ -1,0 +1,375 @@
+"""A study's record in the store: its definition, and every trial from the ask to its outcome.
+
+Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
+"""
+
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+
+from mtlsearch.errors import StoreError
+from mtlsearch.owner import is_alive, is_here, this_process
+from mtlsearch.space import Config, Space
+from mtlsearch.storage import Storage, is_counted, mask_password
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mtlsearch.trainer import EpochResult
+
+STUDY_FORMAT = "mtlsearch/study/1"
+DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
+VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
+Info = Mapping[str, Any]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass
+class Record:
+    """One study in an open store, and what its run keeps at hand."""
+
+    storage: Storage
+    study: optuna.Study
+    info: Info
+    artifacts: Path
+    running: dict[int, tuple[optuna.Trial, float]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """The study's trials, of `states` where any are given."""
+        return self.storage.get_all_trials(self.study._study_id, deepcopy=False, states=states or None)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """The trial of that number, as it is stored."""
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        return self.storage.get_trial(trial_id)
+
+    def counted(self) -> int:
+        """How many trials have an outcome of their own."""
+        return sum(map(is_counted, self.trials()))
+
+    def best(self) -> FrozenTrial:
+        """The complete trial of the highest score, the earliest of equals. Raises StoreError where none is complete."""
+        complete = self.trials(TrialState.COMPLETE)
+        if not complete:
+            raise StoreError(
+                f"study {self.name!r} has no complete trial yet: `mtlsearch run` goes on with it"
+            )
+        return max(complete, key=lambda trial: (trial.value, -trial.number))
+
+    # The life of a trial.
+
+    def ask(self, space: Space, total: int) -> tuple[optuna.Trial, Config] | None:
+        """Reserve a trial below `total` and suggest its config; None where all are reserved."""
+        trial = self.storage.ask(self.study, total, {"owner": this_process()})
+        if trial is None:
+            return None
+        self.running[trial.number] = trial, time.monotonic()
+        params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
+        config = space.config(params, self.info["default"])
+        trial.set_user_attr("task_weights", dict(config.task_weights))
+        return trial, config
+
+    def enter(self, number: int, entry_epoch: int, trained_on: Mapping[str, Any]) -> None:
+        """Note where a trial entered the shared batches, and on what it is trained."""
+        trial = self.running[number][0]
+        trial.set_user_attr("entry_epoch", entry_epoch)
+        trial.set_user_attr("trained_on", dict(trained_on))
+
+    def report(self, result: "EpochResult") -> None:
+        """Store the score of an epoch."""
+        if result.reason is None:
+            self.running[result.number][0].report(result.score, result.epoch)
+
+    def should_prune(self, number: int) -> bool:
+        return self.running[number][0].should_prune()
+
+    def tell(
+        self, result: "EpochResult", state: TrialState, save: Callable[[Path, dict[str, Any]], None]
+    ) -> None:
+        """End a trial. Its parameters are saved first by `save(path, config)` where it becomes the best."""
+        trial, begun = self.running[result.number]
+        trial.set_user_attr("epochs", result.epoch + 1)
+        trial.set_user_attr("seconds", round(time.monotonic() - begun, 3))
+        if result.reason is not None:
+            trial.set_user_attr("reason", result.reason)
+        elif result.best_validation:
+            trial.set_user_attr("best_epoch", result.best_epoch)
+            trial.set_user_attr("validation", result.best_validation)
+            for task, values in result.best_validation.items():
+                for metric, value in values.items():
+                    # Once more on its own, since the dashboard plots plain numbers only.
+                    trial.set_user_attr(f"{task} {metric}", value)
+        if state is TrialState.COMPLETE and self._is_best(result.best_score):
+            self._save_best(trial, result.best_score, save)
+        value = result.best_score if state is TrialState.COMPLETE else None
+        self.study.tell(trial, value, state)
+        del self.running[result.number]
+
+    def interrupt(self) -> None:
+        """End what is in training as interrupted; its params are asked again by the next run."""
+        for trial, _ in self.running.values():
+            self.storage.interrupt(trial._trial_id)
+        self.running.clear()
+        self.storage.flush()
+
+    def take_over(self) -> int:
+        """End the running trials of processes that have died, so that they are asked again; how many there were."""
+        dead = [t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not _lives(t)]
+        return sum(self.storage.interrupt(trial._trial_id) is not None for trial in dead)
+
+    def _is_best(self, score: float) -> bool:
+        complete = self.trials(TrialState.COMPLETE)
+        return all(trial.value is not None and score > trial.value for trial in complete)
+
+    def _save_best(
+        self, trial: optuna.Trial, score: float, save: Callable[[Path, dict[str, Any]], None]
+    ) -> None:
+        store = artifact_store(self.artifacts)
+        frozen = self.storage.get_trial(trial._trial_id)
+        with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
+            path = Path(folder) / f"{self.name}-trial-{trial.number}.safetensors"
+            save(path, exported(self, frozen, score))
+            optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+
+
+def open_record(storage: Storage, name: str, info: Info, seed: int | None, artifacts: Path) -> Record:
+    """The record of study `name` for a run, made where there is none. Raises StoreError for another definition."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+        found = study.user_attrs.get("mtlsearch")
+        if found is None and study.get_trials(deepcopy=False):
+            raise _not_ours(name)
+        if found is None:
+            found = {**info, "seed": 0 if seed is None else seed}
+            study.set_user_attr("mtlsearch", found)
+            study.set_metric_names([found["score"]])
+    check_same(name, found, info, seed)
+    return Record(storage, study, found, artifacts)
+
+
+def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
+    """The record of study `name`, for reading; without a name the store's only study, else the latest."""
+    studies = [
+        s for s in storage.get_all_studies() if "mtlsearch" in s.user_attrs and "role" not in s.user_attrs
+    ]
+    names = [study.study_name for study in studies]
+    where = mask_password(str(storage.url))
+    if name is None and not names:
+        raise StoreError(f"the store {where} holds no study of mtlsearch yet: `mtlsearch run` makes one")
+    if name is None:
+        name = max(studies, key=lambda s: s._study_id).study_name
+    if name not in names:
+        if name in [s.study_name for s in storage.get_all_studies()]:
+            raise _not_ours(name)
+        held = ", ".join(names) or "none"
+        raise StoreError(f"the store {where} holds no study {name!r}; it holds: {held}")
+    study = optuna.load_study(storage=storage, study_name=name)
+    return Record(storage, study, study.user_attrs["mtlsearch"], artifacts)
+
+
+def check_same(name: str, found: Info, info: Info, seed: int | None) -> None:
+    """Raise StoreError where the study in the store is another one than the definition at hand."""
+    if found.get("format") != STUDY_FORMAT:
+        raise StoreError(
+            f"study {name!r} was written by another version of mtlsearch: name another with --name"
+        )
+    differing = _differences(found["fingerprint"], info["fingerprint"])
+    if differing:
+        raise StoreError(
+            f"study {name!r} is in the store with another definition ({'; '.join(differing)}):"
+            " give this one a name of its own with --name"
+        )
+    if seed is not None and seed != found["seed"]:
+        raise StoreError(
+            f"study {name!r} was begun with --seed {found['seed']}, but got --seed {seed}: leave it out, or give"
+            " this search a name of its own with --name"
+        )
+
+
+def artifacts_folder(storage_url: str, chosen: Path | None) -> Path:
+    """Where the best parameters are kept: `chosen`, else beside a SQLite store. Raises StoreError without either."""
+    if chosen is not None:
+        return chosen
+    url = make_url(storage_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return Path(url.database).with_suffix(".artifacts")
+    return Path("mtlsearch.artifacts")
+
+
+def artifact_store(folder: Path) -> optuna.artifacts.FileSystemArtifactStore:
+    """The artifact store in `folder`, which is made where it is missing. Raises StoreError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the artifact folder {folder} must be writable: {error.strerror}") from error
+    return optuna.artifacts.FileSystemArtifactStore(folder)
+
+
+def best_artifact(record: Record, trial: FrozenTrial) -> Path:
+    """The file of a trial's saved parameters. Raises StoreError where there is none."""
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=record.storage)
+    for meta in metas:
+        path = record.artifacts / meta.artifact_id
+        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == record.artifacts:
+            return path
+    raise StoreError(
+        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}:"
+        " name their folder with --artifacts, or train it again with `mtlsearch train`"
+    )
+
+
+def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> dict[str, Any]:
+    """The config of a trial as it is exported."""
+    info, attrs = record.info, trial.user_attrs
+    hyperparameters = {**info["default"], **{k: v for k, v in trial.params.items() if k in info["default"]}}
+    trained = attrs.get("trained_on", {})
+    ended = trial.datetime_complete or datetime.now()
+    return config_document(
+        info,
+        name=record.name,
+        trial=trial.number,
+        score=trial.value if score is None else score,
+        config=Config(hyperparameters, attrs["task_weights"]),
+        validation=attrs["validation"],
+        training={
+            "epochs_trained": attrs["epochs"],
+            "best_epoch": attrs["best_epoch"],
+            "entry_epoch": attrs["entry_epoch"],
+            "seed": info["seed"],
+        },
+        trained_on=trained,
+        time=ended.astimezone(UTC).isoformat(timespec="seconds"),
+        storage=mask_password(str(record.storage.url)),
+    )
+
+
+def config_document(
+    info: Info,
+    *,
+    name: str,
+    trial: int | None,
+    score: float | None,
+    config: Config,
+    validation: Mapping[str, Any],
+    training: Mapping[str, Any],
+    trained_on: Mapping[str, Any],
+    time: str,
+    storage: str | None,
+) -> dict[str, Any]:
+    """The exported config of one trained model; `config.schema.json` describes it."""
+    return {
+        "format": "mtlsearch/config/1",
+        "study": {"name": name, "source": info["source"], "source_sha256": info["source_sha256"]},
+        "trial": trial,
+        "score": {"kind": info["score"], "value": score},
+        "task_weights": dict(config.task_weights),
+        "hyperparameters": dict(config.hyperparameters),
+        "validation": validation,
+        "training": {**info["budget"], **training, **trained_on},
+        "tasks": info["tasks"],
+        "provenance": {
+            "versions": versions(),
+            "time": time,
+            "storage": storage,
+            "data_sha256": info["fingerprint"]["data"],
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in VERSIONED}}
+
+
+def trials_frame(record: Record) -> "pd.DataFrame":
+    """Every trial, one row each: number, state, score, params, task weights, metrics, times."""
+    import pandas as pd
+
+    rows = [_row(trial) for trial in record.trials()]
+    # Columns are the union over the trials, in the order in which they first appear.
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(column for row in rows for column in row)))
+
+
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Ask the sampler for one dimension."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    weights = {f"task_weight.{task}": weight for task, weight in attrs.get("task_weights", {}).items()}
+    metrics = {
+        f"validation.{task}.{metric}": value
+        for task, values in attrs.get("validation", {}).items()
+        for metric, value in values.items()
+    }
+    told = {
+        key: attrs.get(key)
+        for key in ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
+    }
+    return {
+        "number": trial.number,
+        "state": "interrupted" if attrs.get("interrupted") else trial.state.name.lower(),
+        "score": trial.value,
+        **weights,
+        **metrics,
+        **{f"params.{name}": value for name, value in trial.params.items()},
+        **told,
+        "started": trial.datetime_start,
+        "completed": trial.datetime_complete,
+    }
+
+
+def _lives(trial: FrozenTrial) -> bool:
+    owner = trial.user_attrs.get("owner")
+    if owner is None:
+        return False
+    return is_alive(owner) if is_here(owner) else True
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:
+    """What differs between two fingerprints, each named by its path."""
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return [] if found == wanted else [f"{path}: {_short(found)}, now {_short(wanted)}"]
+    names = dict.fromkeys([*found, *wanted])
+    return [
+        line
+        for name in names
+        for line in _differences(found.get(name), wanted.get(name), f"{path} {name}".strip())
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _not_ours(name: str) -> StoreError:
+    return StoreError(
+        f"study {name!r} in the store was not written by mtlsearch: give this one another --name"
+    )

@@ -1,0 +1,238 @@
+"""The kinds of task: what is predicted, its loss per example, its metric, and how its labels are prepared.
+
+Shapes: B examples of a batch, C outputs of the task. A missing label (NaN, or −1 for classes) counts in
+neither loss nor metric.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlsearch.data import Data, Source
+from mtlsearch.errors import DataError, StudyError
+from mtlsearch.metrics import (
+    Metric,
+    WholeMetric,
+    accuracy,
+    macro_f1,
+    mae,
+    multilabel_macro_auroc,
+    multilabel_macro_f1,
+    r2,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the training data say of a task: its output `size`, class names, and the standardisation [C]."""
+
+    size: int
+    classes: tuple[str, ...] = ()
+    mean: Tensor = field(default_factory=lambda: torch.zeros(1))
+    std: Tensor = field(default_factory=lambda: torch.ones(1))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to predict: a `name`, and the source of its `data`."""
+
+    name: str
+    data: Source
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.lower()
+
+    def target(self, data: Data) -> Target:
+        """What the training labels of `data` say of this task. Raises DataError where they cannot be learned."""
+        raise NotImplementedError
+
+    def prepare(self, labels: Tensor, target: Target) -> Tensor:
+        """Labels as the loss takes them."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of the labelled examples of a batch, 0 where none is labelled."""
+        raise NotImplementedError
+
+    def metric(self, target: Target) -> Metric:
+        """The metric that scores this task."""
+        raise NotImplementedError
+
+    def output_shape(self, target: Target) -> tuple[int, ...]:
+        """The shape of one example's output."""
+        return (target.size,)
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One of C classes; cross-entropy; labels are whole numbers [B] from 0 to C−1."""
+
+    metric_name: Literal["accuracy", "macro_f1"] = "accuracy"
+    label_smoothing: float = 0.0
+
+    def target(self, data: Data) -> Target:
+        labels, names = data.column(data.train, self.name), data.class_names(self.name)
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise DataError(f"task {self.name!r}: class labels must be whole numbers, but got {labels.dtype}")
+        labels = labels.long()
+        size = len(names) or int(labels.max()) + 1
+        present = labels[labels >= 0].unique()
+        if len(present) < 2:
+            raise DataError(
+                f"task {self.name!r} needs two classes or more in its training data, but got {len(present)}"
+            )
+        return Target(size, names or tuple(str(i) for i in range(size)))
+
+    def prepare(self, labels: Tensor, target: Target) -> Tensor:
+        labels = labels.long()
+        outside = labels[(labels < -1) | (labels >= target.size)]
+        if len(outside):
+            raise DataError(
+                f"task {self.name!r}: labels must lie in 0 … {target.size - 1} (or be −1 where missing),"
+                f" but got {int(outside[0])}"
+            )
+        return labels
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        valid = labels >= 0
+        losses = F.cross_entropy(
+            outputs, torch.where(valid, labels, 0), reduction="none", label_smoothing=self.label_smoothing
+        )
+        return masked_mean(losses, valid)
+
+    def metric(self, target: Target) -> Metric:
+        return accuracy() if self.metric_name == "accuracy" else macro_f1(target.size)
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given."""
+
+    metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
+    pos_weight: tuple[float, ...] | None = None
+
+    def target(self, data: Data) -> Target:
+        labels, names = data.column(data.train, self.name), data.class_names(self.name)
+        if labels.ndim != 2:
+            raise DataError(
+                f"task {self.name!r}: labels must have the shape [N, C], but got {tuple(labels.shape)}"
+            )
+        size = labels.shape[1]
+        if self.pos_weight is not None and len(self.pos_weight) != size:
+            raise StudyError(
+                f"task {self.name!r}: pos_weight must have {size} entries, but got {len(self.pos_weight)}"
+            )
+        return Target(size, names or tuple(str(i) for i in range(size)))
+
+    def prepare(self, labels: Tensor, target: Target) -> Tensor:
+        labels = labels.float()
+        outside = labels[~(labels.isnan() | (labels == 0) | (labels == 1))]
+        if len(outside):
+            raise DataError(f"task {self.name!r}: labels must be 0, 1 or NaN, but got {float(outside[0])}")
+        if labels.shape[1:] != (target.size,):
+            raise DataError(
+                f"task {self.name!r}: labels must have {target.size} columns, but got the shape {tuple(labels.shape)}"
+            )
+        return labels
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        valid, weight = ~labels.isnan(), self.pos_weight
+        losses = F.binary_cross_entropy_with_logits(
+            outputs,
+            torch.where(valid, labels, 0).to(outputs.dtype),
+            reduction="none",
+            pos_weight=None if weight is None else outputs.new_tensor(weight),
+        )
+        return masked_mean(losses, valid)
+
+    def metric(self, target: Target) -> Metric:
+        return multilabel_macro_auroc() if self.metric_name == "macro_auroc" else multilabel_macro_f1()
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """C real targets [B] or [B, C], standardised by the training data; MSE or Huber loss."""
+
+    loss_name: Literal["mse", "huber"] = "mse"
+    metric_name: Literal["r2", "mae"] = "r2"
+
+    def target(self, data: Data) -> Target:
+        labels = _columns(data.column(data.train, self.name))
+        valid = ~labels.isnan()
+        count = valid.sum(0)
+        mean = torch.where(valid, labels, 0).sum(0) / count
+        std = (torch.where(valid, labels - mean, 0).square().sum(0) / count).sqrt()
+        if not bool((std > 0).all()):
+            raise DataError(
+                f"task {self.name!r}: a regression target needs two values or more in its training data"
+            )
+        return Target(labels.shape[1], mean=mean, std=std)
+
+    def prepare(self, labels: Tensor, target: Target) -> Tensor:
+        return (_columns(labels) - target.mean) / target.std
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        valid = ~labels.isnan()
+        known = torch.where(valid, labels, 0).to(outputs.dtype)
+        loss = F.mse_loss if self.loss_name == "mse" else F.huber_loss
+        return masked_mean(loss(outputs, known, reduction="none"), valid)
+
+    def metric(self, target: Target) -> Metric:
+        return r2() if self.metric_name == "r2" else mae(target.std)
+
+
+@dataclass(frozen=True)
+class CustomTask(Task):
+    """A task with a loss and a metric of one's own.
+
+    `loss_fn(outputs, labels)` gives one loss per example [B]; `metric_fn(outputs, labels)` one number over the
+    labelled examples of a split; `size` is the number of outputs, or the shape of one example's output.
+    """
+
+    size: int | tuple[int, ...]
+    loss_fn: Callable[[Tensor, Tensor], Tensor]
+    metric_fn: Callable[[Tensor, Tensor], Tensor | float]
+    metric_name: str = "metric"
+    higher_is_better: bool = True
+
+    def target(self, data: Data) -> Target:
+        return Target(self.size if isinstance(self.size, int) else self.size[0])
+
+    def prepare(self, labels: Tensor, target: Target) -> Tensor:
+        return labels.float() if labels.is_floating_point() else labels.long()
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        # The gradient of a loss of NaN is NaN even where it is not selected, so missing labels become 0 first.
+        missing = labels.isnan() if labels.is_floating_point() else labels == -1
+        return masked_mean(self.loss_fn(outputs, torch.where(missing, 0, labels)), _labelled(labels))
+
+    def metric(self, target: Target) -> Metric:
+        def compute(outputs: Tensor, labels: Tensor) -> Tensor | float:
+            rows = _labelled(labels)
+            return self.metric_fn(outputs[rows], labels[rows])
+
+        return WholeMetric(self.metric_name, compute, self.higher_is_better)
+
+    def output_shape(self, target: Target) -> tuple[int, ...]:
+        return (self.size,) if isinstance(self.size, int) else self.size
+
+
+def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
+    """The mean of `losses` where `valid`; selected by `where`, since 0 · NaN is NaN."""
+    return torch.where(valid, losses, 0).sum() / valid.sum().clamp(min=1)
+
+
+def _columns(labels: Tensor) -> Tensor:
+    labels = labels.float()
+    return labels.unsqueeze(1) if labels.ndim == 1 else labels
+
+
+def _labelled(labels: Tensor) -> Tensor:
+    """Rows with a label [B]: not all NaN, or not all −1."""
+    missing = labels.isnan() if labels.is_floating_point() else labels == -1
+    return ~missing.flatten(1).all(1) if labels.ndim > 1 else ~missing

@@ -16,7 +16,9 @@ from mtlsearch import __version__
 from mtlsearch.errors import MtlsearchError
 
 if TYPE_CHECKING:
-    from mtlsearch.run import RunOptions
+    from optuna.trial import FrozenTrial
+
+    from mtlsearch.progress import Progress
     from mtlsearch.store import Record
 
 T = TypeVar("T")
@@ -48,6 +50,32 @@ study_option = click.option(
 )
 artifacts_option = click.option(
     "--artifacts", type=PATH, help="Where parameters are kept. [default: beside a SQLite store]"
+)
+seeds_option = click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Fresh seeds with which each confirmed config is trained again.",
+)
+top_option = click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="How many of the best configs are confirmed.",
+)
+single_option = click.option(
+    "--single/--no-single",
+    default=None,
+    help="Train each task alone too. [default: where there are at most 8 tasks]",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of matrix products.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -121,14 +149,13 @@ def assignments(
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), help="Seconds after which nothing new is trained."
 )
-@threads_option
 @click.option(
-    "--precision",
-    type=click.Choice(["fp32", "tf32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Of matrix products.",
+    "--population",
+    type=click.IntRange(1),
+    help="Trials in training at once; 1 trains them solo. [default: what fits, at most 16 on a CPU]",
 )
+@threads_option
+@precision_option
 @click.option(
     "--set",
     "settings",
@@ -139,21 +166,69 @@ def assignments(
 )
 @artifacts_option
 @click.option("--no-confirm", is_flag=True, help="Do not train the best configs again after the search.")
+@seeds_option
+@top_option
+@single_option
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def run(as_json: bool, quiet: bool, no_confirm: bool, data: Path | None, **values: Any) -> None:
-    """Search STUDY (a shipped name or a file) until it has --trials trials; the same command goes on."""
-    from mtlsearch.run import RunOptions
+def run(
+    as_json: bool,
+    quiet: bool,
+    no_confirm: bool,
+    seeds: int,
+    top: int,
+    single: bool | None,
+    data: Path | None,
+    **values: Any,
+) -> None:
+    """Search STUDY (a shipped name or a file) until it has --trials trials; the same command goes on.
 
-    options = RunOptions(data=data_directory(data), **values)
-    config = interruptible(options, quiet)
+    Then the best configs are trained again with fresh seeds, and a verdict is given on their task weights.
+    """
+    from mtlsearch.confirm import Confirming
+    from mtlsearch.run import RunOptions, run_search
+
+    confirming = None if no_confirm else Confirming(seeds, top, single)
+    options = RunOptions(data=data_directory(data), confirming=confirming, **values)
+    config = interruptible(lambda *told: run_search(options, *told), options.trials, quiet)
     print_result(config, as_json)
 
 
-def interruptible(options: "RunOptions", quiet: bool) -> Mapping[str, Any]:
-    """Search; the first Ctrl-C or SIGTERM stops it in order, the second at once."""
+@main.command()
+@click.argument("study", required=False)
+@storage_option
+@name_option
+@data_option
+@device_option
+@threads_option
+@precision_option
+@artifacts_option
+@study_option
+@seeds_option
+@top_option
+@single_option
+@json_option
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def confirm(
+    as_json: bool, quiet: bool, seeds: int, top: int, single: bool | None, data: Path | None, **values: Any
+) -> None:
+    """Train the best configs of STUDY again with fresh seeds, and give a verdict; the same command goes on.
+
+    Each is held against its twin of equal task weights, and against single-task training. A user's study is
+    named by the path of its file, or with --study.
+    """
+    from mtlsearch.confirm import Confirming
+    from mtlsearch.run import ConfirmOptions, confirm_command
+
+    options = ConfirmOptions(data=data_directory(data), confirming=Confirming(seeds, top, single), **values)
+    print_result(interruptible(lambda *told: confirm_command(options, *told), 0, quiet), as_json)
+
+
+def interruptible(
+    work: Callable[["Progress", Event], Mapping[str, Any]], total: int, quiet: bool
+) -> Mapping[str, Any]:
+    """Do `work`; the first Ctrl-C or SIGTERM stops it in order, the second at once."""
     from mtlsearch.progress import Progress
-    from mtlsearch.run import run_search
     from mtlsearch.trainer import Interrupted
 
     stop = Event()
@@ -165,9 +240,9 @@ def interruptible(options: "RunOptions", quiet: bool) -> Mapping[str, Any]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
-    with Progress(options.trials, quiet=quiet) as progress:
+    with Progress(total, quiet=quiet) as progress:
         try:
-            return run_search(options, progress, stop)
+            return work(progress, stop)
         except Interrupted:
             progress.notice("interrupted; finished trials are in the store, the same command goes on")
             sys.exit(INTERRUPTED)
@@ -204,8 +279,9 @@ def best(
     from_search: bool,
     as_json: bool,
 ) -> None:
-    """Show the best trial of STUDY: task weights, hyperparameters, per-task metrics."""
-    print_result(with_record(study, storage, name, artifacts, best_config), as_json)
+    """Show the best config of STUDY: task weights, hyperparameters, per-task metrics, and the verdict."""
+    config = with_record(study, storage, name, artifacts, lambda record: best_config(record, from_search)[0])
+    print_result(config, as_json)
 
 
 @main.command()
@@ -228,12 +304,12 @@ def export(
     """Export the best config of STUDY as JSON, and its trained parameters."""
 
     def work(record: "Record") -> Mapping[str, Any]:
-        config = best_config(record)
+        config, holder, trial = best_config(record, from_search)
         if checkpoint is not None:
             from mtlsearch.models import read_model, save_model
             from mtlsearch.store import best_artifact
 
-            state, _ = read_model(best_artifact(record, record.best()))
+            state, _ = read_model(best_artifact(holder, trial))
             save_model(checkpoint, state, config)
         return config
 
@@ -348,11 +424,16 @@ def dashboard(storage: str, artifacts: Path | None, host: str, port: int) -> Non
     serve(storage, artifacts, host, port)
 
 
-def best_config(record: "Record") -> Mapping[str, Any]:
-    """The exported config of a record's best trial."""
-    from mtlsearch.store import exported
+def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
+    """The best config of a record, and the record and trial that hold its parameters."""
+    from mtlsearch.evidence import best_answer, outdated
+    from mtlsearch.progress import notice
 
-    return exported(record, record.best())
+    answer = best_answer(record, from_search)
+    told = None if from_search else outdated(record, answer[0])
+    if told:
+        notice(told)
+    return answer
 
 
 def with_record(

@@ -34,7 +34,10 @@ class Part:
 
     def rows(self, index: Tensor) -> "Part":
         """The examples at `index` [n]."""
-        return Part(self.inputs[index], {name: y[index] for name, y in self.labels.items()})
+        return Part(
+            self.inputs.index_select(0, index),
+            {name: y.index_select(0, index) for name, y in self.labels.items()},
+        )
 
     def to(self, device: torch.device) -> "Part":
         return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()})
@@ -81,7 +84,7 @@ class Data:
             if isinstance(part, Part):
                 for tensor in (part.inputs, self.column(part, name)):
                     digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(np.ascontiguousarray(tensor.numpy()).data)
+                    digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
@@ -132,7 +135,8 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
         np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
     )
     # Sorted rows read the memory in order, which costs nothing here and helps every later gather.
-    return (data.train.rows(torch.from_numpy(np.sort(part))) for part in (train, validation))  # type: ignore[return-value]
+    rest, held_out = (data.train.rows(torch.from_numpy(np.sort(part))) for part in (train, validation))
+    return rest, held_out
 
 
 def _divisible(strata: Tensor, held: int) -> bool:
@@ -144,7 +148,10 @@ def _divisible(strata: Tensor, held: int) -> bool:
 def _part(where: str, pair: tuple[Array, Labels]) -> Part:
     inputs, labels = pair
     columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
-    part = Part(torch.as_tensor(inputs), {name: torch.as_tensor(y) for name, y in columns.items()})
+    part = Part(
+        _tensor(f"{where} inputs", inputs),
+        {name: _tensor(f"{where} labels", y) for name, y in columns.items()},
+    )
     if not len(part):
         raise DataError(f"{where} must hold examples, but it is empty")
     for name, y in part.labels.items():
@@ -159,6 +166,19 @@ def _part(where: str, pair: tuple[Array, Labels]) -> Part:
             f" (the first is example {int(rows[0])}): drop or fill them"
         )
     return part
+
+
+def _tensor(what: str, array: Array) -> Tensor:
+    """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
+    try:
+        if not isinstance(array, Tensor):
+            # A copy where torch could not share the memory: read-only, or walked backwards.
+            array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
+    if not array.ndim:
+        raise DataError(f"{what} must be an array of examples, but got a single number")
+    return array.detach().cpu()
 
 
 Loader = Callable[[Path], Data]

@@ -30,7 +30,7 @@ class TorchvisionImages:
     validation: int = 10_000
 
     def __call__(self, directory: Path, /) -> Data:
-        from torchvision import datasets  # type: ignore[import-untyped]
+        from torchvision import datasets
 
         kind = getattr(datasets, self.name)
         raw = directory / self.name / "raw"

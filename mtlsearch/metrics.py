@@ -34,7 +34,7 @@ Metric = CountedMetric | WholeMetric
 
 
 def accuracy() -> CountedMetric:
-    """The fraction of labelled examples whose largest output is the label's; labels [N] or [N, ...] of −1 are missing."""
+    """The fraction of labelled examples whose largest output is the label's; labels of −1 are missing."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = labels >= 0
@@ -76,8 +76,10 @@ def multilabel_macro_auroc() -> WholeMetric:
         areas = []
         for output, label in zip(outputs.T, labels.T, strict=True):
             valid = ~label.isnan()
-            if len(label[valid].unique()) == 2:
-                areas.append(binary_auroc(output[valid].float().sigmoid(), label[valid].long()))
+            if bool((label[valid] == 0).any()) and bool((label[valid] == 1).any()):
+                # Ranks, not probabilities: the sigmoid of large outputs is 1 for all of them and would tie them.
+                rank = torch.searchsorted(output[valid].sort().values, output[valid])
+                areas.append(binary_auroc(rank.double() / len(rank), label[valid].long()))
         return torch.stack(areas).mean() if areas else torch.tensor(torch.nan)
 
     return WholeMetric("macro_auroc", compute)

@@ -8,14 +8,16 @@ Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
 
 import math
 from collections.abc import Mapping
-from typing import Literal, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 
-Norm = Literal["none", "batch", "layer"]
+NORMS = ("none", "batch", "layer")
 _BITS = 31
 _MASK = (1 << _BITS) - 1
 
@@ -26,8 +28,11 @@ class Widenable(Protocol):
 
     hidden: int
 
-    def widened(self, hidden: int) -> nn.Module:
-        """A fresh module of the same architecture with `hidden` units; its parameters are overwritten."""
+    def widened(self, hidden: int, norm: str | None = None) -> nn.Module:
+        """A fresh module of the same architecture with `hidden` units; its parameters are overwritten.
+
+        With `norm` "any" its normalisation is a value instead (`AnyNorm`), else it stays as it is.
+        """
         ...
 
 
@@ -89,10 +94,11 @@ def noise_keys(module: nn.Module) -> list[str]:
 
 def with_own_dropout(module: nn.Module) -> nn.Module:
     """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value, not a shape."""
-    for name, child in module.named_children():
+    # Not named_children, which gives a layer that is used under two names only once.
+    for name, child in list(module._modules.items()):
         if type(child) is nn.Dropout:
             setattr(module, name, Dropout(child.p))
-        else:
+        elif child is not None:
             with_own_dropout(child)
     return module
 
@@ -110,15 +116,52 @@ class LayerNorm(nn.Module):
         self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
-        count = self.live.sum()
-        mean = torch.where(self.live, x, 0).sum(-1, keepdim=True) / count
-        centred = torch.where(self.live, x - mean, 0)
-        variance = centred.square().sum(-1, keepdim=True) / count
-        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+        return live_layer_norm(x, self.live, self.weight, self.bias, self.eps)
+
+
+def live_layer_norm(x: Tensor, live: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """Layer normalisation of `x` [B, H] over the units that are `live` [H]."""
+    count = live.sum()
+    mean = torch.where(live, x, 0).sum(-1, keepdim=True) / count
+    centred = torch.where(live, x - mean, 0)
+    variance = centred.square().sum(-1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + eps) * weight + bias
+
+
+class AnyNorm(nn.Module):
+    """No, batch or layer normalisation by the value of the buffer `kind`, so that a lane can hold all three.
+
+    It computes all and selects one; its tensors have the names that they have in each of the layers.
+    """
+
+    kind: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("kind", torch.tensor(0), persistent=False)
+        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
+        self.register_buffer("running_mean", torch.zeros(hidden))
+        self.register_buffer("running_var", torch.ones(hidden))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        batch = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
+        layer = live_layer_norm(x, self.live, self.weight, self.bias)
+        normed = torch.where(self.kind == NORMS.index("layer"), layer, batch)
+        return torch.where(self.kind == NORMS.index("none"), x, normed)
 
 
 def normalisation(norm: str, hidden: int) -> nn.Module:
     """The layer that `norm` names."""
+    if norm == "any":
+        return AnyNorm(hidden)
     if norm == "none":
         return nn.Identity()
     if norm == "batch":
@@ -126,6 +169,19 @@ def normalisation(norm: str, hidden: int) -> nn.Module:
     if norm == "layer":
         return LayerNorm(hidden)
     raise StudyError(f"norm must be none, batch or layer, but got {norm!r}")
+
+
+class MaybeBiased(nn.Linear):
+    """A linear layer whose bias counts where the buffer `biased` says so; elsewhere its gradient is exactly 0."""
+
+    biased: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.register_buffer("biased", torch.tensor(True), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, torch.where(self.biased, self.bias, 0))
 
 
 class HiddenLayer(nn.Module):
@@ -136,14 +192,15 @@ class HiddenLayer(nn.Module):
     def __init__(self, in_features: int, hidden: int, dropout: float, norm: str) -> None:
         super().__init__()
         # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
-        self.linear = nn.Linear(in_features, hidden, bias=norm != "batch")
+        self.linear = (MaybeBiased if norm == "any" else nn.Linear)(in_features, hidden, bias=norm != "batch")
         self.norm = normalisation(norm, hidden)
         self.dropout = Dropout(dropout)
         self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.linear(x)))
-        return self.dropout(torch.where(self.live, x, 0))
+        dropped: Tensor = self.dropout(torch.where(self.live, x, 0))
+        return dropped
 
 
 class SharedTrunk(nn.Module):
@@ -168,9 +225,7 @@ class SharedTrunk(nn.Module):
             raise StudyError(f"hidden and depth must be 1 or more, but got {hidden} and {depth}")
         self.in_features, self.hidden, self.norm = in_features, hidden, norm
         sizes = [in_features] + [hidden] * depth
-        self.trunk = nn.Sequential(
-            *(HiddenLayer(i, o, dropout, norm) for i, o in zip(sizes, sizes[1:], strict=False))
-        )
+        self.trunk = nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in pairwise(sizes)))
         self.heads = nn.ModuleDict({task: nn.Linear(hidden, size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -179,9 +234,18 @@ class SharedTrunk(nn.Module):
         parts = dict(zip(map(id, shared), features.split([len(x) for x in shared]), strict=True))
         return {task: self.heads[task](parts[id(x)]) for task, x in inputs.items()}
 
-    def widened(self, hidden: int) -> "SharedTrunk":
+    def widened(self, hidden: int, norm: str | None = None) -> "SharedTrunk":
         heads = {task: _size(head) for task, head in self.heads.items()}
-        return SharedTrunk(self.in_features, heads, hidden=hidden, depth=len(self.trunk), norm=self.norm)
+        wide = SharedTrunk(
+            self.in_features, heads, hidden=hidden, depth=len(self.trunk), norm=norm or self.norm
+        )
+        if norm == "any":
+            for layer in wide.modules():
+                if isinstance(layer, AnyNorm):
+                    layer.kind.fill_(NORMS.index(self.norm))
+                if isinstance(layer, MaybeBiased):
+                    layer.biased.fill_(self.norm != "batch")
+        return wide
 
 
 class SeparateTrunks(nn.Module):
@@ -211,24 +275,31 @@ class SeparateTrunks(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {task: self.networks[task]({task: x})[task] for task, x in inputs.items()}
 
-    def widened(self, hidden: int) -> "SeparateTrunks":
+    def widened(self, hidden: int, norm: str | None = None) -> "SeparateTrunks":
         wide = SeparateTrunks(1, {}, hidden=hidden)
         for task, network in self.networks.items():
             assert isinstance(network, SharedTrunk)
-            wide.networks[task] = network.widened(hidden)
+            wide.networks[task] = network.widened(hidden, norm)
         return wide
 
 
-def pad(module: nn.Module, hidden: int) -> nn.Module:
-    """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them."""
+def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
+    """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them.
+
+    With `norm` "any" modules that differ in their normalisation alone get the same architecture.
+    """
     assert isinstance(module, Widenable)
-    wide = module.widened(hidden)
     small = module.state_dict()
+    like = next(tensor for tensor in small.values() if tensor.is_floating_point())
+    wide = module.widened(hidden, norm).to(like.device, like.dtype)
     with torch.no_grad():
         for name, tensor in wide.state_dict().items():
             tensor.zero_()
-            corner(tensor, small[name]).copy_(small[name])
-    return wide.to(next(iter(small.values())).device)
+            if name in small:
+                corner(tensor, small[name]).copy_(small[name])
+            elif name.endswith(".norm.live"):
+                corner(tensor, small[name.replace(".norm.live", ".live")]).fill_(True)
+    return wide
 
 
 def corner(tensor: Tensor, like: Tensor) -> Tensor:

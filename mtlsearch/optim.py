@@ -1,14 +1,18 @@
 """Optimizers by config, and what a config says of training: learning rate, schedule, clipping.
 
-`OptimizerSettings` is the one reading of a config that every trainer shares; `build` gives the solo trainer's
-ordinary `torch.optim` optimizer, the reference for the population's update rule.
+`OptimizerSettings` is the one reading of a config that every trainer shares; `build` gives the ordinary
+`torch.optim` optimizer, the reference. `update` is one rule for all of them, with a coefficient per member, so that
+members of different optimizers are updated as one.
+
+Legend: M members, P a parameter's shape; coefficients are [M], stacked parameters [M, P].
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from mtlsearch.errors import StudyError
 from mtlsearch.space import Config
@@ -58,7 +62,10 @@ class OptimizerSettings:
             raise StudyError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, but got {self.optimizer!r}")
         if self.schedule not in SCHEDULES:
             raise StudyError(f"schedule must be one of {', '.join(SCHEDULES)}, but got {self.schedule!r}")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.clip_norm <= 0:
+        # Written so that NaN, which compares false with everything, is refused.
+        if not (
+            0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and self.clip_norm > 0
+        ):
             raise StudyError(
                 "learning_rate and clip_norm must be above 0 and weight_decay at least 0, but got"
                 f" {self.learning_rate}, {self.clip_norm} and {self.weight_decay}"
@@ -68,9 +75,9 @@ class OptimizerSettings:
                 f"momentum and warmup must lie in [0, 1), but got {self.momentum} and {self.warmup}"
             )
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer over `model`'s parameters."""
-        parameters, rate, decay = model.parameters(), self.learning_rate, self.weight_decay
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, rate, BETAS, EPS, decay, fused=True)
         if self.optimizer == "adamw":
@@ -87,3 +94,78 @@ class OptimizerSettings:
         if self.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+
+    def coefficients(self, steps: int) -> dict[str, float]:
+        """What `update` needs to know of one member that trains for `steps` steps in all."""
+        adam = self.optimizer in ("adam", "adamw")
+        rmsprop = self.optimizer == "rmsprop"
+        decoupled = self.optimizer == "adamw"
+        return {
+            "rate": self.learning_rate,
+            "l2": 0.0 if decoupled else self.weight_decay,
+            "decay": self.weight_decay if decoupled else 0.0,
+            "keep_first": BETAS[0] if adam else self.momentum,
+            "add_first": 1 - BETAS[0] if adam else 1.0,
+            "keep_second": BETAS[1] if adam else RMSPROP_ALPHA,
+            "is_adam": adam,
+            "is_rmsprop": rmsprop,
+            "clip_norm": self.clip_norm,
+            "warm": round(self.warmup * steps),
+            "is_cosine": self.schedule == "cosine",
+            "steps": steps,
+        }
+
+
+# An empty slot's coefficients: it never moves.
+IDLE = OptimizerSettings("sgd", 0.0, 0.0, 0.0, "constant", 0.0, math.inf)
+Coefficients = Mapping[str, Tensor]
+Stacked = Mapping[str, Tensor]
+
+
+def rate_factors(c: Coefficients, step: Tensor) -> Tensor:
+    """`OptimizerSettings.rate_factor` for all members, each at its own 0-based `step` [M]."""
+    warming = (step + 1) / (c["warm"] + 1)
+    angle = torch.pi * (step - c["warm"]) / (c["steps"] - c["warm"]).clamp(min=1)
+    settled = torch.where(c["is_cosine"] > 0, 0.5 * (1 + angle.cos()), 1.0)
+    return torch.where(step < c["warm"], warming, settled)
+
+
+def update(
+    params: Stacked, grads: Stacked, first: Stacked, second: Stacked, c: Coefficients, step: Tensor
+) -> None:
+    """Move stacked `params` and their moments in place by one step; `step` [M] counts each member's earlier steps.
+
+    Adam, AdamW: Kingma & Ba 2015, Loshchilov & Hutter 2019; RMSprop (momentum after the division) and SGD with
+    momentum as `torch.optim` has them. SGD's second moment stays behind a `where`: 0 · ∞ is NaN.
+    """
+    is_adam, is_rmsprop = c["is_adam"] > 0, c["is_rmsprop"] > 0
+    rate = c["rate"] * rate_factors(c, step)
+    # Bias corrections in double: 1 − 0.999ᵗ loses four digits in single at the first steps.
+    length = torch.where(is_adam, rate / (1 - c["keep_first"] ** (step + 1)), rate)
+    unbias = torch.where(is_adam, (1 - c["keep_second"] ** (step + 1)).rsqrt(), 1.0)
+    adapts = is_adam | is_rmsprop
+    for name, p in params.items():
+
+        def per(coefficient: Tensor, p: Tensor = p) -> Tensor:
+            shaped = coefficient.reshape(-1, *[1] * (p.ndim - 1))
+            return shaped if shaped.dtype == torch.bool else shaped.to(p.dtype)
+
+        g = grads[name] + per(c["l2"]) * p
+        v = torch.where(
+            per(adapts), per(c["keep_second"]) * second[name] + per(1 - c["keep_second"]) * g * g, 0
+        )
+        scale = torch.where(per(adapts), 1 / (v.sqrt() * per(unbias) + EPS), 1)
+        m = per(c["keep_first"]) * first[name] + per(c["add_first"]) * torch.where(
+            per(is_rmsprop), g * scale, g
+        )
+        direction = torch.where(per(is_adam), m * scale, m)
+        p.copy_(p * per(1 - rate * c["decay"]) - per(length) * direction)
+        first[name].copy_(m)
+        second[name].copy_(v)
+
+
+def clipped(grads: Stacked, c: Coefficients) -> dict[str, Tensor]:
+    """Gradients scaled so that each member's norm over all its parameters is at most its `clip_norm`."""
+    squares = torch.stack([g.flatten(1).square().sum(1) for g in grads.values()])
+    scale = (c["clip_norm"].to(squares.dtype) / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)
+    return {name: g * scale.reshape(-1, *[1] * (g.ndim - 1)) for name, g in grads.items()}

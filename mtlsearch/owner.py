@@ -10,10 +10,14 @@ from typing import Any
 Owner = dict[str, Any]
 
 
-@cache
 def this_process() -> Owner:
     """This process: host, boot id, process id, and its start in clock ticks since the boot."""
-    pid = os.getpid()
+    return _owner(os.getpid())
+
+
+@cache
+def _owner(pid: int) -> Owner:
+    # By process id, since a forked process inherits what its parent has cached.
     return {"host": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": _started(pid)}
 
 

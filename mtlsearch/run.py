@@ -6,7 +6,7 @@ Each function takes plain values, does one command's work and returns what is to
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import sqrt
 from pathlib import Path
@@ -16,19 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlsearch.capacity import population_size
+from mtlsearch.confirm import Confirming, as_recorded, confirm
 from mtlsearch.datasets import DownloadError
 from mtlsearch.errors import ConfigError, StudyError, UsageError
+from mtlsearch.evidence import best_answer, outdated
 from mtlsearch.export import config_of, read_config
 from mtlsearch.models import study_of
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import choose_steps, steps_named
 from mtlsearch.progress import Progress
 from mtlsearch.search import enqueue_default, make_pruner, make_sampler, search
-from mtlsearch.solo import SoloTrainer, evaluate_state
+from mtlsearch.solo import SOLO_CONDITIONS, SoloTrainer, evaluate_state
 from mtlsearch.space import Config
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
-from mtlsearch.store import Record, artifacts_folder, config_document, exported, open_record
+from mtlsearch.store import Record, artifacts_folder, check_same, config_document, find_record, open_record
 from mtlsearch.study import SCORES, LoadedStudy, Study, describe, load_study, study_name
-from mtlsearch.trainer import EpochResult, Training
+from mtlsearch.trainer import EpochResult, Trainer, Training
 
 DEFAULT_STUDY = "mnist-fashion"
 FALLBACK_STUDY = "digits"
@@ -52,10 +57,12 @@ class RunOptions:
     score: str | None = None
     epochs: int | None = None
     timeout: float | None = None
+    population: int | None = None
     threads: int | None = None
     precision: str = "fp32"
     settings: tuple[tuple[str, str], ...] = ()
     artifacts: Path | None = None
+    confirming: Confirming | None = field(default_factory=Confirming)
 
 
 def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str, Any]:
@@ -70,13 +77,19 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     name = options.name or study_name(study.source)
     artifacts = artifacts_folder(options.storage, options.artifacts)
     with open_storage(options.storage, create=True) as storage:
-        record = open_record(storage, name, describe(loaded), options.seed, artifacts)
+        info = {**describe(loaded), "population": options.population or population_size(loaded)}
+        record = open_record(storage, name, info, options.seed, artifacts)
         seed = int(record.info["seed"])
         record.take_over()
         enqueue_default(record, study)
         before = record.counted()
         record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", before))
         record.study.pruner = pruner
+        training = Training(loaded, seed, options.precision, stop=stop)
+        population = options.population or int(record.info["population"])
+        make_trainer = trainer_maker(loaded, population, options.trials, notice)
+        deadline = None if options.timeout is None else begun + options.timeout
+        conditions = trained_on(device, threads, options.precision)
         if before >= options.trials:
             notice(
                 f"study {name!r} already has {before} of {options.trials} trials; --trials is a total, so nothing is left to do"
@@ -85,21 +98,84 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
             if before:
                 notice(f"study {name!r} goes on at trial {before} of {options.trials}")
             progress.begun(before, study.epochs)
-            training = Training(loaded, seed, options.precision, stop=stop)
-            deadline = None if options.timeout is None else begun + options.timeout
-            conditions = trained_on(device, threads, options.precision)
-            search(record, SoloTrainer(training), training, options.trials, progress, conditions, deadline)
+            search(record, make_trainer(training), training, options.trials, progress, conditions, deadline)
+        if options.confirming and record.counted() >= options.trials:
+            hint = "; --no-confirm skips it"
+            try:
+                confirm(
+                    record, training, make_trainer, options.confirming, progress, conditions, deadline, hint
+                )
+            except StudyError as error:  # the search has its answer all the same
+                notice(f"not confirmed: {error}")
         return finished(record, options, notice)
 
 
+def trainer_maker(
+    loaded: LoadedStudy, population: int, trials: int, notice: Notice
+) -> Callable[[Training], Trainer]:
+    """What makes the trainers of a run of about `trials` trials: populations, or solo where that is 1."""
+    if population == 1:
+        return SoloTrainer
+    steps = choose_steps(loaded, trials)
+    return lambda training: PopulationTrainer(training, population, steps, notice)
+
+
 def finished(record: Record, options: RunOptions, notice: Notice) -> dict[str, Any]:
-    """The best trial's config after a search."""
+    """The best config after a search, confirmed or not."""
     counted = record.counted()
     if counted < options.trials:
         notice(
             f"stopped after --timeout {options.timeout:g} s with {counted} of {options.trials} trials; the same command goes on"
         )
-    return exported(record, record.best())
+    config = best_answer(record)[0]
+    told = outdated(record, config)
+    if told:
+        notice(told)
+    return config
+
+
+@dataclass(frozen=True)
+class ConfirmOptions:
+    """Everything that `confirm` was told."""
+
+    study: str | None
+    storage: str
+    name: str | None
+    data: Path
+    device: str
+    threads: int | None
+    precision: str
+    artifacts: Path | None
+    study_path: str | None
+    confirming: Confirming
+
+
+def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) -> dict[str, Any]:
+    """`mtlsearch confirm`: confirm a study of the store; its best config. Raises Interrupted after a stop."""
+    artifacts = artifacts_folder(options.storage, options.artifacts)
+    wanted = options.name or (options.study and stored_name(options.study))
+    with open_storage(options.storage, create=False) as storage:  # a missing store is not made
+        found = find_record(storage, wanted, artifacts)
+        name, info = found.name, found.info
+    if wanted is None:
+        progress.notice(f"study {name}")
+    path = options.study_path or (options.study if options.study and options.study.endswith(".py") else None)
+    device, threads = use_device(options.device, options.threads, options.precision)
+    loaded = as_recorded(study_of({"study": info}, path), info).load(options.data, device)
+    check_same(name, info, describe(loaded), None)
+    training = Training(loaded, int(info["seed"]), options.precision, stop=stop)
+    with open_storage(options.storage, create=True) as storage:
+        record = find_record(storage, name, artifacts)
+        record.best()  # without a complete trial there is nothing to confirm
+        conditions = trained_on(device, threads, options.precision)
+        make_trainer = trainer_maker(loaded, int(info["population"]), options.confirming.seeds, progress.notice)
+        confirm(record, training, make_trainer, options.confirming, progress, conditions)
+        return best_answer(record)[0]
+
+
+def stored_name(study: str) -> str:
+    """The name in the store that STUDY stands for: a shipped one or another name as it is, a file's stem."""
+    return Path(study).stem if study.endswith(".py") else study
 
 
 def load_with_fallback(options: RunOptions, device: torch.device, notice: Notice) -> LoadedStudy:
@@ -146,7 +222,7 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple
             raise UsageError(
                 f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
             )
-    elif device.type != "cpu":
+    elif device.type != "cpu" or device.index is not None:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
     return device, threads
 
@@ -157,12 +233,13 @@ def train_config(
     entry_epoch: int = 0,
     epochs: int | None = None,
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    trainer: Trainer | None = None,
 ) -> tuple[EpochResult, dict[str, Tensor]]:
     """Train one config by itself; the last epoch's result, and the parameters of the best epoch.
 
     Raises StudyError where a loss is not finite.
     """
-    trainer = SoloTrainer(training)
+    trainer = trainer or SoloTrainer(training)
     trainer.add(0, config, entry_epoch=entry_epoch)
     while True:
         (result,) = trainer.advance()
@@ -252,7 +329,7 @@ def verify_command(
 
 def trained_on(device: torch.device, threads: int, precision: str) -> dict[str, Any]:
     """On what a model is trained, as it is recorded."""
-    return {"device": str(device), "threads": threads, "precision": precision, "trainer": "solo"}
+    return {"device": str(device), "threads": threads, "precision": precision, **SOLO_CONDITIONS}
 
 
 def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
@@ -274,10 +351,15 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Mapping[st
     larger of 0.2 points and 3 binomial standard errors is allowed.
     """
     loaded, recorded = training.loaded, config["training"]
+    trainer = _trainer_like(training, recorded)
     result, _ = train_config(
-        training, config_of(config, loaded.study), recorded["entry_epoch"], recorded["epochs_trained"]
+        training,
+        config_of(config, loaded.study),
+        recorded["entry_epoch"],
+        recorded["epochs_trained"],
+        trainer=trainer,
     )
-    exact = _same_conditions(recorded, conditions)
+    exact = _same_conditions(recorded, {**conditions, **trainer.conditions(0)})
     sizes = {task: len(splits.validation) for splits in loaded.splits for task in splits.tasks}
     rows = []
     for task, values in config["validation"].items():
@@ -301,6 +383,14 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Mapping[st
     }
 
 
+def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
+    """A trainer of the kind that a config was trained by, with the same number of slots; solo where it had moved."""
+    slots = recorded.get("lane_slots")
+    if recorded.get("trainer") != "population" or slots is None:
+        return SoloTrainer(training)
+    return PopulationTrainer(training, slots, steps_named(recorded.get("steps", "eager")))
+
+
 def tolerance(value: float, examples: int) -> float:
     """The larger of 0.2 points and 3 binomial standard errors of a fraction `value` of `examples`."""
     share = min(max(value, 0.0), 1.0)
@@ -308,6 +398,6 @@ def tolerance(value: float, examples: int) -> float:
 
 
 def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    names = ("threads", "precision", "trainer", "lane_width", "lane_slots")
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "steps")
     same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
     return same_device and all(recorded.get(name) == now.get(name) for name in names)

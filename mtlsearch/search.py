@@ -90,6 +90,7 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
     def save(path: Path, config: dict[str, Any]) -> None:
         save_model(path, trainer.state(result.number), config)
 
+    record.note(result.number, trainer.conditions(result.number))
     record.tell(result, state, save)
     trainer.drop(result.number)
     return record.trial(result.number)

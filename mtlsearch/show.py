@@ -11,11 +11,10 @@ MANY_TASKS = 12
 
 def show_config(config: Mapping[str, Any]) -> None:
     """A config with its metrics: tasks by weight, then hyperparameters."""
-    trial, score = config["trial"], config["score"]
-    whose = "trained" if trial is None else f"trial {trial}"
+    score, verdict = config["score"], config.get("verdict")
     console = Console(highlight=False)
     console.print(
-        f"[bold]{config['study']['name']}[/bold]: {whose}, {score['kind']} score {score['value']:.4f}"
+        f"[bold]{config['study']['name']}[/bold]: {_whose(config)}, {score['kind']} score {score['value']:.4f}"
     )
     console.print(_task_table(config))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -24,6 +23,22 @@ def show_config(config: Mapping[str, Any]) -> None:
     training = config["training"]
     table.add_row("epochs", f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})")
     console.print(table)
+    if verdict is not None:
+        console.print()
+        for line in verdict["lines"]:
+            # Wrapped by words for a person, whole for a program that reads them.
+            console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _whose(config: Mapping[str, Any]) -> str:
+    """Which training the numbers are of."""
+    trial, confirmation = config["trial"], config.get("confirmation")
+    if trial is None:
+        return "trained"
+    if confirmation is None:
+        return f"trial {trial}"
+    weights = " with equal task weights" if confirmation["weights"] == "equal" else ""
+    return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
 
 
 def _task_table(config: Mapping[str, Any]) -> Table:

@@ -3,7 +3,10 @@
 This is the readable reference: what a trial is, every other trainer must give too.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,24 @@ from torch import Tensor, nn
 from mtlsearch.nn import noise_keys
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.space import Config
-from mtlsearch.step import epoch_batches, epoch_key, evaluate, layer_keys, steps_per_epoch, task_losses
+from mtlsearch.step import (
+    derived_seed,
+    epoch_batches,
+    epoch_key,
+    evaluate,
+    layer_keys,
+    steps_per_epoch,
+    task_losses,
+)
 from mtlsearch.study import LoadedStudy
 from mtlsearch.trainer import EpochResult, Progress, Training, failure_reason
+
+SOLO_CONDITIONS: dict[str, Any] = {
+    "trainer": "solo",
+    "lane_width": None,
+    "lane_slots": None,
+    "steps": "eager",
+}
 
 
 class SoloMember:
@@ -25,7 +43,7 @@ class SoloMember:
         self.progress = Progress(number, study.epochs, study.patience, entry_epoch)
         self.model = study.build(config, seed).to(training.loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
-        self.optimizer = self.settings.build(self.model)
+        self.optimizer = self.settings.build(self.model.parameters())
         weights = [config.task_weights[task] for task in study.task_names]
         self.weights = torch.tensor(weights, dtype=training.dtype, device=training.loaded.device)
         self.layers = noise_keys(self.model)
@@ -56,12 +74,13 @@ class SoloMember:
         # Kept on the device and read once, after the epoch: a look at each step would wait for the device.
         bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
-        for step in range(steps):
-            training.check_stop()
-            for name, layer_key in layer_keys(key, ticks[step], self.layers).items():
-                buffers[name].copy_(layer_key)
-            losses = self.step(batches, step)
-            bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
+        with _seeded(derived_seed(self.seed, "epoch", epoch), loaded.device):
+            for step in range(steps):
+                training.check_stop()
+                for name, layer_key in layer_keys(key, ticks[step], self.layers).items():
+                    buffers[name].copy_(layer_key)
+                losses = self.step(batches, step)
+                bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
         return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
 
     def step(self, batches: list[Tensor], step: int) -> Tensor:
@@ -72,7 +91,8 @@ class SoloMember:
             losses = task_losses(loaded, self.model, parts, training.dtype)
         self.optimizer.zero_grad(set_to_none=True)
         (self.weights * losses).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        if math.isfinite(self.settings.clip_norm):
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         total = loaded.study.epochs * len(batches[0])
         factor = self.settings.rate_factor(self.progress.epoch * len(batches[0]) + step, total)
         for group in self.optimizer.param_groups:
@@ -111,6 +131,9 @@ class SoloTrainer:
     def drop(self, number: int) -> None:
         del self.members[number]
 
+    def conditions(self, number: int) -> dict[str, Any]:
+        return SOLO_CONDITIONS
+
     def state(self, number: int) -> dict[str, Tensor]:
         return self.members[number].best
 
@@ -122,6 +145,14 @@ def evaluate_state(
     member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
     member.model.load_state_dict(dict(state))
     return member.evaluate(split)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's own random numbers, which a user's model may draw, follow from `seed` inside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

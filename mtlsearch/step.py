@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from mtlsearch.data import Part, Splits, as_input
 from mtlsearch.metrics import CountedMetric, Metric
@@ -18,7 +19,7 @@ from mtlsearch.nn import mix
 from mtlsearch.study import LoadedStudy
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-EVALUATION_ROWS = 4096
+EVALUATION_ROWS = 1024
 
 
 def derived_seed(*parts: object) -> int:
@@ -59,7 +60,8 @@ def layer_keys(key: Tensor, step: Tensor, layers: Sequence[str]) -> dict[str, Te
 
 def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> Tensor:
     """The loss of each task [T] on one batch per source."""
-    inputs, labels = {}, {}
+    inputs: dict[str, Tensor] = {}
+    labels: dict[str, Tensor] = {}
     for splits, part in zip(loaded.splits, parts, strict=True):
         x = as_input(part.inputs, dtype)
         inputs |= dict.fromkeys(splits.tasks, x)
@@ -74,33 +76,50 @@ def evaluate(
     loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype
 ) -> dict[str, dict[str, float]]:
     """{task: {metric: value}} of `forward` over one split: "validation" or "test"."""
+
+    def one(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {task: output.unsqueeze(0) for task, output in forward(inputs).items()}
+
+    return evaluate_members(loaded, one, split, dtype, members=1)[0]
+
+
+def evaluate_members(
+    loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype, members: int
+) -> list[dict[str, dict[str, float]]]:
+    """`evaluate` for each of M members, whose `forward` gives outputs [M, B, C]; read back once per task."""
     metrics = loaded.metrics
-    values: dict[str, dict[str, float]] = {}
+    values: dict[str, list[float]] = {}
     for splits in loaded.splits:
         values |= _evaluate_source(splits, getattr(splits, split), metrics, forward, dtype)
-    return {task: values[task] for task in loaded.study.task_names}
+    return [
+        {task: {metrics[task].name: values[task][member]} for task in loaded.study.task_names}
+        for member in range(members)
+    ]
 
 
 def _evaluate_source(
     splits: Splits, part: Part, metrics: Mapping[str, Metric], forward: Forward, dtype: torch.dtype
-) -> dict[str, dict[str, float]]:
+) -> dict[str, list[float]]:
+    """Each task's metric for every member, over the tasks of one source."""
     collected: dict[str, list[Tensor]] = {task: [] for task in splits.tasks}
     for start in range(0, len(part), EVALUATION_ROWS):
         rows = slice(start, start + EVALUATION_ROWS)
-        x = as_input(part.inputs[rows], dtype)
-        outputs = forward(dict.fromkeys(splits.tasks, x))
+        outputs = forward(dict.fromkeys(splits.tasks, as_input(part.inputs[rows], dtype)))
         for task in splits.tasks:
-            metric = metrics[task]
-            counted = isinstance(metric, CountedMetric)
-            output = outputs[task]
-            collected[task].append(metric.count(output, part.labels[task][rows]) if counted else output)
-    return {
-        task: {metrics[task].name: _number(metrics[task], collected[task], part.labels[task])}
-        for task in splits.tasks
-    }
+            collected[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
+    return {task: _finish(metrics[task], collected[task], part.labels[task]) for task in splits.tasks}
 
 
-def _number(metric: Metric, collected: Sequence[Tensor], labels: Tensor) -> float:
+def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
+    """What a metric needs of one chunk: its sums [M, ...], or the outputs [M, B, ...] themselves."""
     if isinstance(metric, CountedMetric):
-        return float(metric.finish(torch.stack(list(collected)).sum(0)))
-    return float(metric.compute(torch.cat(list(collected)), labels))
+        sums: Tensor = vmap(metric.count, in_dims=(0, None))(outputs, labels)
+        return sums
+    return outputs
+
+
+def _finish(metric: Metric, collected: Sequence[Tensor], labels: Tensor) -> list[float]:
+    if isinstance(metric, CountedMetric):
+        numbers: list[float] = metric.finish(torch.stack(list(collected)).sum(0)).tolist()
+        return numbers
+    return [float(metric.compute(outputs, labels)) for outputs in torch.cat(list(collected), 1)]

@@ -1,16 +1,13 @@
 """The fast store: reads come from memory, writes go to Optuna's tables in few transactions.
 
 Reports, params and attributes are buffered; a trial that is told is committed with all of them before
-`set_trial_state_values` returns, and a background thread commits the rest about every FLUSH_S seconds, so
-that other processes see running trials. The database numbers a trial in the transaction that makes it.
+`set_trial_state_values` returns, and a background thread commits the rest about every half a
+second, so that other processes see running trials. The database numbers a trial in the transaction that makes it.
 """
 
 import copy
 import threading
-import time
-import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -23,54 +20,13 @@ from sqlalchemy.engine import URL
 
 from mtlsearch import storage_rows as rows
 from mtlsearch.errors import StoreError
+from mtlsearch.storage_buffer import WriteBuffer
 from mtlsearch.storage_errors import where
-from mtlsearch.storage_public import Storage, is_counted, new_running_trial, retry_of
+from mtlsearch.storage_memory import StudyMemory
+from mtlsearch.storage_public import Storage, new_running_trial, retry_of
 
-FLUSH_S = 0.5
 T = TypeVar("T")
 _UNFINISHED = frozenset({TrialState.RUNNING, TrialState.WAITING})
-
-
-@dataclass
-class _Study:
-    """What is known of a study: its trials by id, and which of them others may still change."""
-
-    name: str
-    directions: list[StudyDirection]
-    trials: dict[int, FrozenTrial] = field(default_factory=dict)
-    ids: dict[int, int] = field(default_factory=dict)  # by number
-    unfinished: set[int] = field(default_factory=set)
-    mine: set[int] = field(
-        default_factory=set
-    )  # running trials that this process made: its memory is the truth
-    newest: int = -1  # every trial up to this id has been read
-    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
-    settled: tuple[int, int, int] = (-1, 0, 0)  # an id, the trials up to it (all finished), those that count
-    attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
-
-    def put(self, trial: FrozenTrial) -> None:
-        self.trials[trial._trial_id] = trial
-        self.ids[trial.number] = trial._trial_id
-        for name in trial.distributions.keys() - self.distributions.keys():
-            self.distributions[name] = trial.distributions[name]
-        if trial.state.is_finished():
-            self.unfinished.discard(trial._trial_id)
-            self.mine.discard(trial._trial_id)
-        else:
-            self.unfinished.add(trial._trial_id)
-
-    def settle(self) -> tuple[int, int, int]:
-        """The highest id up to which every trial is known and finished, their number, and how many count.
-
-        What can no longer change need not be counted again: reserving costs at 10,000 trials what it costs at
-        ten.
-        """
-        below, trials, counted = self.settled
-        end = min(self.newest, min(self.unfinished, default=self.newest + 1) - 1)
-        for trial in (self.trials[i] for i in range(below + 1, end + 1) if i in self.trials):
-            trials, counted = trials + 1, counted + is_counted(trial)
-        self.settled = max(below, end), trials, counted
-        return self.settled
 
 
 class BufferedStorage(Storage):
@@ -80,15 +36,11 @@ class BufferedStorage(Storage):
         super().__init__(rdb, url, timeout=timeout, read_only=read_only)
         self._backend = rdb  # its own cache would be a second copy
         self._engine: sa.Engine = rdb.engine
-        self._studies: dict[int, _Study] = {}
-        self._study_of: dict[int, _Study] = {}
-        self._changes: rows.Changes = {}
-        self._lock = (
-            threading.RLock()
-        )  # the memory and the buffer; never held while the database is waited for
-        self._flushing = threading.Lock()  # one flush at a time, so that two cannot overtake each other
-        self._flusher: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._studies: dict[int, StudyMemory] = {}
+        self._study_of: dict[int, StudyMemory] = {}
+        self._deleted: set[int] = set()  # trials of this process whose study somebody deleted
+        self._buffer = WriteBuffer(self._write)
+        self._lock = threading.RLock()  # the memory; never held while the database is waited for
 
     # Transactions.
 
@@ -109,7 +61,7 @@ class BufferedStorage(Storage):
         return self._guard(attempt)
 
     def _numbering(
-        self, study: _Study, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
+        self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
     ) -> T:
         """A transaction that has the study locked and knows how the whole study stands."""
         with self._lock:
@@ -119,64 +71,55 @@ class BufferedStorage(Storage):
             new = rows.lock_study(connection, study_id, settled)
             return work(connection, rows.Standing(trials + new.trials, counted + new.reserved, new.waiting))
 
-        return self._transaction(locked)
+        try:
+            return self._transaction(locked)
+        except KeyError as e:
+            raise self._study_is_gone() from e
+
+    def _study_is_gone(self) -> StoreError:
+        return StoreError(
+            f"store {where(self.url)}: the study was deleted while it was in use; run the same command again to "
+            "begin it anew"
+        )
 
     def _begin(self, connection: sa.Connection, statement: str) -> None:
         # Python's sqlite3 would begin at the first write, when a snapshot may be too old to be written to.
         if self.url.get_backend_name() == "sqlite":
             connection.exec_driver_sql(statement)
 
-    def flush(self) -> None:
-        with self._flushing:
-            with self._lock:
-                changes, self._changes = self._changes, {}
-            if not changes:
-                return
-            try:
-                lost = self._transaction(lambda c: rows.write(c, changes))
-            except BaseException:
-                with self._lock:
-                    self._changes = changes | self._changes
-                raise
+    def _write(self, changes: rows.Changes) -> None:
+        lost = self._transaction(lambda c: rows.write(c, changes))
         if lost:
             self._reload(lost)
 
-    def close(self) -> None:
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        try:
-            self.flush()
-        finally:
-            if self._flusher is not None and self._flusher is not threading.current_thread():
-                self._flusher.join(timeout=self.timeout)
-            super().close()
+    def flush(self) -> None:
+        self._buffer.flush()
 
-    def _buffer(self, trial: FrozenTrial, changes: rows.Changes) -> None:
+    def close(self) -> None:
+        if not self._buffer.closed:
+            try:
+                self._buffer.close(self.timeout)
+            finally:
+                super().close()
+
+    def _change(self, trial: FrozenTrial, changes: rows.Changes) -> None:
         """Puts the changed trial into the memory and its changes into the buffer; the lock is held."""
-        if self.read_only or self._closed.is_set():
+        if self.read_only:
             self._prepare_write()
+        if self._buffer.closed:
             raise StoreError(f"store {where(self.url)}: it was closed; open it again to write")
         self._study_of[trial._trial_id].put(trial)
-        self._changes |= changes
-        if self._flusher is None:
-            self._flusher = threading.Thread(
-                target=_flush_again_and_again,
-                args=(weakref.ref(self), self._closed),
-                name="mtlsearch-store",
-                daemon=True,
-            )
-            self._flusher.start()
+        self._buffer.add(changes)
 
     # The memory.
 
-    def _study(self, study_id: int) -> _Study:
+    def _study(self, study_id: int) -> StudyMemory:
         """The study's memory; the first time it is read from the store. Raises KeyError if there is none."""
         with self._lock:
             study = self._studies.get(study_id)
         if study is not None:
             return study
-        study = _Study(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
+        study = StudyMemory(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
         self._take_in(study_id, study)
         with self._lock:
             return self._studies.setdefault(study_id, study)
@@ -189,7 +132,7 @@ class BufferedStorage(Storage):
         else:
             self._take_in(study_id, study)
 
-    def _take_in(self, study_id: int, study: _Study) -> None:
+    def _take_in(self, study_id: int, study: StudyMemory) -> None:
         """Reads the trials that are new, and those that another process has changed or may have."""
         with self._lock:
             newest, mine = study.newest, set(study.mine)
@@ -212,7 +155,7 @@ class BufferedStorage(Storage):
             study.newest, study.attrs = max(study.newest, seen), None
 
     @staticmethod
-    def _is_news(study: _Study, trial: FrozenTrial) -> bool:
+    def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:
         """False if this process has meanwhile finished the trial, or begun it as its own."""
         known = study.trials.get(trial._trial_id)
         if known is None or trial.state.is_finished():
@@ -223,14 +166,14 @@ class BufferedStorage(Storage):
         """Takes over how others ended trials of this process; forgets those whose study was deleted."""
         trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
         with self._lock:
-            for trial_id in ids:
-                study = self._study_of[trial_id]
+            for trial_id in ids & self._study_of.keys():
                 if trial_id in trials:
-                    study.put(trials[trial_id])
+                    self._study_of[trial_id].put(trials[trial_id])
                 else:
-                    self._forget(study)
+                    self._deleted.add(trial_id)
+                    self._forget(self._study_of[trial_id])
 
-    def _forget(self, study: _Study) -> None:
+    def _forget(self, study: StudyMemory) -> None:
         self._studies = {i: s for i, s in self._studies.items() if s is not study}
         self._study_of = {i: s for i, s in self._study_of.items() if s is not study}
 
@@ -242,6 +185,8 @@ class BufferedStorage(Storage):
             return
         study_id = self._read(lambda c: rows.study_of(c, trial_id))
         if study_id is None:
+            if trial_id in self._deleted:
+                raise self._study_is_gone()
             raise KeyError(f"No trial with trial_id {trial_id} exists.")
         self.refresh(study_id)
 
@@ -294,7 +239,7 @@ class BufferedStorage(Storage):
             return None
         return self._add(study, retry)
 
-    def _add(self, study: _Study, trial: FrozenTrial) -> int:
+    def _add(self, study: StudyMemory, trial: FrozenTrial) -> int:
         with self._lock:
             study.put(trial)
             self._study_of[trial._trial_id] = study
@@ -326,28 +271,28 @@ class BufferedStorage(Storage):
             value = distribution.to_external_repr(param_value_internal)
             trial.params = trial.params | {param_name: value}
             trial.distributions = trial.distributions | {param_name: distribution}
-            self._buffer(trial, rows.param_change(trial_id, param_name, param_value_internal, distribution))
+            self._change(trial, rows.param_change(trial_id, param_name, param_value_internal, distribution))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._load(trial_id)
         with self._lock:
             trial = self._updatable(trial_id)
             trial.intermediate_values = trial.intermediate_values | {step: intermediate_value}
-            self._buffer(trial, rows.report_change(trial_id, step, intermediate_value))
+            self._change(trial, rows.report_change(trial_id, step, intermediate_value))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._load(trial_id)
         with self._lock:
             trial = self._updatable(trial_id)
             trial.user_attrs = trial.user_attrs | {key: value}
-            self._buffer(trial, rows.attr_change(trial_id, key, value))
+            self._change(trial, rows.attr_change(trial_id, key, value))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._load(trial_id)
         with self._lock:
             trial = self._updatable(trial_id)
             trial.system_attrs = trial.system_attrs | {key: value}
-            self._buffer(trial, rows.attr_change(trial_id, key, value, system=True))
+            self._change(trial, rows.attr_change(trial_id, key, value, system=True))
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
@@ -365,9 +310,11 @@ class BufferedStorage(Storage):
                 trial.values = list(values)
             if state.is_finished():
                 trial.datetime_complete = datetime.now()
-            self._changes |= rows.state_change(trial)
+            self._buffer.add(rows.state_change(trial))
         self.flush()
         with self._lock:
+            if trial_id in self._deleted:
+                raise self._study_is_gone()
             known = self._study_of[trial_id].trials[trial_id]
             # A commit whose answer was lost with the connection comes back as finished at this very time.
             if known.datetime_complete != trial.datetime_complete:
@@ -442,16 +389,3 @@ class BufferedStorage(Storage):
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         super().set_study_system_attr(study_id, key, value)
         self._study(study_id).attrs = None
-
-
-def _flush_again_and_again(storage: weakref.ref[BufferedStorage], closed: threading.Event) -> None:
-    """Commits what is buffered until the storage is closed or forgotten."""
-    while not closed.wait(FLUSH_S):
-        living = storage()
-        if living is None:
-            return
-        try:
-            living.flush()
-        except StoreError:
-            time.sleep(FLUSH_S)  # the writes are kept: the next call of the search tries again, and raises
-        del living

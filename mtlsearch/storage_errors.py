@@ -42,6 +42,12 @@ _POSTGRES = {
     "28": "the server refused the login ({detail}); put the password into the file that PGPASSFILE names",
     "42501": "the role may not do that ({detail}); grant it the rights on the database",
 }
+# A login that fails has no SQLSTATE in psycopg, only the server's words.
+_LOGIN = {
+    "does not exist": _POSTGRES["3D000"],
+    "authentication": _POSTGRES["28"],
+    "password": _POSTGRES["28"],
+}
 _UNREACHABLE = "the server cannot be reached ({detail}); start it or mend the address, " + AGAIN
 
 
@@ -56,6 +62,8 @@ def parse_url(url: str) -> URL:
 
     Raises StoreError for a plain path, another kind of database, and a driver that is missing.
     """
+    if not url.isprintable():
+        raise StoreError(f"a storage URL is one line of printable text, but got {mask_password(url)!r}")
     if "://" not in url:
         raise StoreError(f"--storage takes a URL, but got {url!r}: for that file write sqlite:///{url}")
     try:
@@ -126,8 +134,9 @@ def _line(error: Any) -> str:
         return _first(_SQLITE, name.startswith) or "the database reports: {detail}"
     if state:
         return _first(_POSTGRES, state.startswith) or "the server reports: {detail}"
-    is_postgres = type(error).__module__.startswith("psycopg")
-    return _UNREACHABLE if is_postgres else "the database reports: {detail}"
+    if type(error).__module__.startswith("psycopg"):
+        return _first(_LOGIN, str(error).__contains__) or _UNREACHABLE
+    return "the database reports: {detail}"
 
 
 def _first(lines: dict[str, str], fits: Callable[[str], bool]) -> str | None:

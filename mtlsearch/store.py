@@ -92,6 +92,11 @@ class Record:
         trial.set_user_attr("entry_epoch", entry_epoch)
         trial.set_user_attr("trained_on", dict(trained_on))
 
+    def note(self, number: int, conditions: Mapping[str, Any]) -> None:
+        """Add to what is known of how a trial is trained."""
+        trial = self.running[number][0]
+        trial.set_user_attr("trained_on", {**trial.user_attrs["trained_on"], **conditions})
+
     def report(self, result: "EpochResult") -> None:
         """Store the score of an epoch."""
         if result.reason is None:
@@ -116,27 +121,30 @@ class Record:
                 for metric, value in values.items():
                     # Once more on its own, since the dashboard plots plain numbers only.
                     trial.set_user_attr(f"{task} {metric}", value)
-        if state is TrialState.COMPLETE and self._is_best(result.best_score):
+        if state is TrialState.COMPLETE and self._is_best(trial, result.best_score):
             self._save_best(trial, result.best_score, save)
-        value = result.best_score if state is TrialState.COMPLETE else None
-        self.study.tell(trial, value, state)
+        score = result.best_score if state is TrialState.COMPLETE else None
+        self.study.tell(trial, score, state)
         del self.running[result.number]
 
     def interrupt(self) -> None:
         """End what is in training as interrupted; its params are asked again by the next run."""
         for trial, _ in self.running.values():
-            self.storage.interrupt(trial._trial_id)
+            self._interrupt(trial._trial_id)
         self.running.clear()
         self.storage.flush()
 
     def take_over(self) -> int:
         """End the running trials of processes that have died, so that they are asked again; how many there were."""
         dead = [t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not _lives(t)]
-        return sum(self.storage.interrupt(trial._trial_id) is not None for trial in dead)
+        return sum(self._interrupt(trial._trial_id) for trial in dead)
 
-    def _is_best(self, score: float) -> bool:
+    def _interrupt(self, trial_id: int) -> bool:
+        return self.storage.interrupt(trial_id) is not None
+
+    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
         complete = self.trials(TrialState.COMPLETE)
-        return all(trial.value is not None and score > trial.value for trial in complete)
+        return all(other.value is not None and score > other.value for other in complete)
 
     def _save_best(
         self, trial: optuna.Trial, score: float, save: Callable[[Path, dict[str, Any]], None]
@@ -144,7 +152,7 @@ class Record:
         store = artifact_store(self.artifacts)
         frozen = self.storage.get_trial(trial._trial_id)
         with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
-            path = Path(folder) / f"{self.name}-trial-{trial.number}.safetensors"
+            path = Path(folder) / f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
             save(path, exported(self, frozen, score))
             optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
 
@@ -241,7 +249,6 @@ def best_artifact(record: Record, trial: FrozenTrial) -> Path:
 def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> dict[str, Any]:
     """The config of a trial as it is exported."""
     info, attrs = record.info, trial.user_attrs
-    hyperparameters = {**info["default"], **{k: v for k, v in trial.params.items() if k in info["default"]}}
     trained = attrs.get("trained_on", {})
     ended = trial.datetime_complete or datetime.now()
     return config_document(
@@ -249,18 +256,24 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
         name=record.name,
         trial=trial.number,
         score=trial.value if score is None else score,
-        config=Config(hyperparameters, attrs["task_weights"]),
+        config=trial_config(info, trial),
         validation=attrs["validation"],
         training={
             "epochs_trained": attrs["epochs"],
             "best_epoch": attrs["best_epoch"],
             "entry_epoch": attrs["entry_epoch"],
-            "seed": info["seed"],
+            "seed": attrs.get("seed", info["seed"]),
         },
         trained_on=trained,
         time=ended.astimezone(UTC).isoformat(timespec="seconds"),
         storage=mask_password(str(record.storage.url)),
     )
+
+
+def trial_config(info: Info, trial: FrozenTrial) -> Config:
+    """The config of a stored trial; what was not searched comes from the study's default."""
+    searched = {name: value for name, value in trial.params.items() if name in info["default"]}
+    return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
 
 
 def config_document(

@@ -20,7 +20,7 @@ from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.metrics import Metric
 from mtlsearch.nn import with_own_dropout
 from mtlsearch.space import Config, Space, Value, fixed_value
-from mtlsearch.tasks import Classification, Target, Task
+from mtlsearch.tasks import Classification, Target, Task, labelled
 
 Score = Callable[[Mapping[str, float]], float]
 SCORES: dict[str, Score] = {
@@ -69,6 +69,10 @@ class Study:
                 f"default must hold a value for each dimension of the space, but {missing[0]!r} has none"
             )
         for name, distribution in self.space.items():
+            if not isinstance(distribution, BaseDistribution):
+                raise StudyError(
+                    f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}"
+                )
             if not distribution._contains(_internal(distribution, name, self.default[name])):
                 raise StudyError(
                     f"default {name}={self.default[name]!r} lies outside its distribution {distribution}"
@@ -114,7 +118,14 @@ class Study:
         """The model of `config`, initialised from `seed` on the CPU whatever the device."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = self.model(config)
+            try:
+                model = self.model(config)
+            except MtlsearchError:
+                raise
+            except Exception as error:
+                raise ModelError(
+                    f"the model cannot be built from {dict(config)}: {type(error).__name__}: {_one_line(error)}"
+                ) from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
         return with_own_dropout(model)
@@ -156,13 +167,30 @@ class LoadedStudy:
         score = self.study.score
         return float(SCORES[score](oriented) if isinstance(score, str) else score(oriented))
 
+    def only(self, task: str) -> "LoadedStudy":
+        """The study of one task by itself: its batches alone, and its own metric as the score.
+
+        The model callable is the same; its model is given that task's input alone. Raises ModelError where it
+        cannot do with that.
+        """
+        (kept,) = (each for each in self.study.tasks if each.name == task)
+        (splits,) = (each for each in self.splits if task in each.tasks)
+        study = replace(self.study, tasks=[kept], score="mean", fixed_weights={})
+        parts = (splits.train, splits.validation, splits.test)
+        train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
+        alone = Splits((task,), train, validation, test, {task: splits.sha256[task]})
+        loaded = LoadedStudy(study, (alone,), {task: self.targets[task]})
+        check_outputs(loaded)
+        return loaded
+
     def fingerprint(self) -> dict[str, Any]:
         """What makes two definitions the same study, so that their trials may stand side by side."""
         study = self.study
         model = study.build(study.default_config(), seed=0)
         return {
             "tasks": {
-                task.name: {"kind": task.kind, "metric": self.metrics[task.name].name} for task in study.tasks
+                task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
+                for task in study.tasks
             },
             "data": self.sha256,
             "split": {
@@ -223,7 +251,8 @@ def load_study(name: str) -> Study:
     path = shipped_studies().get(name, Path(name))
     if not path.is_file():
         if path.suffix == ".py" or "/" in name:
-            raise StudyError(f"no study file {name}: name an existing one, or a shipped study")
+            shipped = ", ".join(shipped_studies())
+            raise StudyError(f"no study file {name}: name an existing one, or a shipped study ({shipped})")
         raise StudyError(
             f"no study {name!r}: the shipped ones are {', '.join(shipped_studies())}, or name a file"
         )
@@ -267,7 +296,7 @@ def check_outputs(loaded: LoadedStudy) -> None:
     """Run the default model once on two examples and hold its outputs against the tasks. Raises ModelError."""
     study = loaded.study
     config = study.default_config()
-    model = study.build(config, seed=0).eval()
+    model = study.build(config, seed=0).to(loaded.device).eval()
     inputs = {
         task: as_input(splits.train.inputs[:2], torch.float32)
         for splits in loaded.splits
@@ -297,12 +326,16 @@ def _check_given(loaded: LoadedStudy, model: nn.Module, inputs: Mapping[str, Ten
             given = ", ".join(outputs) or "none"
             raise ModelError(f"the model must give an output for task {task.name!r}, but gave: {given}")
         if task.name in inputs:
-            check_shape(task, loaded.targets[task.name], outputs[task.name])
+            check_shape(task, loaded.targets[task.name], outputs[task.name], len(inputs[task.name]))
 
 
-def check_shape(task: Task, target: Target, output: Tensor) -> None:
-    """Raise ModelError where one task's output [B, ...] does not fit its labels."""
-    due = (len(output), *task.output_shape(target))
+def check_shape(task: Task, target: Target, output: Tensor, rows: int) -> None:
+    """Raise ModelError where one task's output [B, ...] of B `rows` does not fit its labels."""
+    due = (rows, *task.output_shape(target))
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            f"the model's output for task {task.name!r} must be a tensor, but got a {type(output).__name__}"
+        )
     if tuple(output.shape) != due:
         raise ModelError(
             f"the model's output for task {task.name!r} must have the shape {due}, but got {tuple(output.shape)}"
@@ -310,12 +343,9 @@ def check_shape(task: Task, target: Target, output: Tensor) -> None:
 
 
 def _load(study: Study, directory: Path) -> LoadedStudy:
-    sources: dict[int, tuple[Source, list[Task]]] = {}
-    for task in study.tasks:
-        sources.setdefault(id(task.data), (task.data, []))[1].append(task)
     splits, targets = [], {}
-    for source, tasks in sources.values():
-        data = source(directory)
+    for source, tasks in _by_source(study.tasks):
+        data = _data(source, tasks[0].name, directory)
         if not isinstance(data, Data):
             raise DataError(
                 f"the data of task {tasks[0].name!r} must be a Data, but got a {type(data).__name__}"
@@ -324,6 +354,30 @@ def _load(study: Study, directory: Path) -> LoadedStudy:
         splits.append(_split(study, data, tasks, found))
         targets.update(found)
     return LoadedStudy(study, tuple(splits), targets)
+
+
+def _by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:
+    """The tasks of each source; equal sources are one, as TorchvisionImages("MNIST") named twice."""
+    groups: list[tuple[Source, list[Task]]] = []
+    for task in tasks:
+        joint = next((members for source, members in groups if source == task.data), None)
+        if joint is None:
+            groups.append((task.data, [task]))
+        else:
+            joint.append(task)
+    return groups
+
+
+def _data(source: Source, task: str, directory: Path) -> Data:
+    """What `source` gives; an error in it is the user's to mend, so it is told in one line."""
+    try:
+        return source(directory)
+    except MtlsearchError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the data of task {task!r} cannot be loaded: {type(error).__name__}: {_one_line(error)}"
+        ) from error
 
 
 def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str, Target]) -> Splits:
@@ -339,11 +393,14 @@ def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str
             {t.name: t.prepare(data.column(part, t.name), targets[t.name]).contiguous() for t in tasks},
         )
 
+    parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
+    for where, part in parts.items():
+        for name, labels in part.labels.items():
+            if not bool(labelled(labels).any()):
+                raise DataError(f"task {name!r} needs labels in its {where} data, but all are missing")
     return Splits(
         tasks=tuple(task.name for task in tasks),
-        train=prepared(train),
-        validation=prepared(validation),
-        test=prepared(data.test),
+        **parts,
         sha256={task.name: data.sha256(task.name) for task in tasks},
     )
 

@@ -5,8 +5,8 @@ neither loss nor metric.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,12 @@ class Task:
     def kind(self) -> str:
         return type(self).__name__.lower()
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the task was given beside its data, for the fingerprint; a function by its name."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "data")}
+        return {name: _plain(value) for name, value in given.items()}
+
     def target(self, data: Data) -> Target:
         """What the training labels of `data` say of this task. Raises DataError where they cannot be learned."""
         raise NotImplementedError
@@ -77,15 +83,19 @@ class Classification(Task):
 
     def target(self, data: Data) -> Target:
         labels, names = data.column(data.train, self.name), data.class_names(self.name)
+        if labels.ndim != 1:
+            raise DataError(
+                f"task {self.name!r}: labels must have the shape [N], but got {tuple(labels.shape)}"
+            )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise DataError(f"task {self.name!r}: class labels must be whole numbers, but got {labels.dtype}")
         labels = labels.long()
-        size = len(names) or int(labels.max()) + 1
-        present = labels[labels >= 0].unique()
-        if len(present) < 2:
+        present = len(set(labels[labels >= 0].tolist()))
+        if present < 2:
             raise DataError(
-                f"task {self.name!r} needs two classes or more in its training data, but got {len(present)}"
+                f"task {self.name!r} needs two classes or more in its training data, but got {present}"
             )
+        size = len(names) or int(labels.max()) + 1
         return Target(size, names or tuple(str(i) for i in range(size)))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
@@ -123,6 +133,8 @@ class MultiLabel(Task):
                 f"task {self.name!r}: labels must have the shape [N, C], but got {tuple(labels.shape)}"
             )
         size = labels.shape[1]
+        if names and len(names) != size:
+            raise DataError(f"task {self.name!r}: {size} labels need as many names, but got {len(names)}")
         if self.pos_weight is not None and len(self.pos_weight) != size:
             raise StudyError(
                 f"task {self.name!r}: pos_weight must have {size} entries, but got {len(self.pos_weight)}"
@@ -162,25 +174,36 @@ class Regression(Task):
     metric_name: Literal["r2", "mae"] = "r2"
 
     def target(self, data: Data) -> Target:
-        labels = _columns(data.column(data.train, self.name))
+        labels = _columns(data.column(data.train, self.name)).double()
         valid = ~labels.isnan()
         count = valid.sum(0)
         mean = torch.where(valid, labels, 0).sum(0) / count
         std = (torch.where(valid, labels - mean, 0).square().sum(0) / count).sqrt()
-        if not bool((std > 0).all()):
+        # Not std > 0, which rounding makes true for a constant.
+        spread = torch.where(valid, labels, -torch.inf).amax(0) > torch.where(valid, labels, torch.inf).amin(
+            0
+        )
+        if not bool(spread.all()):
             raise DataError(
                 f"task {self.name!r}: a regression target needs two values or more in its training data"
             )
-        return Target(labels.shape[1], mean=mean, std=std)
+        return Target(labels.shape[1], mean=mean.float(), std=std.float())
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        return (_columns(labels) - target.mean) / target.std
+        labels = _columns(labels)
+        if bool(labels.isinf().any()):
+            raise DataError(
+                f"task {self.name!r}: labels must be finite, or NaN where missing, but got infinity"
+            )
+        return (labels - target.mean) / target.std
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
-        known = torch.where(valid, labels, 0).to(outputs.dtype)
+        # Outputs of bf16 are widened; narrowing the labels would round the targets.
+        dtype = torch.promote_types(outputs.dtype, labels.dtype)
+        known = torch.where(valid, labels, 0).to(dtype)
         loss = F.mse_loss if self.loss_name == "mse" else F.huber_loss
-        return masked_mean(loss(outputs, known, reduction="none"), valid)
+        return masked_mean(loss(outputs.to(dtype), known, reduction="none"), valid)
 
     def metric(self, target: Target) -> Metric:
         return r2() if self.metric_name == "r2" else mae(target.std)
@@ -209,11 +232,11 @@ class CustomTask(Task):
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         # The gradient of a loss of NaN is NaN even where it is not selected, so missing labels become 0 first.
         missing = labels.isnan() if labels.is_floating_point() else labels == -1
-        return masked_mean(self.loss_fn(outputs, torch.where(missing, 0, labels)), _labelled(labels))
+        return masked_mean(self.loss_fn(outputs, torch.where(missing, 0, labels)), labelled(labels))
 
     def metric(self, target: Target) -> Metric:
         def compute(outputs: Tensor, labels: Tensor) -> Tensor | float:
-            rows = _labelled(labels)
+            rows = labelled(labels)
             return self.metric_fn(outputs[rows], labels[rows])
 
         return WholeMetric(self.metric_name, compute, self.higher_is_better)
@@ -227,12 +250,19 @@ def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, losses, 0).sum() / valid.sum().clamp(min=1)
 
 
+def _plain(value: Any) -> Any:
+    """`value` as it comes back from JSON."""
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _columns(labels: Tensor) -> Tensor:
     labels = labels.float()
     return labels.unsqueeze(1) if labels.ndim == 1 else labels
 
 
-def _labelled(labels: Tensor) -> Tensor:
+def labelled(labels: Tensor) -> Tensor:
     """Rows with a label [B]: not all NaN, or not all −1."""
     missing = labels.isnan() if labels.is_floating_point() else labels == -1
     return ~missing.flatten(1).all(1) if labels.ndim > 1 else ~missing

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -88,6 +88,10 @@ class Trainer(Protocol):
         """Let trial `number` go, and free its room."""
         ...
 
+    def conditions(self, number: int) -> dict[str, Any]:
+        """How trial `number` is trained, as far as its last bits may depend on it."""
+        ...
+
     def state(self, number: int) -> dict[str, Tensor]:
         """The parameters and buffers of the best epoch of trial `number`, on the CPU, as its own model names them."""
         ...
@@ -127,6 +131,7 @@ class Progress:
             self.best_epoch, self.best_score, self.best_validation = self.epoch, score, validation
         stale = self.patience is not None and self.epoch - self.best_epoch >= self.patience
         self.epoch += 1
+        finished = stale or self.epoch == self.epochs
         result = EpochResult(
             self.number,
             self.epoch - 1,
@@ -135,9 +140,17 @@ class Progress:
             self.best_epoch,
             self.best_score,
             self.best_validation,
-            finished=stale or self.epoch == self.epochs,
+            finished,
+            reason=_no_score(validation, self.epoch - 1) if finished and not self.best_validation else None,
         )
         return result, improved
+
+
+def _no_score(validation: Values, epoch: int) -> str:
+    """Why a trial without one finite score failed."""
+    tasks = [task for task, values in validation.items() if not all(map(math.isfinite, values.values()))]
+    of = f"the metric of {', '.join(tasks)}" if tasks else "the score"
+    return f"{of} was not finite in any epoch up to {epoch}"
 
 
 def failure_reason(bad_steps: Mapping[str, int], epoch: int, steps: int) -> str | None:

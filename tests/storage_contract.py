@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
+from mtlsearch.errors import StoreError
 from mtlsearch.storage import Storage
 
 Again = Callable[[], Storage]  # opens the same store once more, as another process would
@@ -170,5 +171,33 @@ class StoreContract(StorageTestCase):
         assert trial_id is not None
         with again() as other:
             other.delete_study(study_id)
-        with pytest.raises(KeyError):
-            storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0])
+        for _ in range(2):
+            with pytest.raises((StoreError, KeyError)):
+                storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0])
+
+    def test_totals_of_two_studies_are_apart(self, storage: Storage, again: Again) -> None:
+        ids = [storage.create_new_study([StudyDirection.MAXIMIZE], name) for name in ("one", "two")]
+        with again() as other:
+            for turn in range(4):
+                for study_id in ids:
+                    trial_id = (storage, other)[turn % 2].reserve(study_id, 4)
+                    assert trial_id is not None
+                    (storage, other)[turn % 2].set_trial_state_values(trial_id, TrialState.PRUNED)
+                    storage.refresh(study_id)
+        assert [storage.reserve(study_id, 4) for study_id in ids] == [None, None]
+        assert [[t.number for t in storage.get_all_trials(i)] for i in ids] == [[0, 1, 2, 3]] * 2
+
+    def test_threads_share_one_storage(self, storage: Storage, again: Again) -> None:
+        new_study(storage)
+        study = optuna.load_study(study_name="study", storage=storage)
+
+        def objective(trial: optuna.Trial) -> float:
+            x = trial.suggest_float("x", 0, 1)
+            trial.report(x, 0)
+            return x
+
+        study.optimize(objective, n_trials=12, n_jobs=3)
+        with again() as other:
+            trials = optuna.load_study(study_name="study", storage=other).trials
+        assert [t.number for t in trials] == list(range(12))
+        assert all(t.value == t.params["x"] == t.intermediate_values[0] for t in trials)

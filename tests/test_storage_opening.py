@@ -224,7 +224,7 @@ def test_relative_and_odd_paths_are_opened(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_file_that_is_deleted_under_a_run_is_told(path: Path, url: str, how: str) -> None:
-    with pytest.raises(StoreError, match="was deleted or replaced while it was in use") as e:  # noqa: SIM117
+    with pytest.raises(StoreError, match="was deleted or replaced") as e:  # noqa: PT012, SIM117
         with open_storage(url, create=True) as storage:
             study = optuna.create_study(storage=storage)
             trial = study.ask()
@@ -233,6 +233,26 @@ def test_file_that_is_deleted_under_a_run_is_told(path: Path, url: str, how: str
                 plain_optuna_store(path)
             study.tell(trial, 1.0)
     assert "\n" not in str(e.value)
+
+
+def test_study_that_is_deleted_under_a_run_is_told(url: str) -> None:
+    with open_storage(url, create=True) as storage, open_storage(url, create=True) as dashboard:
+        study = optuna.create_study(study_name="ours", storage=storage)
+        trial = storage.ask(study, 2)
+        assert trial is not None
+        optuna.delete_study(study_name="ours", storage=dashboard)
+        with pytest.raises(StoreError, match="the study was deleted while it was in use"):
+            study.tell(trial, 1.0)
+        with pytest.raises(StoreError, match="the study was deleted while it was in use"):
+            trial.report(1.0, 0)
+
+
+def test_study_that_was_deleted_before_the_next_trial_is_told(url: str) -> None:
+    with open_storage(url, create=True) as storage, open_storage(url, create=True) as dashboard:
+        study = optuna.create_study(study_name="ours", storage=storage)
+        optuna.delete_study(study_name="ours", storage=dashboard)
+        with pytest.raises(StoreError, match="the study was deleted while it was in use"):
+            storage.ask(study, 2)
 
 
 def test_closed_store_says_so(url: str) -> None:
@@ -376,7 +396,7 @@ def test_reading_an_empty_database_makes_no_tables_in_it(server: PostgresServer)
 @pytest.mark.parametrize(
     ("database", "password", "message"),
     [
-        ("postgres", "wr0ng-s3cret", "the server refused the login|the server cannot be reached"),
+        ("postgres", "wr0ng-s3cret", "the server refused the login"),
         ("nowhere", PASSWORD, "that database does not exist"),
     ],
 )

@@ -1,0 +1,319 @@
+"""Confirmation: the best configs, their twins and single tasks, trained again with fresh seeds.
+
+`confirm` is the command's work: it plans, tells the cost, trains what has not ended yet and stores the
+verdict. The winner is chosen on validation; each training is scored on test once, at its best epoch. What is
+trained, what is stored and what it says is in `evidence`.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.distributions import json_to_distribution
+from optuna.trial import TrialState, create_trial
+
+from mtlsearch.errors import ModelError, StoreError
+from mtlsearch.evidence import (
+    Plan,
+    Repeat,
+    candidates,
+    conclusion,
+    ended,
+    expected_seconds,
+    group_of,
+    key_of,
+    task_metrics,
+)
+from mtlsearch.models import save_model
+from mtlsearch.owner import this_process
+from mtlsearch.progress import Progress, described
+from mtlsearch.search import WAIT_SECONDS
+from mtlsearch.solo import evaluate_state
+from mtlsearch.space import fixed_value
+from mtlsearch.step import derived_seed
+from mtlsearch.store import Record
+from mtlsearch.study import SCORES, LoadedStudy, Study
+from mtlsearch.trainer import EpochResult, Trainer, Training, Values
+
+MOST_SINGLES = 8
+MakeTrainer = Callable[[Training], Trainer]
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """How much is trained again: the `top` best configs with `seeds` fresh seeds each.
+
+    `single`: each task of the winner by itself too; None means where there are at most 8 tasks.
+    """
+
+    seeds: int = 5
+    top: int = 2
+    single: bool | None = None
+
+
+class Confirmation(Record):
+    """The record of a confirmation: one trial per training, known by its key."""
+
+    def begin(self, repeat: Repeat, study: Study) -> int:
+        """Store a training as running; its number."""
+        space = replace(study.search_space, fixed_weights={})
+        attrs = {**repeat.attrs(), "owner": this_process()}
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=space.params(repeat.config),
+            distributions=space.distributions,
+            user_attrs=attrs,
+        )
+        trial_id = self.storage.create_new_trial(self.study._study_id, template)
+        trial = optuna.Trial(self.study, trial_id)
+        self.running[trial.number] = trial, time.monotonic()
+        return trial.number
+
+    def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
+        """Those that have neither ended nor are in training, here or in another process."""
+        known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
+        return [repeat for repeat in repeats if repeat.key not in known]
+
+    def scored(self, number: int, test: Values) -> None:
+        """Store the test metrics of a training; before it ends, so that both are committed together."""
+        trial = self.running[number][0]
+        trial.set_user_attr("test", test)
+        for task, values in test.items():
+            for metric, value in values.items():
+                trial.set_user_attr(f"{task} {metric} test", value)  # the dashboard plots plain numbers only
+
+    def test_scorings(self) -> int:
+        """How often the test split was scored."""
+        return sum("test" in trial.user_attrs for trial in self.trials())
+
+    def _interrupt(self, trial_id: int) -> bool:
+        # Not put into the queue as the search does: what is left follows from the plan.
+        try:
+            self.storage.set_trial_user_attr(trial_id, "interrupted", True)
+            return self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+
+    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
+        # Of the seeds of one config the best on validation is kept; of equals each, since the first to end may
+        # not be the first by number.
+        group = group_of(self.storage.get_trial(trial._trial_id), self)
+        rivals = (t.value for t in ended(self).values() if group_of(t, self) == group)
+        return "task" not in trial.user_attrs and all(value is None or score >= value for value in rivals)
+
+
+def confirm(
+    record: Record,
+    training: Training,
+    make_trainer: MakeTrainer,
+    amount: Confirming,
+    progress: Progress,
+    trained_on: Mapping[str, Any],
+    deadline: float | None = None,
+    hint: str = "",
+) -> bool:
+    """Confirm the best configs of a study; False where `deadline` on the monotonic clock came first.
+
+    Raises StudyError where every seed of every config failed, Interrupted after a stop; the same call goes on.
+    """
+    if not candidates(record, amount.top):
+        return False
+    confirmation = open_confirmation(record)
+    confirmation.take_over()
+    loaded = training.loaded
+    singles = alone(loaded, amount.single, progress)
+    plan = make_plan(record, amount, bool(singles))
+    tell_cost(record, confirmation, plan, loaded.study, progress, hint)
+    work = Work(confirmation, training, make_trainer, progress, trained_on, deadline)
+    if not work.train(training, plan.shared()):
+        return False
+    winner = plan.winner(ended(confirmation))
+    for task, single in singles.items():
+        if not work.train(replace(training, loaded=single), plan.alone(winner, task)):
+            return False
+    conclude(record, confirmation, plan, loaded)
+    scorings = confirmation.test_scorings()
+    progress.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")
+    return True
+
+
+def make_plan(record: Record, amount: Confirming, single: bool) -> Plan:
+    """The plan for the study as it stands, with seeds that the search has not used."""
+    seed = int(record.info["seed"])
+    fresh = dict.fromkeys(derived_seed(seed, "confirm", i) for i in range(amount.seeds + 8))
+    fresh.pop(seed, None)
+    return Plan(candidates(record, amount.top), list(fresh)[: amount.seeds], single)
+
+
+def alone(loaded: LoadedStudy, single: bool | None, progress: Progress) -> dict[str, LoadedStudy]:
+    """Each task's study by itself; none where there is one task, or many, or the model needs all at once."""
+    tasks = loaded.study.task_names
+    if len(tasks) == 1 or single is False or (single is None and len(tasks) > MOST_SINGLES):
+        return {}
+    try:
+        return {task: loaded.only(task) for task in tasks}
+    except ModelError as error:
+        progress.notice(f"no single-task training: {error}")
+        return {}
+
+
+def tell_cost(
+    record: Record, confirmation: Confirmation, plan: Plan, study: Study, progress: Progress, hint: str
+) -> None:
+    """Say beforehand what is to be trained, in trial-epochs and expected time."""
+    repeats = plan.shared()
+    if plan.single:
+        # Until the winner is known, single tasks are counted for the first config; they cost the same.
+        known = not confirmation.left(repeats)
+        winner = plan.winner(ended(confirmation)) if known else next(iter(plan.configs))
+        repeats += [repeat for task in study.task_names for repeat in plan.alone(winner, task)]
+    left = confirmation.left(repeats)
+    progress.total, before = len(repeats), len(repeats) - len(left)
+    progress.begun(before, study.epochs)
+    if not left:
+        return
+    epochs = len(left) * study.epochs
+    seconds = expected_seconds(record, epochs)
+    time_told = "" if seconds is None else f", about {duration(seconds)}"
+    singles = f" and {len(study.tasks)} single tasks" if plan.single else ""
+    done = f" ({before} are done)" if before else ""
+    progress.notice(
+        f"confirming the best {len(plan.configs)} configs with their equal-weight twins{singles},"
+        f" {len(plan.seeds)} seeds each: {len(left)} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What trains repeats, and for whom."""
+
+    confirmation: Confirmation
+    training: Training  # of all tasks
+    make_trainer: MakeTrainer
+    progress: Progress
+    trained_on: Mapping[str, Any]
+    deadline: float | None
+
+    def train(self, training: Training, repeats: Sequence[Repeat]) -> bool:
+        """Train what is left of `repeats`; False where the deadline came first. Raises Interrupted."""
+        book, study = self.confirmation, training.loaded.study
+        trainer = self.make_trainer(training) if book.left(repeats) else None
+        members: dict[int, Repeat] = {}
+        try:
+            while self.deadline is None or time.monotonic() < self.deadline:
+                while trainer is not None and trainer.room() and (left := book.left(repeats)):
+                    number = book.begin(left[0], study)
+                    members[number] = left[0]
+                    # A config and its twin of one seed come together, so that they share its batches.
+                    entry = trainer.add(number, left[0].config, entry_epoch=0, seed=left[0].seed)
+                    book.enter(number, entry, self.trained_on)
+                    self.progress.asked(number, left[0].config)
+                if trainer is None or not book.running:
+                    if not self._others_train(repeats):
+                        return True
+                    trainer = trainer or (self.make_trainer(training) if book.left(repeats) else None)
+                    continue
+                for result in sorted(trainer.advance(), key=lambda result: result.number):
+                    book.report(result)
+                    self.progress.reported(result)
+                    if result.finished:
+                        self._end(trainer, training, result, members.pop(result.number))
+            return False
+        finally:
+            book.interrupt()
+
+    def _others_train(self, repeats: Sequence[Repeat]) -> bool:
+        """Whether some have not ended: waits a moment for other processes, takes over what the dead left."""
+        book = self.confirmation
+        book.storage.refresh(book.study._study_id)
+        known = ended(book)
+        if all(repeat.key in known for repeat in repeats):
+            return False
+        if not book.take_over() and not book.left(repeats):
+            self.progress.waiting(len(book.trials(TrialState.RUNNING)))
+            time.sleep(WAIT_SECONDS)
+        return True
+
+    def _end(self, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat) -> None:
+        """Score a member on test, once, and store how it ended."""
+        book, number, loaded = self.confirmation, result.number, training.loaded
+        failed, told = result.reason is not None, result.reason
+        if not failed:
+            state = trainer.state(number)
+            test = evaluate_state(loaded, repeat.config, state, "test", training.precision)
+            book.scored(number, test)
+            told = f"test {described(test)}"
+
+        def save(path: Path, config: dict[str, Any]) -> None:
+            of = {"name": book.study.user_attrs["of"]}
+            save_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
+
+        book.note(number, trainer.conditions(number))
+        book.tell(result, TrialState.FAIL if failed else TrialState.COMPLETE, save)
+        trainer.drop(number)
+        self.progress.training.pop(number, None)
+        self.progress.done += 1
+        done = f"{self.progress.done} of {self.progress.total}"
+        self.progress.say(f"confirmation {done}: {repeat}, seed {repeat.seed}: {told}")
+
+
+def conclude(record: Record, confirmation: Confirmation, plan: Plan, loaded: LoadedStudy) -> None:
+    """Store the verdict on trainings that have all ended, where the dashboard shows it too."""
+    found = ended(confirmation)
+    metrics = task_metrics(record, test_examples(loaded))
+    verdict = plan.judge(found, metrics, loaded.study.score)
+    concluded = conclusion(record, plan, found, verdict, confirmation.test_scorings())
+    confirmation.study.set_user_attr("conclusion", concluded)
+
+
+def open_confirmation(record: Record) -> Confirmation:
+    """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
+    name = f"{record.name}/confirmation"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(
+            storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+        if "of" not in study.user_attrs:
+            if study.get_trials(deepcopy=False):
+                raise StoreError(f"study {name!r} in the store is no confirmation: rename or delete it first")
+            study.set_metric_names([record.info["score"]])
+            study.set_user_attr("role", "confirmation")
+            study.set_user_attr("of", record.name)
+    if record.study.user_attrs.get("confirmation") != name:
+        record.study.set_user_attr("confirmation", name)
+    return Confirmation(record.storage, study, record.info, record.artifacts)
+
+
+def as_recorded(study: Study, info: Mapping[str, Any]) -> Study:
+    """The study as the command line of its search had changed it: budget, score, fixed dimensions."""
+    for name, dimension in info["fingerprint"]["space"].items():
+        then, now = json_to_distribution(json.dumps(dimension)), study.search_space.distributions.get(name)
+        if now is not None and then.single() and not now.single():
+            study = study.fixed(name, str(fixed_value(then)))
+    score = info["score"] if info["score"] in SCORES else study.score
+    return replace(study, **info["budget"], score=score)
+
+
+def test_examples(loaded: LoadedStudy) -> dict[str, int]:
+    """How many labels each task has in the test split."""
+    labels = {task: splits.test.labels[task] for splits in loaded.splits for task in splits.tasks}
+    return {task: _labels(labels[task]) for task in loaded.study.task_names}
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _labels(labels: torch.Tensor) -> int:
+    missing = labels.isnan() if labels.is_floating_point() else labels < 0
+    return int((~missing).sum())

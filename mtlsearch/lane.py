@@ -1,0 +1,295 @@
+"""A lane: members whose tensors have the same shapes, trained as one program.
+
+Everything that differs between members is stacked along a first dimension of M slots. A step is a function of
+tensors alone that changes them in place, so that it can be compiled whole, or captured as a CUDA graph and
+replayed; nothing is read back to the host before the epoch's end.
+
+Legend: M slots, T tasks, S steps of an epoch, B examples of a batch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from mtlsearch.nn import corner, noise_keys
+from mtlsearch.optim import IDLE, OptimizerSettings, clipped, update
+from mtlsearch.space import Config
+from mtlsearch.step import (
+    epoch_batches,
+    epoch_key,
+    evaluate_members,
+    layer_keys,
+    steps_per_epoch,
+    task_losses,
+)
+from mtlsearch.trainer import EpochResult, Progress, Training, failure_reason
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class LaneMember:
+    """One trial in a slot; `shapes` are those of its own tensors, without padding."""
+
+    number: int
+    config: Config
+    settings: OptimizerSettings
+    progress: Progress
+    module: nn.Module
+    shapes: Mapping[str, torch.Size]
+    moved: bool = False
+
+
+@dataclass
+class LaneState:
+    """The tensors of a lane; every field has the slots as its first dimension, but for the last line's.
+
+    `weights` [M, T] are the task weights; `step` [M] counts each member's own steps, and `bad` [M, T] is the first
+    step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `key` [] and `tick` []
+    are the epoch's batches, the key of its noise, and the step within it.
+    """
+
+    params: Tensors
+    buffers: Tensors
+    first: Tensors
+    second: Tensors
+    best: Tensors
+    coefficients: Tensors
+    weights: Tensor
+    step: Tensor
+    bad: Tensor
+    rows: list[Tensor] = field(default_factory=list)
+    key: Tensor = field(default_factory=lambda: torch.tensor(0))
+    tick: Tensor = field(default_factory=lambda: torch.tensor(0))
+
+    def stacked(self) -> Iterable[Tensor]:
+        """Every tensor that has slots."""
+        for tensors in (self.params, self.buffers, self.first, self.second, self.best, self.coefficients):
+            yield from tensors.values()
+        yield from (self.weights, self.step, self.bad)
+
+    def all(self) -> Iterable[Tensor]:
+        """Every tensor that a step reads or changes."""
+        yield from self.stacked()
+        yield from (*self.rows, self.key, self.tick)
+
+
+Step = Callable[[LaneState], None]
+
+
+class LaneProgram:
+    """The step of all lanes of one architecture, written for one member and batched by `vmap`."""
+
+    def __init__(self, training: Training, module: nn.Module) -> None:
+        self.training, self.base = training, module.to(training.loaded.device, training.dtype)
+        self.layers = noise_keys(module)
+        config = training.loaded.study.default
+        self.clips = "clip_norm" in config
+
+    def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
+        """The gradient of every member's weighted loss, and the task losses [M, T], at the state's `tick`."""
+        training, loaded = self.training, self.training.loaded
+        index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
+        parts = [splits.train.rows(i) for splits, i in zip(loaded.splits, index, strict=True)]
+        keys = layer_keys(state.key, state.tick, self.layers)
+
+        def member_loss(params: Tensors, buffers: Tensors, weights: Tensor) -> tuple[Tensor, Tensor]:
+            def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+                outputs: Mapping[str, Tensor] = functional_call(
+                    self.base, (params, {**buffers, **keys}), (inputs,)
+                )
+                return outputs
+
+            with training.autocast():
+                losses = task_losses(loaded, forward, parts, training.dtype)
+            return (weights * losses).sum(), losses
+
+        self.base.train()
+        return vmap(grad(member_loss, has_aux=True))(state.params, state.buffers, state.weights)  # type: ignore[no-any-return]
+
+    def step(self, state: LaneState) -> None:
+        """One whole step of all members, in place."""
+        grads, losses = self.gradients(state)
+        if self.clips:
+            grads = clipped(grads, state.coefficients)
+        update(state.params, grads, state.first, state.second, state.coefficients, state.step)
+        self.count(state, losses)
+
+    def count(self, state: LaneState, losses: Tensor) -> None:
+        """Note losses that are not finite, and move to the next step."""
+        state.bad.copy_(torch.where(losses.isfinite(), state.bad, torch.minimum(state.bad, state.tick)))
+        state.step.add_(1)
+        state.tick.add_(1)
+
+    def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Every member's outputs {task: [M, B, C]} in evaluation."""
+
+        def one(params: Tensors, buffers: Tensors) -> Mapping[str, Tensor]:
+            outputs: Mapping[str, Tensor] = functional_call(self.base, (params, buffers), (inputs,))
+            return outputs
+
+        self.base.eval()
+        with self.training.autocast():
+            return vmap(one)(state.params, state.buffers)  # type: ignore[no-any-return]
+
+
+class Lane:
+    """M slots of one architecture, its members in them, and the step that trains them."""
+
+    def __init__(self, program: LaneProgram, slots: int, seed: int, step: Step | None = None) -> None:
+        self.program, self.seed = program, seed
+        self.members: list[LaneMember | None] = [None] * slots
+        self.state = empty_state(program, slots)
+        self.run_step = step or program.step
+
+    @property
+    def slots(self) -> int:
+        return len(self.members)
+
+    @property
+    def active(self) -> list[tuple[int, LaneMember]]:
+        """The slots that are taken, with their members."""
+        return [(slot, member) for slot, member in enumerate(self.members) if member is not None]
+
+    def seat(self, member: LaneMember) -> None:
+        """Give a new member the first free slot: its parameters and buffers, moments of zero, its coefficients."""
+        slot = self.members.index(None)
+        self.members[slot] = member
+        state, training = self.state, self.program.training
+        for tensor in state.stacked():
+            tensor[slot].zero_()
+        with torch.no_grad():
+            tensors = dict(member.module.named_parameters()) | dict(member.module.named_buffers())
+            for name, tensor in (state.params | state.buffers).items():
+                tensor[slot].copy_(tensors[name])
+        steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
+        self._set_coefficients(slot, member.settings.coefficients(steps))
+        weights = [member.config.task_weights[task] for task in training.loaded.study.task_names]
+        state.weights[slot].copy_(torch.tensor(weights, dtype=torch.float64))
+
+    def free(self, slot: int) -> None:
+        """Empty a slot; what is computed there from now on is never read."""
+        self.members[slot] = None
+        self._set_coefficients(slot, IDLE.coefficients(1))
+
+    def _set_coefficients(self, slot: int, coefficients: Mapping[str, float]) -> None:
+        for name, value in coefficients.items():
+            self.state.coefficients[name][slot] = value
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Load an epoch's batches and noise key into the state's own tensors."""
+        state, loaded = self.state, self.program.training.loaded
+        batches = epoch_batches(loaded, self.seed, epoch)
+        if not state.rows:
+            state.rows = [torch.empty_like(rows) for rows in batches]
+        for own, rows in zip(state.rows, batches, strict=True):
+            own.copy_(rows)
+        state.key.fill_(epoch_key(self.seed, epoch))
+        state.tick.zero_()
+        state.bad.fill_(steps_per_epoch(loaded))
+
+    def train_epoch(self, epoch: int) -> None:
+        """Take S steps with every member. Out of memory, the lane is as it was before the epoch."""
+        before = [tensor.to("cpu", copy=True) for tensor in self.state.stacked()]
+        try:
+            self._take_steps(epoch)
+        except torch.OutOfMemoryError:
+            for tensor, old in zip(self.state.stacked(), before, strict=True):
+                tensor.copy_(old)
+            raise
+
+    def _take_steps(self, epoch: int) -> None:
+        self.begin_epoch(epoch)
+        for _ in range(steps_per_epoch(self.program.training.loaded)):
+            self.program.training.check_stop()
+            self.run_step(self.state)
+
+    def results(self) -> list[EpochResult]:
+        """Validate every member after an epoch, and keep the parameters of those at their best."""
+        loaded = self.program.training.loaded
+        bad = self.state.bad.tolist()
+        values = self.evaluate("validation")
+        results, improved = [], []
+        for slot, member in self.active:
+            steps = dict(zip(loaded.study.task_names, bad[slot], strict=True))
+            reason = failure_reason(steps, member.progress.epoch, steps_per_epoch(loaded))
+            if reason is not None:
+                results.append(member.progress.fail(reason))
+                continue
+            result, is_best = member.progress.update(loaded.score(values[slot]), values[slot])
+            results.append(result)
+            if is_best:
+                improved.append(slot)
+        self._keep_best(improved)
+        return results
+
+    def evaluate(self, split: str) -> list[dict[str, dict[str, float]]]:
+        """{task: {metric: value}} for each slot."""
+        training = self.program.training
+
+        def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            return self.program.forward(self.state, inputs)
+
+        with torch.no_grad():
+            return evaluate_members(training.loaded, forward, split, training.dtype, self.slots)
+
+    def _keep_best(self, slots: Sequence[int]) -> None:
+        if slots:
+            index = torch.tensor(slots, device=self.state.weights.device)
+            for name, tensor in (self.state.params | self.state.buffers).items():
+                self.state.best[name].index_copy_(0, index, tensor.index_select(0, index))
+
+    def best_state(self, slot: int) -> Tensors:
+        """The parameters and buffers of a member's best epoch, without padding, on the CPU."""
+        member = self.members[slot]
+        assert member is not None
+        return {
+            name: corner(self.state.best[name][slot], torch.empty(shape, device="meta")).to("cpu", copy=True)
+            for name, shape in member.shapes.items()
+        }
+
+    def moved_to(self, slots: int, step: Step, start: int = 0) -> "Lane":
+        """A lane of `slots` slots with this lane's members from the `start`-th on, and all that they have learned."""
+        lane = Lane(self.program, slots, self.seed, step)
+        kept = self.active[start : start + slots]
+        index = torch.tensor([slot for slot, _ in kept], device=self.state.weights.device)
+        for new, old in zip(lane.state.stacked(), self.state.stacked(), strict=True):
+            new[: len(kept)].copy_(old.index_select(0, index))
+        for slot, (_, member) in enumerate(kept):
+            lane.members[slot] = member
+            member.moved = True
+        for slot in range(len(kept), slots):
+            lane.free(slot)
+        return lane
+
+
+def empty_state(program: LaneProgram, slots: int) -> LaneState:
+    """A state of empty slots, on the device."""
+    training, base = program.training, program.base
+    device, tasks = training.loaded.device, len(training.loaded.study.tasks)
+
+    def stacked(tensors: Iterable[tuple[str, Tensor]]) -> Tensors:
+        return {name: t.new_zeros((slots, *t.shape), device=device) for name, t in tensors}
+
+    params = stacked((name, p.detach()) for name, p in base.named_parameters())
+    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
+    idle = IDLE.coefficients(1)
+    return LaneState(
+        params=params,
+        buffers=buffers,
+        first={name: torch.zeros_like(p) for name, p in params.items()},
+        second={name: torch.zeros_like(p) for name, p in params.items()},
+        best={name: torch.zeros_like(t) for name, t in (params | buffers).items()},
+        coefficients={
+            name: torch.full((slots,), float(value), dtype=torch.float64, device=device)
+            for name, value in idle.items()
+        },
+        weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
+        step=torch.zeros(slots, dtype=torch.float64, device=device),
+        bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
+        key=torch.tensor(0, device=device),
+        tick=torch.tensor(0, device=device),
+    )

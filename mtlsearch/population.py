@@ -1,0 +1,249 @@
+"""The population trainer: all trials in flight as one program per lane.
+
+Members are sorted into lanes by architecture; hidden widths are padded to a few lane widths. What cannot be
+batched by `vmap` is trained solo beside the lanes, and a notice says why.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlsearch.data import as_input
+from mtlsearch.lane import Lane, LaneMember, LaneProgram
+from mtlsearch.nn import Widenable, pad
+from mtlsearch.optim import OptimizerSettings
+from mtlsearch.programs import Eager, Steps
+from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
+from mtlsearch.space import Config
+from mtlsearch.trainer import EpochResult, Progress, Training
+
+Notice = Callable[[str], None]
+Key = tuple[Any, ...]
+LANE_SLOTS = {"cpu": 8, "cuda": 64}
+WIDTH_RATIO = 2.3
+WIDTH_STEP = 32
+SMALL_PRODUCTS = 5e6  # products per batch below which padding costs less than another lane
+
+
+class PopulationTrainer:
+    """Trains up to `size` members at once.
+
+    `steps` gives each lane the way its step is run (eager, compiled, a CUDA graph).
+    """
+
+    def __init__(
+        self, training: Training, size: int, steps: Steps, notice: Notice = lambda text: None
+    ) -> None:
+        self.training, self.size, self.steps, self.notice = training, size, steps, notice
+        self.epoch = 0
+        self.slots = min(LANE_SLOTS[training.loaded.device.type], size)
+        self.lanes: dict[Key, list[Lane]] = {}
+        self.programs: dict[Key, LaneProgram | None] = {}
+        self.solo: dict[int, SoloMember] = {}
+        self.widths = lane_widths(training)
+        norms = training.loaded.study.space.get("norm")
+        self.norm = None if norms is None or norms.single() else "any"
+
+    def __len__(self) -> int:
+        return len(self.solo) + sum(len(lane.active) for lanes in self.lanes.values() for lane in lanes)
+
+    def room(self) -> int:
+        return self.size - len(self)
+
+    def add(
+        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
+    ) -> int:
+        if entry_epoch is not None and not len(self):
+            self.epoch = entry_epoch
+        seed = self.training.seed if seed is None else seed
+        study = self.training.loaded.study
+        settings = OptimizerSettings.of(config)
+        module = study.build(config, seed)
+        wide = self._widened(module)
+        key = structure(wide)
+        program = self._program(key, wide)
+        if program is None:
+            self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
+            return self.epoch
+        shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        progress = Progress(number, study.epochs, study.patience, self.epoch)
+        member = LaneMember(number, config, settings, progress, wide, shapes)
+        self._lane_with_room((*key, seed), program, seed).seat(member)
+        return self.epoch
+
+    def advance(self) -> list[EpochResult]:
+        if self.room() > 0:
+            # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
+            self._shrink()
+        results = [member.advance() for member in self.solo.values()]
+        lanes = [lane for group in self.lanes.values() for lane in group if lane.active]
+        for lane in lanes:
+            for trained in self._train(lane):
+                results += trained.results()
+        self.epoch += 1
+        return results
+
+    def _train(self, lane: Lane) -> list[Lane]:
+        """Train a lane for one epoch; out of memory, as two of half the slots from the epoch's start."""
+        try:
+            lane.train_epoch(self.epoch)
+            return [lane]
+        except torch.OutOfMemoryError:
+            if lane.slots == 1:
+                raise
+            half = -(-lane.slots // 2)
+            self.slots = min(self.slots, half)
+            self.notice(f"out of memory: a lane of {lane.slots} slots goes on as two of {half}")
+            return [trained for part in self._halved(lane, half) for trained in self._train(part)]
+
+    def _halved(self, lane: Lane, half: int) -> list[Lane]:
+        """Put two lanes in the place of one."""
+        step = self.steps.of(lane.program, half)
+        halves = [
+            lane.moved_to(half, step),
+            lane.moved_to(half, self.steps.of(lane.program, half), start=half),
+        ]
+        halves = [part for part in halves if part.active]
+        for lanes in self.lanes.values():
+            if lane in lanes:
+                lanes[lanes.index(lane) : lanes.index(lane) + 1] = halves
+        return halves
+
+    def drop(self, number: int) -> None:
+        if number in self.solo:
+            del self.solo[number]
+            return
+        lane, slot = self._find(number)
+        lane.free(slot)
+
+    def conditions(self, number: int) -> dict[str, Any]:
+        if number in self.solo:
+            return SOLO_CONDITIONS
+        lane, slot = self._find(number)
+        member = lane.members[slot]
+        assert member is not None
+        return {
+            "trainer": "population",
+            "lane_width": getattr(member.module, "hidden", None),
+            # A member that has moved between lanes is not repeated to the bit in either.
+            "lane_slots": None if member.moved else lane.slots,
+            "steps": self.steps.name,
+        }
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        if number in self.solo:
+            return self.solo[number].best
+        lane, slot = self._find(number)
+        return lane.best_state(slot)
+
+    def _find(self, number: int) -> tuple[Lane, int]:
+        for lanes in self.lanes.values():
+            for lane in lanes:
+                for slot, member in lane.active:
+                    if member.number == number:
+                        return lane, slot
+        raise KeyError(number)
+
+    def _widened(self, module: nn.Module) -> nn.Module:
+        """The module at the narrowest lane width that holds it."""
+        if not isinstance(module, Widenable):
+            return module
+        width = min((width for width in self.widths if width >= module.hidden), default=module.hidden)
+        return pad(module, width, self.norm)
+
+    def _program(self, key: Key, module: nn.Module) -> LaneProgram | None:
+        """The program of an architecture, None where it cannot be batched; tried on one step when first met."""
+        if key not in self.programs:
+            program = LaneProgram(self.training, module)
+            reason = why_not(program)
+            if reason is not None:
+                self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
+            self.programs[key] = program if reason is None else None
+        return self.programs[key]
+
+    def _lane_with_room(self, key: Key, program: LaneProgram, seed: int) -> Lane:
+        lanes = self.lanes.setdefault(key, [])
+        for lane in lanes:
+            if None in lane.members:
+                return lane
+        lanes.append(Lane(program, self.slots, seed, self.steps.of(program, self.slots)))
+        return lanes[-1]
+
+    def _shrink(self) -> None:
+        """Drop empty lanes, and run half-empty ones eagerly with the slots that they need, which compile nothing."""
+        for lanes in self.lanes.values():
+            lanes[:] = [lane for lane in lanes if lane.active]
+            for number, lane in enumerate(lanes):
+                active = len(lane.active)
+                if active <= lane.slots // 2:
+                    lanes[number] = lane.moved_to(active, Eager().of(lane.program, active))
+
+
+def lane_widths(training: Training) -> list[int]:
+    """Few widths, each about 2.3 times the next, from the widest hidden size that the space holds."""
+    study = training.loaded.study
+    distribution = study.space.get("hidden")
+    high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
+    if high is None:
+        return []
+    widths, width = [int(high)], float(high)
+    default = study.default_config()
+    widest = study.build(
+        Config({**default.hyperparameters, "hidden": int(high)}, default.task_weights), seed=0
+    )
+    if sum(p.numel() for p in widest.parameters()) * study.batch_size < SMALL_PRODUCTS:
+        return widths
+    while width / WIDTH_RATIO >= max(low, WIDTH_STEP / 2):
+        width /= WIDTH_RATIO
+        widths.append(-(-int(width) // WIDTH_STEP) * WIDTH_STEP)
+    return sorted(set(widths))
+
+
+def structure(module: nn.Module) -> Key:
+    """What members must have in common to share a lane: classes, shapes, and every attribute that is no tensor."""
+    layers = tuple((name, type(layer), _attributes(layer)) for name, layer in module.named_modules())
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return layers, tuple((name, tuple(t.shape), t.dtype) for name, t in tensors)
+
+
+def _attributes(layer: nn.Module) -> Key:
+    hidden = {"_parameters", "_buffers", "_modules", "training"}
+    values = {name: value for name, value in vars(layer).items() if name not in hidden}
+    return tuple((name, _comparable(value)) for name, value in sorted(values.items()))
+
+
+def _comparable(value: object) -> object:
+    """A value by which two attributes are the same; of an unknown kind, only the very same object is."""
+    if isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device | None):
+        return type(value), value
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_comparable(v) for v in value)
+    if isinstance(value, dict):
+        return dict, tuple((_comparable(k), _comparable(v)) for k, v in value.items())
+    if isinstance(value, set | frozenset):
+        return type(value), frozenset(_comparable(v) for v in value)
+    return type(value), id(value)
+
+
+def why_not(program: LaneProgram) -> str | None:
+    """Why an architecture cannot be batched by `vmap`, None where it can: one step of a small lane is tried."""
+    lane = Lane(program, 2, seed=0)
+    lane.begin_epoch(0)
+    with warnings.catch_warnings():
+        # torch warns where it would run members one after the other; then solo is the plainer way.
+        warnings.filterwarnings("error", message=".*performance drop.*")
+        try:
+            program.gradients(lane.state)
+            with torch.no_grad():
+                for splits in program.training.loaded.splits:
+                    x = as_input(splits.validation.inputs[:2], program.training.dtype)
+                    program.forward(lane.state, dict.fromkeys(splits.tasks, x))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            return (lines[0] if lines else type(error).__name__)[:200]
+    return None

@@ -1,0 +1,51 @@
+"""What every test may use: the real data where they are, one thread, a free port."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+# `--import-mode=importlib` does not put this folder on the path, where the tests' helpers lie.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The same sums in the same order on every machine, and no threads that fight for its cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_directory() -> Path:
+    """The real data that MTLSEARCH_DATA names."""
+    named = os.environ.get("MTLSEARCH_DATA")
+    if not named or not (Path(named) / "MNIST" / "raw").is_dir():
+        pytest.skip("the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST")
+    return Path(named)
+
+
+@pytest.fixture
+def private_data_directory(data_directory: Path, tmp_path: Path) -> Path:
+    """A folder with the real data behind links: a test may delete and replace its files."""
+    for file in data_directory.rglob("*"):
+        if file.is_file():
+            link = tmp_path / "data" / file.relative_to(data_directory)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a loopback port on which nothing listens."""
+
+    def free() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return free

@@ -1,8 +1,8 @@
 """The fast store: reads come from memory, writes go to Optuna's tables in few transactions.
 
 Reports, params and attributes are buffered; a trial that is told is committed with all of them before
-`set_trial_state_values` returns, and a background thread commits the rest about every half a
-second, so that other processes see running trials. The database numbers a trial in the transaction that makes it.
+`set_trial_state_values` returns, and a background thread commits the rest about every half a second, so that
+other processes see running trials. The database numbers a trial in the transaction that makes it.
 """
 
 import copy

@@ -1,0 +1,490 @@
+"""The promise of the population: a trial in it gives what it gives alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtlsearch import Classification, Config, Data, MultiLabel, Regression, SeparateTrunks, SharedTrunk, Study
+from mtlsearch.lane import LaneState
+from mtlsearch.population import PopulationTrainer, lane_widths, structure
+from mtlsearch.programs import Compiled, Eager, has_compiler
+from mtlsearch.solo import SoloTrainer
+from mtlsearch.space import choice, integer
+from mtlsearch.study import LoadedStudy
+from mtlsearch.trainer import Interrupted, Training
+
+EPOCHS = 3
+ROWS = 400  # 25 steps of 16 an epoch: 75 steps in all
+TOLERANCE = 1e-8
+FEATURES = 12
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+NORMS = ("none", "batch", "layer")
+
+
+def random_inputs(seed: int, rows: int = ROWS) -> Tensor:
+    return torch.randn(rows, FEATURES, generator=torch.Generator().manual_seed(seed))
+
+
+def classes(seed: int, rows: int = ROWS, missing: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + 1)
+    labels = (random_inputs(seed, rows)[:, :3] + 0.3 * torch.randn(rows, 3, generator=generator)).argmax(1)
+    return torch.where(torch.rand(rows, generator=generator) < missing, -1, labels)
+
+
+def disjoint_a(directory):
+    return Data((random_inputs(0), classes(0)), (random_inputs(1), classes(1)), validation=100)
+
+
+def disjoint_b(directory):
+    small = ROWS // 3  # it goes round
+    return Data((random_inputs(2, small), classes(2, small)), (random_inputs(3), classes(3)), validation=40)
+
+
+def joint(directory):
+    def labels(seed):
+        x = random_inputs(seed)
+        many = (x[:, :4] > 0).float()
+        many[::7, 1] = torch.nan
+        price = x @ torch.linspace(-1, 1, FEATURES)
+        price[::5] = torch.nan
+        return {"kind": classes(seed, missing=0.2), "tags": many, "price": price}
+
+    return Data((random_inputs(4), labels(4)), (random_inputs(5), labels(5)), validation=100)
+
+
+def disjoint_study(model=SharedTrunk, **changes) -> Study:
+    def build(config):
+        names = ("hidden", "dropout", "norm", "depth")
+        return model(FEATURES, {"a": 3, "b": 3}, **{name: config[name] for name in names})
+
+    default = {"hidden": 8, "dropout": 0.0, "norm": "none", "depth": 1, "clip_norm": 5.0}
+    study = Study(
+        tasks=[Classification("a", disjoint_a), Classification("b", disjoint_b)],
+        model=build,
+        space={"hidden": integer(4, 24), "norm": choice(*NORMS)},
+        default=default,
+        epochs=EPOCHS,
+        batch_size=16,
+    )
+    return replace(study, **changes)
+
+
+def joint_study() -> Study:
+    def build(config):
+        heads = {"kind": 3, "tags": 4, "price": 1}
+        return SharedTrunk(FEATURES, heads, hidden=config["hidden"], dropout=0.3, norm=config["norm"])
+
+    return Study(
+        tasks=[
+            Classification("kind", joint),
+            MultiLabel("tags", joint, metric_name="macro_f1"),
+            Regression("price", joint),
+        ],
+        model=build,
+        space={"hidden": integer(4, 24), "norm": choice(*NORMS)},
+        default={"hidden": 8, "norm": "layer"},
+        epochs=EPOCHS,
+        batch_size=16,
+    )
+
+
+def config(study: Study, weights: Sequence[float] | None = None, **values) -> Config:
+    weights = weights or [1 / len(study.tasks)] * len(study.tasks)
+    return Config({**study.default, **values}, dict(zip(study.task_names, weights, strict=True)))
+
+
+def double(study: Study, **options) -> Training:
+    return Training(study.load(None), seed=3, dtype=torch.float64, **options)
+
+
+def alone(training: Training, config: Config, entry_epoch: int = 0):
+    """The results and the best parameters of a trial that is trained by itself."""
+    trainer = SoloTrainer(training)
+    trainer.add(0, config, entry_epoch=entry_epoch)
+    results = [trainer.advance()[0]]
+    while not results[-1].finished:
+        results.append(trainer.advance()[0])
+    return results, trainer.state(0)
+
+
+def assert_same_trial(training: Training, config: Config, results, state, entry_epoch: int = 0):
+    expected, expected_state = alone(training, config, entry_epoch)
+    assert [r.epoch for r in results] == [r.epoch for r in expected]
+    for got, due in zip(results, expected, strict=True):
+        assert got.score == pytest.approx(due.score, abs=TOLERANCE)
+        assert got.best_epoch == due.best_epoch
+    assert state.keys() == expected_state.keys()
+    for name, tensor in expected_state.items():
+        torch.testing.assert_close(
+            state[name], tensor, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def assert_population_equals_solo(
+    study: Study, configs: Sequence[Config], steps=None, size: int | None = None
+):
+    training = double(study)
+    trainer = PopulationTrainer(training, size or len(configs), steps or Eager(), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    seen: dict[int, list] = {number: [] for number in range(len(configs))}
+    for _ in range(study.epochs):
+        for result in trainer.advance():
+            seen[result.number].append(result)
+    for number, member in enumerate(configs):
+        assert_same_trial(training, member, seen[number], trainer.state(number))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_and_norm_equals_solo(optimizer, norm):
+    study = disjoint_study()
+    rates = {"learning_rate": 1e-2, "weight_decay": 1e-3, "dropout": 0.2, "momentum": 0.5}
+    assert_population_equals_solo(
+        study,
+        [config(study, optimizer=optimizer, norm=norm, **rates), config(study, optimizer="sgd", hidden=20)],
+    )
+
+
+def test_mixed_optimizers_norms_widths_and_weights_share_one_lane_and_equal_solo():
+    study = disjoint_study()
+    configs = [
+        config(study, [0.1, 0.9], optimizer="adam", norm="batch", hidden=24, dropout=0.5),
+        config(study, [0.5, 0.5], optimizer="rmsprop", norm="layer", hidden=5, dropout=0.0),
+        config(study, [1.0, 0.0], optimizer="sgd", norm="none", hidden=17, momentum=0.0, clip_norm=0.05),
+        config(
+            study, [0.3, 0.7], optimizer="adamw", weight_decay=0.1, schedule="cosine", warmup=0.3, hidden=4
+        ),
+    ]
+    training = double(study)
+    trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    assert [len(lanes) for lanes in trainer.lanes.values()] == [1]
+    assert_population_equals_solo(study, configs)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("model", [SharedTrunk, SeparateTrunks])
+def test_deep_and_separate_trunks_equal_solo(model, depth):
+    study = disjoint_study(model)
+    assert_population_equals_solo(
+        study,
+        [
+            config(study, depth=depth, hidden=6, norm="layer"),
+            config(study, depth=depth, hidden=13, norm="batch", dropout=0.4),
+        ],
+    )
+
+
+def test_joint_tasks_of_all_kinds_with_missing_labels_equal_solo():
+    study = joint_study()
+    assert_population_equals_solo(
+        study,
+        [
+            config(study, [0.2, 0.3, 0.5], hidden=7),
+            config(study, [0.6, 0.3, 0.1], hidden=19, norm="batch", optimizer="sgd"),
+        ],
+    )
+
+
+def test_a_member_added_late_equals_solo_from_its_entry_epoch():
+    study = disjoint_study()
+    training = double(study)
+    trainer = PopulationTrainer(training, 3, Eager(), pytest.fail)
+    trainer.add(0, config(study, hidden=9))
+    trainer.advance()
+    late = config(study, hidden=14, dropout=0.3, norm="batch")
+    entry = trainer.add(1, late)
+    assert entry == 1
+    results = [r for _ in range(EPOCHS) for r in trainer.advance() if r.number == 1]
+    assert_same_trial(training, late, results, trainer.state(1), entry_epoch=entry)
+
+
+def test_a_refilled_slot_starts_from_moments_of_zero():
+    study = disjoint_study()
+    training = double(study)
+    trainer = PopulationTrainer(training, 1, Eager(), pytest.fail)
+    trainer.add(0, config(study, optimizer="rmsprop", momentum=0.9, norm="batch", learning_rate=0.1))
+    trainer.advance()
+    trainer.drop(0)
+    second = config(study, hidden=11, optimizer="adam", norm="batch")
+    entry = trainer.add(1, second)
+    results = [trainer.advance()[0] for _ in range(EPOCHS)]
+    assert_same_trial(training, second, results, trainer.state(1), entry_epoch=entry)
+
+
+def test_a_pruned_member_leaves_the_others_unchanged():
+    study = disjoint_study()
+    training = double(study)
+    trainer = PopulationTrainer(training, 3, Eager(), pytest.fail)
+    configs = [config(study, hidden=h, dropout=0.2) for h in (5, 10, 15)]
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = trainer.advance()
+    trainer.drop(1)
+    for _ in range(EPOCHS - 1):
+        results += trainer.advance()
+    for number in (0, 2):
+        own = [r for r in results if r.number == number]
+        assert_same_trial(training, configs[number], own, trainer.state(number))
+
+
+def test_a_member_with_nan_leaves_the_others_bit_for_bit():
+    study = disjoint_study()
+
+    def others(rate: float) -> list[dict[str, Tensor]]:
+        trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
+        for number, learning_rate in enumerate((1e-3, rate, 1e-2)):
+            trainer.add(
+                number,
+                config(study, optimizer="sgd", learning_rate=learning_rate, norm="batch", clip_norm=1e300),
+            )
+        results = [trainer.advance() for _ in range(EPOCHS)]
+        failed = {r.number for epoch in results for r in epoch if r.reason}
+        assert failed == ({1} if rate > 1 else set())
+        return [trainer.state(0), trainer.state(2)]
+
+    for finite, beside_nan in zip(others(1e-3), others(1e200), strict=True):
+        assert all(torch.equal(finite[name], beside_nan[name]) for name in finite)
+
+
+def test_failure_names_the_epoch_and_the_task():
+    study = disjoint_study()
+    trainer = PopulationTrainer(double(study), 1, Eager(), pytest.fail)
+    trainer.add(0, config(study, [1.0, 0.0], optimizer="sgd", learning_rate=1e300, clip_norm=1e300))
+    (result,) = trainer.advance()
+    assert result.reason is not None
+    assert "epoch 0" in result.reason
+    assert result.finished
+
+
+class Plain(nn.Module):
+    """A user's module with a plain `nn.Dropout`, and an attribute that changes what it computes."""
+
+    def __init__(self, rate: float, slope: float):
+        super().__init__()
+        self.body = nn.Linear(FEATURES, 10)
+        self.dropout = nn.Dropout(rate)
+        self.slope = slope
+        self.heads = nn.ModuleDict({"a": nn.Linear(10, 3), "b": nn.Linear(10, 3)})
+
+    def forward(self, inputs):
+        return {
+            task: self.heads[task](self.dropout(nn.functional.leaky_relu(self.body(x), self.slope)))
+            for task, x in inputs.items()
+        }
+
+
+def plain_study() -> Study:
+    return Study(
+        tasks=[Classification("a", disjoint_a), Classification("b", disjoint_b)],
+        model=lambda config: Plain(config["rate"], config["slope"]),
+        space={},
+        default={"rate": 0.0, "slope": 0.1},
+        epochs=EPOCHS,
+        batch_size=16,
+    )
+
+
+def test_user_modules_that_differ_in_a_dropout_rate_are_each_trained_with_their_own():
+    study = plain_study()
+    assert_population_equals_solo(study, [config(study, rate=0.0), config(study, rate=0.9)])
+
+
+def test_user_modules_that_differ_in_an_attribute_are_each_trained_with_their_own():
+    study = plain_study()
+    assert_population_equals_solo(study, [config(study, slope=0.0), config(study, slope=0.9)])
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    trainer.add(0, config(study, slope=0.0))
+    trainer.add(1, config(study, slope=0.9))
+    assert len(trainer.lanes) == 2
+
+
+def test_the_order_of_members_does_not_matter():
+    study = disjoint_study()
+    configs = [config(study, hidden=h, norm=n) for h, n in ((5, "batch"), (24, "none"), (12, "layer"))]
+
+    def states(order):
+        trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
+        for number in order:
+            trainer.add(number, configs[number])
+        for _ in range(EPOCHS):
+            trainer.advance()
+        return [trainer.state(number) for number in range(3)]
+
+    for first, second in zip(states((0, 1, 2)), states((2, 0, 1)), strict=True):
+        assert all(torch.allclose(first[name], second[name], rtol=0, atol=1e-12) for name in first)
+
+
+def test_each_member_stops_by_its_own_patience():
+    study = disjoint_study(patience=1, epochs=8)
+    configs = [config(study, optimizer="sgd", learning_rate=1e-12), config(study, learning_rate=1e-3)]
+    training = double(study)
+    trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results: list = []
+    while len(trainer):
+        for result in trainer.advance():
+            results.append(result)
+            if result.finished:
+                own = [r for r in results if r.number == result.number]
+                assert_same_trial(training, configs[result.number], own, trainer.state(result.number))
+                trainer.drop(result.number)
+    assert sum(r.number == 0 for r in results) == 2
+    assert sum(r.number == 1 for r in results) > 2
+
+
+def test_other_seeds_train_beside_each_other_and_equal_solo():
+    study = disjoint_study()
+    training = double(study)
+    trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)
+    for number, seed in enumerate((11, 12)):
+        trainer.add(number, config(study, dropout=0.3), seed=seed)
+    results = [r for _ in range(EPOCHS) for r in trainer.advance()]
+    for number, seed in enumerate((11, 12)):
+        own = [r for r in results if r.number == number]
+        assert_same_trial(
+            replace(training, seed=seed), config(study, dropout=0.3), own, trainer.state(number)
+        )
+
+
+class ControlFlow(Plain):
+    """Looks at its data, which `vmap` cannot."""
+
+    def forward(self, inputs):
+        if any(x.sum().item() > 1e9 for x in inputs.values()):
+            raise AssertionError
+        if self.body.weight.sum().item() > 1e9:
+            raise AssertionError
+        return super().forward(inputs)
+
+
+def test_a_model_that_cannot_be_vmapped_is_trained_solo_and_the_notice_says_why():
+    study = replace(plain_study(), model=lambda config: ControlFlow(config["rate"], config["slope"]))
+    training, notices = double(study), []
+    trainer = PopulationTrainer(training, 2, Eager(), notices.append)
+    member = config(study, rate=0.2)
+    trainer.add(0, member)
+    results = [trainer.advance()[0] for _ in range(EPOCHS)]
+    assert len(notices) == 1
+    assert "ControlFlow is trained one at a time" in notices[0]
+    assert "\n" not in notices[0]
+    assert_same_trial(training, member, results, trainer.state(0))
+    trainer.drop(0)
+    assert trainer.room() == 2
+
+
+class FailsOnce:
+    """Steps that run out of memory at one step of lanes with many slots, as a device does."""
+
+    name = "eager"
+
+    def __init__(self, slots: int, at: int):
+        self.slots, self.at, self.calls = slots, at, 0
+
+    def of(self, program, slots):
+        def step(state: LaneState) -> None:
+            self.calls += 1
+            if slots >= self.slots and self.calls == self.at:
+                raise torch.OutOfMemoryError("out of memory")
+            program.step(state)
+
+        return step
+
+
+def test_out_of_memory_halves_the_lane_from_the_epochs_start_and_loses_no_trial():
+    study = disjoint_study()
+    training, notices = double(study), []
+    configs = [config(study, hidden=h, dropout=0.2) for h in (5, 8, 13, 21)]
+    trainer = PopulationTrainer(training, 4, FailsOnce(slots=4, at=37), notices.append)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = [r for _ in range(EPOCHS) for r in trainer.advance()]
+    assert len(notices) == 1
+    assert "half" in notices[0] or "two of 2" in notices[0]
+    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [2, 2]
+    for number, member in enumerate(configs):
+        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+
+
+def test_lanes_shrink_when_nothing_is_left_to_ask_and_members_stay_exact():
+    study = disjoint_study()
+    training = double(study)
+    configs = [config(study, hidden=h, norm="batch") for h in (5, 8, 13, 21)]
+    trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = trainer.advance()
+    for number in (0, 1, 2):
+        trainer.drop(number)
+    for _ in range(EPOCHS - 1):
+        results += trainer.advance()
+    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [1]
+    assert_same_trial(training, configs[3], [r for r in results if r.number == 3], trainer.state(3))
+    assert trainer.conditions(3)["lane_slots"] is None
+
+
+def test_a_stop_in_the_middle_of_an_epoch_interrupts():
+    training = double(disjoint_study())
+    trainer = PopulationTrainer(training, 1, Eager(), pytest.fail)
+    trainer.add(0, config(training.loaded.study))
+    training.stop.set()
+    with pytest.raises(Interrupted):
+        trainer.advance()
+
+
+def test_equal_structures_share_a_lane_and_others_do_not():
+    def net(**options):
+        return SharedTrunk(4, {"a": 2}, **options)
+
+    assert structure(net(dropout=0.1)) == structure(net(dropout=0.7))
+    assert structure(net(hidden=8)) != structure(net(hidden=9))
+    assert structure(net(norm="batch")) != structure(net(norm="layer"))
+    assert structure(Plain(0.1, 0.2)) != structure(Plain(0.1, 0.3))
+
+
+def test_lane_widths_are_few_and_the_widest_is_the_spaces():
+    wide = disjoint_study(
+        batch_size=400,
+        space={"hidden": integer(32, 4096, log=True)},
+        default={"hidden": 32, "dropout": 0.0, "norm": "none", "depth": 2},
+    )
+    widths = lane_widths(Training(wide.load(None)))
+    assert widths[-1] == 4096
+    assert 3 <= len(widths) <= 7
+    assert all(narrow < width for narrow, width in zip(widths, widths[1:], strict=False))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")
+def test_the_compiled_step_equals_solo():
+    study = disjoint_study()
+    configs = [
+        config(study, [0.1, 0.9], optimizer="adam", norm="batch", hidden=24, dropout=0.5),
+        config(study, [0.5, 0.5], optimizer="rmsprop", norm="layer", hidden=5),
+        config(study, [0.4, 0.6], optimizer="sgd", hidden=17, dropout=0.1, clip_norm=0.1),
+    ]
+    assert_population_equals_solo(study, configs, steps=Compiled(), size=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["eager", "compiled", "captured eager", "captured compiled"])
+def test_every_way_to_run_a_step_equals_solo_on_cuda(name):
+    from mtlsearch.programs import steps_named
+
+    study = disjoint_study()
+    loaded: LoadedStudy = study.load(None, "cuda")
+    training = Training(loaded, seed=3, dtype=torch.float64)
+    configs = [config(study, hidden=h, norm=n, dropout=0.3) for h, n in ((5, "batch"), (20, "layer"))]
+    trainer = PopulationTrainer(training, 2, steps_named(name), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = [r for _ in range(EPOCHS) for r in trainer.advance()]
+    for number, member in enumerate(configs):
+        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATH = click.Path(path_type=Path)
 INTERRUPTED = 130
+HELP_WIDTH = 110
 
 storage_option = click.option(
     "--storage",
@@ -98,7 +99,9 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH}
+)
 @click.version_option(__version__, prog_name="mtlsearch")
 def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""
@@ -302,6 +305,9 @@ def export(
     from_search: bool,
 ) -> None:
     """Export the best config of STUDY as JSON, and its trained parameters."""
+    from mtlsearch.export import check_writable, write_text
+
+    check_writable(output, checkpoint)
 
     def work(record: "Record") -> Mapping[str, Any]:
         config, holder, trial = best_config(record, from_search)
@@ -317,8 +323,6 @@ def export(
     if output is None:
         click.echo(text, nl=False)
     else:
-        from mtlsearch.export import write_text
-
         write_text(output, text)
 
 
@@ -357,9 +361,12 @@ def train(
     what: str, output: Path | None, data: Path | None, as_json: bool, quiet: bool, **values: Any
 ) -> None:
     """Train an exported config, or a study's default config; validation and test metrics."""
+    from mtlsearch.export import check_writable
     from mtlsearch.models import save_model
     from mtlsearch.progress import described, notice
     from mtlsearch.run import train_command
+
+    check_writable(output)
 
     def on_epoch(result: Any) -> None:
         if not quiet:

@@ -181,10 +181,12 @@ def tell_cost(
     epochs = len(left) * study.epochs
     seconds = expected_seconds(record, epochs)
     time_told = "" if seconds is None else f", about {duration(seconds)}"
+    many = len(plan.configs)
+    configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
     singles = f" and {len(study.tasks)} single tasks" if plan.single else ""
     done = f" ({before} are done)" if before else ""
     progress.notice(
-        f"confirming the best {len(plan.configs)} configs with their equal-weight twins{singles},"
+        f"confirming the {configs} of equal weights{singles},"
         f" {len(plan.seeds)} seeds each: {len(left)} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
     )
 

@@ -12,6 +12,7 @@ from mtlsearch.data import Data
 from mtlsearch.errors import DataError
 
 PROBE_SECONDS = 3.0
+SETS = ("MNIST", "FashionMNIST", "KMNIST")
 
 
 class DownloadError(DataError):
@@ -20,7 +21,7 @@ class DownloadError(DataError):
 
 @dataclass(frozen=True)
 class TorchvisionImages:
-    """A torchvision picture set in MNIST's format (MNIST, FashionMNIST, KMNIST, …).
+    """A torchvision picture set in MNIST's format (`SETS`).
 
     `validation` training examples are held out. Raises DataError where an archive is damaged, and its subclass
     DownloadError where the data are not there and cannot be downloaded.
@@ -32,6 +33,10 @@ class TorchvisionImages:
     def __call__(self, directory: Path, /) -> Data:
         from torchvision import datasets
 
+        if self.name not in SETS:
+            raise DataError(
+                f"torchvision has no picture set {self.name!r} in MNIST's format; it has {', '.join(SETS)}"
+            )
         kind = getattr(datasets, self.name)
         raw = directory / self.name / "raw"
         _check_files(raw, dict(kind.resources))

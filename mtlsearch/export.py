@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 FORMAT = "mtlsearch/config/1"
 
 
+def check_writable(*paths: Path | None) -> None:
+    """Raise ConfigError where a file cannot be written there, before any work is done for it."""
+    for path in paths:
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            rule = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise ConfigError(f"{path} cannot be written: {rule}")
+        if path is not None and not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"{path} cannot be written: the folder {path.parent} may not be written")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is whole or as it was. Raises ConfigError where it cannot be written."""
     try:

@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.noise import BITS, noise
 
 NORMS = ("none", "batch", "layer")
-_BITS = 31
-_MASK = (1 << _BITS) - 1
 
 
 @runtime_checkable
@@ -34,29 +33,6 @@ class Widenable(Protocol):
         With `norm` "any" its normalisation is a value instead (`AnyNorm`), else it stays as it is.
         """
         ...
-
-
-def mix(x: Tensor) -> Tensor:
-    """A hash of whole numbers in [0, 2³¹): multiply and xor-shift, in 64 bits so that nothing overflows.
-
-    Source: C. Wellons, "Prospecting for hash functions" (lowbias32), on 31 bits.
-    """
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
-    return x ^ (x >> 16)
-
-
-def noise(key: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Whole numbers, uniform in [0, 2³¹), of `shape`: a pure function of `key` [] and of each place's indices.
-
-    It is the same on every device, and a place's number does not depend on the shape around it, so unit j
-    sees the same noise in a trunk of any width.
-    """
-    hashed = key
-    for size in shape:
-        index = torch.arange(size, device=key.device)
-        hashed = mix((hashed.unsqueeze(-1) + index * 0x3C6EF372 + 1) & _MASK)
-    return hashed
 
 
 class Dropout(nn.Module):
@@ -78,8 +54,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        threshold = (self.rate * (1 << _BITS)).long()
-        kept = noise(self.key, tuple(x.shape)) >= threshold
+        threshold = (self.rate.double() * (1 << BITS)).int()
+        kept = noise(self.key, list(x.shape)) >= threshold
         return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
 
 
@@ -135,6 +111,7 @@ class AnyNorm(nn.Module):
     """
 
     kind: Tensor
+    live: Tensor
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -171,6 +148,25 @@ def normalisation(norm: str, hidden: int) -> nn.Module:
     raise StudyError(f"norm must be none, batch or layer, but got {norm!r}")
 
 
+class Linear(nn.Linear):
+    """`nn.Linear`, whose bf16 product is W·xᵀ transposed.
+
+    For an x that the members of a population share, `vmap` folds that form and its weight gradient into one matrix
+    product each, instead of a batch of them over copies of x: 11 % of a bf16 step; in fp32 nothing is gained.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return shared_linear(x, self.weight, self.bias)
+
+
+def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x·Wᵀ + b of x [B, I] and W [O, I]."""
+    if x.ndim != 2 or not torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)
+    product = torch.matmul(weight, x.mT).mT
+    return product if bias is None else product + bias
+
+
 class MaybeBiased(nn.Linear):
     """A linear layer whose bias counts where the buffer `biased` says so; elsewhere its gradient is exactly 0."""
 
@@ -181,7 +177,7 @@ class MaybeBiased(nn.Linear):
         self.register_buffer("biased", torch.tensor(True), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, torch.where(self.biased, self.bias, 0))
+        return shared_linear(x, self.weight, torch.where(self.biased, self.bias, 0))
 
 
 class HiddenLayer(nn.Module):
@@ -192,7 +188,7 @@ class HiddenLayer(nn.Module):
     def __init__(self, in_features: int, hidden: int, dropout: float, norm: str) -> None:
         super().__init__()
         # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
-        self.linear = (MaybeBiased if norm == "any" else nn.Linear)(in_features, hidden, bias=norm != "batch")
+        self.linear = (MaybeBiased if norm == "any" else Linear)(in_features, hidden, bias=norm != "batch")
         self.norm = normalisation(norm, hidden)
         self.dropout = Dropout(dropout)
         self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
@@ -226,7 +222,7 @@ class SharedTrunk(nn.Module):
         self.in_features, self.hidden, self.norm = in_features, hidden, norm
         sizes = [in_features] + [hidden] * depth
         self.trunk = nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in pairwise(sizes)))
-        self.heads = nn.ModuleDict({task: nn.Linear(hidden, size) for task, size in heads.items()})
+        self.heads = nn.ModuleDict({task: Linear(hidden, size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shared = distinct(inputs)

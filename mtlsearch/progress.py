@@ -53,9 +53,11 @@ class Progress:
 
     # What the search tells (`search.Watcher`).
 
-    def begun(self, done: int, epochs: int) -> None:
-        """The search starts from `done` counted trials."""
+    def begun(self, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+        """The search starts from `done` counted trials, of which `best` has the highest score."""
         self.done = self.began_with = done
+        if best is not None:
+            self._take_best(best)
         self.epochs = epochs
         self.began = time.monotonic()
 
@@ -80,17 +82,18 @@ class Progress:
         best = "" if self.best is None else f"; best {self.best[1]}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
-            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}"
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
+            live=bool(reason),
         )
 
     def waiting(self, others: int) -> None:
         self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
 
-    def say(self, text: str) -> None:
-        """An event: a plain line where there is no live one; failures and waits are told on both."""
-        if self.quiet:
-            return
-        if not self.is_live:
+    def say(self, text: str, *, live: bool = False) -> None:
+        """An event: a plain line where there is no live one, and above that where it is so important."""
+        if self.is_live and live:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif not self.is_live and not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def notice(self, text: str) -> None:
@@ -122,14 +125,22 @@ class Progress:
     def line(self) -> Text:
         """The live line."""
         left = self.seconds_left()
+        # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
         parts = [
             f"{self.done}/{self.total} trials",
-            f"best {self.best[1]}" if self.best else "no best yet",
             f"{len(self.training)} training",
             f"{self.rate():.1f} trial-epochs/s",
-            "" if left is None else f"{left // 60:.0f}:{left % 60:02.0f} left",
+            "" if left is None else f"{clock(left)} left",
+            f"best {self.best[1]}" if self.best else "no best yet",
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def described(values: Mapping[str, Mapping[str, float]]) -> str:

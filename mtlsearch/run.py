@@ -31,7 +31,15 @@ from mtlsearch.solo import SOLO_CONDITIONS, SoloTrainer, evaluate_state
 from mtlsearch.space import Config
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
-from mtlsearch.store import Record, artifacts_folder, check_same, config_document, find_record, open_record
+from mtlsearch.store import (
+    Record,
+    artifacts_folder,
+    check_folder,
+    check_same,
+    config_document,
+    find_record,
+    open_record,
+)
 from mtlsearch.study import SCORES, LoadedStudy, Study, describe, load_study, study_name
 from mtlsearch.trainer import EpochResult, Trainer, Training
 
@@ -76,6 +84,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     pruner = make_pruner(options.pruner, study.epochs)
     name = options.name or study_name(study.source)
     artifacts = artifacts_folder(options.storage, options.artifacts)
+    check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
         info = {**describe(loaded), "population": options.population or population_size(loaded)}
         record = open_record(storage, name, info, options.seed, artifacts)
@@ -97,7 +106,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
         else:
             if before:
                 notice(f"study {name!r} goes on at trial {before} of {options.trials}")
-            progress.begun(before, study.epochs)
+            progress.begun(before, study.epochs, record.best_or_none())
             search(record, make_trainer(training), training, options.trials, progress, conditions, deadline)
         if options.confirming and record.counted() >= options.trials:
             hint = "; --no-confirm skips it"

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 MANY_TASKS = 12
+GAP = 2
 
 
 def show_config(config: Mapping[str, Any]) -> None:
@@ -110,14 +111,28 @@ def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
     return ", ".join(plain(value) for value in found["values"]), ""
 
 
-def show_rows(columns: list[str], rows: Iterable[Iterable[object]]) -> None:
-    """A plain table."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(plain(cell) for cell in row))
-    Console(highlight=False).print(table)
+def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool = False) -> int:
+    """A plain table, numbers to the right; wrapped to a terminal, and as wide as it is in a pipe.
+
+    With `fit` the last columns that a terminal has no room for are left out; gives their number.
+    """
+    grid = [list(row) for row in rows]
+    cells = [[plain(cell) for cell in row] for row in grid]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = sum(widths) + GAP * len(widths)
+    ends = [sum(widths[: i + 1]) + GAP * i for i in range(len(widths))]
+    shown = sum(end <= console.width for end in ends) if fit else len(columns)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+    for i, column in enumerate(columns[:shown]):
+        numeric = all(isinstance(row[i], int | float | None) for row in grid)
+        # The last column is the one of long texts: only it is wrapped.
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=i + 1 < len(columns))
+    for row in cells:
+        table.add_row(*row[:shown])
+    console.print(table)
+    return len(columns) - shown
 
 
 def plain(value: object) -> str:

@@ -15,11 +15,11 @@ from torch.func import vmap
 
 from mtlsearch.data import Part, Splits, as_input
 from mtlsearch.metrics import CountedMetric, Metric
-from mtlsearch.nn import mix
+from mtlsearch.noise import mix
 from mtlsearch.study import LoadedStudy
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-EVALUATION_ROWS = 1024
+EVALUATION_ROWS = 1000
 
 
 def derived_seed(*parts: object) -> int:

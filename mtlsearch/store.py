@@ -3,6 +3,7 @@
 Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 """
 
+import os
 import platform
 import tempfile
 import time
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from mtlsearch.errors import StoreError
 from mtlsearch.owner import is_alive, is_here, this_process
 from mtlsearch.space import Config, Space
 from mtlsearch.storage import Storage, is_counted, mask_password
+from mtlsearch.storage_errors import parse_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,12 +67,17 @@ class Record:
 
     def best(self) -> FrozenTrial:
         """The complete trial of the highest score, the earliest of equals. Raises StoreError where none is complete."""
-        complete = self.trials(TrialState.COMPLETE)
-        if not complete:
+        best = self.best_or_none()
+        if best is None:
             raise StoreError(
                 f"study {self.name!r} has no complete trial yet: `mtlsearch run` goes on with it"
             )
-        return max(complete, key=lambda trial: (trial.value, -trial.number))
+        return best
+
+    def best_or_none(self) -> FrozenTrial | None:
+        """The best trial, None where none is complete."""
+        complete = self.trials(TrialState.COMPLETE)
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
     # The life of a trial.
 
@@ -215,13 +221,20 @@ def check_same(name: str, found: Info, info: Info, seed: int | None) -> None:
 
 
 def artifacts_folder(storage_url: str, chosen: Path | None) -> Path:
-    """Where the best parameters are kept: `chosen`, else beside a SQLite store. Raises StoreError without either."""
+    """Where the best parameters are kept: `chosen`, else beside a SQLite store. Raises StoreError for no URL."""
     if chosen is not None:
         return chosen
-    url = make_url(storage_url)
+    url = parse_url(storage_url)
     if url.get_backend_name() == "sqlite" and url.database:
         return Path(url.database).with_suffix(".artifacts")
     return Path("mtlsearch.artifacts")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise StoreError where `folder` is neither there nor can be made, before anything is."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise StoreError(f"the artifact folder {folder} must be writable: choose another with --artifacts")
 
 
 def artifact_store(folder: Path) -> optuna.artifacts.FileSystemArtifactStore:

@@ -4,30 +4,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlsearch.errors import UsageError
-from mtlsearch.export import write_text
+from mtlsearch.errors import ConfigError, UsageError
+from mtlsearch.export import check_writable, write_text
+from mtlsearch.progress import notice
 from mtlsearch.show import show_rows
+from mtlsearch.space import WEIGHT_PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE_COLUMNS = ("number", "state", "score", "task_weight.", "validation.", "params.", "epochs")
-LIMIT = 12
+TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validation.", "params.", "reason")
 
 
 def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
-    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError for Parquet on a terminal."""
+    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError for Parquet without a file."""
+    check_writable(output)
     if kind == "parquet":
         if output is None:
             raise UsageError("--format parquet writes a file: name it with -o")
-        try:
-            frame.to_parquet(output)
-        except ImportError as error:
-            raise UsageError(
-                "--format parquet needs pyarrow: pip install pyarrow, or use --format csv"
-            ) from error
-    elif kind == "table":
+        _write_parquet(frame, output)
+    elif kind == "table" and output is None:
         _show(frame)
+    elif kind == "table":
+        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
     else:
         text = (
             frame.to_csv(index=False) if kind == "csv" else frame.to_json(orient="records", date_format="iso")
@@ -38,13 +37,34 @@ def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
             write_text(output, text)
 
 
+def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
+    try:
+        frame.to_parquet(output)
+    except ImportError as error:
+        raise UsageError(
+            "--format parquet needs pyarrow: pip install pyarrow, or use --format csv"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
 def _show(frame: "pd.DataFrame") -> None:
-    """The columns that fit a screen: weights and metrics first, of very many the first ones."""
-    columns = [column for column in frame.columns if str(column).startswith(TABLE_COLUMNS)]
-    shown = columns if len(columns) <= LIMIT + 8 else [*columns[: LIMIT + 8]]
-    names = [
-        str(column).removeprefix("params.").removeprefix("validation.").replace("task_weight.", "w ")
-        for column in shown
+    """The columns that fit the screen: weights and metrics first; what is left out is told on stderr."""
+    # A param `weight:TASK` says of two tasks what `task_weight` says, and of more nothing that is readable.
+    columns = [
+        name
+        for prefix in TABLE_COLUMNS
+        for name in map(str, frame.columns)
+        if name.startswith(prefix) and not name.startswith(f"params.{WEIGHT_PREFIX}")
     ]
-    rows = frame[shown].astype(object).where(frame[shown].notna(), None)
-    show_rows(names, rows.itertuples(index=False))
+    names = [_heading(column) for column in columns]
+    rows = frame[columns].astype(object).where(frame[columns].notna(), None)
+    left_out = show_rows(names, rows.itertuples(index=False), fit=True)
+    if left_out:
+        notice(f"{left_out} columns do not fit here: --format csv has them all")
+
+
+def _heading(column: str) -> str:
+    """A column's short name: `task_weight.left` becomes `w left`, `params.hidden` becomes `hidden`."""
+    name = column.replace("task_weight.", "w ")
+    return name.removeprefix("params.").removeprefix("validation.").replace(".", " ")

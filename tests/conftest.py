@@ -24,19 +24,10 @@ def data_directory() -> Path:
     """The real data that MTLSEARCH_DATA names."""
     named = os.environ.get("MTLSEARCH_DATA")
     if not named or not (Path(named) / "MNIST" / "raw").is_dir():
-        pytest.skip("the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST")
+        pytest.skip(
+            "the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST"
+        )
     return Path(named)
-
-
-@pytest.fixture
-def private_data_directory(data_directory: Path, tmp_path: Path) -> Path:
-    """A folder with the real data behind links: a test may delete and replace its files."""
-    for file in data_directory.rglob("*"):
-        if file.is_file():
-            link = tmp_path / "data" / file.relative_to(data_directory)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)
-    return tmp_path / "data"
 
 
 @pytest.fixture

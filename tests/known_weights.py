@@ -7,7 +7,8 @@ Sharing learns Σ wᵢ (θ* + eᵢ), so its mean squared error on labels without
     w₁² |e₁|² + w₂² |e₂|²,   least at   w₁ = |e₂|² / (|e₁|² + |e₂|²)   (inverse variances).
 
 With |e₁| = 1 and |e₂| = 3 that is w₁ = 0.9 and an error of 0.9; equal weights give 2.5, the tasks alone 1 and 9.
-Minibatches see part of the circle, so that trainings with different seeds differ a little.
+Minibatches see part of the circle, so that trainings with different seeds differ a little. There is one epoch:
+of several, the best could be one on whose way to Σ wᵢ (θ* + eᵢ) the map came closer to θ*.
 """
 
 import math
@@ -20,7 +21,7 @@ CLEAN, NOISY = 1.0, 3.0
 BEST_WEIGHT = NOISY**2 / (CLEAN**2 + NOISY**2)
 BEST_ERROR = BEST_WEIGHT**2 * CLEAN**2 + (1 - BEST_WEIGHT) ** 2 * NOISY**2
 EQUAL_ERROR = (CLEAN**2 + NOISY**2) / 4
-EXAMPLES = 2048
+EXAMPLES = 256
 
 
 def circle(directory):
@@ -61,7 +62,9 @@ class OwnMaps(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.maps = torch.nn.ModuleDict({task: torch.nn.Linear(2, 1, bias=False) for task in ("clean", "noisy")})
+        self.maps = torch.nn.ModuleDict(
+            {task: torch.nn.Linear(2, 1, bias=False) for task in ("clean", "noisy")}
+        )
 
     def forward(self, inputs):
         return {task: self.maps[task](x) for task, x in inputs.items()}
@@ -71,7 +74,7 @@ study = Study(
     tasks=[error_task("clean", circle), error_task("noisy", circle)],
     model=lambda config: OneMap(),
     space={},
-    default={"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "schedule": "cosine"},
+    default={"optimizer": "sgd", "learning_rate": 0.4, "momentum": 0.0, "schedule": "cosine"},
     epochs=1,
     batch_size=32,
 )

@@ -21,10 +21,17 @@ from mtlsearch import (
     integer,
     real,
 )
+from mtlsearch.space import Value
 from mtlsearch.study import LoadedStudy
 
 FEATURES, CLASSES = 6, 3
-DEFAULT = {"hidden": 8, "dropout": 0.1, "optimizer": "adam", "learning_rate": 1e-2, "norm": "none"}
+DEFAULT: dict[str, Value] = {
+    "hidden": 8,
+    "dropout": 0.1,
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "norm": "none",
+}
 NOWHERE = Path("nowhere")
 
 

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from click.testing import CliRunner
 from optuna.trial import FrozenTrial, TrialState
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from mtlsearch.cli import main
 
 CHROMIUM = Path("/usr/bin/chromium")
 SCRIPTS = Path(sys.executable).parent
@@ -108,16 +111,25 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @contextmanager
-def dashboard(live: Live, port: int, program: str) -> Iterator[str]:
-    """Serve the store by `mtlsearch dashboard`, or by optuna-dashboard itself; its address."""
-    named = ["dashboard", "--storage", live.url] if program == "mtlsearch" else [live.url]
-    process = start(program, *named, "--port", str(port), folder=live.folder)
+def served(program: str, *arguments: str, folder: Path) -> Iterator[str]:
+    """The address at which a dashboard serves; it is ended as by Ctrl-C."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start(program, *arguments, "--port", str(port), folder=folder)
     try:
         wait_until(lambda: answers(port), process, "an answer of the dashboard")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def address(live: Live) -> Iterator[str]:
+    """Where `mtlsearch dashboard` serves the store."""
+    with served("mtlsearch", "dashboard", "--storage", live.url, folder=live.folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +167,25 @@ def trial_page(page: Page, address: str, number: int) -> str:
 
 @needs_chromium
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["mtlsearch", "optuna-dashboard"])
 def test_best_value_on_the_page_is_the_stores_while_a_run_writes(
-    live: Live, page: Page, free_port: Callable[[], int], program: str
+    live: Live, page: Page, address: str
 ) -> None:
-    with dashboard(live, free_port(), program) as address:
-        before = live.best()
-        shown = BEST.search(study_page(page, address))
-        after = live.best()
-        assert live.process.poll() is None, "the run ended too soon for this test to say anything"
+    check_best_value(live, page, address)
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_unmodified_optuna_dashboard_shows_the_best_value_too(live: Live, page: Page) -> None:
+    with served("optuna-dashboard", live.url, folder=live.folder) as address:
+        check_best_value(live, page, address)
+
+
+def check_best_value(live: Live, page: Page, address: str) -> None:
+    """The best trial on the page is in the store with that value, and was the best while the page was drawn."""
+    before = live.best()
+    shown = BEST.search(study_page(page, address))
+    after = live.best()
+    assert live.process.poll() is None, "the run ended too soon for this test to say anything"
     assert shown is not None
     number, value = int(shown[1]), float(shown[2])
     assert live.trials()[number].value == pytest.approx(value, abs=1e-9)
@@ -174,12 +196,9 @@ def test_best_value_on_the_page_is_the_stores_while_a_run_writes(
 
 @needs_chromium
 @pytest.mark.slow
-def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(
-    live: Live, page: Page, free_port: Callable[[], int]
-) -> None:
+def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(live: Live, page: Page, address: str) -> None:
     best = live.best()
-    with dashboard(live, free_port(), "mtlsearch") as address:
-        text = trial_page(page, address, best.number)
+    text = trial_page(page, address, best.number)
     assert f"task_weights {json.dumps(best.user_attrs['task_weights'])}" in text
     for task, metrics in best.user_attrs["validation"].items():
         for metric, value in metrics.items():
@@ -191,11 +210,8 @@ def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(
 
 @needs_chromium
 @pytest.mark.slow
-def test_study_page_names_the_score_and_draws_learning_curves(
-    live: Live, page: Page, free_port: Callable[[], int]
-) -> None:
-    with dashboard(live, free_port(), "mtlsearch") as address:
-        text = study_page(page, address)
+def test_study_page_names_the_score_and_draws_learning_curves(live: Live, page: Page, address: str) -> None:
+    text = study_page(page, address)
     assert re.search(r"y Axis\s+mean", text)
     assert "Intermediate values" in text
     curves = set(re.findall(r"trial #(\d+)", text))
@@ -203,30 +219,23 @@ def test_study_page_names_the_score_and_draws_learning_curves(
     assert len(curves & complete) >= 3
 
 
-def test_dashboard_without_a_store_makes_none(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    process = start("mtlsearch", "dashboard", "--port", str(free_port()), folder=tmp_path)
-    assert process.wait(PATIENCE_S) == 1
-    error = (tmp_path / "mtlsearch.stderr").read_text()
-    assert re.fullmatch(r"mtlsearch: .*mtlsearch\.db.*\n", error)
-    assert not (tmp_path / "mtlsearch.db").exists()
+def test_dashboard_without_a_store_makes_none(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["dashboard", "--storage", f"sqlite:///{tmp_path / 'none.db'}"])
+    assert result.exit_code == 1
+    assert re.fullmatch(r"mtlsearch: .*none\.db.*\n", result.stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_taken_port_is_told_in_one_line(live: Live, tmp_path: Path) -> None:
+def test_taken_port_is_told_in_one_line(live: Live) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = start("mtlsearch", "dashboard", "--storage", live.url, "--port", str(port), folder=tmp_path)
-        assert process.wait(PATIENCE_S) == 2
-    error = (tmp_path / "mtlsearch.stderr").read_text()
-    assert re.fullmatch(rf"mtlsearch: .*127\.0\.0\.1:{port}.*--port.*\n", error)
+        result = CliRunner().invoke(main, ["dashboard", "--storage", live.url, "--port", str(port)])
+    assert result.exit_code == 2
+    assert re.fullmatch(rf"mtlsearch: .*127\.0\.0\.1:{port}.*--port.*\n", result.stderr)
 
 
-def test_address_beyond_loopback_is_warned_about(
-    live: Live, tmp_path: Path, free_port: Callable[[], int]
-) -> None:
-    port = free_port()
-    arguments = ["dashboard", "--storage", live.url, "--host", "0.0.0.0", "--port", str(port)]
-    process = start("mtlsearch", *arguments, folder=tmp_path)
-    wait_until(lambda: answers(port), process, "an answer of the dashboard")
-    process.send_signal(signal.SIGINT)
-    process.wait(PATIENCE_S)
+def test_address_beyond_loopback_is_warned_about(live: Live, tmp_path: Path) -> None:
+    arguments = ["dashboard", "--storage", live.url, "--host", "0.0.0.0"]
+    with served("mtlsearch", *arguments, folder=tmp_path):
+        pass
     assert "has no password" in (tmp_path / "mtlsearch.stderr").read_text()

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint_source, loaded, picture_source, trunk
 from torch import Tensor
 
 from mtlsearch import Classification, Data
 from mtlsearch.data import Part, as_input, divide
 from mtlsearch.errors import DataError
-from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint_source, loaded, picture_source, trunk
 
 X, Y = inputs(20, 0), torch.arange(20) % CLASSES
 
@@ -49,7 +49,9 @@ def test_unusable_training_data_are_refused(train: Any, message: str) -> None:
 
 def test_each_part_is_checked_under_its_name() -> None:
     assert refused((X, Y), (X[:0], Y[:0])) == "test must hold examples, but it is empty"
-    assert refused((X, Y), (X, Y), validation=(X[:0], Y[:0])) == "validation must hold examples, but it is empty"
+    assert (
+        refused((X, Y), (X, Y), validation=(X[:0], Y[:0])) == "validation must hold examples, but it is empty"
+    )
 
 
 def test_arrays_of_words_are_refused() -> None:
@@ -83,7 +85,7 @@ def test_a_task_takes_the_column_of_its_name_or_the_only_one() -> None:
     single = Data((X, Y), (X, Y), classes=["x", "y", "z"])
     assert torch.equal(single.column(single.train, "whatever"), Y)
     assert single.class_names("whatever") == ("x", "y", "z")
-    with pytest.raises(DataError, match="^task 'c' needs a label column of its name, but got a, b$"):
+    with pytest.raises(DataError, match=r"^task 'c' needs a label column of its name, but got a, b$"):
         named.column(named.train, "c")
 
 
@@ -202,12 +204,14 @@ def test_a_source_that_fails_names_its_task_and_its_error() -> None:
 
     with pytest.raises(DataError) as error:
         disjoint(tasks=[Classification("a", source)]).load(NOWHERE)
-    assert str(error.value) == "the data of task 'a' cannot be loaded: FileNotFoundError: no nowhere/train.csv"
+    assert (
+        str(error.value) == "the data of task 'a' cannot be loaded: FileNotFoundError: no nowhere/train.csv"
+    )
 
 
 def test_a_source_must_give_data() -> None:
-    with pytest.raises(DataError, match="^the data of task 'a' must be a Data, but got a tuple$"):
-        disjoint(tasks=[Classification("a", lambda directory: (X, Y))]).load(NOWHERE)  # type: ignore[arg-type, return-value]
+    with pytest.raises(DataError, match=r"^the data of task 'a' must be a Data, but got a tuple$"):
+        disjoint(tasks=[Classification("a", lambda directory: (X, Y))]).load(NOWHERE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("where", ["train", "validation", "test"])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from problems import FEATURES, config, disjoint, inputs
 from scipy import stats
 from torch import Tensor, nn
 
@@ -14,7 +15,6 @@ from mtlsearch.errors import StudyError
 from mtlsearch.nn import noise, noise_keys, pad, with_own_dropout
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.step import epoch_key, layer_keys
-from problems import FEATURES, config, disjoint, inputs
 
 HEADS = {"a": 3, "b": 2}
 B, H = 256, 256
@@ -23,7 +23,9 @@ PINNED = [1753845952, 1136996714, 1460141003]
 
 def uniform(step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H)) -> Tensor:
     """The noise of one layer at one step, scaled to [0, 1)."""
-    keys = layer_keys(torch.tensor(epoch_key(seed, 0)), torch.tensor(step), [str(i) for i in range(layer + 1)])
+    keys = layer_keys(
+        torch.tensor(epoch_key(seed, 0)), torch.tensor(step), [str(i) for i in range(layer + 1)]
+    )
     return noise(keys[str(layer)], shape).double() / 2**31
 
 
@@ -155,7 +157,9 @@ def test_shared_trunk_runs_once_for_joint_tasks() -> None:
 def test_trunks_flatten_their_inputs_and_refuse_another_size() -> None:
     model = SharedTrunk(FEATURES, HEADS)
     assert model({"a": torch.zeros(4, 2, 3)})["a"].shape == (4, 3)
-    with pytest.raises(StudyError, match=r"^the model takes inputs of 6 numbers, but got \(2, 4\), 8 numbers$"):
+    with pytest.raises(
+        StudyError, match=r"^the model takes inputs of 6 numbers, but got \(2, 4\), 8 numbers$"
+    ):
         model({"a": torch.zeros(4, 2, 4)})
 
 
@@ -168,12 +172,12 @@ def test_separate_trunks_share_nothing() -> None:
 
 @pytest.mark.parametrize("options", [{"hidden": 0}, {"depth": 0}])
 def test_trunks_without_units_or_layers_are_refused(options: Any) -> None:
-    with pytest.raises(StudyError, match="^hidden and depth must be 1 or more"):
+    with pytest.raises(StudyError, match=r"^hidden and depth must be 1 or more"):
         SharedTrunk(FEATURES, HEADS, **options)
 
 
 def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(StudyError, match="^norm must be none, batch or layer, but got 'group'$"):
+    with pytest.raises(StudyError, match=r"^norm must be none, batch or layer, but got 'group'$"):
         SharedTrunk(FEATURES, HEADS, norm="group")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from problems import inputs
 from torch import nn
 
 from mtlsearch import Config
 from mtlsearch.errors import StudyError
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
-from problems import inputs
 
 TORCHS: dict[str, Any] = {
     "adam": torch.optim.Adam,

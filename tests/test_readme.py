@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -107,6 +108,7 @@ class Reader:
             capture_output=True,
             text=True,
             timeout=300,
+            check=False,
         )
         assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stderr}"
         assert "Traceback" not in done.stderr
@@ -133,7 +135,7 @@ def test_blocks_run_in_the_readmes_order_and_leave_the_files_they_name(followed:
         word
         for block in blocks("console")
         for command in block.commands
-        for before, word in zip(command, command[1:], strict=False)
+        for before, word in pairwise(command)
         if before in ("-o", "--checkpoint")
     }
     assert named >= {"best.json", "best.safetensors"}

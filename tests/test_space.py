@@ -1,5 +1,7 @@
 """Spaces, configs, and task weights that are uniform on the simplex."""
 
+# ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,11 @@ from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.space import Space, fixed_value, quantiles_from_weights, weights_from_quantiles
 
 SPACE = Space(
-    {"hidden": integer(32, 512, log=True), "dropout": real(0.0, 0.7), "norm": choice("none", "batch", None, 3)},
+    {
+        "hidden": integer(32, 512, log=True),
+        "dropout": real(0.0, 0.7),
+        "norm": choice("none", "batch", None, 3),
+    },
     ("a", "b", "c"),
 )
 quantile = st.floats(0, 1)

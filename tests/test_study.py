@@ -1,5 +1,7 @@
 """Studies: definitions that are refused, files that fail, models that do not fit, and what a study says of itself."""
 
+# ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
+
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,12 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from problems import (
+    CLASSES,
+    DEFAULT,
+    NOWHERE,
+    closeness,
+    disjoint,
+    joint,
+    loaded,
+    picture_source,
+    squared,
+    trunk,
+)
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, CustomTask, Study, choice, integer, load_study, real
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.study import describe, shipped_studies, study_name
-from problems import CLASSES, DEFAULT, NOWHERE, closeness, disjoint, joint, loaded, picture_source, squared, trunk
 
 SHIPPED = "digits, mnist-fashion, mnist-fashion-separate"
 
@@ -103,7 +116,7 @@ def test_a_study_file_that_fails_says_so_in_one_line(text: str, message: str, tm
 def test_a_definition_that_is_refused_in_a_file_keeps_its_message(tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     path.write_text("from mtlsearch import Study\nstudy = Study(tasks=[], model=None, space={}, default={})")
-    with pytest.raises(StudyError, match="^a study needs one task or more, but tasks is empty$"):
+    with pytest.raises(StudyError, match=r"^a study needs one task or more, but tasks is empty$"):
         load_study(str(path))
 
 
@@ -147,7 +160,9 @@ def test_digits_come_from_disjoint_images() -> None:
     assert splits.train.inputs.shape == (4000, 12, 12)
     assert splits.train.inputs.dtype == torch.uint8
     # The first four columns show the left digit alone; disjoint images give other ones, blank strips aside.
-    strips = [{tuple(x) for x in part.inputs[:, :8, :4].flatten(1).tolist()} for part in (splits.train, splits.test)]
+    strips = [
+        {tuple(x) for x in part.inputs[:, :8, :4].flatten(1).tolist()} for part in (splits.train, splits.test)
+    ]
     assert len(strips[0] & strips[1]) < 0.05 * len(strips[1])
 
 
@@ -175,7 +190,7 @@ def fails(given: Mapping[str, Tensor]) -> Any:
         (model_of(lambda given: torch.zeros(2, 3)), "the model must give a dict of outputs by task, but got a Tensor"),
         (model_of(zeros(5)), "the model's output for task 'a' must have the shape (2, 3), but got (2, 5)"),
         (model_of(zeros(CLASSES, 7)), "the model's output for task 'a' must have the shape (2, 3), but got (7, 3)"),
-        (model_of(lambda given: dict.fromkeys(given)), "the model's output for task 'a' must be a tensor, but got a NoneType"),
+        (model_of(dict.fromkeys), "the model's output for task 'a' must be a tensor, but got a NoneType"),
         (model_of(lambda given: dict.fromkeys(given, torch.tensor(1.0))), "the model's output for task 'a' must have the shape (2, 3), but got ()"),
         (model_of(fails), "the model fails on inputs a (2, 6): ValueError: first"),
         (trunk({"a": CLASSES}), "the model fails on inputs b (2, 6): KeyError: 'b'"),
@@ -209,10 +224,10 @@ def test_a_loaded_study_knows_its_parts_and_metrics() -> None:
 
 def test_the_score_orients_every_metric_so_that_higher_is_better() -> None:
     error = CustomTask(
-        "error", joint().tasks[3].data, 1, squared, closeness, metric_name="mae", higher_is_better=False
+        "own", joint().tasks[3].data, 1, squared, closeness, metric_name="mae", higher_is_better=False
     )
-    study = joint(tasks=[joint().tasks[0], error], model=trunk({"kind": CLASSES, "error": 1}))
-    values = {"kind": {"macro_f1": 0.5}, "error": {"mae": 0.2}}
+    study = joint(tasks=[joint().tasks[0], error], model=trunk({"kind": CLASSES, "own": 1}))
+    values = {"kind": {"macro_f1": 0.5}, "own": {"mae": 0.2}}
     assert loaded(study).score(values) == pytest.approx(0.15)
     assert loaded(replace(study, score="min")).score(values) == -0.2
     assert loaded(replace(study, score=lambda scores: 10 * scores["kind"])).score(values) == 5

@@ -1,17 +1,19 @@
 """Tasks: what their labels must be, and losses that are torch's own over the labelled examples."""
 
+# ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
+
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from problems import closeness, inputs, squared
 from torch import Tensor
 
 from mtlsearch import Classification, CustomTask, Data, MultiLabel, Regression
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.metrics import WholeMetric
 from mtlsearch.tasks import Target, Task
-from problems import closeness, inputs, squared
 
 N, C = 24, 3
 X = inputs(N, 0)
@@ -66,7 +68,7 @@ def test_a_label_outside_the_range_in_the_test_data_is_refused() -> None:
     target = task.target(data(CLASS_LABELS))
     with pytest.raises(DataError, match=r"labels must lie in 0 … 2 \(or be −1 where missing\), but got 7$"):
         task.prepare(torch.tensor([0, 7]), target)
-    with pytest.raises(DataError, match="but got -2$"):
+    with pytest.raises(DataError, match=r"but got -2$"):
         task.prepare(torch.tensor([0, -2]), target)
 
 
@@ -74,7 +76,7 @@ def test_multilabel_columns_and_weights_must_fit() -> None:
     task = MultiLabel("a", unused)
     with pytest.raises(DataError, match=r"labels must have 3 columns, but got the shape \(24, 2\)$"):
         task.prepare(YES_NO[:, :2], task.target(data(YES_NO)))
-    with pytest.raises(StudyError, match="pos_weight must have 3 entries, but got 2$"):
+    with pytest.raises(StudyError, match=r"pos_weight must have 3 entries, but got 2$"):
         MultiLabel("a", unused, pos_weight=(1.0, 1.0)).target(data(YES_NO))
 
 

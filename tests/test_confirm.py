@@ -1,0 +1,493 @@
+"""Confirmation: the known weights are found and called tuned; what is trained again, once, resumably; what it gives."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import known_weights as known
+import optuna
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from optuna.trial import TrialState
+from torch import Tensor, nn
+
+from mtlsearch import Config, Study, real
+from mtlsearch.cli import main
+from mtlsearch.confirm import Confirmation, Confirming, as_recorded, confirm, make_plan, open_confirmation
+from mtlsearch.errors import ModelError, StudyError
+from mtlsearch.evidence import (
+    best_answer,
+    candidates,
+    ended,
+    expected_seconds,
+    find_confirmation,
+    outdated,
+    twin,
+)
+from mtlsearch.export import check_config
+from mtlsearch.models import read_model
+from mtlsearch.progress import Progress
+from mtlsearch.search import enqueue_default, search
+from mtlsearch.solo import SoloTrainer, evaluate_state
+from mtlsearch.storage import open_storage
+from mtlsearch.store import Record, best_artifact, find_record, open_record
+from mtlsearch.study import describe, load_study
+from mtlsearch.trainer import EpochResult, Interrupted, Training
+
+FILE = Path(known.__file__)
+NOWHERE = Path("nowhere")
+QUICK = Confirming(seeds=2, top=2)
+
+
+def trained(
+    storage: Any, folder: Path, study: Study, trials: int, name: str = "known"
+) -> tuple[Record, Training]:
+    """A record with a finished search by random sampling, and its training."""
+    loaded = study.load(NOWHERE)
+    record = open_record(storage, name, describe(loaded), 0, folder)
+    record.study.sampler = optuna.samplers.RandomSampler(seed=0)
+    training = Training(loaded, 0)
+    enqueue_default(record, study)
+    search(record, SoloTrainer(training), training, trials, Progress(trials, quiet=True), {})
+    return record, training
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Any]:
+    with open_storage(f"sqlite:///{tmp_path}/store.db", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def searched(storage: Any, tmp_path: Path) -> tuple[Record, Training]:
+    return trained(storage, tmp_path, known.study, trials=6)
+
+
+def confirmed(record: Record, training: Training, amount: Confirming = QUICK, **options: Any) -> Confirmation:
+    """The confirmation after a whole run of it."""
+    assert confirm(record, training, SoloTrainer, amount, Progress(0, quiet=True), {}, **options)
+    return open_confirmation(record)
+
+
+def command(*arguments: object) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+class Stopping(SoloTrainer):
+    """Is stopped after some trainings."""
+
+    def __init__(self, training: Training, ends: list[int]) -> None:
+        super().__init__(training)
+        self.ends = ends
+
+    def advance(self) -> list[EpochResult]:
+        if not self.ends:
+            raise Interrupted
+        self.ends.pop()
+        return super().advance()
+
+
+# The answer.
+
+
+@pytest.fixture(scope="module")
+def known_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    """The commands' answer on the study of known weights: the config, what was told on stderr, the folder."""
+    folder = tmp_path_factory.mktemp("known")
+    store = f"sqlite:///{folder}/store.db"
+    options = ("--trials", 40, "--storage", store, "--threads", 1, "--device", "cpu", "--population", 1)
+    result = command("run", FILE, *options, "--json")
+    return json.loads(result.stdout), result.stderr, folder
+
+
+def test_search_finds_the_known_weights(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    config, _, _ = known_run
+    assert abs(config["task_weights"]["clean"] - known.BEST_WEIGHT) < 0.05
+
+
+def test_verdict_on_the_known_weights_is_tuned(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    verdict = known_run[0]["verdict"]
+    assert verdict["kind"] == "tuned"
+    assert verdict["sentence"].startswith("tuned weights beat equal ones by")
+    for task in ("clean", "noisy"):
+        assert verdict["metrics"][task]["mean"] == pytest.approx(known.BEST_ERROR, rel=0.05)
+        assert verdict["equal_metrics"][task]["mean"] == pytest.approx(known.EQUAL_ERROR, rel=0.05)
+    assert verdict["difference"]["mean"] == pytest.approx(known.EQUAL_ERROR - known.BEST_ERROR, rel=0.05)
+
+
+def test_single_tasks_reach_what_they_reach_alone(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    single = known_run[0]["verdict"]["single_metrics"]
+    assert single["clean"]["mean"] == pytest.approx(known.CLEAN**2, rel=0.05)
+    assert single["noisy"]["mean"] == pytest.approx(known.NOISY**2, rel=0.05)
+
+
+def test_weights_that_do_not_matter_are_not_called_tuned(storage: Any, tmp_path: Path) -> None:
+    """Nothing is shared, and Adam takes no notice of a loss's scale: equal weights are the advice and the export."""
+    default = {"optimizer": "adam", "learning_rate": 0.3, "schedule": "cosine"}
+    study = replace(known.study, model=lambda config: known.OwnMaps(), default=default, epochs=4)
+    record, training = trained(storage, tmp_path, study, trials=8)
+    confirmed(record, training, Confirming(seeds=5, top=2))
+    config, _, _ = best_answer(record)
+    assert config["verdict"]["kind"] == "equal"
+    assert config["task_weights"] == {"clean": 0.5, "noisy": 0.5}
+    assert config["confirmation"]["weights"] == "equal"
+
+
+def test_cost_is_told_before_anything_is_trained(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    """Two configs share one twin, as the space is empty; so 3 × 5 trainings, and 2 single tasks × 5."""
+    lines = known_run[1].splitlines()
+    (cost,) = (i for i, line in enumerate(lines) if "25 trainings, up to 25 trial-epochs, about" in line)
+    assert "--no-confirm skips it" in lines[cost]
+    assert [line.startswith("confirmation ") for line in lines].index(True) > cost
+
+
+def test_verdict_stands_below_the_table(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    config, _, folder = known_run
+    shown = command("best", "--storage", f"sqlite:///{folder}/store.db").stdout
+    assert shown.index("tuned weights beat") > shown.index("learning_rate")
+    assert all(line in shown for line in config["verdict"]["lines"])
+
+
+def test_exported_winner_is_whole(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    """The config follows its schema, its checkpoint gives its metrics, and it can be verified to the bit."""
+    _, _, folder = known_run
+    store = f"sqlite:///{folder}/store.db"
+    command("export", "--storage", store, "-o", folder / "e.json", "--checkpoint", folder / "e.safetensors")
+    config = json.loads((folder / "e.json").read_text())
+    check_config(config, "it")
+    state, inside = read_model(folder / "e.safetensors")
+    assert inside == config
+    loaded = load_study(str(FILE)).load(NOWHERE)
+    weights = Config(config["hyperparameters"], config["task_weights"])
+    for split in ("validation", "test"):
+        assert evaluate_state(loaded, weights, state, split) == config[split]
+    verified = command("verify", folder / "e.json", "--study", FILE, "--device", "cpu", "--json")
+    assert json.loads(verified.stdout)["rule"] == "bitwise"
+
+
+def test_search_option_gives_the_searchs_best(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    _, _, folder = known_run
+    store = f"sqlite:///{folder}/store.db"
+    best = optuna.load_study(study_name="known_weights", storage=store).best_trial
+    for name in ("best", "export"):
+        options = ("--json",) if name == "best" else ()
+        config = json.loads(command(name, "--search", "--storage", store, *options).stdout)
+        assert (config["trial"], config["score"]["value"]) == (best.number, best.value)
+        assert "verdict" not in config
+        assert "test" not in config
+
+
+def test_plain_optuna_reads_the_confirmation(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    config, _, folder = known_run
+    store = f"sqlite:///{folder}/store.db"
+    study = optuna.load_study(study_name="known_weights/confirmation", storage=store)
+    assert study.user_attrs["role"] == "confirmation"
+    assert study.user_attrs["of"] == "known_weights"
+    kinds = [trial.user_attrs["kind"] for trial in study.trials]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"config": 10, "twin": 5, "single": 10}
+    kept = study.trials[config["confirmation"]["trial"]]
+    assert kept.user_attrs["task_weights"] == config["task_weights"]
+    assert kept.user_attrs["test"] == config["test"]
+    assert config["test_scorings"] == sum("test" in trial.user_attrs for trial in study.trials) == 25
+
+
+# What is trained again.
+
+
+def test_fresh_seeds_are_others_than_the_searchs(searched: tuple[Record, Training]) -> None:
+    seeds = make_plan(searched[0], Confirming(seeds=20), single=False).seeds
+    assert len(set(seeds)) == 20
+    assert searched[0].info["seed"] not in seeds
+    assert list(seeds[:5]) == list(make_plan(searched[0], Confirming(seeds=5), single=False).seeds)
+
+
+def test_candidates_are_the_best_distinct_configs(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    best = candidates(record, 2)
+    again = record.trial(next(iter(best)))
+    record.study.enqueue_trial(again.params)
+    search(record, SoloTrainer(training), training, 7, Progress(7, quiet=True), {})
+    assert record.trial(6).params == again.params
+    assert candidates(record, 2) == best
+    scores = [record.trial(number).value for number in candidates(record, 7)]
+    assert len(scores) == 6
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_twin_differs_in_its_task_weights_alone() -> None:
+    config = Config({"hidden": 3}, {"a": 0.7, "b": 0.2, "c": 0.1})
+    assert twin(config) == Config({"hidden": 3}, dict.fromkeys("abc", 1 / 3))
+
+
+def test_config_of_equal_weights_is_its_own_twin(storage: Any, tmp_path: Path) -> None:
+    record, training = trained(storage, tmp_path, known.study, trials=1)
+    confirmation = confirmed(record, training)
+    kinds = [trial.user_attrs["kind"] for trial in confirmation.trials()]
+    assert kinds == ["config"] * 2 + ["single"] * 4
+    verdict = best_answer(record)[0]["verdict"]
+    assert (verdict["kind"], verdict["difference"]["mean"]) == ("equal", 0)
+
+
+def test_config_and_twin_of_a_seed_differ_in_nothing_but_weights(storage: Any, tmp_path: Path) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.2, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=4)
+    trials = confirmed(record, training, Confirming(2, 2, single=False)).trials()
+    assert len(trials) == 8
+    for of in candidates(record, 2):
+        mine = [t for t in trials if t.user_attrs["of"] == of]
+        assert {t.params["learning_rate"] for t in mine} == {record.trial(of).params["learning_rate"]}
+        for kind, weights in (("config", record.trial(of).user_attrs["task_weights"]), ("twin", EQUAL)):
+            chosen = [t.user_attrs for t in mine if t.user_attrs["kind"] == kind]
+            assert [attrs["task_weights"] for attrs in chosen] == [weights] * 2
+            assert len({attrs["seed"] for attrs in chosen}) == 2
+
+
+EQUAL = {"clean": 0.5, "noisy": 0.5}
+
+
+def test_single_task_training_sees_its_task_alone() -> None:
+    seen: set[tuple[bool, tuple[str, ...]]] = set()
+
+    class Watched(known.OneMap):  # type: ignore[name-defined, misc, unused-ignore]
+        def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            seen.add((self.training, tuple(inputs)))
+            return dict(super().forward(inputs))
+
+    loaded = replace(known.study, model=lambda config: Watched(), score="min").load(NOWHERE).only("noisy")
+    seen.clear()
+    trainer = SoloTrainer(Training(loaded))
+    trainer.add(0, Config(known.study.default, {"clean": 0.0, "noisy": 1.0}))
+    (result,) = trainer.advance()
+    assert seen == {(True, ("noisy",)), (False, ("noisy",))}
+    assert result.score == -result.validation["noisy"]["mse"]
+    assert list(result.validation) == ["noisy"]
+
+
+def test_model_that_needs_all_tasks_is_confirmed_without_single_ones(
+    storage: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Both(known.OneMap):  # type: ignore[name-defined, misc, unused-ignore]
+        def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {task: self.map((inputs["clean"] + inputs["noisy"]) / 2) for task in inputs}
+
+    record, training = trained(storage, tmp_path, replace(known.study, model=lambda config: Both()), trials=4)
+    with pytest.raises(ModelError, match="the model fails on inputs clean"):
+        training.loaded.only("clean")
+    confirmation = confirmed(record, training)
+    assert "no single-task training: the model fails on inputs clean" in capsys.readouterr().err
+    assert all("task" not in trial.user_attrs for trial in confirmation.trials())
+    assert best_answer(record)[0]["verdict"]["delta_m"] is None
+
+
+def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    confirmation = confirmed(record, training, Confirming(seeds=3, top=3))
+    trials = confirmation.trials()
+    means = {
+        of: sum(t.value or 0 for t in trials if t.user_attrs["kind"] == "config" and t.user_attrs["of"] == of)
+        for of in candidates(record, 3)
+    }
+    assert {t.user_attrs["of"] for t in trials if t.user_attrs["kind"] == "single"} == {
+        max(means, key=means.__getitem__)
+    }
+
+
+def test_test_split_is_scored_once_per_training(storage: Any, tmp_path: Path) -> None:
+    scored: list[int] = []
+
+    def counting(outputs: Tensor, labels: Tensor) -> Tensor:
+        scored.append(len(labels))
+        return known.mean_squared_error(outputs, labels)
+
+    def source(directory: Path) -> Any:
+        data = known.circle(directory)
+        data.test = data.test.rows(torch.arange(0, known.EXAMPLES, 4))
+        return data
+
+    tasks = [replace(known.error_task(name, source), metric_fn=counting) for name in ("clean", "noisy")]
+    record, training = trained(storage, tmp_path, replace(known.study, tasks=tasks), trials=4)
+    in_test = known.EXAMPLES // 4
+    assert in_test not in scored
+    trials = confirmed(record, training).trials()
+    assert scored.count(in_test) == sum(len(trial.user_attrs["test"]) for trial in trials)
+    assert best_answer(record)[0]["test_scorings"] == len(trials)
+
+
+# Going on.
+
+
+def test_interrupted_confirmation_goes_on_and_trains_nothing_twice(storage: Any, tmp_path: Path) -> None:
+    record, training = trained(storage, tmp_path, known.study, 6)
+    other, same = trained(storage, tmp_path, known.study, 6, name="undisturbed")
+    ends = [0] * 4
+    with pytest.raises(Interrupted):
+        confirm(record, training, lambda t: Stopping(t, ends), QUICK, Progress(0, quiet=True), {})
+    (cut,) = open_confirmation(record).trials(TrialState.FAIL)
+    assert cut.user_attrs["interrupted"] is True
+    assert "verdict" not in best_answer(record)[0]
+    confirmation = confirmed(record, training)
+    assert len(confirmation.trials(TrialState.COMPLETE)) == len(ended(confirmation)) == 10
+    assert not confirmation.trials(TrialState.RUNNING, TrialState.WAITING)
+    confirmed(other, same)
+    assert best_answer(record)[0]["verdict"] == best_answer(other)[0]["verdict"]
+
+
+def test_training_of_a_dead_process_is_trained_again(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    confirmation = open_confirmation(record)
+    plan = make_plan(record, QUICK, single=True)
+    number = confirmation.begin(plan.shared()[0], training.loaded.study)
+    trial, _ = confirmation.running.pop(number)
+    dead = {**confirmation.trial(number).user_attrs["owner"], "pid": 2**22 + 1}
+    trial.set_user_attr("owner", dead)
+    trials = confirmed(record, training).trials()
+    assert [t.number for t in trials if t.state is TrialState.FAIL] == [number]
+    assert len(trials) == 11
+
+
+def test_more_seeds_take_over_what_is_there(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    before = len(confirmed(record, training, Confirming(seeds=2, top=2)).trials())
+    after = confirmed(record, training, Confirming(seeds=3, top=2)).trials()
+    assert (before, len(after)) == (10, 15)
+    assert best_answer(record)[0]["verdict"]["seeds"] == 3
+    assert len(confirmed(record, training, Confirming(seeds=3, top=2)).trials()) == 15
+
+
+def test_deadline_leaves_the_rest_for_later(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    progress = Progress(0, quiet=True)
+    assert not confirm(record, training, SoloTrainer, QUICK, progress, {}, deadline=time.monotonic() - 1)
+    assert not ended(open_confirmation(record))
+    assert "verdict" not in best_answer(record)[0]
+
+
+def test_failed_seed_is_recorded_and_left_out(storage: Any, tmp_path: Path) -> None:
+    """A model that starts at NaN for some seeds alone."""
+
+    class Fragile(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = known.OneMap()
+            if torch.rand(()) > 0.6:
+                nn.init.constant_(self.inner.map.weight, math.nan)
+
+        def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return dict(self.inner(inputs))
+
+    record, training = trained(
+        storage, tmp_path, replace(known.study, model=lambda config: Fragile()), trials=4
+    )
+    confirmation = confirmed(record, training, Confirming(seeds=6, top=1, single=False))
+    failed = confirmation.trials(TrialState.FAIL)
+    config = best_answer(record)[0]
+    assert 0 < len(failed) < 12
+    assert all("was not finite in epoch 0" in trial.user_attrs["reason"] for trial in failed)
+    assert config["verdict"]["difference"]["n"] == 6 - len({trial.user_attrs["seed"] for trial in failed})
+    assert config["test_scorings"] == 12 - len(failed)
+
+
+def test_confirmation_in_which_all_fail_says_so(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+
+    def broken(config: Config) -> nn.Module:
+        model = known.OneMap()
+        nn.init.constant_(model.map.weight, math.nan)
+        return model
+
+    hopeless = replace(training, loaded=replace(known.study, model=broken).load(NOWHERE))
+    with pytest.raises(StudyError, match="all of them failed"):
+        confirm(record, hopeless, SoloTrainer, QUICK, Progress(0, quiet=True), {})
+    assert "verdict" not in best_answer(record)[0]
+
+
+def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    confirmation = confirmed(record, training, Confirming(seeds=4, top=2))
+    config, holder, trial = best_answer(record)
+    group = [
+        t.value
+        for t in confirmation.trials()
+        if t.user_attrs["kind"] == trial.user_attrs["kind"] and t.user_attrs["of"] == config["trial"]
+    ]
+    assert len(group) == 4
+    assert config["score"]["value"] == trial.value == max(value for value in group if value is not None)
+    assert config["training"]["seed"] == trial.user_attrs["seed"]
+    state, inside = read_model(best_artifact(holder, trial))
+    assert inside["study"]["name"] == "known"
+    assert list(state) == ["map.weight"]
+
+
+def test_later_trials_outdate_a_confirmation(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    confirmed(record, training)
+    assert outdated(record, best_answer(record)[0]) is None
+    search(record, SoloTrainer(training), training, 8, Progress(8, quiet=True), {})
+    assert "of the first 6 of 8 trials" in str(outdated(record, best_answer(record)[0]))
+    confirmed(record, training)
+    assert outdated(record, best_answer(record)[0]) is None
+
+
+def test_confirmation_is_no_study_to_be_found(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    assert find_confirmation(record) is None
+    confirmed(record, training)
+    assert find_record(record.storage, None, record.artifacts).name == "known"
+    found = find_confirmation(record)
+    assert found is not None
+    assert found.name == "known/confirmation"
+
+
+def test_expected_time_counts_overlapping_trials_once(searched: tuple[Record, Training]) -> None:
+    record, _ = searched
+    trials = record.trials()
+    starts = [t.datetime_start for t in trials if t.datetime_start]
+    ends = [t.datetime_complete for t in trials if t.datetime_complete]
+    whole = (max(ends) - min(starts)).total_seconds()
+    seconds = expected_seconds(record, 12)
+    assert seconds is not None
+    assert 0 < seconds <= 2 * whole + 1e-6
+
+
+# The commands.
+
+
+def test_confirm_command_takes_the_study_as_it_was_searched(tmp_path: Path) -> None:
+    """With what `run` had changed in it; and nothing is confirmed before it is asked for."""
+    store = ("--storage", f"sqlite:///{tmp_path}/store.db")
+    changed = ("--score", "min", "--epochs", 2, "--set", "weight:clean=0.75")
+    common = ("--threads", 1, "--device", "cpu")
+    command("run", FILE, "--trials", 3, "--no-confirm", "--population", 1, *changed, *store, *common)
+    before = json.loads(command("best", *store, "--json").stdout)
+    assert "verdict" not in before
+    options = ("--seeds", 2, "--top", 1, "--no-single", "--json")
+    result = command("confirm", FILE, *options, *store, *common)
+    assert "2 seeds each: 4 trainings, up to 8 trial-epochs" in result.stderr
+    config = json.loads(result.stdout)
+    assert config["score"]["kind"] == "min"
+    assert config["confirmation"]["weights"] == "tuned"
+    assert config["task_weights"] == {"clean": 0.75, "noisy": 0.25}
+    assert json.loads(command("best", *store, "--json").stdout) == config
+
+
+def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["confirm", "digits", "--storage", f"sqlite:///{tmp_path}/none.db"])
+    assert result.exit_code == 1
+    assert "`mtlsearch run` makes it" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_recorded_study_is_the_one_that_was_searched() -> None:
+    study = replace(known.study, space={"learning_rate": real(0.1, 0.5)})
+    changed = replace(study.fixed("learning_rate", "0.25"), epochs=3, score="min")
+    info = describe(replace(changed, source=str(FILE)).load(NOWHERE))
+    again = describe(replace(as_recorded(study, info), source=str(FILE)).load(NOWHERE))
+    assert again["fingerprint"] == info["fingerprint"]
+    assert again["default"] == info["default"]

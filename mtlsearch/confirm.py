@@ -170,8 +170,9 @@ def tell_cost(
     repeats = plan.shared()
     if plan.single:
         # Until the winner is known, single tasks are counted for the first config; they cost the same.
-        known = not confirmation.left(repeats)
-        winner = plan.winner(ended(confirmation)) if known else next(iter(plan.configs))
+        found = ended(confirmation)
+        known = all(repeat.key in found for repeat in repeats)
+        winner = plan.winner(found) if known else next(iter(plan.configs))
         repeats += [repeat for task in study.task_names for repeat in plan.alone(winner, task)]
     left = confirmation.left(repeats)
     progress.total, before = len(repeats), len(repeats) - len(left)
@@ -226,16 +227,19 @@ class Work:
                     self.progress.reported(result)
                     if result.finished:
                         self._end(trainer, training, result, members.pop(result.number))
-            return False
+            return self._all_ended(repeats)
         finally:
             book.interrupt()
+
+    def _all_ended(self, repeats: Sequence[Repeat]) -> bool:
+        found = ended(self.confirmation)
+        return all(repeat.key in found for repeat in repeats)
 
     def _others_train(self, repeats: Sequence[Repeat]) -> bool:
         """Whether some have not ended: waits a moment for other processes, takes over what the dead left."""
         book = self.confirmation
         book.storage.refresh(book.study._study_id)
-        known = ended(book)
-        if all(repeat.key in known for repeat in repeats):
+        if self._all_ended(repeats):
             return False
         if not book.take_over() and not book.left(repeats):
             self.progress.waiting(len(book.trials(TrialState.RUNNING)))
@@ -287,7 +291,13 @@ def open_confirmation(record: Record) -> Confirmation:
                 raise StoreError(f"study {name!r} in the store is no confirmation: rename or delete it first")
             study.set_metric_names([record.info["score"]])
             study.set_user_attr("role", "confirmation")
+            study.set_user_attr("fingerprint", record.info["fingerprint"])
             study.set_user_attr("of", record.name)
+    if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
+        raise StoreError(
+            f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"
+            " give this study a name of its own with --name"
+        )
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
     return Confirmation(record.storage, study, record.info, record.artifacts)

@@ -166,7 +166,8 @@ def conclusion(
     of its seeds it is the one that was best on validation. Another rule would have to look at test.
     """
     of = list(plan.configs)[verdict.winner]
-    weights: Literal["equal", "tuned"] = "equal" if verdict.kind == "equal" else "tuned"
+    keep_equal = verdict.kind == "equal" and len(verdict.weights) > 1
+    weights: Literal["equal", "tuned"] = "equal" if keep_equal else "tuned"
     repeats = plan.repeats_of("twin" if weights == "equal" else "config", of)
     complete = [found[r.key] for r in repeats if found[r.key].state is TrialState.COMPLETE]
     return {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtlsearch import Config, Study, real
 from mtlsearch.cli import main
 from mtlsearch.confirm import Confirmation, Confirming, as_recorded, confirm, make_plan, open_confirmation
-from mtlsearch.errors import ModelError, StudyError
+from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence import (
     best_answer,
     candidates,
@@ -376,7 +376,7 @@ def test_failed_seed_is_recorded_and_left_out(storage: Any, tmp_path: Path) -> N
         def __init__(self) -> None:
             super().__init__()
             self.inner = known.OneMap()
-            if torch.rand(()) > 0.6:
+            if torch.rand(()) > 0.25:
                 nn.init.constant_(self.inner.map.weight, math.nan)
 
         def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -443,6 +443,27 @@ def test_confirmation_is_no_study_to_be_found(searched: tuple[Record, Training])
     found = find_confirmation(record)
     assert found is not None
     assert found.name == "known/confirmation"
+
+
+def test_confirmation_of_another_definition_is_left_alone(storage: Any, tmp_path: Path) -> None:
+    """As when a study was deleted and another one begun under its name."""
+    record, training = trained(storage, tmp_path, known.study, trials=2)
+    before = confirmed(record, training).trials()
+    optuna.delete_study(study_name="known", storage=storage)
+    record, training = trained(storage, tmp_path, replace(known.study, epochs=2), trials=2)
+    with pytest.raises(StoreError, match="another definition: delete it"):
+        confirmed(record, training)
+    study = optuna.load_study(study_name="known/confirmation", storage=storage)
+    assert [trial.number for trial in study.trials] == [trial.number for trial in before]
+
+
+def test_study_of_one_task_has_no_weights_to_judge(storage: Any, tmp_path: Path) -> None:
+    study = replace(known.study, tasks=known.study.tasks[:1], space={"learning_rate": real(0.2, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=3)
+    assert len(confirmed(record, training).trials()) == 4
+    config, _, _ = best_answer(record)
+    assert config["verdict"]["sentence"].startswith("one task has one weight")
+    assert config["confirmation"]["weights"] == "tuned"
 
 
 def test_expected_time_counts_overlapping_trials_once(searched: tuple[Record, Training]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import noise, noise_keys, pad, with_own_dropout
+from mtlsearch.nn import noise_keys, pad, with_own_dropout
+from mtlsearch.noise import noise, plain_noise
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.step import epoch_key, layer_keys
 
@@ -21,12 +22,18 @@ B, H = 256, 256
 PINNED = [1753845952, 1136996714, 1460141003]
 
 
+def places(key: int, *shape: int) -> Tensor:
+    """The noise of a key, whole numbers in [0, 2³¹)."""
+    numbers: Tensor = noise(torch.tensor(key), list(shape))
+    return numbers
+
+
 def uniform(step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H)) -> Tensor:
     """The noise of one layer at one step, scaled to [0, 1)."""
     keys = layer_keys(
         torch.tensor(epoch_key(seed, 0)), torch.tensor(step), [str(i) for i in range(layer + 1)]
     )
-    return noise(keys[str(layer)], shape).double() / 2**31
+    return places(int(keys[str(layer)]), *shape).double() / 2**31
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
@@ -47,7 +54,7 @@ def test_noise_is_uniform(seed: int) -> None:
 
 @pytest.mark.parametrize("bit", range(31))
 def test_every_bit_of_the_noise_is_fair(bit: int) -> None:
-    ones = int((noise(torch.tensor(17), (B, H)) >> bit & 1).sum())
+    ones = int((places(17, B, H) >> bit & 1).sum())
     assert abs(ones - B * H / 2) < 5 * math.sqrt(B * H / 4)
 
 
@@ -74,19 +81,27 @@ def test_the_number_of_dropped_units_varies_as_independent_draws_do(rate: float)
 
 
 def test_noise_of_a_unit_does_not_depend_on_the_width_or_the_batch() -> None:
-    wide, key = noise(torch.tensor(5), (32, 512)), torch.tensor(5)
-    assert torch.equal(noise(key, (32, 8)), wide[:, :8])
-    assert torch.equal(noise(key, (7, 512)), wide[:7])
+    wide = places(5, 32, 512)
+    assert torch.equal(places(5, 32, 8), wide[:, :8])
+    assert torch.equal(places(5, 7, 512), wide[:7])
+
+
+@pytest.mark.parametrize("shape", [[7], [64, 130], [3, 4, 5], [0, 4]])
+@pytest.mark.parametrize("key", [0, 1, 0x3FFFFFFF, 0x7FFFFFFF])
+def test_noise_is_its_plain_reference(key: int, shape: list[int]) -> None:
+    ours = places(key, *shape)
+    assert torch.equal(ours, plain_noise(torch.tensor(key), shape))
+    assert ours.dtype == torch.int32
 
 
 def test_noise_is_a_function_of_its_key_alone() -> None:
     torch.manual_seed(0)
-    first = noise(torch.tensor(9), (4, 4))
+    first = places(9, 4, 4)
     torch.manual_seed(1)
-    assert torch.equal(noise(torch.tensor(9), (4, 4)), first)
-    assert not torch.equal(noise(torch.tensor(10), (4, 4)), first)
+    assert torch.equal(places(9, 4, 4), first)
+    assert not torch.equal(places(10, 4, 4), first)
     # Pinned, since a changed hash would change every recorded trial.
-    assert noise(torch.tensor(0), (3,)).tolist() == PINNED
+    assert places(0, 3).tolist() == PINNED
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.7])

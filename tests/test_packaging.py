@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from email.parser import Parser
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
@@ -77,6 +78,12 @@ def test_wheel_from_the_source_archive_is_the_same(wheel: ZipFile, tmp_path: Pat
     assert sorted(again.namelist()) == sorted(wheel.namelist())
 
 
+@cache
+def distributions() -> dict[str, list[str]]:
+    """The installed distributions by the top-level package that they bring; looking takes seconds."""
+    return dict(packages_distributions())
+
+
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -104,11 +111,10 @@ def test_every_import_is_of_a_declared_dependency(folder: str) -> None:
         line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines
     ]
     due = declared(PROJECT["dependencies"] + extras)
-    distributions = packages_distributions()
     missing = {
         package
         for package in imported(folder)
-        if not {normal(name) for name in distributions.get(package, [package])} & due
+        if not {normal(name) for name in distributions().get(package, [package])} & due
     }
     assert missing == set()
 
@@ -117,7 +123,7 @@ def test_every_dependency_is_imported_somewhere_and_has_its_reason() -> None:
     used = {
         normal(name)
         for package in imported("mtlsearch") | imported("studies")
-        for name in packages_distributions().get(package, [package])
+        for name in distributions().get(package, [package])
     }
     assert declared(PROJECT["dependencies"]) - used == set()
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -77,6 +77,7 @@ class Confirmation(Record):
 
     def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
         """Those that have neither ended nor are in training, here or in another process."""
+        self.storage.refresh(self.study._study_id)
         known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
         return [repeat for repeat in repeats if repeat.key not in known]
 
@@ -220,7 +221,8 @@ class Work:
                 if trainer is None or not book.running:
                     if not self._others_train(repeats):
                         return True
-                    trainer = trainer or (self.make_trainer(training) if book.left(repeats) else None)
+                    if trainer is None and book.left(repeats):
+                        trainer = self.make_trainer(training)
                     continue
                 for result in sorted(trainer.advance(), key=lambda result: result.number):
                     book.report(result)
@@ -232,13 +234,13 @@ class Work:
             book.interrupt()
 
     def _all_ended(self, repeats: Sequence[Repeat]) -> bool:
+        self.confirmation.storage.refresh(self.confirmation.study._study_id)
         found = ended(self.confirmation)
         return all(repeat.key in found for repeat in repeats)
 
     def _others_train(self, repeats: Sequence[Repeat]) -> bool:
         """Whether some have not ended: waits a moment for other processes, takes over what the dead left."""
         book = self.confirmation
-        book.storage.refresh(book.study._study_id)
         if self._all_ended(repeats):
             return False
         if not book.take_over() and not book.left(repeats):

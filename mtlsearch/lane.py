@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.nn import corner, noise_keys
-from mtlsearch.optim import IDLE, OptimizerSettings, clipped, update
+from mtlsearch.optim import IDLE, OptimizerSettings, clipped, scales, update
 from mtlsearch.space import Config
 from mtlsearch.step import (
     epoch_batches,
@@ -47,9 +47,9 @@ class LaneMember:
 class LaneState:
     """The tensors of a lane; every field has the slots as its first dimension, but for the last line's.
 
-    `weights` [M, T] are the task weights; `step` [M] counts each member's own steps, and `bad` [M, T] is the first
-    step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `key` [] and `tick` []
-    are the epoch's batches, the key of its noise, and the step within it.
+    `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T] is the first
+    step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `scales`
+    [S, M], `key` [] and `tick` [] are the epoch's batches, optimizer tables, key of the noise, and the step within it.
     """
 
     params: Tensors
@@ -62,6 +62,7 @@ class LaneState:
     step: Tensor
     bad: Tensor
     rows: list[Tensor] = field(default_factory=list)
+    scales: Tensors = field(default_factory=dict)
     key: Tensor = field(default_factory=lambda: torch.tensor(0))
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
 
@@ -74,7 +75,7 @@ class LaneState:
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
-        yield from (*self.rows, self.key, self.tick)
+        yield from (*self.rows, *self.scales.values(), self.key, self.tick)
 
 
 Step = Callable[[LaneState], None]
@@ -115,13 +116,13 @@ class LaneProgram:
         grads, losses = self.gradients(state)
         if self.clips:
             grads = clipped(grads, state.coefficients)
-        update(state.params, grads, state.first, state.second, state.coefficients, state.step)
+        scale = {name: table.index_select(0, state.tick.view(1)).squeeze(0) for name, table in state.scales.items()}
+        update(state.params, grads, state.first, state.second, state.coefficients, scale)
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:
         """Note losses that are not finite, and move to the next step."""
         state.bad.copy_(torch.where(losses.isfinite(), state.bad, torch.minimum(state.bad, state.tick)))
-        state.step.add_(1)
         state.tick.add_(1)
 
     def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -183,10 +184,14 @@ class Lane:
         """Load an epoch's batches and noise key into the state's own tensors."""
         state, loaded = self.state, self.program.training.loaded
         batches = epoch_batches(loaded, self.seed, epoch)
+        steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
+        tables = {n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()}
         if not state.rows:
+            # Made once: a captured step reads these very tensors.
             state.rows = [torch.empty_like(rows) for rows in batches]
-        for own, rows in zip(state.rows, batches, strict=True):
-            own.copy_(rows)
+            state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
+        for own, new in zip((*state.rows, *state.scales.values()), (*batches, *tables.values()), strict=True):
+            own.copy_(new)
         state.key.fill_(epoch_key(self.seed, epoch))
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
@@ -206,6 +211,7 @@ class Lane:
         for _ in range(steps_per_epoch(self.program.training.loaded)):
             self.program.training.check_stop()
             self.run_step(self.state)
+        self.state.step.add_(steps_per_epoch(self.program.training.loaded))
 
     def results(self) -> list[EpochResult]:
         """Validate every member after an epoch, and keep the parameters of those at their best."""

@@ -55,7 +55,7 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         threshold = (self.rate.double() * (1 << BITS)).int()
-        kept = noise(self.key, list(x.shape)) >= threshold
+        kept = noise(self.key, x.shape) >= threshold
         return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
 
 
@@ -163,7 +163,8 @@ def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x·Wᵀ + b of x [B, I] and W [O, I]."""
     if x.ndim != 2 or not torch.is_autocast_enabled(x.device.type):
         return F.linear(x, weight, bias)
-    product = torch.matmul(weight, x.mT).mT
+    with torch.autocast(x.device.type, enabled=False):
+        product = torch.matmul(weight.bfloat16(), x.bfloat16().mT).mT.to(weight.dtype)
     return product if bias is None else product + bias
 
 

@@ -123,43 +123,56 @@ Stacked = Mapping[str, Tensor]
 
 
 def rate_factors(c: Coefficients, step: Tensor) -> Tensor:
-    """`OptimizerSettings.rate_factor` for all members, each at its own 0-based `step` [M]."""
+    """`OptimizerSettings.rate_factor` for all members, at 0-based steps [S, M]."""
     warming = (step + 1) / (c["warm"] + 1)
     angle = torch.pi * (step - c["warm"]) / (c["steps"] - c["warm"]).clamp(min=1)
     settled = torch.where(c["is_cosine"] > 0, 0.5 * (1 + angle.cos()), 1.0)
     return torch.where(step < c["warm"], warming, settled)
 
 
+def scales(c: Coefficients, step: Tensor) -> dict[str, Tensor]:
+    """What `update` multiplies by at each member's own 0-based steps [S, M]: `length`, `unbias` and `shrink`.
+
+    A table for a whole epoch, in double: 1 − 0.999ᵗ loses four digits in single at the first steps, and a compiler
+    would put the powers into the loop over the parameters.
+    """
+    is_adam = c["is_adam"] > 0
+    rate = c["rate"] * rate_factors(c, step)
+    return {
+        "length": torch.where(is_adam, rate / (1 - c["keep_first"] ** (step + 1)), rate),
+        "unbias": torch.where(is_adam, (1 - c["keep_second"] ** (step + 1)).rsqrt(), 1.0),
+        "shrink": 1 - rate * c["decay"],
+    }
+
+
 def update(
-    params: Stacked, grads: Stacked, first: Stacked, second: Stacked, c: Coefficients, step: Tensor
+    params: Stacked, grads: Stacked, first: Stacked, second: Stacked, c: Coefficients, scale: Coefficients
 ) -> None:
-    """Move stacked `params` and their moments in place by one step; `step` [M] counts each member's earlier steps.
+    """Move stacked `params` and their moments in place by one step; `scale` [M] is one row of `scales`.
 
     Adam, AdamW: Kingma & Ba 2015, Loshchilov & Hutter 2019; RMSprop (momentum after the division) and SGD with
     momentum as `torch.optim` has them. SGD's second moment stays behind a `where`: 0 · ∞ is NaN.
     """
-    is_adam, is_rmsprop = c["is_adam"] > 0, c["is_rmsprop"] > 0
-    rate = c["rate"] * rate_factors(c, step)
-    # Bias corrections in double: 1 − 0.999ᵗ loses four digits in single at the first steps.
-    length = torch.where(is_adam, rate / (1 - c["keep_first"] ** (step + 1)), rate)
-    unbias = torch.where(is_adam, (1 - c["keep_second"] ** (step + 1)).rsqrt(), 1.0)
-    adapts = is_adam | is_rmsprop
     for name, p in params.items():
-
-        def per(coefficient: Tensor, p: Tensor = p) -> Tensor:
-            shaped = coefficient.reshape(-1, *[1] * (p.ndim - 1))
-            return shaped if shaped.dtype == torch.bool else shaped.to(p.dtype)
-
-        g = grads[name] + per(c["l2"]) * p
-        v = torch.where(
-            per(adapts), per(c["keep_second"]) * second[name] + per(1 - c["keep_second"]) * g * g, 0
+        shape = (-1, *[1] * (p.ndim - 1))
+        l2, keep_first, add_first, keep_second, length, unbias, shrink = (
+            x.to(p.dtype).reshape(shape)
+            for x in (
+                c["l2"],
+                c["keep_first"],
+                c["add_first"],
+                c["keep_second"],
+                scale["length"],
+                scale["unbias"],
+                scale["shrink"],
+            )
         )
-        scale = torch.where(per(adapts), 1 / (v.sqrt() * per(unbias) + EPS), 1)
-        m = per(c["keep_first"]) * first[name] + per(c["add_first"]) * torch.where(
-            per(is_rmsprop), g * scale, g
-        )
-        direction = torch.where(per(is_adam), m * scale, m)
-        p.copy_(p * per(1 - rate * c["decay"]) - per(length) * direction)
+        is_adam, is_rmsprop = (c[kind].reshape(shape) > 0 for kind in ("is_adam", "is_rmsprop"))
+        g = grads[name] + l2 * p
+        v = torch.where(is_adam | is_rmsprop, keep_second * second[name] + (1 - keep_second) * g * g, 0)
+        divisor = torch.where(is_adam | is_rmsprop, 1 / (v.sqrt() * unbias + EPS), 1)
+        m = keep_first * first[name] + add_first * torch.where(is_rmsprop, g * divisor, g)
+        p.copy_(p * shrink - length * torch.where(is_adam, m * divisor, m))
         first[name].copy_(m)
         second[name].copy_(v)
 

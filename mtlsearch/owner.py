@@ -11,25 +11,36 @@ Owner = dict[str, Any]
 
 
 def this_process() -> Owner:
-    """This process: host, boot id, process id, and its start in clock ticks since the boot."""
+    """This process: host, namespace and boot id, process id, and its start in clock ticks since the boot."""
     return _owner(os.getpid())
 
 
 @cache
 def _owner(pid: int) -> Owner:
     # By process id, since a forked process inherits what its parent has cached.
-    return {"host": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": _started(pid)}
+    owner = {"host": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": _started(pid)}
+    return {**owner, "namespace": _namespace()}
 
 
 def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether `owner` ran on this host, so that its life can be told exactly."""
-    return owner.get("host") == socket.gethostname()
+    """Whether `owner` ran on this host, in sight of this process, so that its life can be told exactly."""
+    # Two containers may share a host name, and then neither sees the other's processes.
+    return owner.get("host") == socket.gethostname() and owner.get("namespace") == _namespace()
 
 
 def is_alive(owner: Mapping[str, Any]) -> bool:
     """Whether a process of this host still runs: the same boot, process id and start."""
     started = _started(int(owner.get("pid", -1)))
     return owner.get("boot_id") == _boot_id() and started is not None and owner.get("started") == started
+
+
+@cache
+def _namespace() -> str:
+    """The namespace of this process's ids; empty where the system has none."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 @cache

@@ -34,6 +34,7 @@ class Progress:
         self.training: dict[int, int] = {}
         self.epoch_times: list[float] = []
         self.trial_epochs = 0
+        self.is_waiting = False
         self.best: tuple[float, str] | None = None
         self.began = time.monotonic()
         console = Console(stderr=True)
@@ -63,6 +64,7 @@ class Progress:
 
     def asked(self, number: int, config: "Config") -> None:
         self.training[number] = 0
+        self.is_waiting = False
 
     def reported(self, result: "EpochResult") -> None:
         self.training[result.number] = result.epoch + 1
@@ -87,7 +89,10 @@ class Progress:
         )
 
     def waiting(self, others: int) -> None:
-        self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
+        """Nothing is left to ask for now; told once, however long it lasts."""
+        if not self.is_waiting:
+            self.is_waiting = True
+            self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
 
     def say(self, text: str, *, live: bool = False) -> None:
         """An event: a plain line where there is no live one, and above that where it is so important."""

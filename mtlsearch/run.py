@@ -84,7 +84,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     pruner = make_pruner(options.pruner, study.epochs)
     name = options.name or study_name(study.source)
     artifacts = artifacts_folder(options.storage, options.artifacts)
-    check_folder(artifacts)
+    if options.artifacts is not None:  # one beside a SQLite store is told of with the store
+        check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
         info = {**describe(loaded), "population": options.population or population_size(loaded)}
         record = open_record(storage, name, info, options.seed, artifacts)
@@ -248,7 +249,7 @@ def train_config(
 
     Raises StudyError where a loss is not finite.
     """
-    trainer = trainer or SoloTrainer(training)
+    trainer = SoloTrainer(training) if trainer is None else trainer
     trainer.add(0, config, entry_epoch=entry_epoch)
     while True:
         (result,) = trainer.advance()

@@ -63,7 +63,7 @@ def search(
                 watcher.asked(trial.number, config)
             if not record.running and not _wait_for_others(record, watcher, total):
                 return
-            results = sorted(trainer.advance(), key=lambda result: result.number)
+            results = _barrier(record, trainer)
             for result in results:
                 record.report(result)
                 watcher.reported(result)
@@ -73,6 +73,14 @@ def search(
                     watcher.ended(_end(record, trainer, result, state))
     finally:
         record.interrupt()
+
+
+def _barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
+    """Train an epoch and take in what other processes did; the results by trial number."""
+    results = sorted(trainer.advance(), key=lambda result: result.number)
+    for number in record.refresh():
+        trainer.drop(number)
+    return [result for result in results if result.number in record.running]
 
 
 def _outcome(record: Record, result: EpochResult) -> TrialState | None:
@@ -98,7 +106,7 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
 
 def _wait_for_others(record: Record, watcher: Watcher, total: int) -> bool:
     """Whether other processes still train trials of this total; waits a moment for them, takes over the dead's."""
-    record.storage.refresh(record.study._study_id)
+    record.refresh()
     if record.counted() >= total:
         return False
     if not record.take_over():

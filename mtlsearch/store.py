@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
+from mtlsearch.lease import Heart, Watch
 from mtlsearch.owner import is_alive, is_here, this_process
 from mtlsearch.space import Config, Space
 from mtlsearch.storage import Storage, is_counted, mask_password
@@ -47,6 +48,8 @@ class Record:
     info: Info
     artifacts: Path
     running: dict[int, tuple[optuna.Trial, float]] = field(default_factory=dict)
+    heart: Heart | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def name(self) -> str:
@@ -97,6 +100,11 @@ class Record:
         trial = self.running[number][0]
         trial.set_user_attr("entry_epoch", entry_epoch)
         trial.set_user_attr("trained_on", dict(trained_on))
+        if self.heart is None:
+            self.heart = Heart(self._in_training)
+
+    def _in_training(self) -> list[optuna.Trial]:
+        return [trial for trial, _ in list(self.running.values())]
 
     def note(self, number: int, conditions: Mapping[str, Any]) -> None:
         """Add to what is known of how a trial is trained."""
@@ -133,8 +141,19 @@ class Record:
         self.study.tell(trial, score, state)
         del self.running[result.number]
 
+    def refresh(self) -> list[int]:
+        """Take in what other processes wrote; the trials that they took from this one, which seemed dead."""
+        self.storage.refresh(self.study._study_id)
+        lost = [number for number in self.running if self.trial(number).state.is_finished()]
+        for number in lost:
+            del self.running[number]
+        return lost
+
     def interrupt(self) -> None:
         """End what is in training as interrupted; its params are asked again by the next run."""
+        if self.heart is not None:
+            self.heart.stop()
+            self.heart = None
         for trial, _ in self.running.values():
             self._interrupt(trial._trial_id)
         self.running.clear()
@@ -142,8 +161,14 @@ class Record:
 
     def take_over(self) -> int:
         """End the running trials of processes that have died, so that they are asked again; how many there were."""
-        dead = [t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not _lives(t)]
+        dead = [t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not self._lives(t)]
         return sum(self._interrupt(trial._trial_id) for trial in dead)
+
+    def _lives(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get("owner")
+        if owner is not None and is_here(owner):
+            return is_alive(owner)
+        return not self.watch.expired(trial)
 
     def _interrupt(self, trial_id: int) -> bool:
         return self.storage.interrupt(trial_id) is not None
@@ -157,10 +182,18 @@ class Record:
     ) -> None:
         store = artifact_store(self.artifacts)
         frozen = self.storage.get_trial(trial._trial_id)
-        with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
-            path = Path(folder) / f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
-            save(path, exported(self, frozen, score))
-            optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+        try:
+            with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
+                path = Path(folder) / f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
+                save(path, exported(self, frozen, score))
+                optuna.artifacts.upload_artifact(
+                    artifact_store=store, file_path=str(path), study_or_trial=trial
+                )
+        except OSError as error:
+            raise StoreError(
+                f"the artifact folder {self.artifacts} cannot be written ({error.strerror}): mend that, then run the"
+                " same command again: finished trials are kept"
+            ) from error
 
 
 def open_record(storage: Storage, name: str, info: Info, seed: int | None, artifacts: Path) -> Record:
@@ -369,13 +402,6 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }
-
-
-def _lives(trial: FrozenTrial) -> bool:
-    owner = trial.user_attrs.get("owner")
-    if owner is None:
-        return False
-    return is_alive(owner) if is_here(owner) else True
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -31,6 +32,8 @@ from mtlsearch.evidence import (
 )
 from mtlsearch.export import check_config
 from mtlsearch.models import read_model
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import Eager
 from mtlsearch.progress import Progress
 from mtlsearch.search import enqueue_default, search
 from mtlsearch.solo import SoloTrainer, evaluate_state
@@ -350,6 +353,41 @@ def test_training_of_a_dead_process_is_trained_again(searched: tuple[Record, Tra
     trials = confirmed(record, training).trials()
     assert [t.number for t in trials if t.state is TrialState.FAIL] == [number]
     assert len(trials) == 11
+
+
+def test_training_of_a_living_process_is_waited_for(searched: tuple[Record, Training]) -> None:
+    """It is not trained here too; when the other is interrupted, it is."""
+    record, training = searched
+    open_confirmation(record)
+    with open_storage(str(record.storage.url), create=True) as theirs:
+        other = open_confirmation(find_record(theirs, "known", record.artifacts))
+        number = other.begin(make_plan(record, QUICK, single=True).shared()[0], training.loaded.study)
+        theirs.flush()
+        ended_there = threading.Timer(1.5, other.interrupt)
+        ended_there.start()
+        begun = time.monotonic()
+        trials = confirmed(record, training).trials()
+        ended_there.join()
+    assert time.monotonic() - begun > 1.5
+    assert [t.number for t in trials if t.state is TrialState.FAIL] == [number]
+    assert len({t.user_attrs["seed"] for t in trials}) == 2
+    assert len(trials) == 11
+
+
+def test_confirmation_in_a_population_says_what_it_says_alone(storage: Any, tmp_path: Path) -> None:
+    answers = []
+    for name, make in (
+        ("alone", SoloTrainer),
+        ("together", lambda training: PopulationTrainer(training, 8, Eager())),
+    ):
+        record, training = trained(storage, tmp_path, known.study, trials=6, name=name)
+        confirm(record, training, make, QUICK, Progress(0, quiet=True), {})
+        answers.append(best_answer(record)[0]["verdict"])
+    alone, together = answers
+    assert together["kind"] == alone["kind"]
+    for part in ("metrics", "equal_metrics", "single_metrics"):
+        for task in ("clean", "noisy"):
+            assert together[part][task]["mean"] == pytest.approx(alone[part][task]["mean"], rel=1e-4)
 
 
 def test_more_seeds_take_over_what_is_there(searched: tuple[Record, Training]) -> None:

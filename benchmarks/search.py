@@ -1,0 +1,343 @@
+"""A whole search: wall time and best score of `mtlsearch run` beside the loop people write, and where the time goes.
+
+    python benchmarks/search.py --data DIR [--trials 100] [--device cuda] [--warm] [--one-at-a-time]
+
+`mtlsearch run mnist-fashion --trials 100 --no-confirm` is started as a user starts it, with an empty folder for
+compiled code: Python's start, imports, data, compiling and the store are all in its wall time. --warm runs it once
+more with the code that the first run has compiled, --one-at-a-time also with `--population 1 --pruner none`, which
+is slow, for the score of a search without pruning.
+
+The loop people write is not run to its end: its epoch is measured at the best thread and worker count at three
+widths, and its total is extrapolated (~) over the same trials' widths: *unpruned* with all epochs of each trial,
+*with the same pruner* with as many epochs as each trial had. Its sampler and store are left out, in its favour.
+
+The profile is a second search in this process with fewer trials (--profile-trials), in which every part's own time
+is taken, the parts inside it left out.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from statistics import median
+from threading import Event
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from common import (
+    HELD_OUT,
+    TINY,
+    add_data_option,
+    add_device_options,
+    conclude,
+    data_folder,
+    mnist_fashion,
+    parser,
+    rounded,
+    synchronize,
+    table,
+)
+from people import PeopleLoop, best_people
+
+from mtlsearch.lane import Lane
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import Captured, Compiled
+from mtlsearch.progress import Progress
+from mtlsearch.run import RunOptions, run_search
+from mtlsearch.solo import SoloMember
+from mtlsearch.storage import open_storage
+from mtlsearch.store import Record, find_record
+from mtlsearch.study import Study
+
+WIDTHS = (32, 128, 512)
+TINY_STUDY = """
+from dataclasses import replace
+from mtlsearch import Classification, TorchvisionImages
+from mtlsearch.study import load_study
+
+names = ("mnist", "MNIST"), ("fashion", "FashionMNIST")
+tasks = [Classification(task, TorchvisionImages(name, validation={held_out})) for task, name in names]
+study = replace(load_study("mnist-fashion"), tasks=tasks)
+"""
+MTLSEARCH = "from mtlsearch.cli import main; main()"
+# Every part of a search, by what is patched: (owner, function, part).
+PARTS: tuple[tuple[Any, str, str], ...] = (
+    (Study, "load", "data: read, check, divide"),
+    (Record, "ask", "ask: sampler and store"),
+    (Record, "should_prune", "pruner"),
+    (Record, "enter", "store"),
+    (Record, "report", "store"),
+    (Record, "note", "store"),
+    (Record, "tell", "store"),
+    (PopulationTrainer, "add", "members: build and seat"),
+    (Lane, "train_epoch", "training"),
+    (SoloMember, "train_epoch", "training"),
+    (Lane, "results", "evaluation"),
+    (SoloMember, "evaluate", "evaluation"),
+)
+COMPILING, REST = "compiling: each program's first step", "all else"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a whole search gave: each trial's width and epochs, the best score, and its wall time in seconds."""
+
+    wall: float
+    score: float
+    trials: list[tuple[int, int]]
+
+    @property
+    def epochs(self) -> int:
+        return sum(epochs for _, epochs in self.trials)
+
+
+def command_line(options: argparse.Namespace, study: str, folder: Path, store: Path) -> list[str]:
+    """The command as a user would give it."""
+    given: dict[str, Any] = {
+        "trials": options.trials,
+        "data": folder,
+        "device": options.device,
+        "threads": options.threads,
+        "precision": options.precision,
+        "storage": f"sqlite:///{store}",
+    }
+    told = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, "-c", MTLSEARCH, "run", study, *told, "--no-confirm", "--quiet", "--json"]
+
+
+def whole_run(command: Sequence[str], cache: Path, store: Path) -> Searched:
+    """Run the command in a process of its own, and read its trials from the store."""
+    environment = {
+        **os.environ,
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+    }
+    begun = time.perf_counter()
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    wall = time.perf_counter() - begun
+    with open_storage(f"sqlite:///{store}", create=False) as storage:
+        found = find_record(storage, None, store.with_suffix(".artifacts")).trials()
+        trials = [(int(trial.params["hidden"]), int(trial.user_attrs["epochs"])) for trial in found]
+    return Searched(wall, float(json.loads(done.stdout)["score"]["value"]), trials)
+
+
+def start_seconds() -> float:
+    """What Python's start and the imports of a run take, in a process of their own."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import mtlsearch.run"], check=True)
+    return time.perf_counter() - begun
+
+
+def people_epochs(
+    options: argparse.Namespace, folder: Path, device: torch.device
+) -> tuple[Callable[[int], float], str]:
+    """Seconds of an epoch of the loop people write by width, and at how many threads and workers."""
+    held_out = TINY if options.quick else HELD_OUT
+    if options.quick:
+        threads, workers = 1, 0
+    else:
+        threads, workers = best_people(folder, device, options.threads, options.workers)
+    found: dict[int, list[float]] = {width: [] for width in WIDTHS}
+    for _ in range(options.rounds):
+        for width, times in found.items():
+            loop = PeopleLoop(folder, device, threads, workers, width, held_out)
+            times.append(1 / loop.sample(options.steps).epochs)
+    logs, medians = [math.log(width) for width in WIDTHS], [median(times) for times in found.values()]
+    told = ", ".join(f"{rounded(t)} s at width {w}" for w, t in zip(WIDTHS, medians, strict=True))
+    where = f"{threads} threads and {workers} workers, an epoch ~{told}"
+    return lambda width: float(np.interp(math.log(width), logs, medians)), where
+
+
+class Stopwatch:
+    """Every part's own seconds: while a part runs inside another, only the inner one's clock runs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        self.calls: defaultdict[str, int] = defaultdict(int)
+        self.stack = [REST]
+        self.since = time.perf_counter()
+
+    def turn(self) -> None:
+        """Book the time since the last turn on the part that runs."""
+        synchronize(self.device)
+        now = time.perf_counter()
+        self.spent[self.stack[-1]] += now - self.since
+        self.since = now
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self.turn()
+        self.stack.append(name)
+        self.calls[name] += 1
+        try:
+            yield
+        finally:
+            self.turn()
+            self.stack.pop()
+
+    def timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*args: Any, **options: Any) -> Any:
+            with self.part(name):
+                return function(*args, **options)
+
+        return run
+
+    def first_timed(self, of: Callable[..., Any]) -> Callable[..., Any]:
+        """Time the first call of every step that `of` gives: there it is compiled, or captured."""
+        met: set[int] = set()
+
+        @wraps(of)
+        def make(*args: Any) -> Callable[[Any], None]:
+            step = of(*args)
+
+            def run(state: Any) -> None:
+                if id(step) in met:
+                    return step(state)
+                met.add(id(step))
+                with self.part(COMPILING):
+                    return step(state)
+
+            return run
+
+        return make
+
+
+def profile(options: argparse.Namespace, study: str, folder: Path, store: Path) -> Stopwatch:
+    """Where the time of a search of fewer trials goes."""
+    watch = Stopwatch(torch.device(options.device))
+    run_options = RunOptions(
+        study=study,
+        trials=options.profile_trials,
+        storage=f"sqlite:///{store}",
+        data=folder,
+        device=options.device,
+        threads=options.threads,
+        precision=options.precision,
+        confirming=None,
+    )
+    with ExitStack() as patches:
+        for owner, name, part in PARTS:
+            patches.enter_context(patch.object(owner, name, watch.timed(getattr(owner, name), part)))
+        outer = Captured if watch.device.type == "cuda" else Compiled
+        patches.enter_context(patch.object(outer, "of", watch.first_timed(outer.of)))
+        watch.since = time.perf_counter()
+        run_search(run_options, Progress(options.profile_trials, quiet=True), Event())
+        watch.turn()
+    return watch
+
+
+def comparison(
+    searches: Mapping[str, Searched], epoch: Callable[[int], float], epochs: int, where: str
+) -> str:
+    """The table of wall times; the trials are those of the first search."""
+    first = next(iter(searches.values()))
+    unpruned = sum(epochs * epoch(width) for width, _ in first.trials)
+    pruned = sum(trained * epoch(width) for width, trained in first.trials)
+    head = [
+        "",
+        "wall s",
+        "trials",
+        "trial-epochs",
+        "best score",
+        "people unpruned ÷ this",
+        "same pruner ÷ this",
+    ]
+    rows = [
+        [
+            name,
+            rounded(found.wall),
+            len(found.trials),
+            found.epochs,
+            f"{found.score:.4f}",
+            rounded(unpruned / found.wall),
+            rounded(pruned / found.wall),
+        ]
+        for name, found in searches.items()
+    ]
+    count = len(first.trials)
+    rows.append(
+        ["the loop people write, unpruned", f"~{rounded(unpruned)}", count, epochs * count, "–", "1", "–"]
+    )
+    rows.append(
+        ["the loop people write, same pruner", f"~{rounded(pruned)}", count, first.epochs, "–", "–", "1"]
+    )
+    return f"{table(head, rows)}\n\n- The loop people write: {where}; ~ extrapolated.\n"
+
+
+def profile_table(watch: Stopwatch, start: float, trials: int) -> str:
+    """Every part's own time, the longest first."""
+    spent = {"Python's start and imports (a process of its own)": start, **watch.spent}
+    total = sum(spent.values())
+    rows = [
+        [part, rounded(took), f"{100 * took / total:.0f} %", watch.calls.get(part, "–")]
+        for part, took in sorted(spent.items(), key=lambda item: -item[1])
+    ]
+    return f"Where the time of {trials} trials goes:\n\n" + table(["part", "s", "share", "calls"], rows)
+
+
+def whole_runs(options: argparse.Namespace, study: str, folder: Path, scratch: Path) -> dict[str, Searched]:
+    """The searches that are asked for, by name."""
+    kinds: dict[str, list[str]] = {"mtlsearch run, nothing compiled before": []}
+    if options.warm:
+        kinds["mtlsearch run, compiled before"] = []
+    if options.one_at_a_time:
+        kinds["mtlsearch run, one at a time, unpruned"] = ["--population", "1", "--pruner", "none"]
+    searches = {}
+    for number, (name, more) in enumerate(kinds.items()):
+        store = scratch / f"search{number}.db"
+        command = [*command_line(options, study, folder, store), *more]
+        searches[name] = whole_run(command, scratch / "cache", store)
+        print(f"{name}: {searches[name].wall:.1f} s", flush=True)
+    return searches
+
+
+def main() -> None:
+    made = parser(__doc__)
+    add_device_options(made)
+    add_data_option(made)
+    made.add_argument("--trials", type=int, default=100)
+    made.add_argument("--profile-trials", type=int, default=30)
+    made.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    made.add_argument("--warm", action="store_true", help="once more with what was compiled")
+    made.add_argument("--one-at-a-time", action="store_true", help="also --population 1 --pruner none")
+    made.add_argument("--rounds", type=int, default=3, help="of the loop people write, at each width")
+    made.add_argument("--steps", type=int, default=200, help="steps a round of the loop people write")
+    made.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
+    )
+    options = made.parse_args()
+    if options.quick:
+        options.trials, options.profile_trials, options.rounds, options.threads = 2, 2, 1, 1
+    device = torch.device(options.device)
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-search-") as name:
+        scratch = Path(name)
+        folder, study = data_folder(options, scratch / "data"), "mnist-fashion"
+        if options.quick:
+            study = str(scratch / "tiny.py")
+            Path(study).write_text(TINY_STUDY.format(held_out=TINY))
+        searches = whole_runs(options, study, folder, scratch)
+        epoch, where = people_epochs(options, folder, device)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "profiled")
+        watch = profile(options, study, folder, scratch / "profiled.db")
+    body = comparison(searches, epoch, mnist_fashion(options.quick).epochs, where)
+    body += "\n" + profile_table(watch, start_seconds(), options.profile_trials)
+    title = f"A whole search of {options.trials} trials, {options.precision}, {options.threads} CPU threads"
+    conclude(options, title, body, device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""Trial-steps and trial-epochs a second: the loop people write, solo, and the population, beside the limits.
+
+    python benchmarks/throughput.py --data DIR [--device cuda] [--threads N] [--members 16 32] [--rounds 5]
+
+Two tasks of 64 examples a step at width 128, as in the mnist-fashion study without normalisation. *The loop
+people write* is an Optuna objective's inside: torchvision data sets with `ToTensor` in a `DataLoader` each, an
+`nn.Module`, `torch.optim.Adam`, one trial at a time, at the thread and worker count that is best for it. *Solo*
+has its data resident, at its best thread count. All cases run in this process, one after the other in every
+round; told is the median over the rounds.
+
+Solo and population take whole epochs, validation included. The loop people write takes --steps steps and one
+whole validation; its epoch is extrapolated from them and marked ~.
+
+The limits: FLOP are those of the products that one trial's step asks for, counted by torch on the plain module
+(6 · parameters · examples, less the gradient of the pictures, which nobody needs), at the rate of the best large
+product that this process reached at the same thread count. Memory is parameters, gradients and two moments, read
+and written (32 bytes a parameter and step), at the rate of the best large copy. *Both* takes them one after the
+other. The default space has its drawn members padded to lanes; a step of width h counts as FLOP(h) ÷ FLOP(128).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import median
+
+import optuna
+import torch
+from common import (
+    HELD_OUT,
+    TINY,
+    add_data_option,
+    add_device_options,
+    conclude,
+    copy_rate,
+    data_folder,
+    interleaved,
+    matmul_rate,
+    mnist_fashion,
+    parser,
+    rounded,
+    seconds,
+    spread,
+    table,
+)
+from people import PeopleLoop, Rates, best_people
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlsearch.lane import Lane
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import Captured, Compiled, Eager, Steps, has_compiler
+from mtlsearch.solo import SoloMember
+from mtlsearch.space import Config
+from mtlsearch.step import epoch_batches, steps_per_epoch
+from mtlsearch.study import LoadedStudy, Study
+from mtlsearch.trainer import Training
+
+WIDTH = 128
+BYTES = 32  # a parameter and step: parameter, gradient, two moments, each read and written in float32
+
+
+class Solo:
+    """One trial with its data resident."""
+
+    def __init__(self, loaded: LoadedStudy, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.threads, self.device = threads, loaded.device
+        self.steps = steps_per_epoch(loaded)
+        self.member = SoloMember(Training(loaded), 0, loaded.study.default_config(), 0, seed=0)
+
+    def sample(self) -> Rates:
+        torch.set_num_threads(self.threads)
+        training = seconds(self.device, self.member.train_epoch)
+        validation = seconds(self.device, lambda: self.member.evaluate("validation"))
+        return Rates(self.steps / training, 1 / (training + validation))
+
+
+class Population:
+    """Members as the search trains them; `equivalents` are their steps in units of one of width 128."""
+
+    def __init__(
+        self, loaded: LoadedStudy, configs: Sequence[Config], precision: str, steps: Steps, threads: int
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.threads, self.device, self.members = threads, loaded.device, len(configs)
+        self.steps, self.epoch = steps_per_epoch(loaded), 0
+        self.trainer = PopulationTrainer(Training(loaded, precision=precision), len(configs), steps)
+        for number, config in enumerate(configs):
+            self.trainer.add(number, config)
+        if self.trainer.solo:
+            raise SystemExit("the population is trained solo: there is nothing to measure")
+        self.warm_up()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [lane for lanes in self.trainer.lanes.values() for lane in lanes]
+
+    def warm_up(self) -> None:
+        """Compile, or capture."""
+        for lane in self.lanes:
+            lane.begin_epoch(0)
+            for _ in range(3):
+                lane.run_step(lane.state)
+            lane.evaluate("validation")
+
+    def sample(self) -> Rates:
+        """Train and validate every member for one epoch."""
+        torch.set_num_threads(self.threads)
+        training = seconds(self.device, lambda: [lane.train_epoch(self.epoch) for lane in self.lanes])
+        validation = seconds(self.device, lambda: [lane.results() for lane in self.lanes])
+        self.epoch += 1
+        return Rates(self.members * self.steps / training, self.members / (training + validation))
+
+    def __str__(self) -> str:
+        shapes = [f"{lane.members[0].module.hidden}×{lane.slots}" for lane in self.lanes if lane.members[0]]
+        return ", ".join(shapes)
+
+
+def step_flop(loaded: LoadedStudy, config: Config) -> int:
+    """The floating-point operations of the products in one trial's step."""
+    member = SoloMember(Training(loaded), 0, config, 0, seed=0)
+    member.model.train()
+    with FlopCounterMode(display=False) as counter:
+        member.step(epoch_batches(loaded, 0, 0), 0)
+    return int(counter.get_total_flops())
+
+
+def step_bytes(loaded: LoadedStudy, config: Config) -> int:
+    """What a step's update moves through memory."""
+    return BYTES * sum(p.numel() for p in loaded.study.build(config, seed=0).parameters())
+
+
+def drawn(study: Study, count: int) -> list[Config]:
+    """So many configs at random from the study's space."""
+    space = study.search_space
+    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [asked.ask(space.distributions) for _ in range(count)]
+    return [space.config(trial.params, study.default) for trial in trials]
+
+
+def at_width_128(study: Study) -> Study:
+    return study.fixed("hidden", str(WIDTH)).fixed("norm", "none")
+
+
+def best_solo(loaded: LoadedStudy, threads: int) -> int:
+    """The thread count at which solo is fastest."""
+    candidates = [1] if loaded.device.type == "cuda" else sorted({1, threads})
+    if len(candidates) == 1:
+        return candidates[0]
+    rates = {count: Solo(loaded, count).sample().steps for count in candidates}
+    return max(candidates, key=lambda count: rates[count])
+
+
+def steps_for(options: argparse.Namespace, device: torch.device) -> Steps:
+    """Compiled, and on CUDA captured; eager where asked for, in a quick run, and where there is no compiler."""
+    inner = Eager() if options.eager or options.quick or not has_compiler() else Compiled()
+    return Captured(inner) if device.type == "cuda" else inner
+
+
+def rate_of(name: str, probes: dict[str, list[float]], threads: int) -> float:
+    """The best that a probe reached."""
+    return max(probes[f"{name} {threads}"])
+
+
+def make_probes(device: torch.device, threads: Sequence[int], quick: bool) -> dict[str, Callable[[], float]]:
+    """Large products in float32 and bfloat16, and large copies, at each thread count."""
+    size = 256 if quick else 8192 if device.type == "cuda" else 2048
+    megabytes = 8 if quick else 1024 if device.type == "cuda" else 256
+
+    def at(count: int, probe: Callable[[], float]) -> Callable[[], float]:
+        def run() -> float:
+            torch.set_num_threads(count)
+            return probe()
+
+        return run
+
+    made: dict[str, Callable[[], float]] = {}
+    for count in sorted(set(threads)):
+        made[f"fp32 {count}"] = at(count, lambda: matmul_rate(device, torch.float32, size))
+        made[f"bf16 {count}"] = at(count, lambda: matmul_rate(device, torch.bfloat16, size))
+        made[f"copy {count}"] = at(count, lambda: copy_rate(device, megabytes))
+    return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table: how it is sampled, and what its limits depend on."""
+
+    sample: Callable[[], Rates]
+    threads: int
+    precision: str = "fp32"
+    marked: str = ""  # before a trial-epoch rate that is extrapolated
+    equivalents: float = 1.0  # mean FLOP of a member's step in units of width 128
+
+
+def make_cases(
+    options: argparse.Namespace, folder: Path, device: torch.device, wide: LoadedStudy, whole: LoadedStudy
+) -> dict[str, Case]:
+    """Everything that is measured, by the name of its row."""
+    threads, workers = (
+        (1, 0) if options.quick else best_people(folder, device, options.threads, options.workers)
+    )
+    held_out = TINY if options.quick else HELD_OUT
+    people = PeopleLoop(folder, device, threads, workers, held_out=held_out)
+    solo = Solo(wide, best_solo(wide, options.threads))
+    cases = {
+        f"the loop people write, {workers} workers": Case(
+            lambda: people.sample(options.steps), threads, marked="~"
+        ),
+        "solo": Case(solo.sample, solo.threads),
+    }
+    steps = steps_for(options, device)
+    for members, precision in product(options.members, ("fp32", "bf16")):
+        made = Population(wide, drawn(wide.study, members), precision, steps, options.threads)
+        name = f"population of {members}, {precision}, lanes {made}"
+        cases[name] = Case(made.sample, options.threads, precision)
+    unit = step_flop(wide, wide.study.default_config())
+    configs = drawn(whole.study, max(options.members))
+    mean = sum(step_flop(whole, config) for config in configs) / len(configs) / unit
+    for precision in ("fp32", "bf16"):
+        made = Population(whole, configs, precision, steps, options.threads)
+        name = f"default space, {len(configs)} drawn members, {precision}, lanes {made}"
+        cases[name] = Case(made.sample, options.threads, precision, equivalents=mean)
+    return cases
+
+
+def report(
+    cases: dict[str, Case], rates: dict[str, list[Rates]], probes: dict[str, list[float]], wide: LoadedStudy
+) -> str:
+    """The tables of rates and of limits, and what the limits are."""
+    config = wide.study.default_config()
+    flop, moved = step_flop(wide, config), step_bytes(wide, config)
+    steps = {name: [r.steps * cases[name].equivalents for r in found] for name, found in rates.items()}
+    epochs = {
+        name: median(r.epochs * cases[name].equivalents for r in found) for name, found in rates.items()
+    }
+    people, solo = list(cases)[:2]
+    rows, best = [], {}
+    for name, case in cases.items():
+        rate = median(steps[name])
+        if name.startswith("population"):
+            best[case.precision] = max(rate, best.get(case.precision, 0.0))
+        arithmetic = flop / rate_of(case.precision, probes, case.threads)
+        memory = moved / rate_of("copy", probes, case.threads)
+        limits = [1 / arithmetic, 1 / memory, 1 / (arithmetic + memory)]
+        ratios = [rounded(epochs[name] / epochs[other]) for other in (people, solo)]
+        shares = [f"{100 * rate / limit:.0f} %" for limit in limits]
+        told = case.marked + rounded(epochs[name])
+        rows.append([name, case.threads, spread(steps[name]), told, *ratios, *shares])
+    head = ["", "threads", "trial-steps/s (lowest – highest)", "trial-epochs/s", "÷ people", "÷ solo"]
+    shares_head = ["of the FLOP limit", "of the memory limit", "of both"]
+    peaks = ", ".join(f"{name}: {rounded(max(found) / 1e9)} G/s" for name, found in probes.items())
+    notes = [
+        f"One step of one trial at width {WIDTH}: {rounded(flop / 1e6)} MFLOP, {rounded(moved / 1e6)} MB.",
+        f"Best large product or copy by thread count: {peaks}.",
+        "Rates of the default space are in width-128 equivalents by FLOP.",
+        *(
+            f"{name.split(', lanes')[0]} ÷ best population at width 128: "
+            f"{100 * median(steps[name]) / best[case.precision]:.0f} %."
+            for name, case in cases.items()
+            if name.startswith("default")
+        ),
+        f"An epoch is {steps_per_epoch(wide)} steps and one validation; ~ extrapolated from fewer steps.",
+    ]
+    return table([*head, *shares_head], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    add_device_options(made)
+    add_data_option(made)
+    made.add_argument("--members", type=int, nargs="+", help="populations; default 16 32, on CUDA 128 256")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--steps", type=int, default=200, help="steps a round of the loop people write")
+    made.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
+    )
+    made.add_argument("--eager", action="store_true", help="do not compile")
+    options = made.parse_args()
+    device = torch.device(options.device)
+    if options.quick:
+        options.threads = 1
+        options.members, options.rounds, options.steps = [2], 1, 10
+    options.members = options.members or ([128, 256] if device.type == "cuda" else [16, 32])
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-throughput-") as scratch:
+        folder = data_folder(options, Path(scratch))
+        study = mnist_fashion(options.quick)
+        wide, whole = (s.load(folder, device) for s in (at_width_128(study), study))
+        cases = make_cases(options, folder, device, wide, whole)
+        probes = make_probes(device, [case.threads for case in cases.values()], options.quick)
+        work: dict[str, Callable[[], object]] = {**probes, **{name: c.sample for name, c in cases.items()}}
+        found = interleaved(work, options.rounds)
+    rates = {name: found[name] for name in cases}
+    body = report(cases, rates, {name: found[name] for name in probes}, wide)  # type: ignore[arg-type]
+    conclude(options, "Throughput, two tasks of 64 at width 128", body, device)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Measured\n\nEvery section is the output of one script in this folder, with the machine and the commit.\n"
 PICTURE_SETS = ("MNIST", "FashionMNIST")
 HELD_OUT, TINY = 10_000, 384  # validation examples of each task: as in the mnist-fashion study, with --quick
+TINY_EPOCHS = 2
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -70,7 +71,7 @@ def mnist_fashion(quick: bool) -> Study:
         return study
     names = zip(study.task_names, PICTURE_SETS, strict=True)
     tasks = [Classification(task, TorchvisionImages(name, validation=TINY)) for task, name in names]
-    return replace(study, tasks=tasks)
+    return replace(study, tasks=tasks, epochs=TINY_EPOCHS)
 
 
 def cores() -> int:

@@ -6,8 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Event
-from types import FrameType
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -235,20 +234,35 @@ def interruptible(
     from mtlsearch.trainer import Interrupted
 
     stop = Event()
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
+    watch_signals(stop)
     with Progress(total, quiet=quiet) as progress:
         try:
             return work(progress, stop)
         except Interrupted:
             progress.notice("interrupted; finished trials are in the store, the same command goes on")
             sys.exit(INTERRUPTED)
+
+
+def watch_signals(stop: Event) -> None:
+    """The first Ctrl-C or SIGTERM sets `stop`, the second ends the process."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def watch() -> None:
+        while True:
+            (number,) = os.read(reader, 1)
+            if number in signals and stop.is_set():
+                os._exit(128 + number)
+            if number in signals:
+                stop.set()
+
+    # Python runs a signal's handler when the main thread is back from C, where SQLite waits for a lock for up
+    # to 30 s; so a thread reads the number that C writes at once, and the handler has nothing left to do.
+    for number in signals:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    Thread(target=watch, name="mtlsearch-signals", daemon=True).start()
 
 
 @main.command()

@@ -78,7 +78,6 @@ class LaneState:
         yield from (*self.rows, *self.scales.values(), self.key, self.tick)
 
 
-Step = Callable[[LaneState], None]
 
 
 class LaneProgram:
@@ -137,14 +136,23 @@ class LaneProgram:
             return vmap(one)(state.params, state.buffers)  # type: ignore[no-any-return]
 
 
+# Runs the 0-based step of an epoch on a lane.
+Step = Callable[["Lane", int], None]
+
+
+def plain_step(lane: "Lane", tick: int) -> None:
+    """The program's own step, eagerly: the reference of every other way."""
+    lane.program.step(lane.state)
+
+
 class Lane:
     """M slots of one architecture, its members in them, and the step that trains them."""
 
-    def __init__(self, program: LaneProgram, slots: int, seed: int, step: Step | None = None) -> None:
+    def __init__(self, program: LaneProgram, slots: int, seed: int, step: Step = plain_step) -> None:
         self.program, self.seed = program, seed
         self.members: list[LaneMember | None] = [None] * slots
         self.state = empty_state(program, slots)
-        self.run_step = step or program.step
+        self.run_step = step
 
     @property
     def slots(self) -> int:
@@ -208,9 +216,9 @@ class Lane:
 
     def _take_steps(self, epoch: int) -> None:
         self.begin_epoch(epoch)
-        for _ in range(steps_per_epoch(self.program.training.loaded)):
+        for tick in range(steps_per_epoch(self.program.training.loaded)):
             self.program.training.check_stop()
-            self.run_step(self.state)
+            self.run_step(self, tick)
         self.state.step.add_(steps_per_epoch(self.program.training.loaded))
 
     def results(self) -> list[EpochResult]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
 
 from mtlsearch.errors import StudyError
 from mtlsearch.space import Config
@@ -114,6 +117,31 @@ class OptimizerSettings:
             "is_cosine": self.schedule == "cosine",
             "steps": steps,
         }
+
+
+    def step_one(
+        self, params: list[Tensor], grads: list[Tensor], first: list[Tensor], second: list[Tensor], step: int, steps: int
+    ) -> None:
+        """Move one member's parameters and moments in place at its 0-based `step` of `steps`, by torch's functions."""
+        rate, decay = self.learning_rate * self.rate_factor(step, steps), self.weight_decay
+        counts = list(torch.full((len(params),), float(step)).unbind())
+        if self.optimizer in ("adam", "adamw"):
+            beta1, beta2 = BETAS
+            adam(
+                params, grads, first, second, [], counts, fused=True, amsgrad=False, maximize=False,
+                decoupled_weight_decay=self.optimizer == "adamw",
+                beta1=beta1, beta2=beta2, lr=rate, weight_decay=decay, eps=EPS,
+            )  # fmt: skip
+        elif self.optimizer == "rmsprop":
+            rmsprop(
+                params, grads, second, [], first, counts, foreach=False, lr=rate, alpha=RMSPROP_ALPHA, eps=EPS,
+                weight_decay=decay, momentum=self.momentum, centered=False,
+            )  # fmt: skip
+        else:
+            sgd(
+                params, grads, list(first), fused=True, weight_decay=decay, momentum=self.momentum, lr=rate,
+                dampening=0.0, nesterov=False, maximize=False,
+            )  # fmt: skip
 
 
 # An empty slot's coefficients: it never moves.

@@ -15,7 +15,7 @@ from mtlsearch.data import as_input
 from mtlsearch.lane import Lane, LaneMember, LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Eager, Steps
+from mtlsearch.programs import Captured, Eager, Fused, Steps
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
@@ -38,6 +38,8 @@ class PopulationTrainer:
         self, training: Training, size: int, steps: Steps, notice: Notice = lambda text: None
     ) -> None:
         self.training, self.size, self.steps, self.notice = training, size, steps, notice
+        # A lane that shrinks is run without compiling anything.
+        self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
         self.epoch = 0
         self.slots = min(LANE_SLOTS[training.loaded.device.type], size)
         self.lanes: dict[Key, list[Lane]] = {}
@@ -173,13 +175,13 @@ class PopulationTrainer:
         return lanes[-1]
 
     def _shrink(self) -> None:
-        """Drop empty lanes, and run half-empty ones eagerly with the slots that they need, which compile nothing."""
+        """Drop empty lanes, and run half-empty ones with the slots that they need."""
         for lanes in self.lanes.values():
             lanes[:] = [lane for lane in lanes if lane.active]
             for number, lane in enumerate(lanes):
                 active = len(lane.active)
                 if active <= lane.slots // 2:
-                    lanes[number] = lane.moved_to(active, Eager().of(lane.program, active))
+                    lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))
 
 
 def lane_widths(training: Training) -> list[int]:

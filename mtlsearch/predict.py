@@ -59,13 +59,16 @@ def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
         array = array[None]
     if array.shape[1:] != shape or not len(array):
         raise DataError(f"{path}: the model takes inputs of the shape {shape}, but got {array.shape}")
-    if array.dtype.kind not in "uif":
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
         raise DataError(f"{path}: the inputs must be numbers, but got {array.dtype}")
     if not np.isfinite(array).all():
         raise DataError(f"{path}: the inputs must be finite, but some are NaN or infinite")
     if dtype is torch.uint8 and not ((array >= 0) & (array <= 255)).all():
         raise DataError(f"{path}: pixels must lie in 0 … 255, but some do not")
-    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+    if not dtype.is_floating_point and (array != np.round(array)).any():
+        raise DataError(f"{path}: the inputs must be whole numbers, as in training, but some are fractions")
+    # torch takes neither another machine's byte order nor a picture's read-only memory.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C")).to(dtype)
 
 
 def _input_of(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], torch.dtype]:

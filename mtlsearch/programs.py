@@ -1,4 +1,4 @@
-"""How a lane's step is run: eagerly, compiled whole, or captured as a CUDA graph and replayed."""
+"""How a lane's step is run: plainly, with torch's fused optimizers, compiled whole, or captured as a CUDA graph."""
 
 import shutil
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from typing import Protocol
 
 import torch
 
-from mtlsearch.lane import LaneProgram, LaneState, Step
+from mtlsearch.lane import Lane, LaneProgram, Step, plain_step
+from mtlsearch.optim import clipped
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
@@ -31,7 +32,33 @@ class Eager:
     name = "eager"
 
     def of(self, program: LaneProgram, slots: int) -> Step:
-        return program.step
+        return plain_step
+
+
+class Fused:
+    """Gradients as one program, then torch's fused optimizer for each member: best where nothing is compiled."""
+
+    name = "fused"
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        return fused_step
+
+
+def fused_step(lane: Lane, tick: int) -> None:
+    """One whole step of a lane, each member by its own optimizer."""
+    program, state = lane.program, lane.state
+    grads, losses = program.gradients(state)
+    if program.clips:
+        grads = clipped(grads, state.coefficients)
+    steps = steps_per_epoch(program.training.loaded)
+    for slot, member in lane.active:
+        params, own, first, second = (
+            [tensor[slot] for tensor in tensors.values()]
+            for tensors in (state.params, grads, state.first, state.second)
+        )
+        step = member.progress.epoch * steps + tick
+        member.settings.step_one(params, own, first, second, step, member.progress.epochs * steps)
+    program.count(state, losses)
 
 
 class Compiled:
@@ -48,7 +75,8 @@ class Compiled:
     def of(self, program: LaneProgram, slots: int) -> Step:
         key = id(program), slots
         if key not in self.made:
-            self.made[key] = torch.compile(program.step, dynamic=False, fullgraph=True)
+            compiled = torch.compile(program.step, dynamic=False, fullgraph=True)
+            self.made[key] = lambda lane, tick: compiled(lane.state)
         return self.made[key]
 
 
@@ -69,25 +97,25 @@ class GraphStep:
         self.step = step
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, state: LaneState) -> None:
+    def __call__(self, lane: Lane, tick: int) -> None:
         if self.graph is None:
-            self.graph = self._capture(state)
+            self.graph = self._capture(lane)
         self.graph.replay()  # type: ignore[no-untyped-call]
 
-    def _capture(self, state: LaneState) -> torch.cuda.CUDAGraph:
+    def _capture(self, lane: Lane) -> torch.cuda.CUDAGraph:
         """Warm up on a side stream, put the state back, and capture one step."""
-        before = [tensor.clone() for tensor in state.all()]
+        before = [tensor.clone() for tensor in lane.state.all()]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                self.step(state)
+                self.step(lane, 0)
         torch.cuda.current_stream().wait_stream(stream)
-        for tensor, old in zip(state.all(), before, strict=True):
+        for tensor, old in zip(lane.state.all(), before, strict=True):
             tensor.copy_(old)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.step(state)
+            self.step(lane, 0)
         return graph
 
 
@@ -96,13 +124,14 @@ def choose_steps(loaded: LoadedStudy, trials: int) -> Steps:
     worth_it = search_flop(loaded, trials) > COMPILE_FLOP
     if loaded.device.type == "cuda":
         return Captured(Compiled() if worth_it else Eager())
-    return Compiled() if worth_it and has_compiler() else Eager()
+    return Compiled() if worth_it and has_compiler() else Fused()
 
 
 def steps_named(name: str) -> Steps:
     """The steps that `name` names, as trials record them."""
     kinds: dict[str, Callable[[], Steps]] = {
         "eager": Eager,
+        "fused": Fused,
         "compiled": Compiled,
         "captured eager": lambda: Captured(Eager()),
         "captured compiled": lambda: Captured(Compiled()),

@@ -41,6 +41,7 @@ from mtlsearch.store import (
     open_record,
 )
 from mtlsearch.study import SCORES, LoadedStudy, Study, describe, load_study, study_name
+from mtlsearch.threads import fewer_are_faster
 from mtlsearch.trainer import EpochResult, Trainer, Training
 
 DEFAULT_STUDY = "mnist-fashion"
@@ -78,6 +79,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     notice = progress.notice
     device, threads = use_device(options.device, options.threads, options.precision)
     begun = time.monotonic()
+    if device.type == "cpu" and (ratio := fewer_are_faster(threads)) is not None:
+        notice(f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1")
     loaded = load_with_fallback(options, device, notice)
     study = loaded.study
     make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched
@@ -102,7 +105,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
         conditions = trained_on(device, threads, options.precision)
         if before >= options.trials:
             notice(
-                f"study {name!r} already has {before} of {options.trials} trials; --trials is a total, so nothing is left to do"
+                f"study {name!r} already has {before} of {options.trials} trials; --trials is a total, so nothing is"
+                " left to do"
             )
         else:
             if before:
@@ -135,7 +139,8 @@ def finished(record: Record, options: RunOptions, notice: Notice) -> dict[str, A
     counted = record.counted()
     if counted < options.trials:
         notice(
-            f"stopped after --timeout {options.timeout:g} s with {counted} of {options.trials} trials; the same command goes on"
+            f"stopped after --timeout {options.timeout:g} s with {counted} of {options.trials} trials;"
+            " the same command goes on"
         )
     config = best_answer(record)[0]
     told = outdated(record, config)
@@ -178,7 +183,9 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
         record = find_record(storage, name, artifacts)
         record.best()  # without a complete trial there is nothing to confirm
         conditions = trained_on(device, threads, options.precision)
-        make_trainer = trainer_maker(loaded, int(info["population"]), options.confirming.seeds, progress.notice)
+        make_trainer = trainer_maker(
+            loaded, int(info["population"]), options.confirming.seeds, progress.notice
+        )
         confirm(record, training, make_trainer, options.confirming, progress, conditions)
         return best_answer(record)[0]
 

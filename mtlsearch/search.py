@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import optuna
 import torch
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import UsageError
 from mtlsearch.models import save_model
+from mtlsearch.sampler import tpe_sampler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import Config
 from mtlsearch.store import Record, suggest
@@ -61,8 +62,10 @@ def search(
                 trial, config = asked
                 record.enter(trial.number, trainer.add(trial.number, config), trained_on)
                 watcher.asked(trial.number, config)
-            if not record.running and not _wait_for_others(record, watcher, total):
-                return
+            if not record.running:
+                if not _wait_for_others(record, training, watcher, total):
+                    return
+                continue
             results = _barrier(record, trainer)
             for result in results:
                 record.report(result)
@@ -104,14 +107,15 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
     return record.trial(result.number)
 
 
-def _wait_for_others(record: Record, watcher: Watcher, total: int) -> bool:
+def _wait_for_others(record: Record, training: Training, watcher: Watcher, total: int) -> bool:
     """Whether other processes still train trials of this total; waits a moment for them, takes over the dead's."""
     record.refresh()
     if record.counted() >= total:
         return False
     if not record.take_over():
         watcher.waiting(len(record.trials(TrialState.RUNNING)))
-        time.sleep(WAIT_SECONDS)
+        training.stop.wait(WAIT_SECONDS)
+        training.check_stop()
     return True
 
 
@@ -124,7 +128,7 @@ def enqueue_default(record: Record, study: Study) -> None:
 def make_sampler(name: str, seed: int) -> BaseSampler:
     """The sampler that `name` names: tpe, random, gp, or an import path. Raises UsageError."""
     if name == "tpe":
-        return TPESampler(seed=seed)
+        return tpe_sampler(seed)
     if name == "random":
         return RandomSampler(seed=seed)
     with warnings.catch_warnings():

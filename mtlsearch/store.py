@@ -161,7 +161,9 @@ class Record:
 
     def take_over(self) -> int:
         """End the running trials of processes that have died, so that they are asked again; how many there were."""
-        dead = [t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not self._lives(t)]
+        dead = [
+            t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not self._lives(t)
+        ]
         return sum(self._interrupt(trial._trial_id) for trial in dead)
 
     def _lives(self, trial: FrozenTrial) -> bool:

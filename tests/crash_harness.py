@@ -66,7 +66,9 @@ class Run:
             f"run digits --no-confirm --population {POPULATION} --threads 1 --epochs {epochs} --seed 0"
             f" --trials {total} --storage {url} --artifacts {folder / 'artifacts'}"
         ).split()
-        self.process = processes.Process(target=child, args=(self.arguments, str(self.log), injected), daemon=True)
+        self.process = processes.Process(
+            target=child, args=(self.arguments, str(self.log), injected), daemon=True
+        )
         self.process.start()
 
     def said(self) -> str:
@@ -310,9 +312,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 def mount(arguments: list[str], folder: Path) -> None:
     if shutil.which("mount") is None:
         raise Skip("there is no program `mount`")
-    done = subprocess.run(
-        ["mount", *arguments, str(folder)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Skip(f"nothing can be mounted here ({done.stderr.strip()})")
 
@@ -439,7 +439,9 @@ FAULTS = (
 
 def main() -> int:
     """Does as the command line says, and prints the count."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--trials", type=int, default=24, help="the total of each study")
     parser.add_argument("--no-faults", action="store_true")
@@ -453,7 +455,10 @@ def main() -> int:
             book, done = killed_round(folder, options.trials, min(10, options.kills - kills), moments)
             books.append(book)
             kills += done
-            print(f"round {len(books)}: {done} kills, {book.total} trials, {time.monotonic() - begun:.0f} s", flush=True)
+            print(
+                f"round {len(books)}: {done} kills, {book.total} trials, {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
         for fault in () if options.no_faults else FAULTS:
             try:
                 books.append(fault(root / fault.__name__, 8))

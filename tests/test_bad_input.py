@@ -75,7 +75,12 @@ def test_study_file_that_is_not_there_is_named(empty: Path) -> None:
         (STUDY_FILE.replace("> 0", "> 99"), "two classes or more"),
         (STUDY_FILE.replace("size=(256, 4)", "size=(0, 4)"), "it is empty"),
         (STUDY_FILE.replace("    labels =", "    x[3] = np.nan\n    labels ="), "NaN"),
-        (STUDY_FILE.replace("Data((x, labels)", 'Data((x, {**labels, "a": labels["a"] - 7 * (x[:, 2] > 1)})'), "-7"),
+        (
+            STUDY_FILE.replace(
+                "Data((x, labels)", 'Data((x, {**labels, "a": labels["a"] - 7 * (x[:, 2] > 1)})'
+            ),
+            "-7",
+        ),
         (STUDY_FILE.replace('"b": 2}', '"b": 3}'), "must have the shape"),
     ],
 )
@@ -326,7 +331,10 @@ def changed(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (changed(format="other/1"), "but got 'other/1'"),
         (changed(task_weights={"left": 0.5, "right": 0.4}), "must sum to 1, but sum to 0.9"),
         (changed(task_weights={"left": 1.5, "right": -0.5}), "task_weights"),
-        (changed(task_weights={"left": 0.5, "up": 0.5}), "for the tasks left, up, but the study has left, right"),
+        (
+            changed(task_weights={"left": 0.5, "up": 0.5}),
+            "for the tasks left, up, but the study has left, right",
+        ),
         (changed(hyperparameters={"hidden": 32}), "no hyperparameter 'dropout'"),
         (changed(training={}), "training"),
         (changed(validation={"left": {"accuracy": "high"}}), "validation"),
@@ -365,7 +373,11 @@ def test_config_of_a_study_file_needs_it_named_before_its_code_runs(empty: Path)
     done("export", "-o", "best.json", "--checkpoint", "best.safetensors")
     Path("mine.py").write_text("raise AssertionError('this code must not run')")
     np.save("x.npy", np.zeros((1, 4), np.float32))
-    for arguments in (("train", "best.json"), ("verify", "best.json"), ("predict", "best.safetensors", "x.npy")):
+    for arguments in (
+        ("train", "best.json"),
+        ("verify", "best.json"),
+        ("predict", "best.safetensors", "x.npy"),
+    ):
         assert "add --study PATH" in refused(*arguments)
 
 
@@ -413,6 +425,7 @@ def test_input_of_the_wrong_size_or_kind_is_told(here: Path) -> None:
     np.save("text.npy", np.full((12, 12), "a"))
     np.save("object.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save("nan.npy", np.full((12, 12), np.nan))
+    np.save("scaled.npy", np.full((12, 12), 0.5))
     np.save("bright.npy", np.full((12, 12), 300.0))
     Path("cut.npy").write_bytes(Path("wide.npy").read_bytes()[:140])
     Path("cut.png").write_bytes(Path("wide.png").read_bytes()[:40])
@@ -427,6 +440,7 @@ def test_input_of_the_wrong_size_or_kind_is_told(here: Path) -> None:
         "text.npy": "must be numbers",
         "object.npy": "no whole .npy array",
         "nan.npy": "must be finite",
+        "scaled.npy": "must be whole numbers",
         "bright.npy": "must lie in 0 … 255",
         "cut.npy": "no whole .npy array",
         "cut.png": "no readable picture",
@@ -452,14 +466,14 @@ def test_data_archive_cut_short_is_named_with_what_to_delete(empty: Path) -> Non
         assert "train-images-idx3-ubyte.gz is cut short or damaged" in line
         assert "delete it" in line
     archive.unlink()
-    (raw / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 7]))
+    (raw / "train-images-idx3-ubyte").write_bytes(
+        bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 7])
+    )
     line = refused_and_nothing_changed(empty, "run", "mnist-fashion", "--data", "data")
     assert "train-images-idx3-ubyte is cut short or damaged: delete it" in line
 
 
-def test_data_directory_below_a_file_cannot_be_written(
-    empty: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_directory_below_a_file_cannot_be_written(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision import datasets
 
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
@@ -473,7 +487,9 @@ def test_data_directory_below_a_file_cannot_be_written(
 
 def test_model_that_gives_nan_fails_its_trial_and_the_search_goes_on(empty: Path) -> None:
     Path("mine.py").write_text(STUDY_FILE)
-    outcome = command("run", "mine.py", "--trials", "8", "--sampler", "random", "--no-confirm", "--threads", "1")
+    outcome = command(
+        "run", "mine.py", "--trials", "8", "--sampler", "random", "--no-confirm", "--threads", "1"
+    )
     assert outcome.status == 0
     trials = stored(empty / "mtlsearch.db", "mine")
     broken = [t for t in trials if t.params["kind"] == "broken"]

@@ -87,14 +87,18 @@ def test_checkpoint_holds_the_exported_config(here: Path) -> None:
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
 
 
-def test_absent_artifacts_are_told_with_where_to_look_and_the_config_is_exported_all_the_same(here: Path) -> None:
+def test_absent_artifacts_are_told_with_where_to_look_and_the_config_is_exported_all_the_same(
+    here: Path,
+) -> None:
     Path("mtlsearch.artifacts").rename("elsewhere")
     line = refused("export", "digits", "--checkpoint", "best.safetensors")
     assert "no parameters in mtlsearch.artifacts" in line
     assert "--artifacts" in line
     assert not Path("best.safetensors").exists()
     done("export", "digits", "-o", "best.json")
-    done("export", "digits", "-o", "best.json", "--checkpoint", "best.safetensors", "--artifacts", "elsewhere")
+    done(
+        "export", "digits", "-o", "best.json", "--checkpoint", "best.safetensors", "--artifacts", "elsewhere"
+    )
     assert load_model("best.safetensors") is not None
 
 

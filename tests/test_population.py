@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Data, MultiLabel, Regression, SeparateTrunks, SharedTrunk, Study
-from mtlsearch.lane import LaneState
+from mtlsearch.lane import Lane, plain_step
 from mtlsearch.population import PopulationTrainer, lane_widths, structure
-from mtlsearch.programs import Compiled, Eager, has_compiler
+from mtlsearch.programs import Compiled, Eager, Fused, has_compiler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import choice, integer
 from mtlsearch.study import LoadedStudy
@@ -138,14 +138,16 @@ def assert_population_equals_solo(
         assert_same_trial(training, member, seen[number], trainer.state(number))
 
 
+@pytest.mark.parametrize("steps", [Eager, Fused])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_and_norm_equals_solo(optimizer, norm):
+def test_every_optimizer_and_norm_equals_solo(optimizer, norm, steps):
     study = disjoint_study()
     rates = {"learning_rate": 1e-2, "weight_decay": 1e-3, "dropout": 0.2, "momentum": 0.5}
     assert_population_equals_solo(
         study,
         [config(study, optimizer=optimizer, norm=norm, **rates), config(study, optimizer="sgd", hidden=20)],
+        steps=steps(),
     )
 
 
@@ -388,11 +390,11 @@ class FailsOnce:
         self.slots, self.at, self.calls = slots, at, 0
 
     def of(self, program, slots):
-        def step(state: LaneState) -> None:
+        def step(lane: Lane, tick: int) -> None:
             self.calls += 1
             if slots >= self.slots and self.calls == self.at:
                 raise torch.OutOfMemoryError("out of memory")
-            program.step(state)
+            plain_step(lane, tick)
 
         return step
 

@@ -66,6 +66,12 @@ def test_single_array_needs_no_batch_dimension(model: Path, pictures: np.ndarray
     assert predicted(model, "one.npy") == predicted(model, "batch.npy")
 
 
+def test_array_of_another_byte_order_gives_the_same_predictions(model: Path, pictures: np.ndarray) -> None:
+    np.save("native.npy", pictures)
+    np.save("big.npy", pictures.astype(">f8"))
+    assert predicted(model, "big.npy") == predicted(model, "native.npy")
+
+
 def test_inputs_are_named_by_file_and_by_place_in_it(model: Path, pictures: np.ndarray) -> None:
     np.save("one.npy", pictures[:1])
     np.save("three.npy", pictures)

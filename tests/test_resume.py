@@ -11,14 +11,14 @@ import pytest
 from commands import SHORT, SOLO, STUDY_FILE, counted, done, stored
 from optuna.trial import FrozenTrial, TrialState
 
+KEPT = ("task_weights", "validation", "best_epoch", "epochs", "entry_epoch", "reason")
 MTLSEARCH = Path(sys.executable).with_name("mtlsearch")
 
 
 def outcomes(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
     """What two equal searches have in common: everything but times, processes and ids."""
     return [
-        (t.number, t.state, t.value, t.params, t.intermediate_values)
-        + tuple(t.user_attrs.get(key) for key in ("task_weights", "validation", "best_epoch", "epochs"))
+        (t.number, t.state, t.value, t.params, t.intermediate_values, *map(t.user_attrs.get, KEPT))
         for t in trials
     ]
 

@@ -26,6 +26,13 @@ from threading import Event
 
 from common import commit, conclude, parser, rounded, table
 
+from mtlsearch.capacity import DEFAULT_POPULATION
+from mtlsearch.intervals import t_interval
+from mtlsearch.progress import Progress
+from mtlsearch.run import RunOptions, run_search
+from mtlsearch.storage import open_storage
+from mtlsearch.store import find_record
+
 STUDY, REFERENCE, POPULATION = "digits", "one at a time", "population"
 PRUNERS = ("hyperband", "median", "halving", "none")
 MARGIN = -0.2  # points that the interval's lower end must stay above
@@ -33,19 +40,24 @@ MARGIN = -0.2  # points that the interval's lower end must stay above
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to search; `population` None is what `run` takes by default, and so is `pruner`."""
+    """A way to search, under the name of its row."""
 
     name: str
-    population: int | None = None
+    population: int = DEFAULT_POPULATION["cpu"]
     sampler: str = "tpe"
-    pruner: str | None = None
+    pruner: str = RunOptions.pruner
+
+    @property
+    def way(self) -> str:
+        """All that makes it what it is, whatever the defaults are: rows that are the same search share its runs."""
+        return f"population {self.population}, {self.sampler}, {self.pruner}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one search gave; `trained` in trial-epochs, at `commit`."""
+    """What one search gave, `trained` in trial-epochs."""
 
-    arm: str
+    way: str
     seed: int
     trials: int
     epochs: int | None
@@ -56,7 +68,7 @@ class Outcome:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return self.arm, self.seed, self.trials, self.epochs
+        return self.way, self.seed, self.trials, self.epochs
 
 
 def all_arms(sizes: Sequence[int]) -> dict[str, Arm]:
@@ -79,15 +91,9 @@ def default_arms(sizes: Sequence[int]) -> list[str]:
 
 def search(arm: Arm, seed: int, trials: int, epochs: int | None) -> Outcome:
     """One whole search in this process, in one thread."""
-    from mtlsearch.progress import Progress
-    from mtlsearch.run import RunOptions, run_search
-    from mtlsearch.storage import open_storage
-    from mtlsearch.store import find_record
-
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="mtlsearch-quality-") as folder:
         url = f"sqlite:///{folder}/search.db"
-        pruner = {} if arm.pruner is None else {"pruner": arm.pruner}
         options = RunOptions(
             study=STUDY,
             trials=trials,
@@ -96,17 +102,17 @@ def search(arm: Arm, seed: int, trials: int, epochs: int | None) -> Outcome:
             seed=seed,
             sampler=arm.sampler,
             epochs=epochs,
+            pruner=arm.pruner,
             population=arm.population,
             threads=1,
             confirming=None,
-            **pruner,
         )
         best = run_search(options, Progress(trials, quiet=True), Event())
         with open_storage(url, create=False) as storage:
             found = find_record(storage, STUDY, Path(folder)).trials()
             trained = sum(int(trial.user_attrs.get("epochs", 0)) for trial in found)
     took = time.perf_counter() - begun
-    return Outcome(arm.name, seed, trials, epochs, best["score"]["value"], trained, took, commit())
+    return Outcome(arm.way, seed, trials, epochs, best["score"]["value"], trained, took, commit())
 
 
 class Cache:
@@ -122,24 +128,25 @@ class Cache:
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
-    def of(self, arm: str, options: argparse.Namespace) -> dict[int, Outcome]:
+    def of(self, arm: Arm, options: argparse.Namespace) -> dict[int, Outcome]:
         """An arm's outcomes by seed."""
-        keys = [(arm, seed, options.trials, options.epochs) for seed in range(options.seeds)]
+        keys = [(arm.way, seed, options.trials, options.epochs) for seed in range(options.seeds)]
         return {int(key[1]): self.outcomes[key] for key in keys if key in self.outcomes}
 
 
 def run_missing(cache: Cache, arms: Sequence[Arm], options: argparse.Namespace) -> None:
     """Run what is not in the cache, all arms of a seed before the next seed, so that any stop leaves pairs."""
+    ways = {arm.way: arm for arm in arms}
     todo = [
         (arm, seed)
         for seed in range(options.seeds)
-        for arm in arms
-        if (arm.name, seed, options.trials, options.epochs) not in cache.outcomes
+        for way, arm in ways.items()
+        if (way, seed, options.trials, options.epochs) not in cache.outcomes
     ]
     for number, outcome in enumerate(outcomes(todo, options), 1):
         cache.add(outcome)
         told = f"score {outcome.score:.4f}, {outcome.trained} trial-epochs, {outcome.seconds:.0f} s"
-        print(f"{number}/{len(todo)}: {outcome.arm}, seed {outcome.seed}: {told}", flush=True)
+        print(f"{number}/{len(todo)}: {outcome.way}, seed {outcome.seed}: {told}", flush=True)
 
 
 def outcomes(todo: Sequence[tuple[Arm, int]], options: argparse.Namespace) -> Iterator[Outcome]:
@@ -157,8 +164,6 @@ def outcomes(todo: Sequence[tuple[Arm, int]], options: argparse.Namespace) -> It
 
 def compared(found: dict[int, Outcome], reference: dict[int, Outcome]) -> tuple[str, str, float | None]:
     """The mean difference in points with its interval, the wins, and the interval's lower end."""
-    from mtlsearch.intervals import t_interval
-
     seeds = sorted(found.keys() & reference.keys())
     differences = [100 * (found[seed].score - reference[seed].score) for seed in seeds]
     if len(seeds) < 2:
@@ -173,26 +178,27 @@ def report(cache: Cache, arms: Sequence[Arm], options: argparse.Namespace) -> st
     """Every arm beside one at a time, and beside the population."""
     head = ["", "seeds", "mean best score", "points over one at a time [95 %]", "wins"]
     more = ["points over the default population [95 %]", "trial-epochs", "s"]
-    one, many = cache.of(REFERENCE, options), cache.of(POPULATION, options)
+    known = all_arms(())
+    one, many = (cache.of(known[name], options) for name in (REFERENCE, POPULATION))
     rows = []
     for arm in arms:
-        found = cache.of(arm.name, options)
+        found = cache.of(arm, options)
         if not found:
             continue
         values = list(found.values())
-        difference, wins, _ = compared(found, one) if arm.name != REFERENCE else ("–", "–", None)
-        beside = compared(found, many)[0] if arm.name != POPULATION else "–"
+        difference, wins, _ = compared(found, one) if found != one else ("–", "–", None)
+        beside = compared(found, many)[0] if found != many else "–"
         mean = f"{fmean(o.score for o in values):.5f}"
         costs = [rounded(fmean(o.trained for o in values)), rounded(fmean(o.seconds for o in values))]
         rows.append([arm.name, len(found), mean, difference, wins, beside, *costs])
     low = compared(many, one)[2]
     verdict = "not to be said yet" if low is None else "held" if low > MARGIN else "not held"
-    commits = sorted({o.commit for arm in arms for o in cache.of(arm.name, options).values()})
+    commits = sorted({o.commit for arm in arms for o in cache.of(arm, options).values()})
     budget = "the study's" if options.epochs is None else options.epochs
     notes = [
         f"Population − one at a time, lower end above {MARGIN} points: {verdict}.",
         f"{options.trials} trials of at most {budget} epochs, one thread; run at commit {', '.join(commits)}.",
-        "Pruners that are named run in the default population; all others take the default one.",
+        f"The population is {known[POPULATION].population}, the pruner {known[POPULATION].pruner} where none is named.",
     ]
     return table([*head, *more], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
 

@@ -2,36 +2,24 @@
 
 `confirm` is the command's work: it plans, tells the cost, trains what has not ended yet and stores the
 verdict. The winner is chosen on validation; each training is scored on test once, at its best epoch. What is
-trained, what is stored and what it says is in `evidence`.
+trained and what it says is in `evidence`, what is stored in `confirmation`.
 """
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 from optuna.distributions import json_to_distribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
-from mtlsearch.errors import ModelError, StoreError
-from mtlsearch.evidence import (
-    Plan,
-    Repeat,
-    candidates,
-    conclusion,
-    ended,
-    expected_seconds,
-    group_of,
-    key_of,
-    task_metrics,
-)
+from mtlsearch.confirmation import Confirmation, Repeat, ended, open_confirmation
+from mtlsearch.errors import ModelError
+from mtlsearch.evidence import Plan, candidates, conclusion, expected_seconds, task_metrics
 from mtlsearch.models import save_model
-from mtlsearch.owner import this_process
 from mtlsearch.progress import Progress, described
 from mtlsearch.search import WAIT_SECONDS
 from mtlsearch.solo import evaluate_state
@@ -39,7 +27,7 @@ from mtlsearch.space import fixed_value
 from mtlsearch.step import derived_seed
 from mtlsearch.store import Record
 from mtlsearch.study import SCORES, LoadedStudy, Study
-from mtlsearch.trainer import EpochResult, Trainer, Training, Values
+from mtlsearch.trainer import EpochResult, Trainer, Training
 
 MOST_SINGLES = 8
 MakeTrainer = Callable[[Training], Trainer]
@@ -55,58 +43,6 @@ class Confirming:
     seeds: int = 5
     top: int = 2
     single: bool | None = None
-
-
-class Confirmation(Record):
-    """The record of a confirmation: one trial per training, known by its key."""
-
-    def begin(self, repeat: Repeat, study: Study) -> int:
-        """Store a training as running; its number."""
-        space = replace(study.search_space, fixed_weights={})
-        attrs = {**repeat.attrs(), "owner": this_process()}
-        template = create_trial(
-            state=TrialState.RUNNING,
-            params=space.params(repeat.config),
-            distributions=space.distributions,
-            user_attrs=attrs,
-        )
-        trial_id = self.storage.create_new_trial(self.study._study_id, template)
-        trial = optuna.Trial(self.study, trial_id)
-        self.running[trial.number] = trial, time.monotonic()
-        return trial.number
-
-    def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
-        """Those that have neither ended nor are in training, here or in another process."""
-        self.storage.refresh(self.study._study_id)
-        known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
-        return [repeat for repeat in repeats if repeat.key not in known]
-
-    def scored(self, number: int, test: Values) -> None:
-        """Store the test metrics of a training; before it ends, so that both are committed together."""
-        trial = self.running[number][0]
-        trial.set_user_attr("test", test)
-        for task, values in test.items():
-            for metric, value in values.items():
-                trial.set_user_attr(f"{task} {metric} test", value)  # the dashboard plots plain numbers only
-
-    def test_scorings(self) -> int:
-        """How often the test split was scored."""
-        return sum("test" in trial.user_attrs for trial in self.trials())
-
-    def _interrupt(self, trial_id: int) -> bool:
-        # Not put into the queue as the search does: what is left follows from the plan.
-        try:
-            self.storage.set_trial_user_attr(trial_id, "interrupted", True)
-            return self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            return False
-
-    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
-        # Of the seeds of one config the best on validation is kept; of equals each, since the first to end may
-        # not be the first by number.
-        group = group_of(self.storage.get_trial(trial._trial_id), self)
-        rivals = (t.value for t in ended(self).values() if group_of(t, self) == group)
-        return "task" not in trial.user_attrs and all(value is None or score >= value for value in rivals)
 
 
 def confirm(
@@ -278,31 +214,6 @@ def conclude(record: Record, confirmation: Confirmation, plan: Plan, loaded: Loa
     verdict = plan.judge(found, metrics, loaded.study.score)
     concluded = conclusion(record, plan, found, verdict, confirmation.test_scorings())
     confirmation.study.set_user_attr("conclusion", concluded)
-
-
-def open_confirmation(record: Record) -> Confirmation:
-    """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
-    name = f"{record.name}/confirmation"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
-        )
-        if "of" not in study.user_attrs:
-            if study.get_trials(deepcopy=False):
-                raise StoreError(f"study {name!r} in the store is no confirmation: rename or delete it first")
-            study.set_metric_names([record.info["score"]])
-            study.set_user_attr("role", "confirmation")
-            study.set_user_attr("fingerprint", record.info["fingerprint"])
-            study.set_user_attr("of", record.name)
-    if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
-        raise StoreError(
-            f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"
-            " give this study a name of its own with --name"
-        )
-    if record.study.user_attrs.get("confirmation") != name:
-        record.study.set_user_attr("confirmation", name)
-    return Confirmation(record.storage, study, record.info, record.artifacts)
 
 
 def as_recorded(study: Study, info: Mapping[str, Any]) -> Study:

@@ -1,56 +1,23 @@
-"""What a study's confirmation says: its trainings in the store, the winner, the verdict, and the config it gives.
+"""What a confirmation says: what it trains, the winner, the verdict, and the config that `best` and `export` give.
 
-A confirmation is an Optuna study of its own, `NAME/confirmation`, with one trial per training. A training is
-known by what it trains (hyperparameters, task weights, seed, and the task where it is alone), not by its
-number: configs of the same hyperparameters share their twin, a config of equal weights is its own, and a
-later or larger confirmation takes over what is there. Nothing here needs torch.
+The winner is chosen on validation. Its parameters are those of the seed that was best on validation; where the
+verdict is that equal weights are as good, its twin's, since keeping equal weights is then the advice.
+Nothing here needs torch.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.confirmation import Found, Repeat, find_confirmation, group_of
 from mtlsearch.intervals import choose
 from mtlsearch.sentences import Score, TaskMetric
 from mtlsearch.space import Config
-from mtlsearch.storage import is_counted
 from mtlsearch.store import Record, exported, trial_config
 from mtlsearch.verdict import Confirmed, Verdict, judge
-
-Kind = Literal["config", "twin", "single"]
-Found = Mapping[str, FrozenTrial]
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """One training of a confirmation: trial `of`'s config, its twin, or its hyperparameters on one `task` alone."""
-
-    kind: Kind
-    of: int
-    config: Config
-    seed: int
-    task: str | None = None
-
-    @property
-    def key(self) -> str:
-        """What makes two trainings the same."""
-        return _key(self.config, self.seed, self.task)
-
-    def attrs(self) -> dict[str, Any]:
-        """The user attributes of its trial."""
-        about = {"kind": self.kind, "of": self.of, "seed": self.seed}
-        alone = {} if self.task is None else {"task": self.task}
-        return {**about, **alone, "task_weights": dict(self.config.task_weights)}
-
-    def __str__(self) -> str:
-        if self.task is not None:
-            return f"task {self.task} alone, hyperparameters of trial {self.of}"
-        return f"trial {self.of}" if self.kind == "config" else f"twin of trial {self.of}"
 
 
 @dataclass(frozen=True)
@@ -124,37 +91,6 @@ def candidates(record: Record, top: int) -> dict[int, Config]:
 def twin(config: Config) -> Config:
     """The config with nothing but its task weights replaced, by equal ones."""
     return replace(config, task_weights=dict.fromkeys(config.task_weights, 1 / len(config.task_weights)))
-
-
-def key_of(trial: FrozenTrial, record: Record) -> str:
-    """The key of a stored training."""
-    attrs = trial.user_attrs
-    return _key(trial_config(record.info, trial), attrs["seed"], attrs.get("task"))
-
-
-def group_of(trial: FrozenTrial, record: Record) -> str:
-    """What the trainings of one config with different seeds have in common."""
-    return _key(trial_config(record.info, trial), None, trial.user_attrs.get("task"))
-
-
-def ended(confirmation: Record) -> dict[str, FrozenTrial]:
-    """The trainings with an outcome of their own by key; of two that are the same, the first."""
-    found: dict[str, FrozenTrial] = {}
-    for trial in filter(is_counted, confirmation.trials()):
-        found.setdefault(key_of(trial, confirmation), trial)
-    return found
-
-
-def find_confirmation(record: Record) -> Record | None:
-    """The record of a study's confirmation, None where there is none."""
-    name = record.study.user_attrs.get("confirmation")
-    if name is None:
-        return None
-    try:
-        study = optuna.load_study(storage=record.storage, study_name=name)
-    except KeyError:  # it was deleted, in the dashboard say
-        return None
-    return Record(record.storage, study, record.info, record.artifacts)
 
 
 def conclusion(
@@ -242,11 +178,6 @@ def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, 
         name: TaskMetric(about["metric"], about["higher_is_better"], test_examples[name])
         for name, about in record.info["tasks"].items()
     }
-
-
-def _key(config: Config, seed: int | None, task: str | None) -> str:
-    weights = {name: round(weight, 9) for name, weight in config.task_weights.items()}
-    return json.dumps([task, seed, dict(config.hyperparameters), weights], sort_keys=True)
 
 
 def _scores(repeats: Iterable[Repeat], found: Found) -> list[float]:

@@ -108,7 +108,7 @@ class LaneProgram:
             return (weights * losses).sum(), losses
 
         self.base.train()
-        return vmap(grad(member_loss, has_aux=True))(state.params, state.buffers, state.weights)  # type: ignore[no-any-return]
+        return vmap(grad(member_loss, has_aux=True))(state.params, state.buffers, state.weights)
 
     def step(self, state: LaneState) -> None:
         """One whole step of all members, in place."""
@@ -133,7 +133,7 @@ class LaneProgram:
 
         self.base.eval()
         with self.training.autocast():
-            return vmap(one)(state.params, state.buffers)  # type: ignore[no-any-return]
+            return vmap(one)(state.params, state.buffers)
 
 
 # Runs the 0-based step of an epoch on a lane.

@@ -41,7 +41,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"no file of parameters {path}: `mtlsearch export --checkpoint` or `train -o` writes one"
         )
     try:
-        with safetensors.safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (safetensors.SafetensorError, OSError) as error:

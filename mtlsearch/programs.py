@@ -69,8 +69,8 @@ class Compiled:
     def __init__(self) -> None:
         self.made: dict[tuple[int, int], Step] = {}
         # Every lane shape is a compilation of its own, and torch would stop at eight.
-        torch._dynamo.config.recompile_limit = 1024  # type: ignore[attr-defined]
-        torch._dynamo.config.accumulated_recompile_limit = 1024  # type: ignore[attr-defined]
+        torch._dynamo.config.recompile_limit = 1024
+        torch._dynamo.config.accumulated_recompile_limit = 1024
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         key = id(program), slots
@@ -100,12 +100,12 @@ class GraphStep:
     def __call__(self, lane: Lane, tick: int) -> None:
         if self.graph is None:
             self.graph = self._capture(lane)
-        self.graph.replay()  # type: ignore[no-untyped-call]
+        self.graph.replay()
 
     def _capture(self, lane: Lane) -> torch.cuda.CUDAGraph:
         """Warm up on a side stream, put the state back, and capture one step."""
         before = [tensor.clone() for tensor in lane.state.all()]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):

@@ -19,17 +19,10 @@ from torch import Tensor, nn
 
 from mtlsearch import Config, Study, real
 from mtlsearch.cli import main
-from mtlsearch.confirm import Confirmation, Confirming, as_recorded, confirm, make_plan, open_confirmation
+from mtlsearch.confirm import Confirming, as_recorded, confirm, make_plan
+from mtlsearch.confirmation import Confirmation, ended, find_confirmation, open_confirmation
 from mtlsearch.errors import ModelError, StoreError, StudyError
-from mtlsearch.evidence import (
-    best_answer,
-    candidates,
-    ended,
-    expected_seconds,
-    find_confirmation,
-    outdated,
-    twin,
-)
+from mtlsearch.evidence import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.export import check_config
 from mtlsearch.models import read_model
 from mtlsearch.population import PopulationTrainer

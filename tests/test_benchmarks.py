@@ -1,0 +1,120 @@
+"""Every benchmark runs from end to end on tiny data, and a dry run writes nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+ROWS = {
+    "throughput": [
+        "the loop people write",
+        "solo",
+        "population of 2, fp32",
+        "population of 2, bf16",
+        "default space",
+    ],
+    "scaling": ["population 1", "population 2", "hidden 32", "tasks 3"],
+    "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
+    "quality": ["one at a time", "population"],
+}
+
+
+def quick(name: str, *options: str) -> str:
+    """What the benchmark prints in a quick dry run."""
+    command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--dry-run", *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """The cells of every line of a table, by the first."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
+    ]
+    return {first: rest for first, *rest in lines}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_quick_dry_run_prints_every_row_and_writes_nothing(name: str) -> None:
+    results = FOLDER / "RESULTS.md"
+    before = results.read_text() if results.exists() else None
+    found = cells(quick(name))
+    for row in ROWS[name]:
+        assert any(first.startswith(row) and rest for first, rest in found.items()), row
+    assert (results.read_text() if results.exists() else None) == before
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
+    """The benchmarks' common module, writing into a folder of the test's own."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import common
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "RESULTS.md")
+    return common
+
+
+def test_results_begin_with_a_head_line_and_keep_what_was_there(common: object) -> None:
+    common.append_result("First", "| a |")  # type: ignore[attr-defined]
+    common.append_result("Second", "| b |")  # type: ignore[attr-defined]
+    text = common.RESULTS.read_text()  # type: ignore[attr-defined]
+    assert text.startswith("# Measured\n")
+    assert text.count("# Measured") == 1
+    assert text.index("## First") < text.index("| a |") < text.index("## Second") < text.index("| b |")
+
+
+def test_result_names_machine_and_commit(common: object) -> None:
+    text = common.section("Title", "| a |")  # type: ignore[attr-defined]
+    assert f"commit {common.commit()}" in text  # type: ignore[attr-defined]
+    assert "cores" in text
+    assert "torch" in text
+
+
+def test_interleaved_cases_take_turns(common: object) -> None:
+    turns: list[str] = []
+    cases = {name: (lambda name=name: turns.append(name) or len(turns)) for name in "ab"}
+    found = common.interleaved(cases, 2)  # type: ignore[attr-defined]
+    assert turns == ["a", "b", "a", "b"]
+    assert found == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_every_flop_of_a_step_is_counted_but_the_gradient_of_the_pictures(
+    common: object, tmp_path: Path
+) -> None:
+    import throughput
+
+    study = throughput.at_width_128(common.mnist_fashion(True))  # type: ignore[attr-defined]
+    loaded = study.load(common.tiny_pictures(tmp_path))  # type: ignore[attr-defined]
+    trunk, head = 784 * 128, 128 * 10
+    # Forward, gradient of the weights, and of the inputs: two operations a weight and example each.
+    assert throughput.step_flop(loaded, study.default_config()) == 64 * (2 * trunk * 4 + 2 * head * 6)
+
+
+def test_stopped_quality_run_goes_on_from_its_cache(common: object, tmp_path: Path) -> None:
+    import quality
+
+    cache = quality.Cache(tmp_path / "cache.jsonl")
+    arm = quality.all_arms(())["one at a time"]
+    cache.add(quality.Outcome(arm.way, 0, 3, 1, 0.5, 3, 1.0, "abc"))
+    again = quality.Cache(tmp_path / "cache.jsonl")
+    assert again.outcomes == cache.outcomes
+
+
+def test_paired_difference_is_in_points_and_over_common_seeds(common: object) -> None:
+    import quality
+
+    def outcomes(scores: dict[int, float]) -> dict[int, object]:
+        return {seed: quality.Outcome("", seed, 3, 1, score, 3, 1.0, "") for seed, score in scores.items()}
+
+    many, one = outcomes({0: 0.93, 1: 0.95, 5: 0.1}), outcomes({0: 0.92, 1: 0.92, 7: 0.9})
+    difference, wins, low = quality.compared(many, one)
+    # Differences of 1 and 3 points: the mean is 2, and t at one degree of freedom 12.706.
+    assert difference.startswith("+2.000")
+    assert wins == "2/2"
+    assert low == pytest.approx(2 - 12.706, abs=1e-3)

@@ -53,7 +53,7 @@ class PeopleLoop:
         hidden: int = 128,
         held_out: int = HELD_OUT,
     ) -> None:
-        self.device, self.threads = device, threads
+        self.device, self.threads, self.held_out = device, threads, held_out
         sets = [
             kind(str(folder), train=True, transform=transforms.ToTensor())
             for kind in (datasets.MNIST, datasets.FashionMNIST)
@@ -88,7 +88,7 @@ class PeopleLoop:
                 for x, y in loader:
                     predicted = self.net(self.on_device(x), task).argmax(1)
                     correct[task] += (predicted == self.on_device(y)).sum().item()
-        return [count / len(self.validation[0].dataset) for count in correct]
+        return [count / self.held_out for count in correct]
 
     def sample(self, steps: int, validated: bool = True) -> Rates:
         """Take so many steps and validate once; an epoch is extrapolated from them."""

@@ -1,6 +1,6 @@
 """Time and memory per trial-epoch as the population, the width and the number of tasks grow.
 
-    python benchmarks/scaling.py [--device cuda] [--threads N] [--max 1024] [--kinds eager compiled] [--budget S]
+    python benchmarks/scaling.py [--device cuda] [--threads N] [--max 1024] [--no-compile] [--budget S]
 
 Random pictures of MNIST's shape, resident; an epoch is 782 steps of 64 examples of every task. A few steps are
 timed (the median of --rounds chunks) and scaled to an epoch, without validation. Three sweeps: population 1 to
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from common import add_device_options, conclude, parser, rounded, seconds, table
@@ -29,7 +30,7 @@ from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.capacity import SHARE, free_bytes, member_bytes
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Compiled, Eager, Steps, has_compiler
+from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.space import Config
 from mtlsearch.study import LoadedStudy
 from mtlsearch.trainer import Training
@@ -105,8 +106,8 @@ class Measured:
     def take(self, steps: int) -> None:
         for lane in self.lanes:
             lane.state.tick.zero_()
-            for _ in range(steps):
-                lane.run_step(lane.state)
+            for tick in range(steps):
+                lane.run_step(lane, tick)
 
     def own_bytes(self) -> int:
         """What the lanes hold from step to step."""
@@ -128,7 +129,8 @@ class Measured:
 
 def allocations(recorded: profile) -> Iterator[int]:
     """The bytes of every allocation, and of every release as a negative number, in order."""
-    results = recorded.profiler.kineto_results  # type: ignore[union-attr]
+    assert recorded.profiler is not None
+    results: Any = recorded.profiler.kineto_results
     events = [event for event in results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         yield event.nbytes()
@@ -178,7 +180,7 @@ def sweep(
 
 def forget() -> None:
     """Let go of what the last point has compiled and allocated."""
-    torch._dynamo.reset()  # type: ignore[attr-defined]
+    torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -187,14 +189,17 @@ def forget() -> None:
 def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Steps]]:
     """The ways to run a step, by name; a fresh one for each point, so that none holds another's lanes."""
     captured = torch.device(options.device).type == "cuda"
-    made: dict[str, Callable[[], Steps]] = {"eager": Eager, "compiled": Compiled}
-    if not has_compiler():
-        options.kinds = [name for name in options.kinds if name != "compiled"]
 
-    def with_graph(make: Callable[[], Steps]) -> Callable[[], Steps]:
-        return lambda: Captured(make())
+    def compiled() -> Steps:
+        return Captured(Compiled()) if captured else Compiled()
 
-    return {name: with_graph(made[name]) if captured else made[name] for name in options.kinds}
+    def uncompiled() -> Steps:
+        return Captured(Eager()) if captured else Fused()
+
+    made: dict[str, Callable[[], Steps]] = {uncompiled().name: uncompiled}
+    if has_compiler() and not (options.quick or options.no_compile):
+        made[compiled().name] = compiled
+    return made
 
 
 def rows(name: str, points: Sequence[Point], found: dict[str, list[Cost | None]]) -> Iterator[list[str]]:
@@ -228,13 +233,13 @@ def main() -> None:
     made = parser(__doc__)
     add_device_options(made)
     made.add_argument("--max", type=int, default=1024, help="the largest population")
-    made.add_argument("--kinds", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
+    made.add_argument("--no-compile", action="store_true", help="only what needs no compiler")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--steps", type=int, default=20, help="timed at once")
     made.add_argument("--budget", type=float, default=120.0, help="seconds a point may be expected to take")
     options = made.parse_args()
     if options.quick:
-        options.threads, options.rounds, options.steps, options.kinds = 1, 1, 3, ["eager"]
+        options.threads, options.rounds, options.steps = 1, 1, 3
     torch.set_num_threads(options.threads)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler is silent where there is no GPU
     lines: list[list[str]] = []

@@ -199,18 +199,19 @@ class Stopwatch:
 
     def first_timed(self, of: Callable[..., Any]) -> Callable[..., Any]:
         """Time the first call of every step that `of` gives: there it is compiled, or captured."""
-        met: set[int] = set()
+        met: set[Callable[..., None]] = set()
 
         @wraps(of)
-        def make(*args: Any) -> Callable[[Any], None]:
-            step = of(*args)
+        def make(*args: Any) -> Callable[..., None]:
+            step: Callable[..., None] = of(*args)
 
-            def run(state: Any) -> None:
-                if id(step) in met:
-                    return step(state)
-                met.add(id(step))
+            def run(*state: Any) -> None:
+                if step in met:
+                    step(*state)
+                    return
+                met.add(step)
                 with self.part(COMPILING):
-                    return step(state)
+                    step(*state)
 
             return run
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import optuna
 import torch
@@ -50,7 +51,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Compiled, Eager, Steps, has_compiler
+from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.solo import SoloMember
 from mtlsearch.space import Config
 from mtlsearch.step import epoch_batches, steps_per_epoch
@@ -101,14 +102,18 @@ class Population:
         """Compile, or capture."""
         for lane in self.lanes:
             lane.begin_epoch(0)
-            for _ in range(3):
-                lane.run_step(lane.state)
+            for tick in range(3):
+                lane.run_step(lane, tick)
             lane.evaluate("validation")
+
+    def train(self) -> None:
+        for lane in self.lanes:
+            lane.train_epoch(self.epoch)
 
     def sample(self) -> Rates:
         """Train and validate every member for one epoch."""
         torch.set_num_threads(self.threads)
-        training = seconds(self.device, lambda: [lane.train_epoch(self.epoch) for lane in self.lanes])
+        training = seconds(self.device, self.train)
         validation = seconds(self.device, lambda: [lane.results() for lane in self.lanes])
         self.epoch += 1
         return Rates(self.members * self.steps / training, self.members / (training + validation))
@@ -154,9 +159,11 @@ def best_solo(loaded: LoadedStudy, threads: int) -> int:
 
 
 def steps_for(options: argparse.Namespace, device: torch.device) -> Steps:
-    """Compiled, and on CUDA captured; eager where asked for, in a quick run, and where there is no compiler."""
-    inner = Eager() if options.eager or options.quick or not has_compiler() else Compiled()
-    return Captured(inner) if device.type == "cuda" else inner
+    """Compiled, and on CUDA captured; uncompiled where asked for, when quick, and where there is no compiler."""
+    compiled = has_compiler() and not (options.no_compile or options.quick)
+    if device.type == "cuda":
+        return Captured(Compiled() if compiled else Eager())
+    return Compiled() if compiled else Fused()
 
 
 def rate_of(name: str, probes: dict[str, list[float]], threads: int) -> float:
@@ -237,7 +244,8 @@ def report(
         name: median(r.epochs * cases[name].equivalents for r in found) for name, found in rates.items()
     }
     people, solo = list(cases)[:2]
-    rows, best = [], {}
+    rows: list[list[object]] = []
+    best: dict[str, float] = {}
     for name, case in cases.items():
         rate = median(steps[name])
         if name.startswith("population"):
@@ -277,7 +285,7 @@ def main() -> None:
     made.add_argument(
         "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
     )
-    made.add_argument("--eager", action="store_true", help="do not compile")
+    made.add_argument("--no-compile", action="store_true", help="as where there is no compiler")
     options = made.parse_args()
     device = torch.device(options.device)
     if options.quick:
@@ -291,10 +299,9 @@ def main() -> None:
         wide, whole = (s.load(folder, device) for s in (at_width_128(study), study))
         cases = make_cases(options, folder, device, wide, whole)
         probes = make_probes(device, [case.threads for case in cases.values()], options.quick)
-        work: dict[str, Callable[[], object]] = {**probes, **{name: c.sample for name, c in cases.items()}}
-        found = interleaved(work, options.rounds)
-    rates = {name: found[name] for name in cases}
-    body = report(cases, rates, {name: found[name] for name in probes}, wide)  # type: ignore[arg-type]
+        work = {**probes, **{name: case.sample for name, case in cases.items()}}
+        found: dict[str, list[Any]] = interleaved(work, options.rounds)
+    body = report(cases, {name: found[name] for name in cases}, {name: found[name] for name in probes}, wide)
     conclude(options, "Throughput, two tasks of 64 at width 128", body, device)
 
 

@@ -108,7 +108,8 @@ class LaneProgram:
             return (weights * losses).sum(), losses
 
         self.base.train()
-        return vmap(grad(member_loss, has_aux=True))(state.params, state.buffers, state.weights)
+        batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
+        return batched(state.params, state.buffers, state.weights)
 
     def step(self, state: LaneState) -> None:
         """One whole step of all members, in place."""
@@ -133,7 +134,8 @@ class LaneProgram:
 
         self.base.eval()
         with self.training.autocast():
-            return vmap(one)(state.params, state.buffers)
+            batched: Callable[..., Mapping[str, Tensor]] = vmap(one)
+            return batched(state.params, state.buffers)
 
 
 # Runs the 0-based step of an epoch on a lane.
@@ -206,7 +208,7 @@ class Lane:
 
     def train_epoch(self, epoch: int) -> None:
         """Take S steps with every member. Out of memory, the lane is as it was before the epoch."""
-        before = [tensor.to("cpu", copy=True) for tensor in self.state.stacked()]
+        before = [tensor.clone() for tensor in self.state.stacked()]
         try:
             self._take_steps(epoch)
         except torch.OutOfMemoryError:

@@ -4,6 +4,7 @@ It is the same on every device, needs no sync, and a place's number does not dep
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def _noise(key: Tensor, shape: list[int]) -> Tensor:
 
 
 # Registered at the lowest level: torch.library.custom_op costs three times as much a call.
-_library = torch.library.Library("mtlsearch", "DEF")
+_library: Any = torch.library.Library("mtlsearch", "DEF")  # type: ignore[no-untyped-call]
 _library.define("noise(Tensor key, int[] shape) -> Tensor")
 _library.impl("noise", _noise, "CompositeExplicitAutograd")
 torch.library.register_fake("mtlsearch::noise", lambda key, shape: key.new_empty(shape, dtype=torch.int32))

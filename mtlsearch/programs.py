@@ -105,7 +105,7 @@ class GraphStep:
     def _capture(self, lane: Lane) -> torch.cuda.CUDAGraph:
         """Warm up on a side stream, put the state back, and capture one step."""
         before = [tensor.clone() for tensor in lane.state.all()]
-        stream = torch.cuda.Stream()
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):

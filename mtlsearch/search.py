@@ -135,7 +135,8 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "gp":
             return GPSampler(seed=seed, deterministic_objective=False)
-        return _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)
+        sampler: BaseSampler = _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)
+    return sampler
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
@@ -148,7 +149,8 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     if name == "none":
         return NopPruner()
-    return _imported(name, "pruner", PRUNERS, BasePruner)
+    pruner: BasePruner = _imported(name, "pruner", PRUNERS, BasePruner)
+    return pruner
 
 
 def _imported(path: str, kind: str, known: tuple[str, ...], base: type, **options: Any) -> Any:

@@ -158,7 +158,8 @@ class MultiLabel(Task):
             outputs,
             torch.where(valid, labels, 0).to(outputs.dtype),
             reduction="none",
-            pos_weight=None if weight is None else outputs.new_tensor(weight),
+            # Filled on the device: a copy from the host cannot be captured in a CUDA graph.
+            pos_weight=None if weight is None else torch.stack([outputs.new_full((), w) for w in weight]),
         )
         return masked_mean(losses, valid)
 

@@ -462,14 +462,14 @@ def test_data_archive_cut_short_is_named_with_what_to_delete(empty: Path) -> Non
     archive = raw / "train-images-idx3-ubyte.gz"
     archive.write_bytes(gzip.compress(b"cut short")[:-4])
     for study in (("run", "mnist-fashion"), ("run",), ("train", "mnist-fashion")):
-        line = refused_and_nothing_changed(empty, *study, "--data", "data")
+        line = refused_and_nothing_changed(empty, *study, "--threads", "1", "--data", "data")
         assert "train-images-idx3-ubyte.gz is cut short or damaged" in line
         assert "delete it" in line
     archive.unlink()
     (raw / "train-images-idx3-ubyte").write_bytes(
         bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 7])
     )
-    line = refused_and_nothing_changed(empty, "run", "mnist-fashion", "--data", "data")
+    line = refused_and_nothing_changed(empty, "run", "mnist-fashion", *SHORT, "--data", "data")
     assert "train-images-idx3-ubyte is cut short or damaged: delete it" in line
 
 

@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -234,8 +235,7 @@ def interruptible(
     from mtlsearch.trainer import Interrupted
 
     stop = Event()
-    watch_signals(stop)
-    with Progress(total, quiet=quiet) as progress:
+    with watched_signals(stop), Progress(total, quiet=quiet) as progress:
         try:
             return work(progress, stop)
         except Interrupted:
@@ -243,26 +243,35 @@ def interruptible(
             sys.exit(INTERRUPTED)
 
 
-def watch_signals(stop: Event) -> None:
-    """The first Ctrl-C or SIGTERM sets `stop`, the second ends the process."""
+@contextmanager
+def watched_signals(stop: Event) -> Iterator[None]:
+    """Inside, the first Ctrl-C or SIGTERM sets `stop`, the second ends the process."""
+    signals = (signal.SIGINT, signal.SIGTERM)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signals = (signal.SIGINT, signal.SIGTERM)
 
     def watch() -> None:
-        while True:
-            (number,) = os.read(reader, 1)
-            if number in signals and stop.is_set():
-                os._exit(128 + number)
-            if number in signals:
+        while told := os.read(reader, 1):
+            if told[0] in signals and stop.is_set():
+                os._exit(128 + told[0])
+            if told[0] in signals:
                 stop.set()
 
+    thread = Thread(target=watch, name="mtlsearch-signals", daemon=True)
+    thread.start()
     # Python runs a signal's handler when the main thread is back from C, where SQLite waits for a lock for up
     # to 30 s; so a thread reads the number that C writes at once, and the handler has nothing left to do.
-    for number in signals:
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    Thread(target=watch, name="mtlsearch-signals", daemon=True).start()
+    handlers = {number: signal.signal(number, lambda *_: None) for number in signals}
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
 @main.command()

@@ -45,11 +45,12 @@ class LaneMember:
 
 @dataclass
 class LaneState:
-    """The tensors of a lane; every field has the slots as its first dimension, but for the last line's.
+    """The tensors of a lane; each has the slots as its first dimension, but for the last four.
 
-    `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T] is the first
-    step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `scales`
-    [S, M], `key` [] and `tick` [] are the epoch's batches, optimizer tables, key of the noise, and the step within it.
+    `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
+    is the first step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `scales`
+    [S, M], `key` [] and `tick` [] are the epoch's batches, its optimizer tables, the key of its noise, and the step
+    within it.
     """
 
     params: Tensors
@@ -76,8 +77,6 @@ class LaneState:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
         yield from (*self.rows, *self.scales.values(), self.key, self.tick)
-
-
 
 
 class LaneProgram:
@@ -116,7 +115,9 @@ class LaneProgram:
         grads, losses = self.gradients(state)
         if self.clips:
             grads = clipped(grads, state.coefficients)
-        scale = {name: table.index_select(0, state.tick.view(1)).squeeze(0) for name, table in state.scales.items()}
+        scale = {
+            name: table.index_select(0, state.tick.view(1)).squeeze(0) for name, table in state.scales.items()
+        }
         update(state.params, grads, state.first, state.second, state.coefficients, scale)
         self.count(state, losses)
 
@@ -165,6 +166,10 @@ class Lane:
         """The slots that are taken, with their members."""
         return [(slot, member) for slot, member in enumerate(self.members) if member is not None]
 
+    @property
+    def has_room(self) -> bool:
+        return None in self.members
+
     def seat(self, member: LaneMember) -> None:
         """Give a new member the first free slot: its parameters and buffers, moments of zero, its coefficients."""
         slot = self.members.index(None)
@@ -195,7 +200,9 @@ class Lane:
         state, loaded = self.state, self.program.training.loaded
         batches = epoch_batches(loaded, self.seed, epoch)
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
-        tables = {n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()}
+        tables = {
+            n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()
+        }
         if not state.rows:
             # Made once: a captured step reads these very tensors.
             state.rows = [torch.empty_like(rows) for rows in batches]
@@ -266,6 +273,14 @@ class Lane:
             name: corner(self.state.best[name][slot], torch.empty(shape, device="meta")).to("cpu", copy=True)
             for name, shape in member.shapes.items()
         }
+
+    def take(self, other: "Lane", slot: int) -> None:
+        """Move a member of another lane of the same program and seed into a free slot, with all that it has learned."""
+        free = self.members.index(None)
+        for own, tensor in zip(self.state.stacked(), other.state.stacked(), strict=True):
+            own[free].copy_(tensor[slot])
+        self.members[free] = other.members[slot]
+        other.free(slot)
 
     def moved_to(self, slots: int, step: Step, start: int = 0) -> "Lane":
         """A lane of `slots` slots with this lane's members from the `start`-th on, and all that they have learned."""

@@ -118,9 +118,14 @@ class OptimizerSettings:
             "steps": steps,
         }
 
-
     def step_one(
-        self, params: list[Tensor], grads: list[Tensor], first: list[Tensor], second: list[Tensor], step: int, steps: int
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        first: list[Tensor],
+        second: list[Tensor],
+        step: int,
+        steps: int,
     ) -> None:
         """Move one member's parameters and moments in place at its 0-based `step` of `steps`, by torch's functions."""
         rate, decay = self.learning_rate * self.rate_factor(step, steps), self.weight_decay

@@ -15,29 +15,34 @@ from mtlsearch.data import as_input
 from mtlsearch.lane import Lane, LaneMember, LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Captured, Eager, Fused, Steps
+from mtlsearch.programs import LANE_SLOTS, Captured, Eager, Fused, Steps, lane_widths, slot_flop
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
 
 Notice = Callable[[str], None]
 Key = tuple[Any, ...]
-LANE_SLOTS = {"cpu": 8, "cuda": 64}
-WIDTH_RATIO = 2.3
-WIDTH_STEP = 32
-SMALL_PRODUCTS = 5e6  # products per batch below which padding costs less than another lane
+NARROW_FLOP = 5e8  # of empty slots in a step, above which a narrow step that is not compiled is faster
 
 
 class PopulationTrainer:
     """Trains up to `size` members at once.
 
-    `steps` gives each lane the way its step is run (eager, compiled, a CUDA graph).
+    `steps` gives each lane the way its step is run (eager, compiled, a CUDA graph). Lanes shrink where room is left,
+    unless `shrinks` is false: then a trial is repeated in as many slots as it had.
     """
 
     def __init__(
-        self, training: Training, size: int, steps: Steps, notice: Notice = lambda text: None
+        self,
+        training: Training,
+        size: int,
+        steps: Steps,
+        notice: Notice = lambda text: None,
+        *,
+        shrinks: bool = True,
     ) -> None:
         self.training, self.size, self.steps, self.notice = training, size, steps, notice
+        self.shrinks = shrinks
         # A lane that shrinks is run without compiling anything.
         self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
         self.epoch = 0
@@ -45,7 +50,7 @@ class PopulationTrainer:
         self.lanes: dict[Key, list[Lane]] = {}
         self.programs: dict[Key, LaneProgram | None] = {}
         self.solo: dict[int, SoloMember] = {}
-        self.widths = lane_widths(training)
+        self.widths = lane_widths(training.loaded)
         norms = training.loaded.study.space.get("norm")
         self.norm = None if norms is None or norms.single() else "any"
 
@@ -77,7 +82,7 @@ class PopulationTrainer:
         return self.epoch
 
     def advance(self) -> list[EpochResult]:
-        if self.room() > 0:
+        if self.shrinks and self.room() > 0:
             # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
             self._shrink()
         results = [member.advance() for member in self.solo.values()]
@@ -169,39 +174,25 @@ class PopulationTrainer:
     def _lane_with_room(self, key: Key, program: LaneProgram, seed: int) -> Lane:
         lanes = self.lanes.setdefault(key, [])
         for lane in lanes:
-            if None in lane.members:
+            if lane.has_room:
                 return lane
         lanes.append(Lane(program, self.slots, seed, self.steps.of(program, self.slots)))
         return lanes[-1]
 
     def _shrink(self) -> None:
-        """Drop empty lanes, and run half-empty ones with the slots that they need."""
+        """Gather members of equal lanes, drop what is empty, and narrow a lane where its empty slots cost more."""
         for lanes in self.lanes.values():
+            lanes.sort(key=lambda lane: -len(lane.active))
+            for lane in lanes[:0:-1]:
+                for slot, _ in lane.active:
+                    other = next((other for other in lanes if other is not lane and other.has_room), None)
+                    if other is not None and len(other.active) >= len(lane.active):
+                        other.take(lane, slot)
             lanes[:] = [lane for lane in lanes if lane.active]
             for number, lane in enumerate(lanes):
                 active = len(lane.active)
-                if active <= lane.slots // 2:
+                if (lane.slots - active) * slot_flop(self.training.loaded, lane.program.base) > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))
-
-
-def lane_widths(training: Training) -> list[int]:
-    """Few widths, each about 2.3 times the next, from the widest hidden size that the space holds."""
-    study = training.loaded.study
-    distribution = study.space.get("hidden")
-    high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
-    if high is None:
-        return []
-    widths, width = [int(high)], float(high)
-    default = study.default_config()
-    widest = study.build(
-        Config({**default.hyperparameters, "hidden": int(high)}, default.task_weights), seed=0
-    )
-    if sum(p.numel() for p in widest.parameters()) * study.batch_size < SMALL_PRODUCTS:
-        return widths
-    while width / WIDTH_RATIO >= max(low, WIDTH_STEP / 2):
-        width /= WIDTH_RATIO
-        widths.append(-(-int(width) // WIDTH_STEP) * WIDTH_STEP)
-    return sorted(set(widths))
 
 
 def structure(module: nn.Module) -> Key:

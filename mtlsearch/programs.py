@@ -5,14 +5,23 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from mtlsearch.lane import Lane, LaneProgram, Step, plain_step
 from mtlsearch.optim import clipped
+from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
-# Arithmetic of a whole search below which compiling costs more than it saves; measured by benchmarks/search.py.
-COMPILE_FLOP = 1e13
+LANE_SLOTS = {"cpu": 8, "cuda": 64}
+WIDTH_RATIO = 2.3
+WIDTH_STEP = 32
+SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
+COMPILE_SECONDS = 20.0  # a lane shape, the first time
+SAVED_SECONDS = 7e-3  # of a lane's step: what dispatching it operator by operator costs
+SAVED_SHARE = 0.4  # of a step's arithmetic, in passes over memory that are fused
+CPU_FLOPS = 1e11
+KEPT = 0.6  # of all trial-epochs, which pruning leaves
 WARM_UP = 3
 
 
@@ -121,10 +130,46 @@ class GraphStep:
 
 def choose_steps(loaded: LoadedStudy, trials: int) -> Steps:
     """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
-    worth_it = search_flop(loaded, trials) > COMPILE_FLOP
+    worth_it = compiling_pays(loaded, trials)
     if loaded.device.type == "cuda":
         return Captured(Compiled() if worth_it else Eager())
     return Compiled() if worth_it and has_compiler() else Fused()
+
+
+def compiling_pays(loaded: LoadedStudy, trials: int) -> bool:
+    """Whether compiling each lane width once saves more time than it takes, by what was measured on two cores."""
+    study = loaded.study
+    per_step = slot_flop(loaded, study.build(study.default_config(), seed=0))
+    slots = LANE_SLOTS[loaded.device.type]
+    steps = KEPT * trials * study.epochs * steps_per_epoch(loaded) / slots
+    saved = steps * (SAVED_SECONDS + SAVED_SHARE * slots * per_step / CPU_FLOPS)
+    return saved > COMPILE_SECONDS * max(len(lane_widths(loaded)), 1)
+
+
+def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
+    """About how many floating-point operations one member's step takes: six per parameter and example."""
+    parameters = sum(p.numel() for p in model.parameters())
+    return 6.0 * parameters * loaded.study.batch_size * len(loaded.splits)
+
+
+def lane_widths(loaded: LoadedStudy) -> list[int]:
+    """Few widths, each about 2.3 times the next, from the widest hidden size that the space holds."""
+    study = loaded.study
+    distribution = study.space.get("hidden")
+    high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
+    if high is None:
+        return []
+    widths, width = [int(high)], float(high)
+    default = study.default_config()
+    widest = study.build(
+        Config({**default.hyperparameters, "hidden": int(high)}, default.task_weights), seed=0
+    )
+    if slot_flop(loaded, widest) < SMALL_FLOP:
+        return widths
+    while width / WIDTH_RATIO >= max(low, WIDTH_STEP / 2):
+        width /= WIDTH_RATIO
+        widths.append(-(-int(width) // WIDTH_STEP) * WIDTH_STEP)
+    return sorted(set(widths))
 
 
 def steps_named(name: str) -> Steps:
@@ -137,14 +182,6 @@ def steps_named(name: str) -> Steps:
         "captured compiled": lambda: Captured(Compiled()),
     }
     return kinds[name]()
-
-
-def search_flop(loaded: LoadedStudy, trials: int) -> float:
-    """About how many floating-point operations a search of `trials` unpruned trials takes."""
-    study = loaded.study
-    parameters = sum(p.numel() for p in study.build(study.default_config(), seed=0).parameters())
-    examples = study.batch_size * len(loaded.splits) * steps_per_epoch(loaded)
-    return 6.0 * parameters * examples * study.epochs * trials
 
 
 def has_compiler() -> bool:

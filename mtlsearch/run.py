@@ -80,7 +80,9 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     device, threads = use_device(options.device, options.threads, options.precision)
     begun = time.monotonic()
     if device.type == "cpu" and (ratio := fewer_are_faster(threads)) is not None:
-        notice(f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1")
+        notice(
+            f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
+        )
     loaded = load_with_fallback(options, device, notice)
     study = loaded.study
     make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched
@@ -405,7 +407,7 @@ def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     slots = recorded.get("lane_slots")
     if recorded.get("trainer") != "population" or slots is None:
         return SoloTrainer(training)
-    return PopulationTrainer(training, slots, steps_named(recorded.get("steps", "eager")))
+    return PopulationTrainer(training, slots, steps_named(recorded.get("steps", "eager")), shrinks=False)
 
 
 def tolerance(value: float, examples: int) -> float:

@@ -73,7 +73,8 @@ class Unit(NamedTuple):
 
     def span(self, estimate: Estimate) -> str:
         """`0.2 to 0.6`, of an estimate that has an interval."""
-        assert estimate.low is not None and estimate.high is not None
+        assert estimate.low is not None
+        assert estimate.high is not None
         digits = _digits(estimate, self.scale, 2 if self.scale > 1 else 4)
         return (
             f"{_number(estimate.low * self.scale, digits)} to {_number(estimate.high * self.scale, digits)}"
@@ -141,7 +142,8 @@ class Finding(NamedTuple):
 
 
 def _negative(e: Estimate) -> Estimate:
-    assert e.low is not None and e.high is not None
+    assert e.low is not None
+    assert e.high is not None
     return Estimate(-e.mean, -e.high, -e.low, e.sd, e.n)
 
 

@@ -43,7 +43,11 @@ class Skip(Exception):
 
 
 def child(arguments: list[str], log: str, injected: dict[str, Any]) -> None:
-    """The whole of a run's process. `injected`: `host`, the name it takes itself to have; lease times."""
+    """The whole of a run's process.
+
+    `injected`: `host`, the name it takes its host to have; `lease`, the times of its lease; `held`, a file without
+    which it trains nothing.
+    """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -53,6 +57,17 @@ def child(arguments: list[str], log: str, injected: dict[str, Any]) -> None:
     if host := injected.get("host"):
         socket.gethostname = lambda: host
     lease.BEAT_S, lease.EXPIRY_S = injected.get("lease", (lease.BEAT_S, lease.EXPIRY_S))
+    if held := injected.get("held"):
+        from mtlsearch.population import PopulationTrainer
+
+        advance = PopulationTrainer.advance
+
+        def advance_if_let_go(trainer: PopulationTrainer) -> Any:
+            while not held.exists():
+                time.sleep(0.05)
+            return advance(trainer)
+
+        PopulationTrainer.advance = advance_if_let_go  # type: ignore[method-assign]
     main(arguments, prog_name="mtlsearch")
 
 
@@ -91,14 +106,14 @@ class Run:
             raise AssertionError(f"it hangs after:\n{self.said()}")
         return self.process.exitcode
 
-    def until(self, what: Callable[[], object], seconds: float = 120.0) -> None:
+    def until(self, what: Callable[[], object], seconds: float = 120.0, every: float = 0.02) -> None:
         """Waits until `what()` is true. Raises AssertionError if that takes too long, or it has ended."""
         end = time.monotonic() + seconds
         while not what():
             ended = self.process.exitcode is not None and not what()
             if ended or time.monotonic() > end:
                 raise AssertionError(f"{'it ended' if ended else 'too slow'}:\n{self.said()}")
-            time.sleep(0.02)
+            time.sleep(every)
 
     def until_trials(self, count: int) -> None:
         self.until(lambda: len(self.announced()) >= count)

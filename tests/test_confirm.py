@@ -14,13 +14,13 @@ import optuna
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor, nn
 
 from mtlsearch import Config, Study, real
 from mtlsearch.cli import main
 from mtlsearch.confirm import Confirming, as_recorded, confirm, make_plan
-from mtlsearch.confirmation import Confirmation, ended, find_confirmation, open_confirmation
+from mtlsearch.confirmation import Confirmation, ended, find_confirmation, group_of, open_confirmation
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.export import check_config
@@ -284,15 +284,17 @@ def test_model_that_needs_all_tasks_is_confirmed_without_single_ones(
 
 def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    confirmation = confirmed(record, training, Confirming(seeds=3, top=3))
-    trials = confirmation.trials()
+    trials = confirmed(record, training, Confirming(seeds=3, top=3)).trials()
+    configs = candidates(record, 3)
     means = {
         of: sum(t.value or 0 for t in trials if t.user_attrs["kind"] == "config" and t.user_attrs["of"] == of)
-        for of in candidates(record, 3)
+        for of in configs
     }
-    assert {t.user_attrs["of"] for t in trials if t.user_attrs["kind"] == "single"} == {
-        max(means, key=means.__getitem__)
-    }
+    winner = max(means, key=means.__getitem__)
+    assert {t.user_attrs["of"] for t in trials if t.user_attrs["kind"] == "single"} == {winner}
+    plan = make_plan(record, Confirming(seeds=3, top=3), single=False)
+    others_first = dict(sorted(configs.items(), key=lambda item: item[0] == winner))
+    assert replace(plan, configs=others_first).winner(ended(open_confirmation(record))) == winner
 
 
 def test_test_split_is_scored_once_per_training(storage: Any, tmp_path: Path) -> None:
@@ -454,6 +456,19 @@ def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> N
     state, inside = read_model(best_artifact(holder, trial))
     assert inside["study"]["name"] == "known"
     assert list(state) == ["map.weight"]
+
+
+def test_parameters_are_there_of_each_configs_best_seed(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    confirmation = confirmed(record, training, Confirming(seeds=10, top=2, single=False))
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial in confirmation.trials():
+        groups.setdefault(group_of(trial, confirmation), []).append(trial)
+    best = [max(group, key=lambda trial: trial.value or -math.inf) for group in groups.values()]
+    assert len(best) == 3
+    assert any(trial is not group[0] for trial, group in zip(best, groups.values(), strict=True))
+    for trial in best:
+        assert best_artifact(confirmation, trial).is_file()
 
 
 def test_later_trials_outdate_a_confirmation(searched: tuple[Record, Training]) -> None:

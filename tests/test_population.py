@@ -7,10 +7,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlsearch import Classification, Config, Data, MultiLabel, Regression, SeparateTrunks, SharedTrunk, Study
+from mtlsearch import (
+    Classification,
+    Config,
+    Data,
+    MultiLabel,
+    Regression,
+    SeparateTrunks,
+    SharedTrunk,
+    Study,
+    population,
+)
 from mtlsearch.lane import Lane, plain_step
-from mtlsearch.population import PopulationTrainer, lane_widths, structure
-from mtlsearch.programs import Compiled, Eager, Fused, has_compiler
+from mtlsearch.population import PopulationTrainer, structure
+from mtlsearch.programs import Compiled, Eager, Fused, compiling_pays, has_compiler, lane_widths
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import choice, integer
 from mtlsearch.study import LoadedStudy
@@ -414,11 +424,12 @@ def test_out_of_memory_halves_the_lane_from_the_epochs_start_and_loses_no_trial(
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
 
 
-def test_lanes_shrink_when_nothing_is_left_to_ask_and_members_stay_exact():
-    study = disjoint_study()
-    training = double(study)
+def four_members_of_which_three_leave(training: Training, slots: int):
+    """The trainer, the config that stays (number 3), and its results."""
+    study = training.loaded.study
     configs = [config(study, hidden=h, norm="batch") for h in (5, 8, 13, 21)]
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
+    trainer.slots = slots
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = trainer.advance()
@@ -426,9 +437,48 @@ def test_lanes_shrink_when_nothing_is_left_to_ask_and_members_stay_exact():
         trainer.drop(number)
     for _ in range(EPOCHS - 1):
         results += trainer.advance()
+    return trainer, configs[3], [result for result in results if result.number == 3]
+
+
+def test_a_lane_narrows_when_nothing_is_left_to_ask_and_its_members_stay_exact(monkeypatch):
+    monkeypatch.setattr(population, "NARROW_FLOP", 0.0)
+    training = double(disjoint_study())
+    trainer, member, results = four_members_of_which_three_leave(training, slots=4)
     assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [1]
-    assert_same_trial(training, configs[3], [r for r in results if r.number == 3], trainer.state(3))
+    assert_same_trial(training, member, results, trainer.state(3))
     assert trainer.conditions(3)["lane_slots"] is None
+
+
+def test_a_lane_keeps_its_slots_where_empty_ones_cost_little():
+    training = double(disjoint_study())
+    trainer, member, results = four_members_of_which_three_leave(training, slots=4)
+    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [4]
+    assert_same_trial(training, member, results, trainer.state(3))
+
+
+def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
+    study = disjoint_study()
+    training = double(study)
+    configs = [config(study, hidden=h, norm="layer", dropout=0.2) for h in (5, 8, 13, 21)]
+    trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
+    trainer.slots = 2
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = trainer.advance()
+    trainer.drop(0)
+    trainer.drop(2)
+    for _ in range(EPOCHS - 1):
+        results += trainer.advance()
+    assert [len(lane.active) for lanes in trainer.lanes.values() for lane in lanes] == [2]
+    for number in (1, 3):
+        own = [result for result in results if result.number == number]
+        assert_same_trial(training, configs[number], own, trainer.state(number))
+
+
+def test_long_searches_are_compiled_and_short_ones_are_not():
+    loaded = disjoint_study().load(None)
+    assert not compiling_pays(loaded, trials=3)
+    assert compiling_pays(loaded, trials=100_000)
 
 
 def test_a_stop_in_the_middle_of_an_epoch_interrupts():
@@ -456,10 +506,10 @@ def test_lane_widths_are_few_and_the_widest_is_the_spaces():
         space={"hidden": integer(32, 4096, log=True)},
         default={"hidden": 32, "dropout": 0.0, "norm": "none", "depth": 2},
     )
-    widths = lane_widths(Training(wide.load(None)))
+    widths = lane_widths(wide.load(None))
     assert widths[-1] == 4096
     assert 3 <= len(widths) <= 7
-    assert all(narrow < width for narrow, width in zip(widths, widths[1:], strict=False))
+    assert widths == sorted(set(widths))
 
 
 @pytest.mark.slow

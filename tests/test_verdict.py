@@ -136,7 +136,8 @@ def test_a_number_is_shown_with_no_more_decimals_than_its_interval_allows() -> N
 def test_no_sentence_has_more_decimals_than_its_interval(gain: float, spread: Sequence[float]) -> None:
     verdict = judge([confirmed(gain, spread)], ACCURACY)
     found = re.search(r"(\S+) to (\S+) points", verdict.sentence)
-    assert found and verdict.difference.half
+    assert found
+    assert verdict.difference.half
     allowed = decimals(verdict.difference.half * 100)
     assert all(len(number.partition(".")[2]) <= allowed for number in found.groups())
 
@@ -167,8 +168,11 @@ def test_delta_m_is_skipped_with_its_reason_where_a_baseline_is_not_positive() -
 
 def test_delta_m_of_a_verdict_has_an_interval_over_seeds() -> None:
     verdict = judge([confirmed(0.01, alone={"mnist": 0.0001})], ACCURACY)
-    assert verdict.delta_m and verdict.delta_m.low and verdict.delta_m.low > 0
-    assert verdict.equal_delta_m and abs(verdict.equal_delta_m.mean) < 0.1
+    assert verdict.delta_m
+    assert verdict.delta_m.low
+    assert verdict.delta_m.low > 0
+    assert verdict.equal_delta_m
+    assert abs(verdict.equal_delta_m.mean) < 0.1
     assert (
         judge([confirmed(0.01)], ACCURACY).delta_m_note == "no Δm: no single-task training to hold it against"
     )
@@ -185,7 +189,8 @@ def test_a_clear_gain_is_called_tuned_with_its_interval() -> None:
 
 def test_a_difference_within_the_margin_keeps_equal_weights_even_where_it_is_significant() -> None:
     verdict = judge([confirmed(0.001)], ACCURACY)
-    assert verdict.claims[0].p_holm is not None and verdict.claims[0].p_holm < 0.05
+    assert verdict.claims[0].p_holm is not None
+    assert verdict.claims[0].p_holm < 0.05
     assert verdict.kind == "equal"
     assert verdict.sentence == (
         "equal weights are as good, keep them: "
@@ -210,7 +215,8 @@ def test_worse_tuned_weights_keep_equal_ones() -> None:
 def test_a_wide_interval_is_undecided_and_names_what_the_seeds_can_see() -> None:
     verdict = judge([confirmed(0.002, NOISY)], ACCURACY)
     assert verdict.kind == "undecided"
-    assert verdict.difference.sd is not None and verdict.seeds_needed is not None
+    assert verdict.difference.sd is not None
+    assert verdict.seeds_needed is not None
     assert verdict.detectable == pytest.approx(detectable(5, verdict.difference.sd))
     assert verdict.sentence == (
         "undecided: 5 seeds can only see differences above 1.0 points; "
@@ -231,7 +237,8 @@ def test_holm_over_the_configs_can_leave_the_winner_undecided() -> None:
     assert judge([alone], ACCURACY).kind == "tuned"
     verdict = judge([alone, confirmed(0.0, NOISY)], ACCURACY)
     assert verdict.kind == "undecided"
-    assert verdict.difference.low and verdict.difference.low > 0
+    assert verdict.difference.low
+    assert verdict.difference.low > 0
     assert "after Holm over 2 configs" in verdict.sentence
 
 
@@ -287,7 +294,9 @@ def test_one_seed_is_undecided_and_says_why() -> None:
     verdict = judge([confirmed(0.05, [0.0], alone={"mnist": 0.1})], ACCURACY)
     assert verdict.kind == "undecided"
     assert verdict.sentence == "undecided: one seed gives no interval; confirm with 5 seeds or more"
-    assert verdict.difference.low is None and verdict.detectable is None and verdict.harm_sentences == ()
+    assert verdict.difference.low is None
+    assert verdict.detectable is None
+    assert verdict.harm_sentences == ()
     assert verdict.covers.startswith("one seed shows nothing of the randomness of training")
 
 

@@ -387,7 +387,7 @@ def train(
     from mtlsearch.export import check_writable
     from mtlsearch.models import save_model
     from mtlsearch.progress import described, notice
-    from mtlsearch.run import train_command
+    from mtlsearch.retrain import train_command
 
     check_writable(output)
 
@@ -410,7 +410,7 @@ def train(
 @json_option
 def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> None:
     """Train an exported config again and hold the result against its recorded metrics."""
-    from mtlsearch.run import verify_command
+    from mtlsearch.retrain import verify_command
     from mtlsearch.show import show_verification
 
     result = verify_command(config, data_directory(data), **values)

@@ -55,7 +55,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config {path} is empty: export it again with `mtlsearch export`")
     try:
         config = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise ConfigError(f"config {path} is no whole JSON ({error}): export it again") from error
     check_config(config, str(path))
     return dict(config)

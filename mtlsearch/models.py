@@ -50,7 +50,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f"{path} holds no mtlsearch config: it must come from `mtlsearch export` or `train`")
     try:
         config = json.loads(metadata[METADATA_KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"the config in {path} is no JSON ({error}): export it again") from error
     check_config(config, str(path))
     return state, config

@@ -202,9 +202,12 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     """The record of study `name` for a run, made where there is none. Raises StoreError for another definition."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
+        if name in (s.study_name for s in storage.get_all_studies()):
+            study = optuna.load_study(storage=storage, study_name=name)  # another program's is only looked at
+        else:
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            )
         found = study.user_attrs.get("mtlsearch")
         if found is None and study.get_trials(deepcopy=False):
             raise _not_ours(name)

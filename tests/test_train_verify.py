@@ -8,7 +8,7 @@ import torch
 from commands import SOLO, STUDY_FILE, command, done
 
 from mtlsearch import load_model
-from mtlsearch.run import tolerance
+from mtlsearch.retrain import tolerance
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""The device and the CPU threads of a command, and what is recorded of them."""
+
+import os
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from mtlsearch.errors import UsageError
+from mtlsearch.solo import SOLO_CONDITIONS
+
+WORTH_TELLING = 1.3
+ROUNDS = 5
+
+
+def fewer_are_faster(threads: int) -> float | None:
+    """How many times one thread is faster than `threads` at products like a step's, None where it hardly is.
+
+    Takes about a quarter of a second; the two are timed in turn, and the number of threads is left as it was.
+    """
+    if threads == 1:
+        return None
+    x, w = torch.randn(128, 784), torch.randn(8, 784, 128)
+    seconds: dict[int, list[float]] = {1: [], threads: []}
+    for _ in range(ROUNDS):
+        for count, times in seconds.items():
+            torch.set_num_threads(count)
+            begun = time.perf_counter()
+            for _ in range(3):
+                torch.relu(x @ w).sum()
+            times.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    ratio = statistics.median(seconds[threads]) / statistics.median(seconds[1])
+    return ratio if ratio > WORTH_TELLING else None
+
+
+def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple[torch.device, int]:
+    """The device that `name` names, made ready; and the number of CPU threads. Raises UsageError."""
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(
+                f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
+            )
+    elif device.type != "cpu" or device.index is not None:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
+    return device, threads
+
+
+def conditions_of(device: torch.device, threads: int, precision: str) -> dict[str, Any]:
+    """On what a model is trained, as it is recorded."""
+    return {"device": str(device), "threads": threads, "precision": precision, **SOLO_CONDITIONS}

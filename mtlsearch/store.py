@@ -48,6 +48,7 @@ class Record:
     info: Info
     artifacts: Path
     running: dict[int, tuple[optuna.Trial, float]] = field(default_factory=dict)
+    entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
 
@@ -97,9 +98,7 @@ class Record:
 
     def enter(self, number: int, entry_epoch: int, trained_on: Mapping[str, Any]) -> None:
         """Note where a trial entered the shared batches, and on what it is trained."""
-        trial = self.running[number][0]
-        trial.set_user_attr("entry_epoch", entry_epoch)
-        trial.set_user_attr("trained_on", dict(trained_on))
+        self.entered[number] = {"entry_epoch": entry_epoch, "trained_on": dict(trained_on)}
         if self.heart is None:
             self.heart = Heart(self._in_training)
 
@@ -108,8 +107,7 @@ class Record:
 
     def note(self, number: int, conditions: Mapping[str, Any]) -> None:
         """Add to what is known of how a trial is trained."""
-        trial = self.running[number][0]
-        trial.set_user_attr("trained_on", {**trial.user_attrs["trained_on"], **conditions})
+        self.entered[number]["trained_on"] |= conditions
 
     def report(self, result: "EpochResult") -> None:
         """Store the score of an epoch."""
@@ -124,17 +122,9 @@ class Record:
     ) -> None:
         """End a trial. Its parameters are saved first by `save(path, config)` where it becomes the best."""
         trial, begun = self.running[result.number]
-        trial.set_user_attr("epochs", result.epoch + 1)
-        trial.set_user_attr("seconds", round(time.monotonic() - begun, 3))
-        if result.reason is not None:
-            trial.set_user_attr("reason", result.reason)
-        elif result.best_validation:
-            trial.set_user_attr("best_epoch", result.best_epoch)
-            trial.set_user_attr("validation", result.best_validation)
-            for task, values in result.best_validation.items():
-                for metric, value in values.items():
-                    # Once more on its own, since the dashboard plots plain numbers only.
-                    trial.set_user_attr(f"{task} {metric}", value)
+        attributes = {**outcome(result), **self.entered.pop(result.number)}
+        for name, value in {**attributes, "seconds": round(time.monotonic() - begun, 3)}.items():
+            trial.set_user_attr(name, value)
         if state is TrialState.COMPLETE and self._is_best(trial, result.best_score):
             self._save_best(trial, result.best_score, save)
         score = result.best_score if state is TrialState.COMPLETE else None
@@ -196,6 +186,20 @@ class Record:
                 f"the artifact folder {self.artifacts} cannot be written ({error.strerror}): mend that, then run the"
                 " same command again: finished trials are kept"
             ) from error
+
+
+def outcome(result: "EpochResult") -> dict[str, Any]:
+    """What a trial has reached, as user attributes: what a person looks for first, and plain numbers by themselves,
+    since the dashboard shows attributes in this order and plots numbers only.
+    """
+    reached: dict[str, Any] = {}
+    if result.reason is not None:
+        reached["reason"] = result.reason
+    elif result.best_validation:
+        for task, values in result.best_validation.items():
+            reached |= {f"{task} {metric}": value for metric, value in values.items()}
+        reached |= {"best_epoch": result.best_epoch, "validation": result.best_validation}
+    return {**reached, "epochs": result.epoch + 1}
 
 
 def open_record(storage: Storage, name: str, info: Info, seed: int | None, artifacts: Path) -> Record:

@@ -35,7 +35,7 @@ FAULTS = [
     sigint_twice,
     full_disk,
     read_only,
-    partial(write_lock, seconds=3.0),  # 30 s in the harness's own command
+    partial(write_lock, seconds=2.0),  # 30 s in the harness's own command
     clock_set_back,
     deleted_file,
 ]

@@ -39,7 +39,7 @@ def share_the_total(url: str, folder: Path) -> None:
 def stopped_in_training(book: Book, folder: Path, **injected: Any) -> Run:
     """A run that has POPULATION trials in training, and stands still; with the file `go` it would train them."""
     run = Run(book.url, book.total, folder, epochs=1, held=folder / "go", **injected)
-    run.until(lambda: sum("entry_epoch" in t.user_attrs for t in book.trials()) == POPULATION, every=0.2)
+    run.until(lambda: sum("task_weights" in t.user_attrs for t in book.trials()) == POPULATION, every=0.2)
     run.signal(signal.SIGSTOP)
     return run
 

@@ -234,6 +234,10 @@ def interruptible(
     from mtlsearch.progress import Progress
     from mtlsearch.trainer import Interrupted
 
+    if "@" in os.environ.get("MTLSEARCH_STORAGE", ""):
+        del os.environ[
+            "MTLSEARCH_STORAGE"
+        ]  # its password is not for the compilers and workers that torch starts
     stop = Event()
     with watched_signals(stop), Progress(total, quiet=quiet) as progress:
         try:

@@ -1,14 +1,19 @@
 """`train` and `verify`: one config trained again, and its result held against what was recorded."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from commands import SOLO, STUDY_FILE, command, done
+from optuna.trial import TrialState
 
 from mtlsearch import load_model
 from mtlsearch.retrain import tolerance
+from mtlsearch.storage import open_storage
+from mtlsearch.store import exported as exported_config
+from mtlsearch.store import find_record
 
 
 @pytest.fixture
@@ -63,6 +68,33 @@ def test_verify_of_a_trial_of_a_population_agrees(here: Path) -> None:
     result = done("verify", "best.json", "--json").json
     assert result["agrees"]
     assert all(row["recorded"] == pytest.approx(row["now"], abs=0.01) for row in result["metrics"])
+
+
+def test_a_random_trial_of_a_population_run_replayed_by_verify_has_the_same_metrics(here: Path) -> None:
+    done(
+        "run",
+        "digits",
+        "--trials",
+        "9",
+        "--epochs",
+        "3",
+        "--population",
+        "4",
+        "--threads",
+        "1",
+        "--no-confirm",
+    )
+    with open_storage("sqlite:///mtlsearch.db", create=False) as storage:
+        record = find_record(storage, "digits", here)
+        complete = [t for t in record.trials(TrialState.COMPLETE) if t.user_attrs["entry_epoch"] > 0]
+        trial = random.Random(5).choice(complete)
+        config = exported_config(record, trial)
+    assert config["training"]["trainer"] == "population"
+    Path("any.json").write_text(json.dumps(config))
+    result = done("verify", "any.json", "--json").json
+    assert result["agrees"]
+    if config["training"]["lane_slots"] is not None:
+        assert result["rule"] == "bitwise"
 
 
 def test_verify_of_a_doctored_metric_fails_and_names_it(here: Path) -> None:

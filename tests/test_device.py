@@ -1,0 +1,85 @@
+"""The device, its threads and its memory: measured, never guessed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from problems import disjoint
+
+from mtlsearch import capacity, device
+from mtlsearch.capacity import DEFAULT_POPULATION, free_bytes, member_bytes, population_size
+from mtlsearch.device import fewer_are_faster
+from mtlsearch.space import integer
+from mtlsearch.study import LoadedStudy
+
+
+def loaded(hidden: int) -> LoadedStudy:
+    """A study whose widest model has `hidden` units."""
+    study = disjoint()
+    wide = replace(study, space={**study.space, "hidden": integer(2, hidden)})
+    return wide.load(None)  # type: ignore[arg-type]
+
+
+def test_a_member_takes_at_least_its_parameters_gradients_moments_and_best() -> None:
+    study = loaded(512)
+    widest = study.study.build(capacity._widest(study), seed=0)
+    state = sum(p.numel() * p.element_size() for p in widest.parameters())
+    assert member_bytes(study) > 5 * state
+
+
+def test_wider_members_take_more_memory() -> None:
+    assert member_bytes(loaded(2048)) > 10 * member_bytes(loaded(64))
+
+
+def test_double_precision_takes_twice_the_state() -> None:
+    study = loaded(1024)
+    assert 1.5 < member_bytes(study, torch.float64) / member_bytes(study) < 2.5
+
+
+def test_the_population_is_the_devices_default_where_it_fits() -> None:
+    assert population_size(loaded(16)) == DEFAULT_POPULATION["cpu"]
+
+
+def test_the_population_is_smaller_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = loaded(256)
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: 4 * member_bytes(study))
+    assert population_size(study) == 3
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: 0)
+    assert population_size(study) == 1
+
+
+def test_free_memory_is_read_off_the_machine() -> None:
+    assert 2**24 < free_bytes(torch.device("cpu")) < 2**50
+
+
+def test_one_thread_is_never_told_to_be_fewer() -> None:
+    assert fewer_are_faster(1) is None
+
+
+def test_the_measurement_leaves_the_number_of_threads_as_it_was() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        fewer_are_faster(2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("slow", "told"), [(2.0, True), (0.5, False)])
+def test_fewer_threads_are_told_where_they_are_faster(
+    monkeypatch: pytest.MonkeyPatch, slow: float, told: bool
+) -> None:
+    clock = [0.0]
+    threads = [2]
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: threads.__setitem__(0, count))
+
+    def perf_counter() -> float:
+        clock[0] += slow if threads[0] == 2 else 1.0
+        return clock[0]
+
+    monkeypatch.setattr(device.time, "perf_counter", perf_counter)
+    ratio = fewer_are_faster(2)
+    assert (ratio is not None) == told
+    if told:
+        assert ratio == pytest.approx(slow)

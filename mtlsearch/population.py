@@ -15,7 +15,7 @@ from mtlsearch.data import as_input
 from mtlsearch.lane import Lane, LaneMember, LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import LANE_SLOTS, Captured, Eager, Fused, Steps, lane_widths, slot_flop
+from mtlsearch.programs import Captured, Eager, Fused, Steps, lane_slots, lane_widths, slot_flop
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
@@ -46,7 +46,7 @@ class PopulationTrainer:
         # A lane that shrinks is run without compiling anything.
         self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
         self.epoch = 0
-        self.slots = min(LANE_SLOTS[training.loaded.device.type], size)
+        self.slots = min(lane_slots(training.loaded), size)
         self.lanes: dict[Key, list[Lane]] = {}
         self.programs: dict[Key, LaneProgram | None] = {}
         self.solo: dict[int, SoloMember] = {}

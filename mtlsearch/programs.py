@@ -13,7 +13,7 @@ from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
-LANE_SLOTS = {"cpu": 8, "cuda": 64}
+SLOTS = {"cpu": 8, "cuda": 64}  # of a lane where members spread over several widths
 WIDTH_RATIO = 2.3
 WIDTH_STEP = 32
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
@@ -128,6 +128,11 @@ class GraphStep:
         return graph
 
 
+def lane_slots(loaded: LoadedStudy) -> int:
+    """How many slots a lane has: twice as many where one width holds all members, so that they are filled."""
+    return SLOTS[loaded.device.type] * (2 if len(lane_widths(loaded)) <= 1 else 1)
+
+
 def choose_steps(loaded: LoadedStudy, trials: int) -> Steps:
     """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
     worth_it = compiling_pays(loaded, trials)
@@ -140,7 +145,7 @@ def compiling_pays(loaded: LoadedStudy, trials: int) -> bool:
     """Whether compiling each lane width once saves more time than it takes, by what was measured on two cores."""
     study = loaded.study
     per_step = slot_flop(loaded, study.build(study.default_config(), seed=0))
-    slots = LANE_SLOTS[loaded.device.type]
+    slots = lane_slots(loaded)
     steps = KEPT * trials * study.epochs * steps_per_epoch(loaded) / slots
     saved = steps * (SAVED_SECONDS + SAVED_SHARE * slots * per_step / CPU_FLOPS)
     return saved > COMPILE_SECONDS * max(len(lane_widths(loaded)), 1)
@@ -166,7 +171,7 @@ def lane_widths(loaded: LoadedStudy) -> list[int]:
     )
     if slot_flop(loaded, widest) < SMALL_FLOP:
         return widths
-    while width / WIDTH_RATIO >= max(low, WIDTH_STEP / 2):
+    while width / WIDTH_RATIO >= max(2 * low, WIDTH_STEP / 2):
         width /= WIDTH_RATIO
         widths.append(-(-int(width) // WIDTH_STEP) * WIDTH_STEP)
     return sorted(set(widths))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.nn import corner, noise_keys
-from mtlsearch.optim import IDLE, OptimizerSettings, clipped, scales, update
+from mtlsearch.optim import IDLE, OptimizerSettings, clip_scale, scales, update
 from mtlsearch.space import Config
 from mtlsearch.step import (
     epoch_batches,
@@ -113,12 +113,11 @@ class LaneProgram:
     def step(self, state: LaneState) -> None:
         """One whole step of all members, in place."""
         grads, losses = self.gradients(state)
-        if self.clips:
-            grads = clipped(grads, state.coefficients)
         scale = {
             name: table.index_select(0, state.tick.view(1)).squeeze(0) for name, table in state.scales.items()
         }
-        update(state.params, grads, state.first, state.second, state.coefficients, scale)
+        clip = clip_scale(grads, state.coefficients) if self.clips else None
+        update(state.params, grads, state.first, state.second, state.coefficients, scale, clip)
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:

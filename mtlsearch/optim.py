@@ -179,9 +179,17 @@ def scales(c: Coefficients, step: Tensor) -> dict[str, Tensor]:
 
 
 def update(
-    params: Stacked, grads: Stacked, first: Stacked, second: Stacked, c: Coefficients, scale: Coefficients
+    params: Stacked,
+    grads: Stacked,
+    first: Stacked,
+    second: Stacked,
+    c: Coefficients,
+    scale: Coefficients,
+    clip: Tensor | None = None,
 ) -> None:
     """Move stacked `params` and their moments in place by one step; `scale` [M] is one row of `scales`.
+
+    Gradients are scaled by `clip` [M] where it is given.
 
     Adam, AdamW: Kingma & Ba 2015, Loshchilov & Hutter 2019; RMSprop (momentum after the division) and SGD with
     momentum as `torch.optim` has them. SGD's second moment stays behind a `where`: 0 · ∞ is NaN.
@@ -201,7 +209,8 @@ def update(
             )
         )
         is_adam, is_rmsprop = (c[kind].reshape(shape) > 0 for kind in ("is_adam", "is_rmsprop"))
-        g = grads[name] + l2 * p
+        g = grads[name] if clip is None else grads[name] * clip.reshape(shape)
+        g = g + l2 * p
         v = torch.where(is_adam | is_rmsprop, keep_second * second[name] + (1 - keep_second) * g * g, 0)
         divisor = torch.where(is_adam | is_rmsprop, 1 / (v.sqrt() * unbias + EPS), 1)
         m = keep_first * first[name] + add_first * torch.where(is_rmsprop, g * divisor, g)
@@ -210,8 +219,7 @@ def update(
         second[name].copy_(v)
 
 
-def clipped(grads: Stacked, c: Coefficients) -> dict[str, Tensor]:
-    """Gradients scaled so that each member's norm over all its parameters is at most its `clip_norm`."""
+def clip_scale(grads: Stacked, c: Coefficients) -> Tensor:
+    """The factor [M] that brings each member's gradient norm over all its parameters to at most its `clip_norm`."""
     squares = torch.stack([g.flatten(1).square().sum(1) for g in grads.values()])
-    scale = (c["clip_norm"].to(squares.dtype) / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)
-    return {name: g * scale.reshape(-1, *[1] * (g.ndim - 1)) for name, g in grads.items()}
+    return (c["clip_norm"].to(squares.dtype) / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)

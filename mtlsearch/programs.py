@@ -6,9 +6,10 @@ from typing import Protocol
 
 import torch
 from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from mtlsearch.lane import Lane, LaneProgram, Step, plain_step
-from mtlsearch.optim import clipped
+from mtlsearch.optim import clip_scale
 from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
@@ -58,7 +59,8 @@ def fused_step(lane: Lane, tick: int) -> None:
     program, state = lane.program, lane.state
     grads, losses = program.gradients(state)
     if program.clips:
-        grads = clipped(grads, state.coefficients)
+        clip = clip_scale(grads, state.coefficients)
+        grads = {name: g * clip.reshape(-1, *[1] * (g.ndim - 1)) for name, g in grads.items()}
     steps = steps_per_epoch(program.training.loaded)
     for slot, member in lane.active:
         params, own, first, second = (
@@ -75,7 +77,8 @@ class Compiled:
 
     name = "compiled"
 
-    def __init__(self) -> None:
+    def __init__(self, notice: Callable[[str], None] = lambda text: None) -> None:
+        self.notice = notice
         self.made: dict[tuple[int, int], Step] = {}
         # Every lane shape is a compilation of its own, and torch would stop at eight.
         torch._dynamo.config.recompile_limit = 1024
@@ -84,9 +87,31 @@ class Compiled:
     def of(self, program: LaneProgram, slots: int) -> Step:
         key = id(program), slots
         if key not in self.made:
-            compiled = torch.compile(program.step, dynamic=False, fullgraph=True)
-            self.made[key] = lambda lane, tick: compiled(lane.state)
+            self.made[key] = self._compiled(program)
         return self.made[key]
+
+    def _compiled(self, program: LaneProgram) -> Step:
+        """The compiled step; where the compiler fails on it, members are trained all the same, and it is told."""
+        compiled = torch.compile(program.step, dynamic=False, fullgraph=True)
+        run: Step = lambda lane, tick: compiled(lane.state)  # noqa: E731
+
+        def step(lane: Lane, tick: int) -> None:
+            nonlocal run
+            try:
+                run(lane, tick)
+            except BackendCompilerFailed as error:
+                # It fails while it compiles, before anything has moved.
+                reason = str(error).strip().splitlines()[0][:200]
+                self.notice(f"torch cannot compile a step ({reason}); it goes on uncompiled, which is slower")
+                run = uncompiled_step(lane)
+                run(lane, tick)
+
+        return step
+
+
+def uncompiled_step(lane: Lane) -> Step:
+    """The best step that needs no compiler on a lane's device."""
+    return fused_step if lane.state.weights.device.type == "cpu" else plain_step
 
 
 class Captured:
@@ -133,12 +158,14 @@ def lane_slots(loaded: LoadedStudy) -> int:
     return SLOTS[loaded.device.type] * (2 if len(lane_widths(loaded)) <= 1 else 1)
 
 
-def choose_steps(loaded: LoadedStudy, trials: int) -> Steps:
+def choose_steps(
+    loaded: LoadedStudy, trials: int, notice: Callable[[str], None] = lambda text: None
+) -> Steps:
     """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
     worth_it = compiling_pays(loaded, trials)
     if loaded.device.type == "cuda":
-        return Captured(Compiled() if worth_it else Eager())
-    return Compiled() if worth_it and has_compiler() else Fused()
+        return Captured(Compiled(notice) if worth_it else Eager())
+    return Compiled(notice) if worth_it and has_compiler() else Fused()
 
 
 def compiling_pays(loaded: LoadedStudy, trials: int) -> bool:

@@ -524,6 +524,23 @@ def test_the_compiled_step_equals_solo():
     assert_population_equals_solo(study, configs, steps=Compiled(), size=3)
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")
+def test_a_step_that_the_compiler_fails_on_goes_on_uncompiled_and_says_so(monkeypatch):
+    def fails(*arguments, **options):
+        raise RuntimeError("no code for this")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", fails)
+    study, notices = disjoint_study(), []
+    training = double(study)
+    trainer = PopulationTrainer(training, 1, Compiled(notices.append), pytest.fail)
+    trainer.add(0, config(study, dropout=0.2))
+    results = [trainer.advance()[0] for _ in range(EPOCHS)]
+    assert len(notices) == 1
+    assert "cannot compile" in notices[0]
+    assert "\n" not in notices[0]
+    assert_same_trial(training, config(study, dropout=0.2), results, trainer.state(0))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["eager", "compiled", "captured eager", "captured compiled"])

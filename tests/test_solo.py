@@ -296,7 +296,7 @@ def test_evaluation_in_chunks_is_evaluation_at_once(monkeypatch: pytest.MonkeyPa
     study = loaded(joint(0.3))
     member = SoloMember(Training(study), 0, study.study.default_config(), 0, 0)
     whole = member.evaluate("test")
-    monkeypatch.setattr("mtlsearch.step.EVALUATION_ROWS", 7)
+    monkeypatch.setattr("mtlsearch.step.EVALUATION_ROWS", {"cpu": 7})
     chunks = member.evaluate("test")
     for task, values in whole.items():
         assert chunks[task] == pytest.approx(values, rel=1e-5)

@@ -4,6 +4,7 @@ Shapes: B examples of a batch, C outputs of the task. A missing label (NaN, or â
 neither loss nor metric.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -37,7 +38,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(ABC):
     """One thing to predict: a `name`, and the source of its `data`."""
 
     name: str
@@ -53,21 +54,21 @@ class Task:
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "data")}
         return {name: _plain(value) for name, value in given.items()}
 
+    @abstractmethod
     def target(self, data: Data) -> Target:
         """What the training labels of `data` say of this task. Raises DataError where they cannot be learned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         """Labels as the loss takes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of the labelled examples of a batch, 0 where none is labelled."""
-        raise NotImplementedError
 
+    @abstractmethod
     def metric(self, target: Target) -> Metric:
         """The metric that scores this task."""
-        raise NotImplementedError
 
     def output_shape(self, target: Target) -> tuple[int, ...]:
         """The shape of one example's output."""

@@ -46,7 +46,7 @@ class PopulationTrainer:
         # A lane that shrinks is run without compiling anything.
         self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
         self.epoch = 0
-        self.slots = min(lane_slots(training.loaded), size)
+        self.slots = size  # of a lane at most; less once memory has run out
         self.lanes: dict[Key, list[Lane]] = {}
         self.programs: dict[Key, LaneProgram | None] = {}
         self.solo: dict[int, SoloMember] = {}
@@ -82,9 +82,11 @@ class PopulationTrainer:
         return self.epoch
 
     def advance(self) -> list[EpochResult]:
-        if self.shrinks and self.room() > 0:
-            # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
-            self._shrink()
+        if self.shrinks:
+            self._gather()
+            if self.room() > 0:
+                # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
+                self._narrow()
         results = [member.advance() for member in self.solo.values()]
         lanes = [lane for group in self.lanes.values() for lane in group if lane.active]
         for lane in lanes:
@@ -176,11 +178,12 @@ class PopulationTrainer:
         for lane in lanes:
             if lane.has_room:
                 return lane
-        lanes.append(Lane(program, self.slots, seed, self.steps.of(program, self.slots)))
+        slots = min(lane_slots(self.training.loaded, program.base), self.slots)
+        lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]
 
-    def _shrink(self) -> None:
-        """Gather members of equal lanes, drop what is empty, and narrow a lane where its empty slots cost more."""
+    def _gather(self) -> None:
+        """Move members of equal lanes together, and drop the lanes that this empties."""
         for lanes in self.lanes.values():
             lanes.sort(key=lambda lane: -len(lane.active))
             for lane in lanes[:0:-1]:
@@ -188,7 +191,13 @@ class PopulationTrainer:
                     other = next((other for other in lanes if other is not lane and other.has_room), None)
                     if other is not None and len(other.active) >= len(lane.active):
                         other.take(lane, slot)
-            lanes[:] = [lane for lane in lanes if lane.active]
+            # What was captured is dear to make again, and is kept for the next member as long as one may come.
+            if self.room() > 0 or not isinstance(self.steps, Captured):
+                lanes[:] = [lane for lane in lanes if lane.active]
+
+    def _narrow(self) -> None:
+        """Give a lane fewer slots where its empty ones cost more than a step that is not compiled."""
+        for lanes in self.lanes.values():
             for number, lane in enumerate(lanes):
                 active = len(lane.active)
                 if (lane.slots - active) * slot_flop(self.training.loaded, lane.program.base) > NARROW_FLOP:

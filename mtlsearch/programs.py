@@ -14,7 +14,8 @@ from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
-SLOTS = {"cpu": 8, "cuda": 64}  # of a lane where members spread over several widths
+SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
+LANE_FLOP = 2e8  # of a CPU lane's step, above which more slots gain a member less than their staying empty costs
 WIDTH_RATIO = 2.3
 WIDTH_STEP = 32
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
@@ -153,9 +154,20 @@ class GraphStep:
         return graph
 
 
-def lane_slots(loaded: LoadedStudy) -> int:
-    """How many slots a lane has: twice as many where one width holds all members, so that they are filled."""
-    return SLOTS[loaded.device.type] * (2 if len(lane_widths(loaded)) <= 1 else 1)
+def lane_slots(loaded: LoadedStudy, module: nn.Module) -> int:
+    """How many slots a lane of `module` has: most where one width holds all members, so that they are filled.
+
+    Where members spread over several widths, a CPU lane has few: as many as keep its step busy.
+    """
+    most = SLOTS[loaded.device.type]
+    if len(lane_widths(loaded)) <= 1:
+        return most
+    if loaded.device.type == "cuda":
+        return most // 2
+    slots = 2
+    while slots < most and slots * slot_flop(loaded, module) < LANE_FLOP:
+        slots *= 2
+    return slots
 
 
 def choose_steps(
@@ -171,8 +183,8 @@ def choose_steps(
 def compiling_pays(loaded: LoadedStudy, trials: int) -> bool:
     """Whether compiling each lane width once saves more time than it takes, by what was measured on two cores."""
     study = loaded.study
-    per_step = slot_flop(loaded, study.build(study.default_config(), seed=0))
-    slots = lane_slots(loaded)
+    model = study.build(study.default_config(), seed=0)
+    per_step, slots = slot_flop(loaded, model), lane_slots(loaded, model)
     steps = KEPT * trials * study.epochs * steps_per_epoch(loaded) / slots
     saved = steps * (SAVED_SECONDS + SAVED_SHARE * slots * per_step / CPU_FLOPS)
     return saved > COMPILE_SECONDS * max(len(lane_widths(loaded)), 1)

@@ -21,7 +21,7 @@ from mtlsearch.errors import ModelError
 from mtlsearch.evidence import Plan, candidates, conclusion, expected_seconds, task_metrics
 from mtlsearch.models import save_model
 from mtlsearch.progress import Progress, described
-from mtlsearch.search import WAIT_SECONDS
+from mtlsearch.search import WAIT_SECONDS, barrier
 from mtlsearch.solo import evaluate_state
 from mtlsearch.space import fixed_value
 from mtlsearch.step import derived_seed
@@ -160,11 +160,13 @@ class Work:
                     if trainer is None and book.left(repeats):
                         trainer = self.make_trainer(training)
                     continue
-                for result in sorted(trainer.advance(), key=lambda result: result.number):
+                for result in barrier(book, trainer):
                     book.report(result)
                     self.progress.reported(result)
-                    if result.finished:
-                        self._end(trainer, training, result, members.pop(result.number))
+                    if result.number not in book.running:  # another process has just taken it over
+                        trainer.drop(result.number)
+                    elif result.finished:
+                        self._end(trainer, training, result, members[result.number])
             return self._all_ended(repeats)
         finally:
             book.interrupt()
@@ -191,15 +193,17 @@ class Work:
         if not failed:
             state = trainer.state(number)
             test = evaluate_state(loaded, repeat.config, state, "test", training.precision)
-            book.scored(number, test)
+            with book.losing(number):
+                book.scored(number, test)
             told = f"test {described(test)}"
 
         def save(path: Path, config: dict[str, Any]) -> None:
             of = {"name": book.study.user_attrs["of"]}
             save_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
 
-        book.note(number, trainer.conditions(number))
-        book.tell(result, TrialState.FAIL if failed else TrialState.COMPLETE, save)
+        if number in book.running:
+            book.note(number, trainer.conditions(number))
+            book.tell(result, TrialState.FAIL if failed else TrialState.COMPLETE, save)
         trainer.drop(number)
         self.progress.training.pop(number, None)
         self.progress.done += 1

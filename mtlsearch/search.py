@@ -66,19 +66,20 @@ def search(
                 if not _wait_for_others(record, training, watcher, total):
                     return
                 continue
-            results = _barrier(record, trainer)
+            results = barrier(record, trainer)
             for result in results:
                 record.report(result)
                 watcher.reported(result)
             for result in results:
-                state = _outcome(record, result)
-                if state is not None:
-                    watcher.ended(_end(record, trainer, result, state))
+                if result.number not in record.running:  # another process has just taken it over
+                    trainer.drop(result.number)
+                elif (state := _outcome(record, result)) and _end(record, trainer, result, state):
+                    watcher.ended(record.trial(result.number))
     finally:
         record.interrupt()
 
 
-def _barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
+def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
     """Train an epoch and take in what other processes did; the results by trial number."""
     results = sorted(trainer.advance(), key=lambda result: result.number)
     for number in record.refresh():
@@ -95,16 +96,16 @@ def _outcome(record: Record, result: EpochResult) -> TrialState | None:
     return TrialState.PRUNED if record.should_prune(result.number) else None
 
 
-def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> FrozenTrial:
-    """Tell a trial's outcome and free its room; the trial as it is stored."""
+def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> bool:
+    """Tell a trial's outcome and free its room; False where another process has just taken it over."""
 
     def save(path: Path, config: dict[str, Any]) -> None:
         save_model(path, trainer.state(result.number), config)
 
     record.note(result.number, trainer.conditions(result.number))
-    record.tell(result, state, save)
+    told = record.tell(result, state, save)
     trainer.drop(result.number)
-    return record.trial(result.number)
+    return told
 
 
 def _wait_for_others(record: Record, training: Training, watcher: Watcher, total: int) -> bool:

@@ -8,7 +8,8 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -112,24 +113,36 @@ class Record:
     def report(self, result: "EpochResult") -> None:
         """Store the score of an epoch."""
         if result.reason is None:
-            self.running[result.number][0].report(result.score, result.epoch)
+            with self.losing(result.number):
+                self.running[result.number][0].report(result.score, result.epoch)
 
     def should_prune(self, number: int) -> bool:
         return self.running[number][0].should_prune()
 
     def tell(
         self, result: "EpochResult", state: TrialState, save: Callable[[Path, dict[str, Any]], None]
-    ) -> None:
-        """End a trial. Its parameters are saved first by `save(path, config)` where it becomes the best."""
+    ) -> bool:
+        """End a trial; False where another process had taken it over.
+
+        Its parameters are saved first by `save(path, config)` where it becomes the best.
+        """
         trial, begun = self.running[result.number]
         attributes = {**outcome(result), **self.entered.pop(result.number)}
-        for name, value in {**attributes, "seconds": round(time.monotonic() - begun, 3)}.items():
-            trial.set_user_attr(name, value)
-        if state is TrialState.COMPLETE and self._is_best(trial, result.best_score):
-            self._save_best(trial, result.best_score, save)
-        score = result.best_score if state is TrialState.COMPLETE else None
-        self.study.tell(trial, score, state)
-        del self.running[result.number]
+        with self.losing(result.number):
+            for name, value in {**attributes, "seconds": round(time.monotonic() - begun, 3)}.items():
+                trial.set_user_attr(name, value)
+            if state is TrialState.COMPLETE and self._is_best(trial, result.best_score):
+                self._save_best(trial, result.best_score, save)
+            self.study.tell(trial, result.best_score if state is TrialState.COMPLETE else None, state)
+        return self.running.pop(result.number, None) is not None
+
+    @contextmanager
+    def losing(self, number: int) -> Iterator[None]:
+        """Inside, a trial that another process took over, since this one seemed dead, leaves `running`."""
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self.running.pop(number, None)
 
     def refresh(self) -> list[int]:
         """Take in what other processes wrote; the trials that they took from this one, which seemed dead."""
@@ -355,6 +368,7 @@ def config_document(
         "validation": validation,
         "training": {**info["budget"], **training, **trained_on},
         "tasks": info["tasks"],
+        **({"text": info["text"]} if "text" in info else {}),
         "provenance": {
             "versions": versions(),
             "time": time,

@@ -20,6 +20,7 @@ ROWS = {
     "scaling": ["population 1", "population 2", "hidden 32", "tasks 3"],
     "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
     "quality": ["one at a time", "population"],
+    "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 
 
@@ -29,6 +30,13 @@ def quick(name: str, *options: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_plain_pytorch_is_plain() -> None:
+    code = "import sys, plain; print(sorted(m for m in sys.modules if m.split('.')[0] in ('mtlsearch', 'optuna')))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=FOLDER, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def cells(text: str) -> dict[str, list[str]]:

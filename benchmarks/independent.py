@@ -1,0 +1,104 @@
+"""Equal weights and single tasks, trained again by a program of plain PyTorch, beside what a confirmation says.
+
+    mtlsearch run mnist-fashion && mtlsearch export mnist-fashion -o best.json
+    python benchmarks/independent.py --config best.json --data DIR [--seeds 5]
+
+`plain.py`, which imports nothing of mtlsearch, trains the confirmed hyperparameters with equal weights, and each
+task alone, with seeds and a split of its own. Told are both means on test with 95 % intervals over seeds (Student),
+and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the margin of 0.2 points
+within which the verdict calls two configs equal.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import plain
+import torch
+from common import TINY, add_data_option, conclude, cores, data_folder, parser, table
+from scipy.stats import t
+
+MARGIN = 0.2  # points
+DEFAULT: dict[str, Any] = {
+    "hidden": 128, "dropout": 0.5, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-6, "norm": "none"
+}  # fmt: skip
+TOLD = "{:.2f} ± {:.2f}"
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of Student's 95 % interval of the mean."""
+    return float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+
+
+def welch(ours: dict[str, float], seeds: int, theirs: Sequence[float]) -> tuple[float, float]:
+    """The difference plain − mtlsearch in points, and half of its 95 % interval."""
+    scale = float(t.ppf(0.975, seeds - 1)) / seeds**0.5
+    spread = (ours["high"] - ours["low"]) / 2 / scale  # mtlsearch's standard deviation over seeds
+    a, b = spread**2 / seeds, stdev(theirs) ** 2 / len(theirs)
+    free = (a + b) ** 2 / (a**2 / (seeds - 1) + b**2 / (len(theirs) - 1))
+    return 100 * (fmean(theirs) - ours["mean"]), 100 * float(t.ppf(0.975, free)) * (a + b) ** 0.5
+
+
+def rows_of(
+    name: str, trained: list[dict[str, float]], measured: dict[str, Any] | None, seeds: int
+) -> list[list[object]]:
+    """A row for each task: plain PyTorch, mtlsearch, the difference."""
+    rows: list[list[object]] = []
+    for task in trained[0]:
+        theirs = [run[task] for run in trained]
+        row: list[object] = [f"{task}, {name}", TOLD.format(100 * fmean(theirs), 100 * half_width(theirs))]
+        if measured is None:
+            rows.append([*row, "–", "–", "–"])
+            continue
+        ours = measured[task]
+        difference, half = welch(ours, seeds, theirs)
+        agrees = abs(difference) <= max(half, MARGIN)
+        mean = TOLD.format(100 * ours["mean"], 50 * (ours["high"] - ours["low"]))
+        rows.append([*row, mean, f"{difference:+.2f} ± {half:.2f}", "yes" if agrees else "NO"])
+    return rows
+
+
+def plain_value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    add_data_option(made)
+    made.add_argument(
+        "--config", type=Path, help="an exported config with its verdict; default: the study's default"
+    )
+    made.add_argument("--seeds", type=int, default=5)
+    made.add_argument("--threads", type=int, default=cores())
+    options = made.parse_args()
+    torch.set_num_threads(options.threads)
+    exported = json.loads(options.config.read_text()) if options.config else None
+    config = exported["hyperparameters"] if exported else DEFAULT
+    verdict = exported["verdict"] if exported else {}
+    epochs = 1 if options.quick else exported["training"]["epochs"] if exported else 10
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-independent-") as scratch:
+        folder = data_folder(options, Path(scratch))
+        sets = plain.read(folder, TINY if options.quick else 10_000)
+    seeds = range(1000, 1000 + (2 if options.quick else options.seeds))
+    shared = [plain.train(sets, config, epochs, seed) for seed in seeds]
+    rows = rows_of("equal weights", shared, verdict.get("equal_metrics"), verdict.get("seeds", 0))
+    for task in sets:
+        alone = [plain.train({task: sets[task]}, config, epochs, seed) for seed in seeds]
+        rows += rows_of("alone", alone, verdict.get("single_metrics"), verdict.get("seeds", 0))
+    head = ["accuracy on test, %", "plain PyTorch", "mtlsearch", "difference", "agree"]
+    told = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in config.items()
+    )
+    body = (
+        table(head, rows)
+        + f"\n\n- {len(seeds)} seeds, {epochs} epochs, each with a split of its own; {told}."
+    )
+    conclude(options, "Equal weights and single tasks, held to plain PyTorch", body)
+
+
+if __name__ == "__main__":
+    main()

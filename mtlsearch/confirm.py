@@ -7,6 +7,7 @@ trained and what it says is in `evidence`, what is stored in `confirmation`.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from optuna.trial import TrialState
 from mtlsearch.confirmation import Confirmation, Repeat, ended, open_confirmation
 from mtlsearch.errors import ModelError
 from mtlsearch.evidence import Plan, candidates, conclusion, expected_seconds, task_metrics
+from mtlsearch.loop import WAIT_SECONDS, barrier
 from mtlsearch.models import save_model
 from mtlsearch.progress import Progress, described
-from mtlsearch.search import WAIT_SECONDS, barrier
 from mtlsearch.solo import evaluate_state
 from mtlsearch.space import fixed_value
 from mtlsearch.step import derived_seed
@@ -143,6 +144,8 @@ class Work:
     def train(self, training: Training, repeats: Sequence[Repeat]) -> bool:
         """Train what is left of `repeats`; False where the deadline came first. Raises Interrupted."""
         book, study = self.confirmation, training.loaded.study
+        # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
+        training = replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
         trainer = self.make_trainer(training) if book.left(repeats) else None
         members: dict[int, Repeat] = {}
         try:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -17,11 +17,34 @@ if TYPE_CHECKING:
     from mtlsearch.trainer import EpochResult
 
 WINDOW_SECONDS = 20.0
+NOTEBOOK_SECONDS = 0.25
 
 
 def notice(text: str) -> None:
     """One line for the user that is no result."""
     print(f"mtlsearch: {text}", file=sys.stderr, flush=True)
+
+
+class NotebookLine:
+    """The live line as one output of a notebook's cell, drawn again at most four times a second."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.drawn = 0.0
+
+    def draw(self, text: str, *, last: bool = False) -> None:
+        """Show `text` in place of what was shown; the last one always."""
+        if time.monotonic() - self.drawn < NOTEBOOK_SECONDS and not last:
+            return
+        from IPython.display import display
+
+        self.drawn = time.monotonic()
+        shown = {"text/plain": text}
+        if self.handle is None:
+            # IPython ships no types for it in every version.
+            self.handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
+        else:
+            self.handle.update(shown, raw=True)
 
 
 class Progress:
@@ -40,6 +63,7 @@ class Progress:
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
         self.is_live = console.is_terminal and not quiet
+        self.notebook = NotebookLine() if console.is_jupyter and not quiet else None
 
     def __enter__(self) -> Self:
         if self.is_live:
@@ -51,6 +75,7 @@ class Progress:
     ) -> None:
         if self.is_live:
             self.live.stop()
+        self._draw(last=True)
 
     # What the search tells (`search.Watcher`).
 
@@ -70,6 +95,7 @@ class Progress:
         self.training[result.number] = result.epoch + 1
         self.trial_epochs += 1
         self.epoch_times.append(time.monotonic())
+        self._draw()
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
@@ -98,8 +124,12 @@ class Progress:
         """An event: a plain line where there is no live one, and above that where it is so important."""
         if self.is_live and live:
             self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        elif not self.is_live and not self.quiet:
+        elif not self.is_live and not self.quiet and self.notebook is None:
             print(text, file=sys.stderr, flush=True)
+
+    def _draw(self, *, last: bool = False) -> None:
+        if self.notebook is not None:
+            self.notebook.draw(self.line().plain, last=last)
 
     def notice(self, text: str) -> None:
         """A notice that is shown always, above the live line where there is one."""

@@ -15,11 +15,11 @@ from mtlsearch.datasets import DownloadError
 from mtlsearch.device import conditions_of, fewer_are_faster, use_device
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence import best_answer, outdated
+from mtlsearch.loop import enqueue_default, make_pruner, make_sampler, search
 from mtlsearch.models import study_of
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import choose_steps
 from mtlsearch.progress import Progress
-from mtlsearch.search import enqueue_default, make_pruner, make_sampler, search
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
@@ -36,7 +36,7 @@ Notice = Callable[[str], None]
 class RunOptions:
     """Everything that `run` was told."""
 
-    study: str | None
+    study: str | Study | None
     trials: int
     storage: str
     name: str | None = None
@@ -69,7 +69,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     study = loaded.study
     make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched
     pruner = make_pruner(options.pruner, study.epochs)
-    name = options.name or study_name(study.source)
+    name = recorded_name(options, study)
     artifacts = artifacts_folder(options.storage, options.artifacts)
     if options.artifacts is not None:  # one beside a SQLite store is told of with the store
         check_folder(artifacts)
@@ -106,6 +106,13 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
             except StudyError as error:  # the search has its answer all the same
                 notice(f"not confirmed: {error}")
         return finished(record, options, notice)
+
+
+def recorded_name(options: RunOptions, study: Study) -> str:
+    """The study's name in the store: the one that was given, the shipped name, or the file's stem."""
+    if not (options.name or study.source):
+        raise UsageError("a study that is defined in Python needs a name in the store: search(study, name=…)")
+    return options.name or study_name(study.source)
 
 
 def trainer_maker(
@@ -182,7 +189,8 @@ def stored_name(study: str) -> str:
 def load_with_fallback(options: RunOptions, device: torch.device, notice: Notice) -> LoadedStudy:
     """The study with its data; without a STUDY, the default one, or the fallback where its data cannot be had."""
     if options.study is not None:
-        return configured(load_study(options.study), options).load(options.data, device)
+        study = options.study if isinstance(options.study, Study) else load_study(options.study)
+        return configured(study, options).load(options.data, device)
     try:
         return configured(load_study(DEFAULT_STUDY), options).load(options.data, device)
     except DownloadError as error:

@@ -24,11 +24,11 @@ from mtlsearch.confirmation import Confirmation, ended, find_confirmation, group
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.export import check_config
+from mtlsearch.loop import enqueue_default, search
 from mtlsearch.models import read_model
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Eager
 from mtlsearch.progress import Progress
-from mtlsearch.search import enqueue_default, search
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Record, best_artifact, find_record, open_record

@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 
 from mtlsearch.confirm import Confirming, confirm
 from mtlsearch.confirmation import ended, open_confirmation
+from mtlsearch.loop import search
 from mtlsearch.progress import Progress
-from mtlsearch.search import search
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.storage import Storage, is_counted, open_storage
 from mtlsearch.store import Record, open_record

@@ -2,7 +2,8 @@
 
 A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a
 step draws one batch from each source. Inputs of uint8 stay uint8 on the device and are scaled in the step.
-A missing label is NaN (real labels) or −1 (whole numbers).
+A missing label is NaN (real labels) or −1 (whole numbers). Inputs in a memory-mapped file, or that otherwise
+give rows on request, stay where they are (`stored`).
 """
 
 import hashlib
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from mtlsearch.errors import DataError
+from mtlsearch.stored import Rows, Stored, reads_rows
 
 Array = Tensor | np.ndarray[Any, Any]
+Inputs = Array | Rows
 Labels = Array | Mapping[str, Array]
 SINGLE = "label"
 
@@ -26,18 +29,23 @@ SINGLE = "label"
 class Part:
     """The examples of one split: `inputs` [N, ...], and `labels` [N, ...] by column."""
 
-    inputs: Tensor
+    inputs: Tensor | Stored
     labels: Mapping[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def rows(self, index: Tensor) -> "Part":
-        """The examples at `index` [n]."""
-        return Part(
-            self.inputs.index_select(0, index),
-            {name: y.index_select(0, index) for name, y in self.labels.items()},
-        )
+    def rows(self, index: Tensor, read: Tensor | None = None) -> "Part":
+        """The examples at `index` [n]; `read` [n, ...] are their inputs where they have been read already."""
+        inputs = self.inputs.index_select(0, index) if read is None else read
+        return Part(inputs, {name: y.index_select(0, index) for name, y in self.labels.items()})
+
+    def taken(self, index: Tensor) -> "Part":
+        """The part with the examples at `index` [n] alone; what is stored stays where it is, unread."""
+        if isinstance(self.inputs, Tensor):
+            return self.rows(index)
+        labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
+        return Part(self.inputs.taken(index), labels)
 
     def to(self, device: torch.device) -> "Part":
         return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()})
@@ -46,17 +54,20 @@ class Part:
 class Data:
     """What a source returns: `train` and `test` as (inputs, labels), and how to validate.
 
+    Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
     Labels are one array [N, ...], or a mapping of arrays by column. `validation` is a third pair, or the
-    number (or fraction) of training examples to hold out. `classes` names the classes of a column.
+    number (or fraction) of training examples to hold out. `classes` names the classes of a column. Where the
+    inputs stand for texts, `text` says how texts become inputs (`Vocabulary.describe`), and goes into models' files.
     """
 
     def __init__(
         self,
-        train: tuple[Array, Labels],
-        test: tuple[Array, Labels],
+        train: tuple[Inputs, Labels],
+        test: tuple[Inputs, Labels],
         *,
-        validation: tuple[Array, Labels] | int | float = 0.2,
+        validation: tuple[Inputs, Labels] | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        text: Mapping[str, Any] | None = None,
     ) -> None:
         self.train = _part("train", train)
         self.test = _part("test", test)
@@ -65,6 +76,7 @@ class Data:
         )
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
+        self.text = text
 
     def column(self, part: Part, name: str) -> Tensor:
         """The label column for a task of that name: its own, or the only one there is."""
@@ -78,11 +90,18 @@ class Data:
         return self.classes.get(name, self.classes.get(SINGLE, ()))
 
     def sha256(self, name: str) -> str:
-        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types."""
+        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
+
+        Of inputs that are stored, samples of the content stand for all of it.
+        """
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             if isinstance(part, Part):
                 for tensor in (part.inputs, self.column(part, name)):
+                    if isinstance(tensor, Stored):
+                        for sample in tensor.sample():
+                            digest.update(sample)
+                        continue
                     digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
                     digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -103,10 +122,11 @@ class Splits:
     validation: Part
     test: Part
     sha256: Mapping[str, str] = field(default_factory=dict)
+    text: Mapping[str, Any] | None = None
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
-        return Splits(self.tasks, train, validation, test, self.sha256)
+        return Splits(self.tasks, train, validation, test, self.sha256, self.text)
 
 
 def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
@@ -135,7 +155,7 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
         np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
     )
     # Sorted rows read the memory in order, which costs nothing here and helps every later gather.
-    rest, held_out = (data.train.rows(torch.from_numpy(np.sort(part))) for part in (train, validation))
+    rest, held_out = (data.train.taken(torch.from_numpy(np.sort(part))) for part in (train, validation))
     return rest, held_out
 
 
@@ -145,11 +165,11 @@ def _divisible(strata: Tensor, held: int) -> bool:
     return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
 
 
-def _part(where: str, pair: tuple[Array, Labels]) -> Part:
+def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     inputs, labels = pair
     columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
     part = Part(
-        _tensor(f"{where} inputs", inputs),
+        _inputs(f"{where} inputs", inputs),
         {name: _tensor(f"{where} labels", y) for name, y in columns.items()},
     )
     if not len(part):
@@ -159,16 +179,30 @@ def _part(where: str, pair: tuple[Array, Labels]) -> Part:
             raise DataError(
                 f"{where} must have a label for each input, but got {len(part)} inputs and {len(y)} {name!r}"
             )
-    if part.inputs.is_floating_point() and not bool(torch.isfinite(part.inputs).all()):
-        rows = (~torch.isfinite(part.inputs.flatten(1))).any(1).nonzero().flatten()
-        raise DataError(
-            f"{where} inputs must be finite, but {len(rows)} of {len(part)} hold NaN or infinity"
-            f" (the first is example {int(rows[0])}): drop or fill them"
-        )
+    if isinstance(part.inputs, Tensor):
+        _check_finite(where, part.inputs)
     return part
 
 
-def _tensor(what: str, array: Array) -> Tensor:
+def _check_finite(where: str, inputs: Tensor) -> None:
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        rows = (~torch.isfinite(inputs.flatten(1))).any(1).nonzero().flatten()
+        raise DataError(
+            f"{where} inputs must be finite, but {len(rows)} of {len(inputs)} hold NaN or infinity"
+            f" (the first is example {int(rows[0])}): drop or fill them"
+        )
+
+
+def _inputs(what: str, inputs: Inputs) -> Tensor | Stored:
+    if not reads_rows(inputs):
+        return _tensor(what, inputs)
+    try:
+        return Stored(inputs)
+    except TypeError as error:
+        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
+
+
+def _tensor(what: str, array: Inputs) -> Tensor:
     """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
     try:
         if not isinstance(array, Tensor):

@@ -7,18 +7,26 @@ Legend: T tasks, S steps of an epoch, B examples of a batch.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import repeat
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from mtlsearch.ahead import paced, read_ahead
 from mtlsearch.data import Part, Splits, as_input
+from mtlsearch.errors import DataError
 from mtlsearch.metrics import CountedMetric, Metric
 from mtlsearch.noise import mix
 from mtlsearch.study import LoadedStudy
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+Read = Mapping[int, Tensor]  # a step's inputs [B, ...] of the stored sources, by their number
+Values = dict[str, dict[str, float]]
+NOTHING_READ: Read = {}
+READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
 EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # a chunk that stays in the cache, or that fills the device
 
 
@@ -34,6 +42,11 @@ def steps_per_epoch(loaded: LoadedStudy) -> int:
 
 
 def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
+    """The rows [S, B] of each source in one epoch, on the device."""
+    return [rows.to(loaded.device, non_blocking=True) for rows in epoch_rows(loaded, seed, epoch)]
+
+
+def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
     """The rows [S, B] of each source in one epoch: shuffled passes, one after the other, until S·B are drawn."""
     steps, size = steps_per_epoch(loaded), loaded.study.batch_size
     batches = []
@@ -41,10 +54,53 @@ def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
         generator = torch.Generator().manual_seed(derived_seed(seed, "batches", epoch, number))
         rows = len(splits.train)
         passes = [torch.randperm(rows, generator=generator) for _ in range(-(-steps * size // rows))]
-        batches.append(
-            torch.cat(passes)[: steps * size].view(steps, size).to(loaded.device, non_blocking=True)
-        )
+        batches.append(torch.cat(passes)[: steps * size].view(steps, size))
     return batches
+
+
+@contextmanager
+def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator[Read]]:
+    """What each of the S steps of an epoch is given of the stored sources, read ahead; nothing where all is resident.
+
+    Raises DataError where a file's content has changed since training began.
+    """
+    steps, stored = steps_per_epoch(loaded), loaded.stored
+    if not stored:
+        yield repeat(NOTHING_READ, steps)
+        return
+    if any(inputs.changed() for inputs in stored.values()):
+        raise DataError(
+            "the inputs on disk have changed since training began: a study needs the same data throughout;"
+            " start another one with --name"
+        )
+    rows = epoch_rows(loaded, seed, epoch)
+
+    def read(step: int) -> Read:
+        return {number: inputs.read(rows[number][step].numpy()) for number, inputs in stored.items()}
+
+    with read_ahead(read, steps) as batches:
+        on_device = (
+            {number: x.to(loaded.device, non_blocking=True) for number, x in batch.items()}
+            for batch in batches
+        )
+        yield paced(on_device, loaded.device)
+
+
+def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
+    """Tensors [B, ...] on the device that a step's stored inputs go into, by the number of their source."""
+    size = loaded.study.batch_size
+    return {
+        number: torch.zeros((size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
+        for number, inputs in loaded.stored.items()
+    }
+
+
+def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list[Part]:
+    """One batch of each source: its examples at `rows` [B], of which the stored inputs have been `read`."""
+    return [
+        splits.train.rows(index, read.get(number))
+        for number, (splits, index) in enumerate(zip(loaded.splits, rows, strict=True))
+    ]
 
 
 def epoch_key(seed: int, epoch: int) -> int:
@@ -60,16 +116,23 @@ def layer_keys(key: Tensor, step: Tensor, layers: Sequence[str]) -> dict[str, Te
 
 def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> Tensor:
     """The loss of each task [T] on one batch per source."""
+    return torch.stack(each_loss(loaded, forward, parts, dtype))
+
+
+def each_loss(
+    loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype
+) -> list[Tensor]:
+    """The loss [] of each task on one batch per source; unstacked, each has a graph of its own."""
     inputs: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}
     for splits, part in zip(loaded.splits, parts, strict=True):
+        assert isinstance(part.inputs, Tensor)  # a batch has been read
         x = as_input(part.inputs, dtype)
         inputs |= dict.fromkeys(splits.tasks, x)
         labels |= part.labels
     ordered = {task.name: inputs[task.name] for task in loaded.study.tasks}
     outputs = forward(ordered)
-    losses = [task.loss(outputs[task.name], labels[task.name]) for task in loaded.study.tasks]
-    return torch.stack(losses)
+    return [task.loss(outputs[task.name], labels[task.name]) for task in loaded.study.tasks]
 
 
 def evaluate(
@@ -85,30 +148,58 @@ def evaluate(
 
 def evaluate_members(
     loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype, members: int
-) -> list[dict[str, dict[str, float]]]:
+) -> list[Values]:
     """`evaluate` for each of M members, whose `forward` gives outputs [M, B, C]; read back once per task."""
+    return evaluate_together(loaded, [forward], split, dtype, [members])[0]
+
+
+def evaluate_together(
+    loaded: LoadedStudy, forwards: Sequence[Forward], split: str, dtype: torch.dtype, members: Sequence[int]
+) -> list[list[Values]]:
+    """`evaluate_members` for each of several forwards; what is stored is read once for all of them."""
     metrics = loaded.metrics
-    values: dict[str, list[float]] = {}
+    values: list[dict[str, list[float]]] = [{} for _ in forwards]
     for splits in loaded.splits:
-        values |= _evaluate_source(splits, getattr(splits, split), metrics, forward, dtype)
+        found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype)
+        values = [before | new for before, new in zip(values, found, strict=True)]
     return [
-        {task: {metrics[task].name: values[task][member]} for task in loaded.study.task_names}
-        for member in range(members)
+        [
+            {task: {metrics[task].name: own[task][member]} for task in loaded.study.task_names}
+            for member in range(count)
+        ]
+        for own, count in zip(values, members, strict=True)
     ]
 
 
 def _evaluate_source(
-    splits: Splits, part: Part, metrics: Mapping[str, Metric], forward: Forward, dtype: torch.dtype
-) -> dict[str, list[float]]:
-    """Each task's metric for every member, over the tasks of one source."""
-    collected: dict[str, list[Tensor]] = {task: [] for task in splits.tasks}
-    size = EVALUATION_ROWS[part.inputs.device.type]
-    for start in range(0, len(part), size):
-        rows = slice(start, start + size)
-        outputs = forward(dict.fromkeys(splits.tasks, as_input(part.inputs[rows], dtype)))
-        for task in splits.tasks:
-            collected[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
-    return {task: _finish(metrics[task], collected[task], part.labels[task]) for task in splits.tasks}
+    splits: Splits, part: Part, metrics: Mapping[str, Metric], forwards: Sequence[Forward], dtype: torch.dtype
+) -> list[dict[str, list[float]]]:
+    """Each task's metric for every member of each forward, over the tasks of one source."""
+    collected: list[dict[str, list[Tensor]]] = [{task: [] for task in splits.tasks} for _ in forwards]
+    with _chunks(part) as chunks:
+        for rows, inputs in chunks:
+            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype))
+            for own, forward in zip(collected, forwards, strict=True):
+                outputs = forward(given)
+                for task in splits.tasks:
+                    own[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
+    return [
+        {task: _finish(metrics[task], own[task], part.labels[task]) for task in splits.tasks}
+        for own in collected
+    ]
+
+
+@contextmanager
+def _chunks(part: Part) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+    """The inputs of a part on the device, with the rows that they are; what is stored is read ahead."""
+    inputs, size = part.inputs, EVALUATION_ROWS[part.inputs.device.type]
+    if isinstance(inputs, Tensor):
+        yield ((slice(n, n + size), inputs[n : n + size]) for n in range(0, len(part), size))
+        return
+    size = min(size, max(1, READ_BYTES // max(1, inputs.example_bytes)))
+    rows = [slice(n, n + size) for n in range(0, len(part), size)]
+    with read_ahead(lambda number: inputs[rows[number]], len(rows)) as chunks:
+        yield zip(rows, paced(chunks, inputs.device), strict=True)
 
 
 def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:

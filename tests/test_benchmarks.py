@@ -20,6 +20,7 @@ ROWS = {
     "scaling": ["population 1", "population 2", "hidden 32", "tasks 3"],
     "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
     "quality": ["one at a time", "population"],
+    "disk": ["population 1", "population 2"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 

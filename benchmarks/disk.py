@@ -1,0 +1,144 @@
+"""Trial-epochs a second with the pictures on disk against resident ones, for populations of 1 to 64.
+
+    python benchmarks/disk.py --data DIR [--device cuda] [--threads N] [--members 1 4 16 64] [--rounds 3]
+
+One task, MNIST, 64 examples a step at width 128: the pictures that are least to read, and a step that is least to
+compute beside it. They are written once as a .npy file; *disk* opens it with `np.load(…, mmap_mode="r")`, *resident*
+without. Whole epochs are timed, validation included. The file has just been written, so its pages lie in the
+system's cache: what is told is the cost of reading by batches, on top of which a cold disk has its own.
+
+That memory stays flat while a file is read is held by a test, `tests/test_stored.py`.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from common import (
+    TINY,
+    TINY_EPOCHS,
+    add_data_option,
+    add_device_options,
+    conclude,
+    data_folder,
+    interleaved,
+    parser,
+    rounded,
+    seconds,
+    spread,
+    table,
+)
+
+from mtlsearch import Classification, Data, SharedTrunk, Study, TorchvisionImages
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import Captured, Eager, Fused
+from mtlsearch.space import Config
+from mtlsearch.trainer import Training
+
+WIDTH, HELD_OUT = 128, 10_000
+WAYS = {"resident": None, "disk": "r"}  # how NumPy opens the file
+
+
+def written(data: Data, folder: Path) -> None:
+    """Both parts' pictures and labels as files of NumPy's own."""
+    for name, part in {"train": data.train, "test": data.test}.items():
+        np.save(folder / f"{name}.npy", part.inputs[:].numpy())
+        np.save(folder / f"{name}_labels.npy", part.labels["label"].numpy())
+
+
+def opened(folder: Path, mode: Any, held_out: int, directory: Path) -> Data:
+    """The files as data."""
+    train, test = (
+        (np.load(folder / f"{name}.npy", mmap_mode=mode), np.load(folder / f"{name}_labels.npy"))
+        for name in ("train", "test")
+    )
+    return Data(train, test, validation=held_out)
+
+
+def make_study(folder: Path, mode: Any, held_out: int, epochs: int) -> Study:
+    def model(config: Config) -> SharedTrunk:
+        return SharedTrunk(784, {"mnist": 10}, hidden=WIDTH, dropout=config.number("dropout", 0.0))
+
+    task = Classification("mnist", partial(opened, folder, mode, held_out))
+    return Study(
+        tasks=[task], model=model, space={}, default={"learning_rate": 1e-3, "dropout": 0.2}, epochs=epochs
+    )
+
+
+class Trained:
+    """A population that trains epoch by epoch."""
+
+    def __init__(self, study: Study, members: int, options: argparse.Namespace) -> None:
+        loaded = study.load(Path(), options.device)
+        self.device, self.members = loaded.device, members
+        steps = Captured(Eager()) if self.device.type == "cuda" else Fused()
+        self.trainer = PopulationTrainer(Training(loaded), members, steps)
+        for number in range(members):
+            self.trainer.add(number, study.default_config())
+        if self.trainer.solo:
+            raise SystemExit("the population is trained solo: there is nothing to measure")
+        self.trainer.advance()  # captures, and fills the caches
+
+    def sample(self) -> float:
+        """Trial-epochs a second."""
+        return self.members / seconds(self.device, self.trainer.advance)
+
+
+def measured(folder: Path, members: int, held_out: int, options: argparse.Namespace) -> list[object]:
+    """One line of the table: both ways, one after the other in every round."""
+    epochs = options.rounds + 1  # no member may end in between
+    cases: dict[str, Trained] = {
+        name: Trained(make_study(folder, mode, held_out, epochs), members, options)
+        for name, mode in WAYS.items()
+    }
+    samples: dict[str, Callable[[], float]] = {name: case.sample for name, case in cases.items()}
+    rates = interleaved(samples, options.rounds)
+    pairs = zip(rates["disk"], rates["resident"], strict=True)
+    share = median(disk / resident for disk, resident in pairs)
+    told = [spread(rates[name]) for name in WAYS]
+    print(f"population {members}: {told}, {rounded(share)}", flush=True)
+    return [f"population {members}", *told, rounded(share)]
+
+
+def prepared(options: argparse.Namespace, scratch: Path) -> tuple[Path, int]:
+    """The folder with the files, and how many examples are held out."""
+    held_out = TINY if options.quick else HELD_OUT
+    pictures = TorchvisionImages("MNIST", validation=held_out)(data_folder(options, scratch))
+    folder = scratch / "files"
+    folder.mkdir()
+    written(pictures, folder)
+    return folder, held_out
+
+
+def main() -> None:
+    made = parser(__doc__)
+    add_device_options(made)
+    add_data_option(made)
+    made.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64], help="population sizes")
+    made.add_argument("--rounds", type=int, default=3)
+    options = made.parse_args()
+    if options.quick:
+        options.threads, options.rounds, options.members = 1, TINY_EPOCHS, [1, 2]
+    torch.set_num_threads(options.threads)
+    lines: Sequence[Sequence[object]]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, held_out = prepared(options, Path(scratch))
+        size = (folder / "train.npy").stat().st_size >> 20
+        lines = [measured(folder, members, held_out, options) for members in options.members]
+    head = ["", "resident: trial-epochs/s", "disk: trial-epochs/s", "disk ÷ resident"]
+    notes = [
+        f"{options.threads} CPU threads, median of {options.rounds} epochs (lowest – highest), uncompiled steps.",
+        f"The training file has {size} MiB; its pages lie in the system's cache.",
+    ]
+    body = "\n".join(f"- {note}" for note in notes)
+    conclude(options, "From disk", f"{table(head, lines)}\n\n{body}", torch.device(options.device))
+
+
+if __name__ == "__main__":
+    main()

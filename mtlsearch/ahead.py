@@ -1,0 +1,53 @@
+"""Reading ahead: a thread of its own reads the next batches while the device trains on this one."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+AHEAD = 4  # batches that are read, or being read, before they are asked for
+
+
+@contextmanager
+def read_ahead(read: Callable[[int], T], count: int) -> Iterator[Iterator[T]]:
+    """What `read` gives for 0 … `count` − 1, in order, read in a thread that ends with the context.
+
+    However the context is left, it waits for the one read that may be under way, and for no other.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="mtlsearch-reader")
+    try:
+        yield _in_order(pool, read, count)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ThreadPoolExecutor, read: Callable[[int], T], count: int) -> Iterator[T]:
+    waiting: deque[Future[T]] = deque()
+    for number in range(count):
+        waiting.append(pool.submit(read, number))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def paced(steps: Iterator[T], device: torch.device) -> Iterator[T]:
+    """The same steps, of which CUDA is given no more than a few before it has done them.
+
+    The host would else run far ahead, and hold the memory of every batch that is still to be copied.
+    """
+    if device.type != "cuda":
+        yield from steps
+        return
+    given: deque[torch.cuda.Event] = deque()
+    for step in steps:
+        yield step
+        done: torch.cuda.Event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        done.record()
+        given.append(done)
+        if len(given) > AHEAD:
+            given.popleft().synchronize()

@@ -1,0 +1,174 @@
+"""Inputs that stay where they are stored, on disk or elsewhere, and are read a batch at a time.
+
+`Stored` stands in for a tensor as a part's inputs: it has a length, a shape and a dtype, and what is taken from
+it is read. It is made of a `np.memmap`, or of anything that gives `Rows`.
+"""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtlsearch.errors import DataError
+
+SAMPLES, SAMPLE_BYTES = 64, 4096  # of the content: so many places, and what is looked at in each
+MAPPED_BYTES = 32 << 20  # of a file in this process's memory, at most, before they are let go
+FAULT_BYTES = 64 << 10  # what the system maps around the page that a row lies in
+
+CPU = torch.device("cpu")
+
+Index = NDArray[np.int64]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """N examples that are read when they are asked for, as h5py's and zarr's arrays are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, ...]."""
+        ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Index, /) -> Any:
+        """The examples [n, ...] at `rows` [n], which rise strictly."""
+        ...
+
+
+def reads_rows(array: object) -> bool:
+    """Whether `array` is to stay where it is stored: a memory-mapped file, or what is no array in memory at all."""
+    if isinstance(array, np.memmap):
+        return getattr(array, "_mmap", None) is not None
+    # The columns of a data frame lie in memory, and are indexed by label.
+    resident = isinstance(array, Tensor | np.ndarray) or hasattr(array, "to_numpy")
+    return not resident and isinstance(array, Rows)
+
+
+class Stored:
+    """The examples of `rows`, or those at `index` [n] of them; what is taken from it goes to `device`."""
+
+    def __init__(self, rows: Rows, index: Index | None = None, device: torch.device = CPU) -> None:
+        self.rows, self.index, self.device = rows, index, device
+        # Raises TypeError for a kind of number that torch does not have.
+        self.dtype = torch.from_numpy(np.empty(0, np.dtype(rows.dtype))).dtype
+        self._mapped = 0
+        self._stamp = _stamp(rows)
+        self._sampled: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.index is None else len(self.index)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self.rows.shape[1:]))
+
+    @property
+    def example_bytes(self) -> int:
+        return self.shape[1:].numel() * self.dtype.itemsize
+
+    def to(self, device: torch.device) -> "Stored":
+        return Stored(self.rows, self.index, device)
+
+    def taken(self, index: Tensor) -> "Stored":
+        """The examples at `index` [n], still unread."""
+        own = index.numpy()
+        return Stored(self.rows, own if self.index is None else self.index[own], self.device)
+
+    def __getitem__(self, rows: slice | int) -> Tensor:
+        """The example at `rows`, or those in that slice, on the device."""
+        chosen = range(len(self))[rows]
+        if isinstance(chosen, int):
+            return self.read(np.array([chosen]))[0].to(self.device)
+        return self.read(np.arange(chosen.start, chosen.stop, chosen.step)).to(self.device)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The examples [n, ...] at `index` [n], on the device."""
+        assert dim == 0
+        return self.read(index.cpu().numpy()).to(self.device)
+
+    def read(self, index: Index) -> Tensor:
+        """The examples [n, ...] at `index` [n], on the host; pinned where the device is CUDA.
+
+        They are read in the order in which they lie, each once: that is what disks and page caches are good at.
+        """
+        rows = index if self.index is None else self.index[index]
+        ordered, back = np.unique(rows, return_inverse=True)
+        found = self._found(ordered)
+        batch = torch.empty(
+            (len(index), *found.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda"
+        )
+        # Any other mode than "raise" writes without a copy between; `back` is in range.
+        np.take(found, back, axis=0, out=batch.numpy(), mode="clip")
+        return batch
+
+    def _found(self, ordered: Index) -> NDArray[Any]:
+        """The examples at `ordered` rows. Raises DataError where they cannot be had."""
+        if not isinstance(self.rows, np.memmap):
+            return self._given(ordered)
+        whole: NDArray[Any] = np.asarray(self.rows)
+        # `take` copies whole rows, several times as fast; of any other layout it would first copy all of the file.
+        plain = whole.flags.c_contiguous and whole.flags.aligned
+        found = whole.take(ordered, axis=0, mode="clip") if plain else whole[ordered]
+        self._mapped += len(ordered) * max(self.example_bytes, FAULT_BYTES)
+        if self._mapped > MAPPED_BYTES:
+            self._let_go(self.rows)
+        return found
+
+    def _given(self, ordered: Index) -> NDArray[Any]:
+        kind = type(self.rows).__name__
+        try:
+            found = np.asarray(self.rows[ordered])
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise DataError(f"inputs of {kind} cannot be read: {type(error).__name__}: {reason}") from error
+        due = (len(ordered), *self.rows.shape[1:]), np.dtype(self.rows.dtype)
+        if (found.shape, found.dtype) != due:
+            raise DataError(
+                f"{kind} must give {due[1]} of the shape {due[0]} for {len(ordered)} rows,"
+                f" but gave {found.dtype} of {found.shape}"
+            )
+        return found
+
+    def _let_go(self, rows: "np.memmap[Any, Any]") -> None:
+        """Take a file's pages out of this process's memory; they stay in the system's cache as long as it has room."""
+        self._mapped = 0
+        mapped: mmap.mmap = rows._mmap  # type: ignore[attr-defined]
+        if rows.mode != "c":  # of a private copy, what was written would be lost
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    def sample(self) -> Iterator[bytes]:
+        """What tells these inputs from others without reading all of them: shape, dtype, bytes of the content.
+
+        The time of the last change is left out: a copy of the data is the same data, and goes on with their study.
+        """
+        yield f"{self.dtype} {tuple(self.shape)} sampled".encode()
+        many = max(1, SAMPLE_BYTES // max(1, self.example_bytes))
+        starts = np.linspace(0, max(0, len(self) - many), SAMPLES).astype(np.int64)
+        for start in np.unique(starts):
+            yield self.read(np.arange(start, min(start + many, len(self)))).numpy().tobytes()
+
+    def changed(self) -> bool:
+        """Whether the content has changed since this was first asked: looked at where size or time of the file have."""
+        stamp = _stamp(self.rows)
+        if self._sampled is not None and stamp == self._stamp:
+            return False
+        before, self._stamp, self._sampled = self._sampled, stamp, b"".join(self.sample())
+        return before is not None and before != self._sampled
+
+
+def _stamp(rows: Rows) -> tuple[int, int] | None:
+    """Size and time of the last change of the file, None where there is none."""
+    name = getattr(rows, "filename", None)
+    if not isinstance(name, str | Path) or not Path(name).is_file():
+        return None
+    found = Path(name).stat()
+    return found.st_size, found.st_mtime_ns

@@ -9,18 +9,24 @@ Legend: M slots, T tasks, S steps of an epoch, B examples of a batch.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from mtlsearch.balance import METHODS, State
 from mtlsearch.nn import corner, noise_keys
 from mtlsearch.optim import IDLE, OptimizerSettings, clip_scale, scales, update
 from mtlsearch.space import Config
 from mtlsearch.step import (
+    Values,
+    batch_parts,
+    empty_reads,
     epoch_batches,
     epoch_key,
-    evaluate_members,
+    epoch_reads,
+    evaluate_together,
     layer_keys,
     steps_per_epoch,
     task_losses,
@@ -45,12 +51,13 @@ class LaneMember:
 
 @dataclass
 class LaneState:
-    """The tensors of a lane; each has the slots as its first dimension, but for the last four.
+    """The tensors of a lane; each has the slots as its first dimension, but for the last five.
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
-    is the first step of the epoch at which a loss was not finite (S where none). `rows` [S, B] per source, `scales`
+    is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
+    weighs the tasks keeps of each member, nothing where weights are static. `rows` [S, B] per source, `scales`
     [S, M], `key` [] and `tick` [] are the epoch's batches, its optimizer tables, the key of its noise, and the step
-    within it.
+    within it. `read` [B, ...] are the step's inputs by source, of the sources that are stored.
     """
 
     params: Tensors
@@ -62,21 +69,24 @@ class LaneState:
     weights: Tensor
     step: Tensor
     bad: Tensor
+    balance: Tensors
     rows: list[Tensor] = field(default_factory=list)
     scales: Tensors = field(default_factory=dict)
     key: Tensor = field(default_factory=lambda: torch.tensor(0))
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
+    read: dict[int, Tensor] = field(default_factory=dict)
 
     def stacked(self) -> Iterable[Tensor]:
         """Every tensor that has slots."""
-        for tensors in (self.params, self.buffers, self.first, self.second, self.best, self.coefficients):
+        dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
+        for tensors in (*dicts, self.balance):
             yield from tensors.values()
         yield from (self.weights, self.step, self.bad)
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
-        yield from (*self.rows, *self.scales.values(), self.key, self.tick)
+        yield from (*self.rows, *self.scales.values(), self.key, self.tick, *self.read.values())
 
 
 class LaneProgram:
@@ -85,30 +95,56 @@ class LaneProgram:
     def __init__(self, training: Training, module: nn.Module) -> None:
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
         self.layers = noise_keys(module)
+        self.method = METHODS[training.method]
+        like = torch.zeros(
+            len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
+        )
+        self.learned, self.balance = self.method.learned(like), self.method.initial(like)
         config = training.loaded.study.default
         self.clips = "clip_norm" in config
 
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
         """The gradient of every member's weighted loss, and the task losses [M, T], at the state's `tick`."""
+        losses_of = self._member_losses(state)
+        weights = self.method.draw(state.key, state.tick, state.weights)
+        if weights is not state.weights:
+            weights = weights.expand_as(state.weights)  # drawn once for all members
+
+        def member_loss(
+            params: Tensors, buffers: Tensors, weights: Tensor, balance: State
+        ) -> tuple[Tensor, Tensor]:
+            losses = losses_of(params, buffers)
+            learned = {name: params[name] for name in self.learned}
+            return self.method.total(losses, weights, {**balance, **learned}), losses
+
+        self.base.train()
+        batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
+        return batched(state.params, state.buffers, weights, state.balance)
+
+    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors], Tensor]:
+        """One member's task losses [T] by its parameters and buffers, on the batch at the state's `tick`."""
         training, loaded = self.training, self.training.loaded
         index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
-        parts = [splits.train.rows(i) for splits, i in zip(loaded.splits, index, strict=True)]
+        parts = batch_parts(loaded, index, state.read)
         keys = layer_keys(state.key, state.tick, self.layers)
 
-        def member_loss(params: Tensors, buffers: Tensors, weights: Tensor) -> tuple[Tensor, Tensor]:
+        def losses_of(params: Tensors, buffers: Tensors) -> Tensor:
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 outputs: Mapping[str, Tensor] = functional_call(
-                    self.base, (params, {**buffers, **keys}), (inputs,)
+                    self.base, (self._own(params), {**buffers, **keys}), (inputs,)
                 )
                 return outputs
 
             with training.autocast():
-                losses = task_losses(loaded, forward, parts, training.dtype)
-            return (weights * losses).sum(), losses
+                return task_losses(loaded, forward, parts, training.dtype)
 
-        self.base.train()
-        batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
-        return batched(state.params, state.buffers, state.weights)
+        return losses_of
+
+    def _own(self, params: Tensors) -> Tensors:
+        """The parameters of the module, without what the method learns beside them."""
+        if not self.learned:
+            return params
+        return {name: param for name, param in params.items() if name not in self.learned}
 
     def step(self, state: LaneState) -> None:
         """One whole step of all members, in place."""
@@ -121,15 +157,39 @@ class LaneProgram:
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:
-        """Note losses that are not finite, and move to the next step."""
+        """Let the method see the step, note losses that are not finite, and move to the next step."""
+        if self.method.observes:
+            self._observe(state, losses)
+        losses = self.method.checked(losses)
         state.bad.copy_(torch.where(losses.isfinite(), state.bad, torch.minimum(state.bad, state.tick)))
         state.tick.add_(1)
+
+    def _observe(self, state: LaneState, losses: Tensor) -> None:
+        """Move the method's state after a step, before the next batch; the look leaves the buffers as they are."""
+        again = losses
+        if self.method.looks_again:
+            with torch.no_grad():
+                buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
+                again = vmap(self._member_losses(state))(state.params, buffers)
+        self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
+
+    def end_epoch(self, state: LaneState, steps: int) -> None:
+        """Let the method see the end of an epoch of S `steps`."""
+        if self.balance:
+            end: Callable[[Tensors], Tensors] = vmap(lambda balance: self.method.end_epoch(balance, steps))
+            self._set_balance(state, end(state.balance))
+
+    def _set_balance(self, state: LaneState, new: State) -> None:
+        for name, tensor in state.balance.items():
+            tensor.copy_(new[name])
 
     def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Every member's outputs {task: [M, B, C]} in evaluation."""
 
         def one(params: Tensors, buffers: Tensors) -> Mapping[str, Tensor]:
-            outputs: Mapping[str, Tensor] = functional_call(self.base, (params, buffers), (inputs,))
+            outputs: Mapping[str, Tensor] = functional_call(
+                self.base, (self._own(params), buffers), (inputs,)
+            )
             return outputs
 
         self.base.eval()
@@ -178,8 +238,11 @@ class Lane:
             tensor[slot].zero_()
         with torch.no_grad():
             tensors = dict(member.module.named_parameters()) | dict(member.module.named_buffers())
+            tensors |= self.program.learned
             for name, tensor in (state.params | state.buffers).items():
                 tensor[slot].copy_(tensors[name])
+            for name, tensor in state.balance.items():
+                tensor[slot].copy_(self.program.balance[name])
         steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
         self._set_coefficients(slot, member.settings.coefficients(steps))
         weights = [member.config.task_weights[task] for task in training.loaded.study.task_names]
@@ -206,38 +269,58 @@ class Lane:
             # Made once: a captured step reads these very tensors.
             state.rows = [torch.empty_like(rows) for rows in batches]
             state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
+            state.read = empty_reads(loaded)
         for own, new in zip((*state.rows, *state.scales.values()), (*batches, *tables.values()), strict=True):
             own.copy_(new)
         state.key.fill_(epoch_key(self.seed, epoch))
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
 
-    def train_epoch(self, epoch: int) -> None:
-        """Take S steps with every member. Out of memory, the lane is as it was before the epoch."""
-        before = [tensor.clone() for tensor in self.state.stacked()]
+    def train_epoch(self, epoch: int, beside: Sequence["Lane"] = ()) -> None:
+        """Take S steps with every member, and with those of the lanes `beside`, of the same seed, batch by batch.
+
+        Out of memory, all these lanes are as they were before the epoch.
+        """
+        lanes = (self, *beside)
+        before = [[tensor.clone() for tensor in lane.state.stacked()] for lane in lanes]
         try:
-            self._take_steps(epoch)
+            self._take_steps(epoch, lanes)
         except torch.OutOfMemoryError:
-            for tensor, old in zip(self.state.stacked(), before, strict=True):
-                tensor.copy_(old)
+            for lane, tensors in zip(lanes, before, strict=True):
+                for tensor, old in zip(lane.state.stacked(), tensors, strict=True):
+                    tensor.copy_(old)
             raise
 
-    def _take_steps(self, epoch: int) -> None:
-        self.begin_epoch(epoch)
-        for tick in range(steps_per_epoch(self.program.training.loaded)):
-            self.program.training.check_stop()
-            self.run_step(self, tick)
-        self.state.step.add_(steps_per_epoch(self.program.training.loaded))
+    def _take_steps(self, epoch: int, lanes: Sequence["Lane"]) -> None:
+        training = self.program.training
+        steps = steps_per_epoch(training.loaded)
+        for lane in lanes:
+            lane.begin_epoch(epoch)
+        with epoch_reads(training.loaded, self.seed, epoch) as reads:
+            for tick, read in enumerate(reads):
+                training.check_stop()
+                for lane in lanes:
+                    for number, inputs in read.items():
+                        lane.state.read[number].copy_(inputs)
+                    lane.run_step(lane, tick)
+        for lane in lanes:
+            lane.program.end_epoch(lane.state, steps)
+            lane.state.step.add_(steps)
 
-    def results(self) -> list[EpochResult]:
-        """Validate every member after an epoch, and keep the parameters of those at their best."""
+    def results(self, values: Sequence[Values] | None = None) -> list[EpochResult]:
+        """What an epoch gave every member, and keep the parameters of those at their best.
+
+        `values` are those of each slot on the validation data, which is read for this lane where they are not given.
+        """
         loaded = self.program.training.loaded
         bad = self.state.bad.tolist()
-        values = self.evaluate("validation")
+        values = self.evaluate("validation") if values is None else values
         results, improved = [], []
         for slot, member in self.active:
             steps = dict(zip(loaded.study.task_names, bad[slot], strict=True))
-            reason = failure_reason(steps, member.progress.epoch, steps_per_epoch(loaded))
+            reason = failure_reason(
+                steps, member.progress.epoch, steps_per_epoch(loaded), self.program.method.rule
+            )
             if reason is not None:
                 results.append(member.progress.fail(reason))
                 continue
@@ -248,15 +331,9 @@ class Lane:
         self._keep_best(improved)
         return results
 
-    def evaluate(self, split: str) -> list[dict[str, dict[str, float]]]:
+    def evaluate(self, split: str) -> list[Values]:
         """{task: {metric: value}} for each slot."""
-        training = self.program.training
-
-        def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            return self.program.forward(self.state, inputs)
-
-        with torch.no_grad():
-            return evaluate_members(training.loaded, forward, split, training.dtype, self.slots)
+        return evaluate_lanes([self], split)[0]
 
     def _keep_best(self, slots: Sequence[int]) -> None:
         if slots:
@@ -285,7 +362,7 @@ class Lane:
         """A lane of `slots` slots with this lane's members from the `start`-th on, and all that they have learned."""
         lane = Lane(self.program, slots, self.seed, step)
         kept = self.active[start : start + slots]
-        index = torch.tensor([slot for slot, _ in kept], device=self.state.weights.device)
+        index = torch.tensor([slot for slot, _ in kept], dtype=torch.int64, device=self.state.weights.device)
         for new, old in zip(lane.state.stacked(), self.state.stacked(), strict=True):
             new[: len(kept)].copy_(old.index_select(0, index))
         for slot, (_, member) in enumerate(kept):
@@ -294,6 +371,15 @@ class Lane:
         for slot in range(len(kept), slots):
             lane.free(slot)
         return lane
+
+
+def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Values]]:
+    """{task: {metric: value}} for each slot of each lane; what is stored is read once for all."""
+    training = lanes[0].program.training
+    forwards = [partial(lane.program.forward, lane.state) for lane in lanes]
+    slots = [lane.slots for lane in lanes]
+    with torch.no_grad():
+        return evaluate_together(training.loaded, forwards, split, training.dtype, slots)
 
 
 def empty_state(program: LaneProgram, slots: int) -> LaneState:
@@ -305,6 +391,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         return {name: t.new_zeros((slots, *t.shape), device=device) for name, t in tensors}
 
     params = stacked((name, p.detach()) for name, p in base.named_parameters())
+    params |= stacked(program.learned.items())
     buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
     idle = IDLE.coefficients(1)
     return LaneState(
@@ -320,6 +407,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
         step=torch.zeros(slots, dtype=torch.float64, device=device),
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
+        balance=stacked(program.balance.items()),
         key=torch.tensor(0, device=device),
         tick=torch.tensor(0, device=device),
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data import as_input
-from mtlsearch.lane import Lane, LaneMember, LaneProgram
+from mtlsearch.lane import Lane, LaneMember, LaneProgram, evaluate_lanes
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.programs import Captured, Eager, Fused, Steps, lane_slots, lane_widths, slot_flop
@@ -46,7 +46,7 @@ class PopulationTrainer:
         # A lane that shrinks is run without compiling anything.
         self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
         self.epoch = 0
-        self.slots = size  # of a lane at most; less once memory has run out
+        self.slots = training.slots or size  # of a lane at most; less once memory has run out
         self.lanes: dict[Key, list[Lane]] = {}
         self.programs: dict[Key, LaneProgram | None] = {}
         self.solo: dict[int, SoloMember] = {}
@@ -89,24 +89,34 @@ class PopulationTrainer:
                 self._narrow()
         results = [member.advance() for member in self.solo.values()]
         lanes = [lane for group in self.lanes.values() for lane in group if lane.active]
-        for lane in lanes:
-            for trained in self._train(lane):
-                results += trained.results()
+        for together in self._together(lanes):
+            results += _results(self._train(together))
         self.epoch += 1
         return results
 
-    def _train(self, lane: Lane) -> list[Lane]:
-        """Train a lane for one epoch; out of memory, as two of half the slots from the epoch's start."""
+    def _together(self, lanes: list[Lane]) -> list[list[Lane]]:
+        """The lanes that take each step beside each other: those of one seed where that saves reading, else none."""
+        if not self.training.loaded.reads:
+            return [[lane] for lane in lanes]
+        seeds = dict.fromkeys(lane.seed for lane in lanes)
+        return [[lane for lane in lanes if lane.seed == seed] for seed in seeds]
+
+    def _train(self, lanes: list[Lane]) -> list[Lane]:
+        """Train lanes together for one epoch; out of memory, the largest as two of half its slots, from its start."""
+        first, *beside = lanes
         try:
-            lane.train_epoch(self.epoch)
-            return [lane]
+            first.train_epoch(self.epoch, beside)
+            return lanes
         except torch.OutOfMemoryError:
-            if lane.slots == 1:
+            largest = max(lanes, key=lambda lane: lane.slots)
+            if largest.slots == 1:
                 raise
-            half = -(-lane.slots // 2)
+            half = -(-largest.slots // 2)
             self.slots = min(self.slots, half)
-            self.notice(f"out of memory: a lane of {lane.slots} slots goes on as two of {half}")
-            return [trained for part in self._halved(lane, half) for trained in self._train(part)]
+            self.notice(f"out of memory: a lane of {largest.slots} slots goes on as two of {half}")
+            halves = self._halved(largest, half)
+            others = [lane for lane in lanes if lane is not largest]
+            return [lane for group in self._together(others + halves) for lane in self._train(group)]
 
     def _halved(self, lane: Lane, half: int) -> list[Lane]:
         """Put two lanes in the place of one."""
@@ -202,6 +212,14 @@ class PopulationTrainer:
                 active = len(lane.active)
                 if (lane.slots - active) * slot_flop(self.training.loaded, lane.program.base) > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))
+
+
+def _results(lanes: list[Lane]) -> list[EpochResult]:
+    """What an epoch gave the members of lanes that were trained together: validation data are read once for them."""
+    if len(lanes) == 1:
+        return lanes[0].results()
+    values = evaluate_lanes(lanes, "validation")
+    return [result for lane, own in zip(lanes, values, strict=True) for result in lane.results(own)]
 
 
 def structure(module: nn.Module) -> Key:

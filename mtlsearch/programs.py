@@ -15,7 +15,8 @@ from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
 SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
-LANE_FLOP = 2e8  # of a CPU lane's step, above which more slots gain a member less than their staying empty costs
+# Of a CPU lane's step, above which more slots gain a member less than their staying empty costs.
+LANE_FLOP = 2e8
 WIDTH_RATIO = 2.3
 WIDTH_STEP = 32
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
@@ -149,7 +150,8 @@ class GraphStep:
         for tensor, old in zip(lane.state.all(), before, strict=True):
             tensor.copy_(old)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Another thread may be reading ahead into pinned memory; only this thread's calls belong to the step.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.step(lane, 0)
         return graph
 

@@ -11,17 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.data import Part
+from mtlsearch.jacobian import method_named
 from mtlsearch.nn import noise_keys
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.space import Config
 from mtlsearch.step import (
+    NOTHING_READ,
+    Read,
+    batch_parts,
     derived_seed,
+    each_loss,
     epoch_batches,
     epoch_key,
+    epoch_reads,
     evaluate,
     layer_keys,
     steps_per_epoch,
-    task_losses,
 )
 from mtlsearch.study import LoadedStudy
 from mtlsearch.trainer import EpochResult, Progress, Training, failure_reason
@@ -43,9 +49,13 @@ class SoloMember:
         self.progress = Progress(number, study.epochs, study.patience, entry_epoch)
         self.model = study.build(config, seed).to(training.loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
-        self.optimizer = self.settings.build(self.model.parameters())
         weights = [config.task_weights[task] for task in study.task_names]
         self.weights = torch.tensor(weights, dtype=training.dtype, device=training.loaded.device)
+        self.method = method_named(training.method, len(weights))
+        self.balance = self.method.initial(self.weights)
+        self.learned = {name: nn.Parameter(t) for name, t in self.method.learned(self.weights).items()}
+        self.params = [*self.model.parameters(), *self.learned.values()]
+        self.optimizer = self.settings.build(self.params)
         self.layers = noise_keys(self.model)
         self.best: dict[str, Tensor] = _copy(self.model)
 
@@ -53,7 +63,7 @@ class SoloMember:
         """Train and validate one epoch."""
         bad = self.train_epoch()
         loaded = self.training.loaded
-        reason = failure_reason(bad, self.progress.epoch, steps_per_epoch(loaded))
+        reason = failure_reason(bad, self.progress.epoch, steps_per_epoch(loaded), self.method.rule)
         if reason is not None:
             return self.progress.fail(reason)
         validation = self.evaluate("validation")
@@ -74,31 +84,53 @@ class SoloMember:
         # Kept on the device and read once, after the epoch: a look at each step would wait for the device.
         bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
-        with _seeded(derived_seed(self.seed, "epoch", epoch), loaded.device):
-            for step in range(steps):
+        with (
+            epoch_reads(loaded, self.seed, epoch) as reads,
+            _seeded(derived_seed(self.seed, "epoch", epoch), loaded.device),
+        ):
+            for step, read in enumerate(reads):
                 training.check_stop()
                 for name, layer_key in layer_keys(key, ticks[step], self.layers).items():
                     buffers[name].copy_(layer_key)
-                losses = self.step(batches, step)
+                weights = self.method.draw(key, ticks[step], self.weights)
+                losses = self.method.checked(self.step(batches, step, weights, read))
                 bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
+        self.balance = self.method.end_epoch(self.balance, steps)
         return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
 
-    def step(self, batches: list[Tensor], step: int) -> Tensor:
-        """Take one step; the task losses [T]."""
+    def step(
+        self, batches: list[Tensor], step: int, weights: Tensor | None = None, read: Read = NOTHING_READ
+    ) -> Tensor:
+        """Take one step, with `weights` [T] or the config's; the task losses [T]. Inputs not `read` ahead are read."""
         loaded, training = self.training.loaded, self.training
-        parts = [splits.train.rows(rows[step]) for splits, rows in zip(loaded.splits, batches, strict=True)]
+        parts = batch_parts(loaded, [rows[step] for rows in batches], read)
         with training.autocast():
-            losses = task_losses(loaded, self.model, parts, training.dtype)
+            each = each_loss(loaded, self.model, parts, training.dtype)
+            losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
-        (self.weights * losses).sum().backward()  # type: ignore[no-untyped-call]
+        weights = self.weights if weights is None else weights
+        trained = [param for param in self.params if param.requires_grad]
+        self.method.backward(losses, each, weights, {**self.balance, **self.learned}, trained)
         if math.isfinite(self.settings.clip_norm):
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
         total = loaded.study.epochs * len(batches[0])
         factor = self.settings.rate_factor(self.progress.epoch * len(batches[0]) + step, total)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * factor
         self.optimizer.step()
+        if self.method.observes:
+            again = self._losses_again(parts) if self.method.looks_again else losses
+            self.balance = self.method.observe(self.balance, losses.detach(), again.detach())
         return losses.detach()
+
+    def _losses_again(self, parts: list[Part]) -> Tensor:
+        """The losses of a step's batch after the step; the look leaves the buffers as they are."""
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        with torch.no_grad(), self.training.autocast():
+            losses = torch.stack(each_loss(self.training.loaded, self.model, parts, self.training.dtype))
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+        return losses
 
     def evaluate(self, split: str) -> dict[str, dict[str, float]]:
         """{task: {metric: value}} on "validation" or "test"."""

@@ -27,12 +27,17 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Training:
-    """The complete value that a trainer is made from."""
+    """The complete value that a trainer is made from; `method` weighs the tasks (`balance`).
+
+    `slots` is the most that a lane may have, None for what suits it.
+    """
 
     loaded: LoadedStudy
     seed: int = 0
     precision: str = "fp32"
     dtype: torch.dtype = torch.float32
+    method: str = "static"
+    slots: int | None = None
     stop: Event = field(default_factory=Event)
 
     def check_stop(self) -> None:
@@ -153,10 +158,10 @@ def _no_score(validation: Values, epoch: int) -> str:
     return f"{of} was not finite in any epoch up to {epoch}"
 
 
-def failure_reason(bad_steps: Mapping[str, int], epoch: int, steps: int) -> str | None:
-    """Why a trial failed, from the first step (S where none) at which each task's loss was not finite."""
+def failure_reason(bad_steps: Mapping[str, int], epoch: int, steps: int, rule: str = "finite") -> str | None:
+    """Why a trial failed, from the first step (S where none) at which each task's loss broke the `rule`."""
     first = min(bad_steps.values())
     if first == steps:
         return None
     tasks = ", ".join(task for task, step in bad_steps.items() if step == first)
-    return f"the loss of {tasks} was not finite in epoch {epoch}, step {first}"
+    return f"the loss of {tasks} was not {rule} in epoch {epoch}, step {first}"

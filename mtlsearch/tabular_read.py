@@ -1,0 +1,199 @@
+"""A CSV or Parquet file as a pandas DataFrame whose index says where each row stands, checked line by line.
+
+pandas fills a line of too few cells with missing values and renames columns of one name; here both are errors.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from mtlsearch.errors import DataError
+
+SEPARATORS = ",;\t|"
+PARQUET = (".parquet", ".pq")
+BOOKS = (".xlsx", ".xls", ".ods")
+
+
+def read_table(
+    path: Path, *, text: Sequence[str] = (), decimal: str = ".", missing: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The table in a CSV or (by its suffix) Parquet file.
+
+    The index is the line in the file, or the row of a Parquet file, and is named so. Columns in `text` stay as
+    they are written; `missing` are texts that mean a missing value, beside the empty cell and pandas' own (NA,
+    null, …). The separator is taken from the header. Raises DataError.
+    """
+    if not path.is_file():
+        raise DataError(f"no table {path}: name an existing CSV or Parquet file")
+    if path.suffix.lower() in BOOKS:
+        raise DataError(f"{path} is a spreadsheet: save it as CSV")
+    frame = (
+        _read_parquet(path, missing)
+        if path.suffix.lower() in PARQUET
+        else _read_csv(path, text, decimal, missing)
+    )
+    if frame.empty:
+        raise DataError(f"{path} holds column names but no rows")
+    return frame
+
+
+def separator(path: Path) -> str:
+    """What separates the cells of a CSV's header: the character that gives most of them."""
+    with _opened(path) as file:
+        header = file.readline()
+    return max(SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
+
+
+def check_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
+    """Raise DataError where a name is no column, with the closest one."""
+    columns = list(map(str, frame.columns))
+    for name in names:
+        if name not in columns:
+            close = get_close_matches(name, columns, 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise DataError(f"{what} {name!r} is no column of the table: {hint}It has {_few(columns)}")
+
+
+def numbers_of(column: "pd.Series[Any]", what: str, *, date: bool = False) -> np.ndarray[Any, Any]:
+    """A column as float64 with NaN where missing; a `date` as days since 1970. Raises DataError, naming a row."""
+    if date:
+        parsed = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+        # In seconds: nanoseconds end in 2262.
+        values = parsed.to_numpy("datetime64[s]").astype(np.float64) / 86_400
+        values = np.where(parsed.isna(), np.nan, values)
+    else:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isnan(values) & column.notna().to_numpy()
+    if wrong.any():
+        due = "a date (YYYY-MM-DD)" if date else "a number"
+        raise DataError(
+            f"{what}: {_place(column, wrong)} holds {_short(column[wrong].iloc[0])}, which is not {due}"
+        )
+    if np.isinf(values).any():
+        raise DataError(
+            f"{what}: {_place(column, np.isinf(values))} holds infinity: mend it, or leave it empty as missing"
+        )
+    return values
+
+
+def texts_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column as text (object), None where missing; whole numbers without a fraction, however they are stored."""
+    texts = column.astype(object).where(column.notna(), None)
+    return texts.map(_text, na_action="ignore")
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _place(column: "pd.Series[Any]", wrong: np.ndarray[Any, Any]) -> str:
+    return f"{column.index.name} {column.index[wrong][0]}"
+
+
+def _read_csv(path: Path, text: Sequence[str], decimal: str, missing: Sequence[str]) -> pd.DataFrame:
+    mark = separator(path)
+    header, lines = _check_lines(path, mark)
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=mark,
+            header=0,
+            names=header,
+            index_col=False,
+            decimal=decimal,
+            na_values=list(missing),
+            dtype=dict.fromkeys((name for name in text if name in header), object),
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+            low_memory=False,  # else the type of a long column may differ between its chunks
+        )
+    except (ValueError, OSError) as error:  # pandas' ParserError is a ValueError
+        raise DataError(f"{path} is no readable CSV: {str(error).strip().splitlines()[0]}") from error
+    # pandas and the csv module may differ in what is a blank line, one of spaces say.
+    frame.index = pd.Index(lines if len(lines) == len(frame) else range(2, len(frame) + 2), name="line")
+    return frame
+
+
+def _check_lines(path: Path, mark: str) -> tuple[list[str], list[int]]:
+    """The header, and each row's line in the file; raises DataError for a line of another number of cells."""
+    lines: list[int] = []
+    with _opened(path) as file:
+        reader = csv.reader(file, delimiter=mark, skipinitialspace=True, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, header)
+            line = reader.line_num + 1
+            for row in reader:
+                if row and (len(header) == 1 or any(row) or len(row) > 1):
+                    if len(row) != len(header):
+                        raise DataError(
+                            f"{path}, line {line} has {len(row)} cells, but the header has {len(header)}:"
+                            " mend or delete that line"
+                        )
+                    lines.append(line)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num} is broken: {error}") from error
+    return header, lines
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if not any(header):
+        raise DataError(f"{path} is empty: it needs a line of column names, and rows")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: each column needs a name of its own, but {twice[0]!r} is there twice")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise _not_text(path, error) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _not_text(path: Path, error: UnicodeDecodeError) -> DataError:
+    raw = path.read_bytes()
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as whole:  # the decoder of a stream counts from its own chunk
+        error = whole
+    line = raw.count(b"\n", 0, error.start) + 1
+    return DataError(
+        f"{path}, line {line} is not UTF-8 text (byte 0x{raw[error.start]:02x}): save it as UTF-8,"
+        " or convert it with iconv"
+    )
+
+
+def _read_parquet(path: Path, missing: Sequence[str]) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow, or use CSV") from error
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise DataError(f"{path} is no whole Parquet file: {str(error).strip().splitlines()[0]}") from error
+    names = [str(name).strip() for name in frame.columns]
+    _check_header(path, names)
+    frame = frame.set_axis(names, axis=1).reset_index(drop=True)
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
+    return frame.replace(list(missing), np.nan) if missing else frame
+
+
+def _few(names: Sequence[str], most: int = 20) -> str:
+    more = f", … ({len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= 40 else f"{said[:39]}…"

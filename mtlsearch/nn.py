@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.noise import BITS, noise
+from mtlsearch.sharing import Sharing, shared_layers, through
+from mtlsearch.sharing import distinct as distinct  # noqa: PLC0414
 
 NORMS = ("none", "batch", "layer")
 
@@ -205,6 +207,7 @@ class SharedTrunk(nn.Module):
 
     Maps {task: input [B, ...]} to {task: output [B, C]}. Inputs are flattened to `in_features`. All tasks'
     batches pass the trunk as one, so batch normalisation sees their mixture in training as in evaluation.
+    With `sharing` "separate", or k, only the first 0, or k, layers are shared: each task has later ones of its own.
     """
 
     def __init__(
@@ -216,25 +219,37 @@ class SharedTrunk(nn.Module):
         depth: int = 1,
         dropout: float = 0.0,
         norm: str = "none",
+        sharing: Sharing = "shared",
     ) -> None:
         super().__init__()
         if hidden < 1 or depth < 1:
             raise StudyError(f"hidden and depth must be 1 or more, but got {hidden} and {depth}")
-        self.in_features, self.hidden, self.norm = in_features, hidden, norm
-        sizes = [in_features] + [hidden] * depth
-        self.trunk = nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in pairwise(sizes)))
+        self.in_features, self.hidden, self.norm, self.depth = in_features, hidden, norm, depth
+        sizes = list(pairwise([in_features] + [hidden] * depth))
+        shared = shared_layers(sharing, depth)
+
+        def layers(sizes: list[tuple[int, int]]) -> nn.Sequential:
+            return nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in sizes))
+
+        self.trunk = layers(sizes[:shared])
+        self.branches = nn.ModuleDict({task: layers(sizes[shared:]) for task in heads if shared < depth})
         self.heads = nn.ModuleDict({task: Linear(hidden, size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        shared = distinct(inputs)
-        features = self.trunk(torch.cat([flat(x, self.in_features) for x in shared]))
-        parts = dict(zip(map(id, shared), features.split([len(x) for x in shared]), strict=True))
-        return {task: self.heads[task](parts[id(x)]) for task, x in inputs.items()}
+        features = through(self.trunk, inputs, lambda x: flat(x, self.in_features))
+        if self.branches:
+            features = {task: self.branches[task](x) for task, x in features.items()}
+        return {task: self.heads[task](x) for task, x in features.items()}
 
     def widened(self, hidden: int, norm: str | None = None) -> "SharedTrunk":
         heads = {task: _size(head) for task, head in self.heads.items()}
         wide = SharedTrunk(
-            self.in_features, heads, hidden=hidden, depth=len(self.trunk), norm=norm or self.norm
+            self.in_features,
+            heads,
+            hidden=hidden,
+            depth=self.depth,
+            norm=norm or self.norm,
+            sharing=len(self.trunk),
         )
         if norm == "any":
             for layer in wide.modules():
@@ -302,11 +317,6 @@ def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
 def corner(tensor: Tensor, like: Tensor) -> Tensor:
     """The leading corner of `tensor` that has the shape of `like`: what `pad` filled."""
     return tensor[tuple(slice(size) for size in like.shape)]
-
-
-def distinct(inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """Each input tensor once, in order: joint tasks bring the same one."""
-    return list({id(x): x for x in inputs.values()}.values())
 
 
 def flat(x: Tensor, features: int) -> Tensor:

@@ -29,12 +29,16 @@ from mtlsearch.metrics import (
 
 @dataclass(frozen=True)
 class Target:
-    """What the training data say of a task: its output `size`, class names, and the standardisation [C]."""
+    """What the training data say of a task: its output `size`, class names, and the standardisation [C].
+
+    `pos_weight` [C] is what balances yes against no in each label.
+    """
 
     size: int
     classes: tuple[str, ...] = ()
     mean: Tensor = field(default_factory=lambda: torch.zeros(1))
     std: Tensor = field(default_factory=lambda: torch.ones(1))
+    pos_weight: Tensor = field(default_factory=lambda: torch.ones(1))
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,14 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class MultiLabel(Task):
-    """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given."""
+    """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given.
+
+    `pos_weight="balanced"` is the training data's number of noes to a yes in each label. The loss sees a batch alone,
+    so a prepared yes then carries that weight as its label; what is above 0 is a yes.
+    """
 
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
-    pos_weight: tuple[float, ...] | None = None
+    pos_weight: tuple[float, ...] | Literal["balanced"] | None = None
 
     def target(self, data: Data) -> Target:
         labels, names = data.column(data.train, self.name), data.class_names(self.name)
@@ -136,11 +144,16 @@ class MultiLabel(Task):
         size = labels.shape[1]
         if names and len(names) != size:
             raise DataError(f"task {self.name!r}: {size} labels need as many names, but got {len(names)}")
-        if self.pos_weight is not None and len(self.pos_weight) != size:
+        weight = self.pos_weight
+        if isinstance(weight, str) and weight != "balanced":
             raise StudyError(
-                f"task {self.name!r}: pos_weight must have {size} entries, but got {len(self.pos_weight)}"
+                f"task {self.name!r}: pos_weight must be numbers or balanced, but got {weight!r}"
             )
-        return Target(size, names or tuple(str(i) for i in range(size)))
+        if weight is not None and weight != "balanced" and len(weight) != size:
+            raise StudyError(
+                f"task {self.name!r}: pos_weight must have {size} entries, but got {len(weight)}"
+            )
+        return Target(size, names or tuple(str(i) for i in range(size)), pos_weight=_balance(labels))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = labels.float()
@@ -151,18 +164,28 @@ class MultiLabel(Task):
             raise DataError(
                 f"task {self.name!r}: labels must have {target.size} columns, but got the shape {tuple(labels.shape)}"
             )
-        return labels
+        return (
+            torch.where(labels == 1, target.pos_weight, labels) if self.pos_weight == "balanced" else labels
+        )
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        valid, weight = ~labels.isnan(), self.pos_weight
+        valid = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(
             outputs,
-            torch.where(valid, labels, 0).to(outputs.dtype),
+            (labels > 0).to(outputs.dtype),
             reduction="none",
-            # Filled on the device: a copy from the host cannot be captured in a CUDA graph.
-            pos_weight=None if weight is None else torch.stack([outputs.new_full((), w) for w in weight]),
+            pos_weight=self._weight(outputs, labels),
         )
         return masked_mean(losses, valid)
+
+    def _weight(self, outputs: Tensor, labels: Tensor) -> Tensor | None:
+        """The weight of a yes, [C] or for each entry [B, C]."""
+        if self.pos_weight is None:
+            return None
+        if self.pos_weight == "balanced":
+            return torch.where(labels > 0, labels, 1).to(outputs.dtype)
+        # Filled on the device: a copy from the host cannot be captured in a CUDA graph.
+        return torch.stack([outputs.new_full((), float(weight)) for weight in self.pos_weight])
 
     def metric(self, target: Target) -> Metric:
         return multilabel_macro_auroc() if self.metric_name == "macro_auroc" else multilabel_macro_f1()
@@ -245,6 +268,12 @@ class CustomTask(Task):
 
     def output_shape(self, target: Target) -> tuple[int, ...]:
         return (self.size,) if isinstance(self.size, int) else self.size
+
+
+def _balance(labels: Tensor) -> Tensor:
+    """The number of noes to a yes in each column [C]; 1 where a column has not both."""
+    yes, no = (labels == 1).sum(0), (labels == 0).sum(0)
+    return torch.where((yes > 0) & (no > 0), no / yes.clamp(min=1), 1).float()
 
 
 def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:

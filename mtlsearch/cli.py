@@ -7,7 +7,11 @@ from typing import Any
 import click
 
 from mtlsearch import __version__
+from mtlsearch.cli_compare import compare
+from mtlsearch.cli_explain import explain
+from mtlsearch.cli_init import init
 from mtlsearch.cli_model import predict, train, verify
+from mtlsearch.cli_report import report
 from mtlsearch.cli_search import confirm, run
 from mtlsearch.cli_store import best, dashboard, export, studies, trials
 from mtlsearch.errors import MtlsearchError
@@ -42,5 +46,20 @@ def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""
 
 
-for command in (run, studies, best, confirm, export, trials, train, verify, predict, dashboard):
+for command in (
+    run,
+    studies,
+    best,
+    confirm,
+    compare,
+    export,
+    trials,
+    train,
+    verify,
+    predict,
+    explain,
+    dashboard,
+    init,
+    report,
+):
     main.add_command(command)

@@ -78,7 +78,7 @@ def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> Non
 @study_option
 @json_option
 def predict(model: Path, inputs: tuple[Path, ...], study_path: str | None, as_json: bool) -> None:
-    """Every task's prediction for INPUTS: pictures, .npy arrays, .csv tables."""
+    """Every task's prediction for INPUTS: pictures, .npy arrays, .csv tables, .txt files of a text a line."""
     from mtlsearch.models import read_model, restore, study_of
     from mtlsearch.predict import predict_files
     from mtlsearch.show import show_predictions

@@ -63,6 +63,10 @@ def study_of(config: Mapping[str, Any], study: str | None) -> Study:
         return load_study(study)
     if source in shipped_studies():
         return load_study(source)
+    if not source:
+        raise ModelError(
+            "it belongs to a study that was defined in Python: give that as load_model(path, study)"
+        )
     raise ModelError(
         f"it belongs to the study file {source}, whose code runs only when named: add --study PATH"
     )
@@ -80,6 +84,10 @@ def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:
 
 def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
     """The model of `config` with the parameters `state`. Raises ModelError where they do not fit."""
+    if "table" in config:
+        for task in study.tasks:
+            if hasattr(task.data, "restore"):
+                task.data.restore(config["table"])
     model = study.build(config_of(config, study), seed=0)
     try:
         model.load_state_dict(dict(state))

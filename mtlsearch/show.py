@@ -10,10 +10,10 @@ MANY_TASKS = 12
 GAP = 2
 
 
-def show_config(config: Mapping[str, Any]) -> None:
+def show_config(config: Mapping[str, Any], console: Console | None = None) -> None:
     """A config with its metrics: tasks by weight, then hyperparameters."""
     score, verdict = config["score"], config.get("verdict")
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print(
         f"[bold]{config['study']['name']}[/bold]: {_whose(config)}, {score['kind']} score {score['value']:.4f}"
     )
@@ -103,6 +103,10 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
+    if "spans" in found:
+        return ", ".join(f"{span['text']} ({span['type']})" for span in found["spans"]) or "none", ""
+    if "tags" in found:
+        return " ".join(found["tags"]), ""
     if "label" in found:
         return found["label"], f"{found['probabilities'][found['label']]:.4f}"
     if "probabilities" in found:

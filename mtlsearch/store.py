@@ -369,6 +369,7 @@ def config_document(
         "training": {**info["budget"], **training, **trained_on},
         "tasks": info["tasks"],
         **({"text": info["text"]} if "text" in info else {}),
+        **({"table": info["table"]} if "table" in info else {}),
         "provenance": {
             "versions": versions(),
             "time": time,

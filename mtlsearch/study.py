@@ -20,6 +20,7 @@ from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.metrics import Metric
 from mtlsearch.nn import with_own_dropout
 from mtlsearch.space import Config, Space, Value, fixed_value
+from mtlsearch.stored import Stored
 from mtlsearch.tasks import Classification, Target, Task, labelled
 
 Score = Callable[[Mapping[str, float]], float]
@@ -158,6 +159,17 @@ class LoadedStudy:
     def device(self) -> torch.device:
         return self.splits[0].train.inputs.device
 
+    @property
+    def stored(self) -> dict[int, Stored]:
+        """The training inputs that are read while training goes on, by the number of their source."""
+        inputs = enumerate(splits.train.inputs for splits in self.splits)
+        return {number: x for number, x in inputs if isinstance(x, Stored)}
+
+    @property
+    def reads(self) -> bool:
+        """Whether an epoch, of training or validation, reads inputs that are stored."""
+        return bool(self.stored) or any(isinstance(s.validation.inputs, Stored) for s in self.splits)
+
     def score(self, values: Mapping[str, Mapping[str, float]]) -> float:
         """The score of {task: {metric: value}}, each metric oriented so that higher is better."""
         oriented = {
@@ -178,7 +190,7 @@ class LoadedStudy:
         study = replace(self.study, tasks=[kept], score="mean", fixed_weights={})
         parts = (splits.train, splits.validation, splits.test)
         train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
-        alone = Splits((task,), train, validation, test, {task: splits.sha256[task]})
+        alone = Splits((task,), train, validation, test, {task: splits.sha256[task]}, splits.text)
         loaded = LoadedStudy(study, (alone,), {task: self.targets[task]})
         check_outputs(loaded)
         return loaded
@@ -229,7 +241,21 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
             for task in study.tasks
         },
         "fingerprint": loaded.fingerprint(),
+        **_describe_text(loaded),
+        **_describe_table(study),
     }
+
+
+def _describe_text(loaded: LoadedStudy) -> dict[str, Any]:
+    """How a text becomes the input of every task, where there is one way for all."""
+    ways = [splits.text for splits in loaded.splits]
+    return {"text": dict(ways[0])} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
+
+
+def _describe_table(study: Study) -> dict[str, Any]:
+    """How a row of a table becomes the input of every task, where there is one way for all."""
+    ways = [getattr(task.data, "fitted", None) for task in study.tasks]
+    return {"table": ways[0]} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
 
 
 def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) -> dict[str, Any]:
@@ -389,7 +415,7 @@ def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str
 
     def prepared(part: Part) -> Part:
         return Part(
-            part.inputs.contiguous(),
+            part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs,
             {t.name: t.prepare(data.column(part, t.name), targets[t.name]).contiguous() for t in tasks},
         )
 
@@ -402,6 +428,7 @@ def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str
         tasks=tuple(task.name for task in tasks),
         **parts,
         sha256={task.name: data.sha256(task.name) for task in tasks},
+        text=data.text,
     )
 
 

@@ -10,9 +10,12 @@ import mtlsearch
 from mtlsearch import errors
 
 DOCUMENTED = {
-    "Classification", "Config", "CustomTask", "Data", "Dropout", "LayerNorm", "MtlsearchError", "MultiLabel",
-    "Regression", "SeparateTrunks", "SharedTrunk", "Study", "TorchvisionImages", "__version__", "choice",
-    "integer", "load_model", "load_study", "objective", "real",
+    "Backbone", "Classification", "Config", "ConvTrunk", "CustomTask", "Data", "DenseTrunk", "Depth",
+    "Dropout", "LayerNorm", "MedMNIST", "MtlsearchError", "MultiLabel", "NYUv2", "Normals",
+    "PictureFolder", "Regression",
+    "RenderedScenes", "Segmentation", "SeparateTrunks", "SharedTrunk", "Study", "Table", "TorchvisionImages",
+    "Corpus", "TaggedFiles", "TextFiles", "TextTrunk", "TokenTagging",
+    "__version__", "cached", "choice", "integer", "load_model", "load_study", "objective", "real",
 }  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
     for prediction in predictions:
         for task, found in prediction["tasks"].items():
             table.add_row(prediction["input"], task, *_readable(found))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -123,7 +123,7 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
     grid = [list(row) for row in rows]
     cells = [[plain(cell) for cell in row] for row in grid]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = sum(widths) + GAP * len(widths)
     ends = [sum(widths[: i + 1]) + GAP * i for i in range(len(widths))]

@@ -1,0 +1,235 @@
+"""How often the verdict is wrong: whole runs, search and confirmation, of a study whose task weights do not matter.
+
+    python benchmarks/calibration_trained.py [--runs 100] [--jobs 2] [--cache FILE]
+
+Each run is `mtlsearch run` from inside: a few trials of random sampling, then the best two configs and their twins of
+equal weights with five fresh seeds. The two tasks share data and nothing else, and Adam takes no notice of a
+loss's scale, so a weight changes nothing but the rounding of a gradient (Adam's ε of 1e-8 aside). The learning rates
+are so large that training is chaotic: by its end that rounding has grown into another model, about as good. So
+tuned minus equal is noise around zero, of the size that other seeds give, and every *tuned* is a false one.
+
+Told are their share with a Clopper-Pearson interval, how often the winner's interval covers zero, and the noise.
+The exit status is 1 only where the interval of the share lies above 5 %. Runs are kept in the cache as they end, so
+this can be stopped and gone on with; give a changed verdict a cache of its own. One thread each, --jobs at once.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from calibration import MOST_FALSE, percent
+from common import commit, conclude, parser, table
+from torch import Tensor, nn
+
+from mtlsearch import Classification, Config, Data, Study, real
+from mtlsearch.confirm import Confirming
+from mtlsearch.intervals import detectable
+from mtlsearch.progress import Progress
+from mtlsearch.run import RunOptions, run_search
+
+TASKS = ("a", "b")
+FEATURES, WIDTH = 4, 16
+SIZES = 256, 256, 1024  # train, validation, test
+CONFIGS, SEEDS = 2, 5
+TRIALS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict of one run; differences as fractions."""
+
+    run: int
+    kind: str
+    mean: float
+    low: float
+    high: float
+    sd: float
+    seconds: float
+    commit: str
+
+    @property
+    def covers_zero(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+class OwnNetworks(nn.Module):
+    """A network of two hidden layers per task, and nothing that is shared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict({task: self._network() for task in TASKS})
+
+    @staticmethod
+    def _network() -> nn.Sequential:
+        first, second, last = nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2)
+        return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {task: self.networks[task](x) for task, x in inputs.items()}
+
+
+def no_effect(run: int) -> Study:
+    """The study, with data of the run's own: whether two of the inputs have the same sign, other two for each task."""
+
+    def signs(directory: Path) -> Data:
+        random = np.random.default_rng(run)
+
+        def part(count: int) -> tuple[Any, dict[str, Any]]:
+            x = random.normal(size=(count, FEATURES)).astype(np.float32)
+            return x, {task: (x[:, i] * x[:, i + 1] > 0).astype(np.int64) for i, task in enumerate(TASKS)}
+
+        train, validation, test = map(part, SIZES)
+        return Data(train, test, validation=validation)
+
+    def model(config: Config) -> nn.Module:
+        return OwnNetworks()
+
+    return Study(
+        tasks=[Classification(task, signs) for task in TASKS],
+        model=model,
+        space={"learning_rate": real(0.08, 0.25, log=True)},
+        default={"learning_rate": 0.15},
+        epochs=10,
+        batch_size=16,
+    )
+
+
+def whole_run(run: int, seeds: int = SEEDS) -> Outcome:
+    """One search with its confirmation, in a store of its own, in one thread."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-calibration-") as folder:
+        options = RunOptions(
+            study=no_effect(run),
+            name="no-effect",
+            trials=TRIALS,
+            storage=f"sqlite:///{folder}/run.db",
+            device="cpu",
+            seed=run,
+            sampler="random",
+            pruner="none",
+            population=1,
+            threads=1,
+            confirming=Confirming(seeds, CONFIGS, single=False),
+        )
+        verdict = run_search(options, Progress(TRIALS, quiet=True), Event())["verdict"]
+    found = verdict["difference"]
+    return Outcome(
+        run=run,
+        kind=verdict["kind"],
+        mean=found["mean"],
+        low=found["low"],
+        high=found["high"],
+        sd=found["sd"],
+        seconds=round(time.perf_counter() - begun, 1),
+        commit=commit(),
+    )
+
+
+class Cache:
+    """The outcomes so far, a JSON line each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.outcomes = {outcome.run: outcome for outcome in (Outcome(**json.loads(line)) for line in lines)}
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.run] = outcome
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def outcomes(todo: Sequence[int], jobs: int) -> Iterator[Outcome]:
+    """What every run gives, as they end; `jobs` at once in processes of their own."""
+    if jobs == 1:
+        yield from map(whole_run, todo)
+        return
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(jobs, context) as pool:
+        for done in as_completed([pool.submit(whole_run, run) for run in todo]):
+            yield done.result()
+
+
+def failing(false: int, runs: int) -> bool:
+    """Whether so many false wins are too many for chance."""
+    return percent(false, runs)[1] > MOST_FALSE
+
+
+def report(found: Sequence[Outcome]) -> str:
+    """The counts, and what they say."""
+    runs, kinds = len(found), Counter(outcome.kind for outcome in found)
+    covered = sum(outcome.covers_zero for outcome in found)
+    rows = [
+        ["false tuned", kinds["tuned"], interval(kinds["tuned"], runs)],
+        ["undecided", kinds["undecided"], interval(kinds["undecided"], runs)],
+        ["equal weights", kinds["equal"], interval(kinds["equal"], runs)],
+        ["the winner's interval covers zero", covered, interval(covered, runs)],
+    ]
+    sd = median(outcome.sd for outcome in found)
+    seen = detectable(SEEDS, sd, 0.05 / CONFIGS)
+    held = "not held" if failing(kinds["tuned"], runs) else "held"
+    notes = [
+        f"False wins are not above {MOST_FALSE:g} %, by the interval's lower end: {held}.",
+        f"A run: {TRIALS} trials, then {CONFIGS} configs and their twins with {SEEDS} seeds;"
+        f" {fmean(outcome.seconds for outcome in found):.0f} s; run at commit"
+        f" {', '.join(sorted({outcome.commit for outcome in found}))}.",
+        f"Tuned minus equal has an sd over seeds of {100 * sd:.2f} points (median of the runs): {SEEDS} seeds see a"
+        f" difference of {100 * seen:.2f} points 80 % of the time.",
+        f"Mean of tuned minus equal over the runs: {100 * fmean(outcome.mean for outcome in found):+.2f} points.",
+    ]
+    return (
+        table(["", f"of {runs} runs", "% [95 %]"], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
+    )
+
+
+def interval(hits: int, runs: int) -> str:
+    return "{:.0f} [{:.1f}, {:.1f}]".format(*percent(hits, runs))
+
+
+def options_of() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--runs", type=int, default=100)
+    made.add_argument("--jobs", type=int, default=1, help="runs at once")
+    made.add_argument(
+        "--cache", type=Path, default=Path(tempfile.gettempdir()) / "mtlsearch-calibration.jsonl"
+    )
+    options = made.parse_args()
+    if options.quick:
+        options.runs, options.cache = 2, Path(os.devnull)
+    return options
+
+
+def main() -> None:
+    options = options_of()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    cache = Cache(options.cache)
+    todo = [run for run in range(options.runs) if run not in cache.outcomes]
+    for number, outcome in enumerate(outcomes(todo, options.jobs), 1):
+        cache.add(outcome)
+        gain = f"{100 * outcome.mean:+.2f} points [{100 * outcome.low:+.2f}, {100 * outcome.high:+.2f}]"
+        print(
+            f"{number}/{len(todo)}: run {outcome.run}: {outcome.kind}, {gain}, {outcome.seconds:.0f} s",
+            flush=True,
+        )
+    found = [cache.outcomes[run] for run in range(options.runs)]
+    conclude(options, "Calibration of the verdict, trained: task weights that do not matter", report(found))
+    if failing(sum(outcome.kind == "tuned" for outcome in found), len(found)):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ give rows on request, stay where they are (`stored`).
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlsearch.augment import Augment
 from mtlsearch.errors import DataError
 from mtlsearch.stored import Rows, Stored, reads_rows
 
@@ -58,6 +59,7 @@ class Data:
     Labels are one array [N, ...], or a mapping of arrays by column. `validation` is a third pair, or the
     number (or fraction) of training examples to hold out. `classes` names the classes of a column. Where the
     inputs stand for texts, `text` says how texts become inputs (`Vocabulary.describe`), and goes into models' files.
+    `augment`, as of torchvision's v2 transforms, changes each training input at random, on the device, every time.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Data:
         validation: tuple[Inputs, Labels] | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
         text: Mapping[str, Any] | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.train = _part("train", train)
         self.test = _part("test", test)
@@ -76,7 +79,7 @@ class Data:
         )
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
-        self.text = text
+        self.text, self.augment = text, augment
 
     def column(self, part: Part, name: str) -> Tensor:
         """The label column for a task of that name: its own, or the only one there is."""
@@ -123,10 +126,11 @@ class Splits:
     test: Part
     sha256: Mapping[str, str] = field(default_factory=dict)
     text: Mapping[str, Any] | None = None
+    augment: Augment | None = None
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
-        return Splits(self.tasks, train, validation, test, self.sha256, self.text)
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:

@@ -57,7 +57,7 @@ class LaneState:
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
     weighs the tasks keeps of each member, nothing where weights are static. `rows` [S, B] per source, `scales`
     [S, M], `key` [] and `tick` [] are the epoch's batches, its optimizer tables, the key of its noise, and the step
-    within it. `read` [B, ...] are the step's inputs by source, of the sources that are stored.
+    within it. `read` [B, ...] are the step's inputs by source, of those that are stored or augmented.
     """
 
     params: Tensors

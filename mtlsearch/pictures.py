@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from mtlsearch.augment import Augment
 from mtlsearch.data import SINGLE, Data
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tabular import PARTS, Kind, check_shares, check_targets, data_of, divide_rows, labels_of
@@ -32,7 +33,8 @@ class PictureFolder:
     `split`, `split_seed`, `validation` and `test`.
 
     With `size`, a side or (height, width), each picture is resized to cover it and cropped at its centre; without
-    it all must have one size. Raises DataError, naming the file.
+    it all must have one size. `augment`, as of torchvision's v2 transforms, is given each training picture
+    [C, H, W] on the device, anew in each batch, and keeps its shape. Raises DataError, naming the file.
     """
 
     folder: str | Path
@@ -45,6 +47,7 @@ class PictureFolder:
     test: float = 0.2
     split: str | None = None
     split_seed: int = 0
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         check_shares(self.validation, self.test)
@@ -64,7 +67,7 @@ class PictureFolder:
         labels, classes = labels_of(frame, targets)
         parts = divide_rows(frame, labels, classes, self.validation, self.test, split, self.split_seed)
         pictures = self._read(folder, frame[self.file].astype(str).tolist())
-        return data_of(pictures, labels, classes, parts)
+        return data_of(pictures, labels, classes, parts, self.augment)
 
     def _listed(self, folder: Path) -> tuple[pd.DataFrame, Mapping[str, Kind], str | None]:
         """Each picture's file with its labels; the targets, and the column of the split."""

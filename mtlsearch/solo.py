@@ -4,13 +4,13 @@ This is the readable reference: what a trial is, every other trainer must give t
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.augment import seeded
 from mtlsearch.data import Part
 from mtlsearch.jacobian import method_named
 from mtlsearch.nn import noise_keys
@@ -86,7 +86,7 @@ class SoloMember:
         ticks = torch.arange(steps, device=loaded.device)
         with (
             epoch_reads(loaded, self.seed, epoch) as reads,
-            _seeded(derived_seed(self.seed, "epoch", epoch), loaded.device),
+            seeded(derived_seed(self.seed, "epoch", epoch), loaded.device),
         ):
             for step, read in enumerate(reads):
                 training.check_stop()
@@ -177,14 +177,6 @@ def evaluate_state(
     member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
     member.model.load_state_dict(dict(state))
     return member.evaluate(split)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's own random numbers, which a user's model may draw, follow from `seed` inside."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -16,14 +16,18 @@ from torch import Tensor
 from torch.func import vmap
 
 from mtlsearch.ahead import paced, read_ahead
+from mtlsearch.augment import augmented
 from mtlsearch.data import Part, Splits, as_input
 from mtlsearch.errors import DataError
 from mtlsearch.metrics import CountedMetric, Metric
 from mtlsearch.noise import mix
+from mtlsearch.stored import Stored
 from mtlsearch.study import LoadedStudy
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-Read = Mapping[int, Tensor]  # a step's inputs [B, ...] of the stored sources, by their number
+Read = Mapping[
+    int, Tensor
+]  # a step's inputs [B, ...] of the sources that are stored or augmented, by their number
 Values = dict[str, dict[str, float]]
 NOTHING_READ: Read = {}
 READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
@@ -60,12 +64,13 @@ def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
 
 @contextmanager
 def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator[Read]]:
-    """What each of the S steps of an epoch is given of the stored sources, read ahead; nothing where all is resident.
+    """What each of the S steps of an epoch is given of the stored sources, read ahead, and of those augmented.
 
-    Raises DataError where a file's content has changed since training began.
+    It is nothing where all is resident as it is. Raises DataError where a file's content has changed since training
+    began.
     """
-    steps, stored = steps_per_epoch(loaded), loaded.stored
-    if not stored:
+    steps, stored, augments = steps_per_epoch(loaded), loaded.stored, loaded.augments
+    if not (stored or augments):
         yield repeat(NOTHING_READ, steps)
         return
     if any(inputs.changed() for inputs in stored.values()):
@@ -83,20 +88,38 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
             {number: x.to(loaded.device, non_blocking=True) for number, x in batch.items()}
             for batch in batches
         )
-        yield paced(on_device, loaded.device)
+        changed = (
+            {**batch, **_augmented(loaded, [of[step] for of in rows], batch, (seed, epoch, step))}
+            for step, batch in enumerate(on_device)
+        )
+        yield paced(changed, loaded.device)
+
+
+def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tuple[int, int, int]) -> Read:
+    """The augmented inputs of one step: of what has been `read`, else of the examples at `rows` [B]."""
+    found = {}
+    for number, augment in loaded.augments.items():
+        source = loaded.splits[number].train.inputs
+        inputs = read[number] if number in read else source.index_select(0, rows[number].to(loaded.device))
+        found[number] = augmented(augment, inputs, derived_seed("augment", *when, number))
+    return found
 
 
 def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
-    """Tensors [B, ...] on the device that a step's stored inputs go into, by the number of their source."""
-    size = loaded.study.batch_size
+    """Tensors [B, ...] on the device that inputs stored or augmented go into, by the number of their source."""
+    like: dict[int, Tensor | Stored] = dict(loaded.stored)
+    for number, augment in loaded.augments.items():  # it may turn bytes into reals
+        like[number] = augmented(augment, loaded.splits[number].train.inputs[:1], seed=0)
     return {
-        number: torch.zeros((size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
-        for number, inputs in loaded.stored.items()
+        number: torch.zeros(
+            (loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device
+        )
+        for number, inputs in like.items()
     }
 
 
 def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list[Part]:
-    """One batch of each source: its examples at `rows` [B], of which the stored inputs have been `read`."""
+    """One batch of each source: its examples at `rows` [B], of which some inputs have been `read`."""
     return [
         splits.train.rows(index, read.get(number))
         for number, (splits, index) in enumerate(zip(loaded.splits, rows, strict=True))

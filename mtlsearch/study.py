@@ -15,6 +15,7 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
+from mtlsearch.augment import Augment, check_augment, described
 from mtlsearch.data import Data, Part, Source, Splits, as_input, divide
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.metrics import Metric
@@ -135,7 +136,10 @@ class Study:
         """The study with its data, checked and divided, on `device`. Raises DataError or ModelError."""
         loaded = _load(self, directory)
         check_outputs(loaded)
-        return replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
+        loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
+        for number, augment in loaded.augments.items():
+            check_augment(augment, loaded.splits[number].train.inputs[:2])
+        return loaded
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,15 @@ class LoadedStudy:
         return {number: x for number, x in inputs if isinstance(x, Stored)}
 
     @property
+    def augments(self) -> dict[int, Augment]:
+        """What changes the training inputs at random, by the number of their source."""
+        return {n: splits.augment for n, splits in enumerate(self.splits) if splits.augment is not None}
+
+    @property
     def reads(self) -> bool:
-        """Whether an epoch, of training or validation, reads inputs that are stored."""
-        return bool(self.stored) or any(isinstance(s.validation.inputs, Stored) for s in self.splits)
+        """Whether an epoch, of training or validation, reads inputs that are stored, or augments them."""
+        stored = any(isinstance(splits.validation.inputs, Stored) for splits in self.splits)
+        return bool(self.stored or self.augments) or stored
 
     def score(self, values: Mapping[str, Mapping[str, float]]) -> float:
         """The score of {task: {metric: value}}, each metric oriented so that higher is better."""
@@ -190,7 +200,8 @@ class LoadedStudy:
         study = replace(self.study, tasks=[kept], score="mean", fixed_weights={})
         parts = (splits.train, splits.validation, splits.test)
         train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
-        alone = Splits((task,), train, validation, test, {task: splits.sha256[task]}, splits.text)
+        sha256 = {task: splits.sha256[task]}
+        alone = replace(splits, tasks=(task,), train=train, validation=validation, test=test, sha256=sha256)
         loaded = LoadedStudy(study, (alone,), {task: self.targets[task]})
         check_outputs(loaded)
         return loaded
@@ -215,7 +226,13 @@ class LoadedStudy:
             "batch size": study.batch_size,
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
+            **self._describe_augments(),
         }
+
+    def _describe_augments(self) -> dict[str, Any]:
+        """By the first task of each source that has one; a study without any is described as it always was."""
+        found = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
+        return {"augment": found} if found else {}
 
 
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
@@ -429,6 +446,7 @@ def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str
         **parts,
         sha256={task.name: data.sha256(task.name) for task in tasks},
         text=data.text,
+        augment=data.augment,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from mtlsearch.augment import Augment
 from mtlsearch.data import Data
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tabular_encoding import Encoding, fit_category, fit_number
@@ -166,13 +167,14 @@ def data_of(
     labels: Labels,
     classes: Mapping[str, Sequence[str]],
     parts: Mapping[str, Rows],
+    augment: Augment | None = None,
 ) -> Data:
     """The rows of each part as `Data`."""
     train, validation, test = (
         (inputs[parts[part]], {task: y[parts[part]] for task, y in labels.items()})
         for part in ("train", "validation", "test")
     )
-    return Data(train, test, validation=validation, classes=classes)
+    return Data(train, test, validation=validation, classes=classes, augment=augment)
 
 
 def in_order(texts: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import nn
 
+from mtlsearch.artifacts import artifacts_folder
 from mtlsearch.confirm import Confirming
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence import best_answer
@@ -21,8 +22,9 @@ from mtlsearch.progress import Progress
 from mtlsearch.run import RunOptions, recorded_name, run_search
 from mtlsearch.show import show_config
 from mtlsearch.storage import open_storage
-from mtlsearch.store import DEFAULT_STORAGE, artifacts_folder, best_artifact, find_record, trials_frame
+from mtlsearch.store import DEFAULT_STORAGE, best_artifact, find_record
 from mtlsearch.study import Study, load_study
+from mtlsearch.trials import trials_frame
 
 if TYPE_CHECKING:
     import pandas as pd

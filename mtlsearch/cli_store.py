@@ -103,8 +103,8 @@ def export(
 @click.option("-o", "--output", type=PATH, help="The file. [default: stdout]")
 def trials(study: str | None, storage: str, name: str | None, kind: str, output: Path | None) -> None:
     """Every trial of STUDY."""
-    from mtlsearch.store import trials_frame
     from mtlsearch.tables import write_frame
+    from mtlsearch.trials import trials_frame
 
     write_frame(with_record(study, storage, name, None, trials_frame), kind, output)
 

@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 import torch
 
+from mtlsearch.artifacts import artifacts_folder, check_folder
 from mtlsearch.balance import METHODS, STATIC
 from mtlsearch.capacity import population_size
 from mtlsearch.comparison import (
@@ -33,6 +34,7 @@ from mtlsearch.comparison import (
 from mtlsearch.confirm import Confirming, MakeTrainer, Work, as_recorded, duration, make_plan, test_examples
 from mtlsearch.confirmation import Repeat, ended, find_confirmation, open_confirmation
 from mtlsearch.device import conditions_of, use_device
+from mtlsearch.document import trial_config
 from mtlsearch.errors import StoreError, UsageError
 from mtlsearch.evidence import expected_seconds, task_metrics
 from mtlsearch.jacobian import GRADIENT_BASED, aggregator
@@ -43,15 +45,7 @@ from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import quantiles_from_weights, real
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
-from mtlsearch.store import (
-    Info,
-    Record,
-    artifacts_folder,
-    check_folder,
-    find_record,
-    open_record,
-    trial_config,
-)
+from mtlsearch.store import Info, Record, find_record, open_record
 from mtlsearch.study import LoadedStudy, Study, describe, load_study, shipped_studies, study_name
 from mtlsearch.trainer import Training
 

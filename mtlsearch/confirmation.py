@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mtlsearch.document import trial_config
 from mtlsearch.errors import StoreError
 from mtlsearch.owner import this_process
 from mtlsearch.space import Config
 from mtlsearch.storage import is_counted
-from mtlsearch.store import Record, trial_config
+from mtlsearch.store import Record
 
 if TYPE_CHECKING:
     from mtlsearch.study import Study

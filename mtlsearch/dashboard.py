@@ -3,10 +3,10 @@
 import socket
 from pathlib import Path
 
+from mtlsearch.artifacts import artifact_store, artifacts_folder
 from mtlsearch.errors import UsageError
 from mtlsearch.progress import notice
 from mtlsearch.storage import open_storage
-from mtlsearch.store import artifact_store, artifacts_folder
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

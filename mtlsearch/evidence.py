@@ -13,10 +13,11 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.confirmation import Found, Repeat, find_confirmation, group_of
+from mtlsearch.document import trial_config
 from mtlsearch.intervals import choose
 from mtlsearch.sentences import Score, TaskMetric
 from mtlsearch.space import Config
-from mtlsearch.store import Record, exported, trial_config
+from mtlsearch.store import Record, exported
 from mtlsearch.verdict import Confirmed, Verdict, judge
 
 

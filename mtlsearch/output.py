@@ -31,8 +31,9 @@ def with_record(
     study: str | None, storage: str, name: str | None, artifacts: Path | None, work: Callable[["Record"], T]
 ) -> T:
     """Do `work` on the record of a study, read-only; a study that was not named is told on stderr."""
+    from mtlsearch.artifacts import artifacts_folder
     from mtlsearch.storage import open_storage
-    from mtlsearch.store import artifacts_folder, find_record
+    from mtlsearch.store import find_record
 
     wanted = name or (None if study is None else Path(study).stem if study.endswith(".py") else study)
     with open_storage(storage, create=False) as store:

@@ -14,11 +14,12 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.confirmation import Confirmation, ended, find_confirmation
+from mtlsearch.document import trial_config
 from mtlsearch.evidence import Plan, best_answer, outdated
 from mtlsearch.intervals import Estimate
 from mtlsearch.sentences import TaskMetric
 from mtlsearch.storage import is_counted
-from mtlsearch.store import Record, trial_config
+from mtlsearch.store import Record
 
 COMPARISON_FORMAT = "mtlsearch/comparison/1"
 

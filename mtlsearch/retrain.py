@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mtlsearch.device import conditions_of, use_device
+from mtlsearch.document import config_document
 from mtlsearch.errors import ConfigError, StudyError
 from mtlsearch.export import config_of, read_config
 from mtlsearch.models import study_of
@@ -17,7 +18,6 @@ from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import steps_named
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.space import Config
-from mtlsearch.store import config_document
 from mtlsearch.study import Study, describe, load_study, study_name
 from mtlsearch.trainer import EpochResult, Trainer, Training
 

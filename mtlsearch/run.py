@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from mtlsearch.artifacts import artifacts_folder, check_folder
 from mtlsearch.capacity import population_size
 from mtlsearch.confirm import Confirming, as_recorded, confirm
 from mtlsearch.datasets import DownloadError
+from mtlsearch.definition import check_same
 from mtlsearch.device import conditions_of, fewer_are_faster, use_device
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence import best_answer, outdated
@@ -23,7 +25,7 @@ from mtlsearch.progress import Progress
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
-from mtlsearch.store import Record, artifacts_folder, check_folder, check_same, find_record, open_record
+from mtlsearch.store import Record, find_record, open_record
 from mtlsearch.study import SCORES, LoadedStudy, Study, describe, load_study, study_name
 from mtlsearch.trainer import Trainer, Training
 

@@ -128,7 +128,10 @@ def _wrap(url: URL, create: bool, timeout: float, options: dict[str, Any], revis
             "public API, which is slower",
             stacklevel=4,
         )
-    return (BufferedStorage if fast else Storage)(rdb, url, timeout=timeout, read_only=not create)
+    storage = (BufferedStorage if fast else Storage)(rdb, url, timeout=timeout, read_only=not create)
+    plain_url = url.render_as_string(hide_password=False)
+    storage.open_again = partial(open_storage, plain_url, create=create, timeout=timeout)
+    return storage
 
 
 def _schema_error(url: URL, revision: str | None) -> StoreError:

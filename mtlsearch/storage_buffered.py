@@ -1,4 +1,4 @@
-"""The fast store: reads come from memory, writes go to Optuna's tables in few transactions.
+"""The fast store: reads come from memory (`storage_remembered`), writes go to Optuna's tables in few transactions.
 
 Reports, params and attributes are buffered; a trial that is told is committed with all of them before
 `set_trial_state_values` returns, and a background thread commits the rest about every half a second, so that
@@ -6,15 +6,13 @@ other processes see running trials. The database numbers a trial in the transact
 """
 
 import copy
-import threading
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 
@@ -23,24 +21,18 @@ from mtlsearch.errors import StoreError
 from mtlsearch.storage_buffer import WriteBuffer
 from mtlsearch.storage_errors import where
 from mtlsearch.storage_memory import StudyMemory
-from mtlsearch.storage_public import Storage, new_running_trial, retry_of
+from mtlsearch.storage_public import new_running_trial, retry_of
+from mtlsearch.storage_remembered import RememberedStorage
 
 T = TypeVar("T")
-_UNFINISHED = frozenset({TrialState.RUNNING, TrialState.WAITING})
 
 
-class BufferedStorage(Storage):
-    """See `Storage`; other processes' trials appear at `refresh`, or at once where the store is only read."""
+class BufferedStorage(RememberedStorage):
+    """See `Storage`; nothing that was written is lost while the process lives, and nothing told if it dies."""
 
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
         super().__init__(rdb, url, timeout=timeout, read_only=read_only)
-        self._backend = rdb  # its own cache would be a second copy
-        self._engine: sa.Engine = rdb.engine
-        self._studies: dict[int, StudyMemory] = {}
-        self._study_of: dict[int, StudyMemory] = {}
-        self._deleted: set[int] = set()  # trials of this process whose study somebody deleted
         self._buffer = WriteBuffer(self._write)
-        self._lock = threading.RLock()  # the memory; never held while the database is waited for
 
     # Transactions.
 
@@ -51,14 +43,6 @@ class BufferedStorage(Storage):
                 return work(connection)
 
         return self._guard(attempt, write=True)
-
-    def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        def attempt() -> T:
-            with self._engine.begin() as connection:
-                self._begin(connection, "BEGIN")
-                return work(connection)
-
-        return self._guard(attempt)
 
     def _numbering(
         self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
@@ -75,17 +59,6 @@ class BufferedStorage(Storage):
             return self._transaction(locked)
         except KeyError as e:
             raise self._study_is_gone() from e
-
-    def _study_is_gone(self) -> StoreError:
-        return StoreError(
-            f"store {where(self.url)}: the study was deleted while it was in use; run the same command again to "
-            "begin it anew"
-        )
-
-    def _begin(self, connection: sa.Connection, statement: str) -> None:
-        # Python's sqlite3 would begin at the first write, when a snapshot may be too old to be written to.
-        if self.url.get_backend_name() == "sqlite":
-            connection.exec_driver_sql(statement)
 
     def _write(self, changes: rows.Changes) -> None:
         lost = self._transaction(lambda c: rows.write(c, changes))
@@ -110,85 +83,6 @@ class BufferedStorage(Storage):
             raise StoreError(f"store {where(self.url)}: it was closed; open it again to write")
         self._study_of[trial._trial_id].put(trial)
         self._buffer.add(changes)
-
-    # The memory.
-
-    def _study(self, study_id: int) -> StudyMemory:
-        """The study's memory; the first time it is read from the store. Raises KeyError if there is none."""
-        with self._lock:
-            study = self._studies.get(study_id)
-        if study is not None:
-            return study
-        study = StudyMemory(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
-        self._take_in(study_id, study)
-        with self._lock:
-            return self._studies.setdefault(study_id, study)
-
-    def refresh(self, study_id: int) -> None:
-        with self._lock:
-            study = self._studies.get(study_id)
-        if study is None:
-            self._study(study_id)
-        else:
-            self._take_in(study_id, study)
-
-    def _take_in(self, study_id: int, study: StudyMemory) -> None:
-        """Reads the trials that are new, and those that another process has changed or may have."""
-        with self._lock:
-            newest, mine = study.newest, set(study.mine)
-            known = {i: study.trials[i].state for i in study.unfinished}
-
-        def read(connection: sa.Connection) -> tuple[int, list[FrozenTrial]]:
-            new = rows.states_after(connection, study_id, newest)
-            ids = {i for i in new if i not in study.trials}
-            for i, state in rows.states_of(connection, known).items():
-                if i not in mine or state != known[i]:
-                    ids.add(i)
-            return max(new, default=newest), rows.read_trials(connection, ids)
-
-        seen, trials = self._read(read)
-        with self._lock:
-            for trial in trials:
-                if self._is_news(study, trial):
-                    study.put(trial)
-                    self._study_of[trial._trial_id] = study
-            study.newest, study.attrs = max(study.newest, seen), None
-
-    @staticmethod
-    def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:
-        """False if this process has meanwhile finished the trial, or begun it as its own."""
-        known = study.trials.get(trial._trial_id)
-        if known is None or trial.state.is_finished():
-            return known is None or not known.state.is_finished()
-        return not known.state.is_finished() and trial._trial_id not in study.mine
-
-    def _reload(self, ids: set[int]) -> None:
-        """Takes over how others ended trials of this process; forgets those whose study was deleted."""
-        trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
-        with self._lock:
-            for trial_id in ids & self._study_of.keys():
-                if trial_id in trials:
-                    self._study_of[trial_id].put(trials[trial_id])
-                else:
-                    self._deleted.add(trial_id)
-                    self._forget(self._study_of[trial_id])
-
-    def _forget(self, study: StudyMemory) -> None:
-        self._studies = {i: s for i, s in self._studies.items() if s is not study}
-        self._study_of = {i: s for i, s in self._study_of.items() if s is not study}
-
-    def _load(self, trial_id: int) -> None:
-        """Reads the study of a trial that is not known. Raises KeyError if there is no such trial."""
-        with self._lock:
-            known = trial_id in self._study_of
-        if known and not self.read_only:
-            return
-        study_id = self._read(lambda c: rows.study_of(c, trial_id))
-        if study_id is None:
-            if trial_id in self._deleted:
-                raise self._study_is_gone()
-            raise KeyError(f"No trial with trial_id {trial_id} exists.")
-        self.refresh(study_id)
 
     def _updatable(self, trial_id: int) -> FrozenTrial:
         """A copy to change of a trial that is unfinished; the lock is held."""
@@ -331,56 +225,12 @@ class BufferedStorage(Storage):
         self._add(self._study_of[trial._trial_id], begun)
         return True
 
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        self._load(trial_id)
-        with self._lock:
-            return self._study_of[trial_id].trials[trial_id]
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        study = self._study(study_id)
-        if self.read_only:
-            self.refresh(study_id)
-        with self._lock:
-            if states is None:
-                trials = list(study.trials.values())
-            elif any(s in states for s in TrialState if s not in _UNFINISHED):
-                trials = [t for t in study.trials.values() if t.state in states]
-            else:
-                trials = [study.trials[i] for i in study.unfinished if study.trials[i].state in states]
-        trials.sort(key=lambda t: t.number)
-        return copy.deepcopy(trials) if deepcopy else trials
-
-    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        return self._study(study_id).ids[trial_number]
-
     def delete_study(self, study_id: int) -> None:
         self.flush()
         super().delete_study(study_id)
         with self._lock:
             if study_id in self._studies:
                 self._forget(self._studies[study_id])
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._study(study_id).name
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._study(study_id).directions
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._attrs(study_id)[0]
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._attrs(study_id)[1]
-
-    def _attrs(self, study_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        study = self._study(study_id)
-        attrs = study.attrs
-        if attrs is None or self.read_only:
-            attrs = super().get_study_user_attrs(study_id), super().get_study_system_attrs(study_id)
-            study.attrs = attrs
-        return attrs
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         super().set_study_user_attr(study_id, key, value)

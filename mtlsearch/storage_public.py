@@ -9,7 +9,6 @@ import time
 import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -57,13 +56,11 @@ class Storage(BaseStorage):
         weakref.finalize(self, rdb.engine.dispose)
         self.check_store: Callable[[], None] = lambda: None
         self.before_first_write: Callable[[], None] = lambda: None
+        self.open_again: Callable[[], Storage]  # set by whoever opens the store, as the two above
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Optuna's contract wants a copy in another process to open the store anew.
-        from mtlsearch.storage import open_storage
-
-        url = self.url.render_as_string(hide_password=False)
-        return partial(open_storage, url, create=not self.read_only, timeout=self.timeout), ()
+        return self.open_again, ()
 
     def __enter__(self) -> Self:
         return self

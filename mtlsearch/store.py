@@ -3,16 +3,13 @@
 Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 """
 
-import os
-import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +17,19 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.artifacts import artifact_store
+from mtlsearch.definition import check_same
+from mtlsearch.document import config_document, trial_config
 from mtlsearch.errors import StoreError
 from mtlsearch.lease import Heart, Watch
 from mtlsearch.owner import is_alive, is_here, this_process
 from mtlsearch.space import Config, Space
 from mtlsearch.storage import Storage, is_counted, mask_password
-from mtlsearch.storage_errors import parse_url
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mtlsearch.trainer import EpochResult
 
-STUDY_FORMAT = "mtlsearch/study/1"
 DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
-VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
 Info = Mapping[str, Any]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -256,51 +251,6 @@ def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
     return Record(storage, study, study.user_attrs["mtlsearch"], artifacts)
 
 
-def check_same(name: str, found: Info, info: Info, seed: int | None) -> None:
-    """Raise StoreError where the study in the store is another one than the definition at hand."""
-    if found.get("format") != STUDY_FORMAT:
-        raise StoreError(
-            f"study {name!r} was written by another version of mtlsearch: name another with --name"
-        )
-    differing = _differences(found["fingerprint"], info["fingerprint"])
-    if differing:
-        raise StoreError(
-            f"study {name!r} is in the store with another definition ({'; '.join(differing)}):"
-            " give this one a name of its own with --name"
-        )
-    if seed is not None and seed != found["seed"]:
-        raise StoreError(
-            f"study {name!r} was begun with --seed {found['seed']}, but got --seed {seed}: leave it out, or give"
-            " this search a name of its own with --name"
-        )
-
-
-def artifacts_folder(storage_url: str, chosen: Path | None) -> Path:
-    """Where the best parameters are kept: `chosen`, else beside a SQLite store. Raises StoreError for no URL."""
-    if chosen is not None:
-        return chosen
-    url = parse_url(storage_url)
-    if url.get_backend_name() == "sqlite" and url.database:
-        return Path(url.database).with_suffix(".artifacts")
-    return Path("mtlsearch.artifacts")
-
-
-def check_folder(folder: Path) -> None:
-    """Raise StoreError where `folder` is neither there nor can be made, before anything is."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise StoreError(f"the artifact folder {folder} must be writable: choose another with --artifacts")
-
-
-def artifact_store(folder: Path) -> optuna.artifacts.FileSystemArtifactStore:
-    """The artifact store in `folder`, which is made where it is missing. Raises StoreError where it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"the artifact folder {folder} must be writable: {error.strerror}") from error
-    return optuna.artifacts.FileSystemArtifactStore(folder)
-
-
 def best_artifact(record: Record, trial: FrozenTrial) -> Path:
     """The file of a trial's saved parameters. Raises StoreError where there is none."""
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=record.storage)
@@ -338,61 +288,6 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
     )
 
 
-def trial_config(info: Info, trial: FrozenTrial) -> Config:
-    """The config of a stored trial; what was not searched comes from the study's default."""
-    searched = {name: value for name, value in trial.params.items() if name in info["default"]}
-    return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
-
-
-def config_document(
-    info: Info,
-    *,
-    name: str,
-    trial: int | None,
-    score: float | None,
-    config: Config,
-    validation: Mapping[str, Any],
-    training: Mapping[str, Any],
-    trained_on: Mapping[str, Any],
-    time: str,
-    storage: str | None,
-) -> dict[str, Any]:
-    """The exported config of one trained model; `config.schema.json` describes it."""
-    return {
-        "format": "mtlsearch/config/1",
-        "study": {"name": name, "source": info["source"], "source_sha256": info["source_sha256"]},
-        "trial": trial,
-        "score": {"kind": info["score"], "value": score},
-        "task_weights": dict(config.task_weights),
-        "hyperparameters": dict(config.hyperparameters),
-        "validation": validation,
-        "training": {**info["budget"], **training, **trained_on},
-        "tasks": info["tasks"],
-        **({"text": info["text"]} if "text" in info else {}),
-        **({"table": info["table"]} if "table" in info else {}),
-        "provenance": {
-            "versions": versions(),
-            "time": time,
-            "storage": storage,
-            "data_sha256": info["fingerprint"]["data"],
-        },
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {"python": platform.python_version(), **{package: version(package) for package in VERSIONED}}
-
-
-def trials_frame(record: Record) -> "pd.DataFrame":
-    """Every trial, one row each: number, state, score, params, task weights, metrics, times."""
-    import pandas as pd
-
-    rows = [_row(trial) for trial in record.trials()]
-    # Columns are the union over the trials, in the order in which they first appear.
-    return pd.DataFrame(rows, columns=list(dict.fromkeys(column for row in rows for column in row)))
-
-
 def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
     """Ask the sampler for one dimension."""
     if isinstance(distribution, CategoricalDistribution):
@@ -401,48 +296,6 @@ def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> A
         return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
     assert isinstance(distribution, FloatDistribution)
     return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-
-
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    attrs = trial.user_attrs
-    weights = {f"task_weight.{task}": weight for task, weight in attrs.get("task_weights", {}).items()}
-    metrics = {
-        f"validation.{task}.{metric}": value
-        for task, values in attrs.get("validation", {}).items()
-        for metric, value in values.items()
-    }
-    told = {
-        key: attrs.get(key)
-        for key in ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
-    }
-    return {
-        "number": trial.number,
-        "state": "interrupted" if attrs.get("interrupted") else trial.state.name.lower(),
-        "score": trial.value,
-        **weights,
-        **metrics,
-        **{f"params.{name}": value for name, value in trial.params.items()},
-        **told,
-        "started": trial.datetime_start,
-        "completed": trial.datetime_complete,
-    }
-
-
-def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:
-    """What differs between two fingerprints, each named by its path."""
-    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
-        return [] if found == wanted else [f"{path}: {_short(found)}, now {_short(wanted)}"]
-    names = dict.fromkeys([*found, *wanted])
-    return [
-        line
-        for name in names
-        for line in _differences(found.get(name), wanted.get(name), f"{path} {name}".strip())
-    ]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _not_ours(name: str) -> StoreError:

@@ -9,21 +9,20 @@ from commands import SHORT, STUDY_FILE, done, stored
 from optuna.trial import TrialState
 
 from mtlsearch import load_study
+from mtlsearch.artifacts import artifacts_folder, check_folder
+from mtlsearch.definition import check_same
 from mtlsearch.errors import StoreError
 from mtlsearch.owner import this_process
 from mtlsearch.storage import Storage, open_storage
 from mtlsearch.store import (
     Record,
-    artifacts_folder,
     best_artifact,
-    check_folder,
-    check_same,
     find_record,
     open_record,
-    trials_frame,
 )
 from mtlsearch.study import describe
 from mtlsearch.trainer import EpochResult
+from mtlsearch.trials import trials_frame
 
 
 @pytest.fixture(scope="module")

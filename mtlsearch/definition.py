@@ -1,0 +1,44 @@
+"""Whether a study in a store is the one at hand: its format, its fingerprint and its seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtlsearch.errors import StoreError
+
+STUDY_FORMAT = "mtlsearch/study/1"
+
+
+def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], seed: int | None) -> None:
+    """Raise StoreError where the study in the store is another one than the definition at hand."""
+    if found.get("format") != STUDY_FORMAT:
+        raise StoreError(
+            f"study {name!r} was written by another version of mtlsearch: name another with --name"
+        )
+    differing = _differences(found["fingerprint"], info["fingerprint"])
+    if differing:
+        raise StoreError(
+            f"study {name!r} is in the store with another definition ({'; '.join(differing)}):"
+            " give this one a name of its own with --name"
+        )
+    if seed is not None and seed != found["seed"]:
+        raise StoreError(
+            f"study {name!r} was begun with --seed {found['seed']}, but got --seed {seed}: leave it out, or give"
+            " this search a name of its own with --name"
+        )
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:
+    """What differs between two fingerprints, each named by its path."""
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return [] if found == wanted else [f"{path}: {_short(found)}, now {_short(wanted)}"]
+    names = dict.fromkeys([*found, *wanted])
+    return [
+        line
+        for name in names
+        for line in _differences(found.get(name), wanted.get(name), f"{path} {name}".strip())
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -15,6 +15,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from mtlsearch.report import Report
 from mtlsearch.sentences import TaskMetric
 
 INK, GRID, AXIS, PAPER = "#3a4350", "#e4e8ed", "#c2cad4", "#fefefe"
@@ -134,6 +135,12 @@ def metric_title(metric: TaskMetric, task: str, split: str = "") -> str:
     unit = " (%)" if metric.fraction else "" if metric.higher_is_better else " (less is better)"
     where = f", {split}" if split else ""
     return f"<b>{label(task)}</b><br>{label(metric.name)}{where}{unit}"
+
+
+def score_title(report: Report) -> str:
+    """The score's name and unit, for an axis."""
+    name = f"{label(report.info['score'])} score, validation"
+    return f"{name} (%)" if report.score_scale == 100 else name
 
 
 def label(text: object) -> str:

@@ -1,6 +1,6 @@
 """What a report tells of a study: `read_report` reads it once from the record, and changes nothing.
 
-The figures are made of it in `figures` and `figures_tasks`, the page in `page`; `render` writes them to files,
+The figures are made of it in `figures`, which names the others, the page in `page`; `render` writes them to files,
 `notes` shows them in the dashboard. Nothing of this needs torch.
 """
 
@@ -132,3 +132,15 @@ def metric_of(trial: FrozenTrial, task: str, metric: str, split: str = "validati
     """A trial's metric of one task, NaN where it has none."""
     value = trial.user_attrs.get(split, {}).get(task, {}).get(metric)
     return math.nan if value is None else float(value)
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """The score of a complete trial."""
+    assert trial.value is not None
+    return trial.value
+
+
+def weights_of(trial: FrozenTrial) -> Mapping[str, float]:
+    """A trial's task weights."""
+    weights: Mapping[str, float] = trial.user_attrs["task_weights"]
+    return weights

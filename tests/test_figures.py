@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 from report_stores import BEGUN, states, store
 
 from mtlsearch import plots as drawing
-from mtlsearch.figures import busy_clock, dimensions, plots
+from mtlsearch.figures import busy_clock, plots
 from mtlsearch.figures_confirmed import confirmation
+from mtlsearch.figures_hyperparameters import dimensions
 from mtlsearch.plots import DARK, NEUTRAL, Plot, clipped, label, recoloured, thinned, window
 from mtlsearch.report import Report, metric_of, read_report
 from mtlsearch.space import real

@@ -26,7 +26,8 @@ from common import conclude, parser, table
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 from mtlsearch.intervals import POWER, Array, detectable, rounding_sd
-from mtlsearch.verdict import FRACTION_MARGIN, contest
+from mtlsearch.sentences import FRACTION_MARGIN
+from mtlsearch.verdict import contest
 
 MOST_FALSE, COVERAGE = 5.0, (93.0, 97.0)  # percent
 COUNTS = 720  # right answers of two tasks with 360 test examples each, as in the digits study

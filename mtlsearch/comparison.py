@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.alone import delta_m
 from mtlsearch.confirmation import ended, find_confirmation
 from mtlsearch.intervals import (
     ALPHA,
@@ -38,7 +39,6 @@ from mtlsearch.intervals import (
 from mtlsearch.sentences import Score, TaskMetric, Unit, covers_text, decimals, shown
 from mtlsearch.storage import is_counted
 from mtlsearch.store import Record
-from mtlsearch.verdict import delta_m
 
 COMPARISON_FORMAT = "mtlsearch/comparison/1"
 EQUAL, TUNED = "equal", "tuned"

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
+from mtlsearch.alone import delta_m
 from mtlsearch.figures_confirmed import mean_of
 from mtlsearch.intervals import Estimate, estimate
 from mtlsearch.plots import DARK, Plot, number, scale_of
@@ -24,7 +25,6 @@ from mtlsearch.report import Report, estimate_of, metric_of
 from mtlsearch.reproduce import command, commands, facts, named
 from mtlsearch.sentences import TaskMetric, shown
 from mtlsearch.show import MANY_TASKS, plain, shown_tasks
-from mtlsearch.verdict import delta_m
 
 KINDS = {
     "tuned": "Tuned weights",

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from mtlsearch.intervals import ALPHA, MOST_SEEDS, Claim, Estimate, detectable, seeds_needed
+from mtlsearch.intervals import ALPHA, MOST_SEEDS, Claim, Estimate, detectable, seeds_needed, t_interval
 
 Kind = Literal["tuned", "equal", "undecided"]
 
 Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
+
+FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
 
 FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "span_f1", "r2"})
 
@@ -36,6 +38,13 @@ class TaskMetric:
     @property
     def sign(self) -> int:
         return 1 if self.higher_is_better else -1
+
+    def margin(self, equal: Sequence[float]) -> float:
+        """The difference that does not matter, at the values of `equal` weights over seeds."""
+        if self.fraction:
+            return FRACTION_MARGIN
+        mean = float(t_interval(equal).mean)
+        return RELATIVE_MARGIN * abs(mean) if math.isfinite(mean) else 0.0
 
 
 def decimals(half: float | None, without: int = 1) -> int:

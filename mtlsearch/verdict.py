@@ -27,8 +27,8 @@ margin is their mean, or their least where the score is `min`. A score of the us
 one is given.
 
 **The choice among k** looks at validation, and the same trained models are scored on test: a lucky run of
-seeds wins and shines on test too. For k ≤ 3 the plain interval covers 93.5 to 96.2 % all the same (measured
-by `benchmarks/calibration.py`; more, where the noise is less than a step of the test set); for more configs
+seeds wins and shines on test too. For k ≤ 3 the plain interval covers 93 to 97 % all the same (measured by
+`benchmarks/calibration.py`; more, where the noise is less than a step of the test set); for more configs
 its level rises to 1 - 0.05·3/k, which keeps it above 93 %.
 """
 
@@ -40,6 +40,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtlsearch.alone import claims_of_harm, delta_of, harm_sentences
 from mtlsearch.errors import StudyError
 from mtlsearch.intervals import (
     ALPHA,
@@ -57,10 +58,6 @@ from mtlsearch.intervals import (
     t_interval,
 )
 from mtlsearch.sentences import ONE_TASK, Finding, Kind, Score, TaskMetric, Unit, covers_text, shown
-
-FRACTION_MARGIN = 0.002
-
-RELATIVE_MARGIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -145,28 +142,6 @@ def contest(validation: ArrayLike, difference: ArrayLike, margin: float, floor: 
     return Contest(winner, found, p_holm, kind)
 
 
-def delta_m(
-    shared: Mapping[str, ArrayLike], single: Mapping[str, ArrayLike], metrics: Mapping[str, TaskMetric]
-) -> tuple[Array | None, str]:
-    """Δm against single-task training in percent, one value a seed, and what it is against.
-
-    R² enters as the error 1 - R² (squared error over variance); None and the reason where a baseline is ≤ 0.
-    """
-    gains = []
-    for task, metric in metrics.items():
-        m, s, sign = np.asarray(shared[task], np.float64), np.asarray(single[task], np.float64), metric.sign
-        if metric.name == "r2":
-            m, s, sign = 1 - m, 1 - s, -1
-        if np.any(s <= 0):
-            return None, f"no Δm: the single-task {metric.name} of task {task} is zero or negative in a seed"
-        gains.append(sign * (m - s) / s)
-    errors = [task for task, metric in metrics.items() if metric.name == "r2"]
-    note = "against single-task training, formed per seed"
-    if errors:
-        note += f"; r2 as the error 1 - r2 ({', '.join(errors)})"
-    return 100 * np.mean(gains, axis=0), note
-
-
 def judge(
     confirmed: Sequence[Confirmed],
     metrics: Mapping[str, TaskMetric],
@@ -194,8 +169,8 @@ def judge(
     best, claims = confirmed[winner], claims_of(result.intervals, result.p_holm)
     kind = cast(Kind, "equal" if len(metrics) == 1 else str(result.kind))
     finding = Finding.of(kind, claims[winner], margin, len(confirmed), Unit.of(list(metrics.values()), score))
-    harm = _harm(best.twin if kind == "equal" else best.tuned, best.single, metrics, level)
-    gain, note = _delta(best.tuned, best.single, metrics, level)
+    harm = claims_of_harm(best.twin if kind == "equal" else best.tuned, best.single, metrics, level)
+    gain, note = delta_of(best.tuned, best.single, metrics, level)
     means = _estimates(best.tuned, metrics, level)
     errors = {
         task: sampling_error(means[task].mean, metric.test_examples)
@@ -205,7 +180,7 @@ def judge(
     return Verdict(
         kind=kind,
         sentence=finding.sentence() if len(metrics) > 1 else ONE_TASK,
-        harm_sentences=_harm_sentences(harm, best, metrics),
+        harm_sentences=harm_sentences(harm, best.twin, metrics),
         winner=winner,
         weights={task: float(best.weights[task]) for task in metrics},
         metrics=means,
@@ -217,7 +192,7 @@ def judge(
         claims=claims,
         harm=harm,
         delta_m=gain,
-        equal_delta_m=_delta(best.twin, best.single, metrics, level)[0],
+        equal_delta_m=delta_of(best.twin, best.single, metrics, level)[0],
         delta_m_note=note,
         margin=margin,
         level=level,
@@ -248,15 +223,8 @@ def _over_tasks(values: Array, score: str) -> Array:
 def _margin(winner: Confirmed, metrics: Mapping[str, TaskMetric], score: Score) -> float:
     if callable(score):
         return 0.0
-    margins = [_task_margin(winner.twin[task], metric) for task, metric in metrics.items()]
+    margins = [metric.margin(winner.twin[task]) for task, metric in metrics.items()]
     return float(_over_tasks(np.array(margins), score))
-
-
-def _task_margin(equal: Sequence[float], metric: TaskMetric) -> float:
-    if metric.fraction:
-        return FRACTION_MARGIN
-    mean = float(t_interval(equal).mean)
-    return RELATIVE_MARGIN * abs(mean) if math.isfinite(mean) else 0.0
 
 
 def _least_sd(metrics: Mapping[str, TaskMetric], score: Score) -> float:
@@ -271,49 +239,6 @@ def _estimates(
     values: Mapping[str, Sequence[float]], metrics: Mapping[str, TaskMetric], level: float
 ) -> dict[str, Estimate]:
     return {task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()}
-
-
-def _harm(
-    shared: Mapping[str, Sequence[float]],
-    single: Mapping[str, Sequence[float]] | None,
-    metrics: Mapping[str, TaskMetric],
-    level: float,
-) -> dict[str, Claim]:
-    """How much better each task is alone, Holm over the tasks; empty without single-task training."""
-    if single is None or len(metrics) == 1:
-        return {}
-    floors = np.array([rounding_sd(metric.step) for metric in metrics.values()])
-    signs = np.array([metric.sign for metric in metrics.values()])
-    alone, together = (np.array([values[task] for task in metrics], float) for values in (single, shared))
-    found = t_interval(signs[:, None] * (alone - together), floors, level)
-    return dict(zip(metrics, claims_of(found, holm(found.p)), strict=True))
-
-
-def _harm_sentences(
-    harm: Mapping[str, Claim], best: Confirmed, metrics: Mapping[str, TaskMetric]
-) -> tuple[str, ...]:
-    def hurts(task: str, claim: Claim) -> bool:
-        found, margin = claim.difference, _task_margin(best.twin[task], metrics[task])
-        proven = claim.p_holm is not None and claim.p_holm <= ALPHA
-        return proven and found.mean > 0 and found.high is not None and found.high > margin
-
-    return tuple(
-        f"sharing hurts task {task} {Unit.of([metrics[task]]).gain(claim.difference)}: train it alone"
-        for task, claim in harm.items()
-        if hurts(task, claim)
-    )
-
-
-def _delta(
-    shared: Mapping[str, Sequence[float]],
-    single: Mapping[str, Sequence[float]] | None,
-    metrics: Mapping[str, TaskMetric],
-    level: float,
-) -> tuple[Estimate | None, str]:
-    if single is None:
-        return None, "no Δm: no single-task training to hold it against"
-    values, note = delta_m(shared, single, metrics)
-    return (None if values is None else estimate(values, level)), note
 
 
 def _jsonable(value: Any) -> Any:

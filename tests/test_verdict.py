@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
+from mtlsearch.alone import delta_m
 from mtlsearch.errors import StudyError
 from mtlsearch.intervals import (
     Array,
@@ -22,7 +23,7 @@ from mtlsearch.intervals import (
     t_interval,
 )
 from mtlsearch.sentences import TaskMetric, decimals, shown
-from mtlsearch.verdict import Confirmed, contest, delta_m, judge
+from mtlsearch.verdict import Confirmed, contest, judge
 
 ACCURACY = {"mnist": TaskMetric(test_examples=10_000), "fashion": TaskMetric(test_examples=10_000)}
 STEADY = (0.0, 0.0004, -0.0003, 0.0002, -0.0003)

@@ -3,29 +3,33 @@
     python benchmarks/store.py [--full] [--dry-run]
 
 Each store is filled with finished trials (100, 1,000; with --full 10,000), then more are asked, reported and
-told for SECONDS, TRIALS at least, with PAUSE seconds between them for the training. Random sampling and no
-pruning, so that Optuna's bookkeeping and the store are all that counts. The table goes to standard output and,
-without --dry-run, to the end of benchmarks/RESULTS.md.
+told for 3 seconds, TRIALS at least, with PAUSE seconds between them for the training. Random sampling and no
+pruning, so that Optuna's bookkeeping and the store are all that counts.
+
+What an open dashboard adds is measured by itself, in pairs: five times without and with, each for 10 s
+on a copy of the same store, since one trial's cost varies less than what the machine does meanwhile. The dashboard
+is optuna-dashboard's server in a process of its own, asked what its page asks, but every second (the page: every
+2 s below 100 trials, 5 s below 500, then 10 s).
 """
 
-import argparse
+import json
 import multiprocessing
 import os
-import platform
+import shutil
 import sqlite3
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import date
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from common import conclude, parser, rounded, table
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
@@ -33,7 +37,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from mtlsearch.storage import Storage, open_storage
 
-TRIALS, SECONDS, PAUSE, REPORTS = 30, 3.0, 0.01, 10
+TRIALS, PAUSE, PAIR_PAUSE, REPORTS = 30, 0.01, 0.05, 10
 SPACE: dict[str, BaseDistribution] = {
     **{f"p{i}": FloatDistribution(0, 1) for i in range(6)},
     "optimizer": CategoricalDistribution(("adamw", "rmsprop", "sgd")),
@@ -43,7 +47,16 @@ ATTRS: dict[str, Any] = {
     "validation": {"left": {"accuracy": 0.97}, "right": {"accuracy": 0.96}},
     "seconds": 1.5,
 }
-Row = tuple[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a store is measured, and in how many rounds of how many seconds a dashboard is."""
+
+    counts: tuple[int, ...] = (100, 1000)
+    seconds: float = 3.0
+    rounds: int = 5
+    pair_seconds: float = 10.0
 
 
 def finished_trial() -> FrozenTrial:
@@ -54,13 +67,13 @@ def finished_trial() -> FrozenTrial:
     )
 
 
-def milliseconds(storage: BaseStorage) -> float:
+def milliseconds(storage: BaseStorage, seconds: float, pause: float) -> float:
     """The mean of what one trial costs, from the ask to the return of the tell, the training left out."""
     study = load(storage)
     times: list[float] = []
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + seconds
     while len(times) < TRIALS or time.perf_counter() < end:
-        time.sleep(PAUSE)
+        time.sleep(pause)
         start = time.perf_counter()
         trial = ask(study, storage)
         for step in range(REPORTS):
@@ -108,45 +121,53 @@ def ours(folder: Path) -> Iterator[BaseStorage]:
 
 
 @contextmanager
-def ours_with_dashboard(folder: Path) -> Iterator[BaseStorage]:
-    url = f"sqlite:///{folder}/dashboard.db"
-    with open_storage(url, create=True) as storage:
-        load(storage)
-        context = multiprocessing.get_context("spawn")
-        ready, reader = context.Event(), None
-        reader = context.Process(target=poll_dashboard, args=(url, ready), daemon=True)
-        reader.start()
-        ready.wait(60)
-        try:
-            yield storage
-        finally:
-            reader.kill()
-            reader.join()
+def dashboard(url: str) -> Iterator[None]:
+    """A dashboard that somebody looks at, once it has answered for the first time."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    reader = context.Process(target=poll_dashboard, args=(url, ready), daemon=True)
+    reader.start()
+    if not ready.wait(120):
+        raise RuntimeError("the dashboard does not answer")
+    try:
+        yield
+    finally:
+        reader.kill()
+        reader.join()
 
 
 def poll_dashboard(url: str, ready: Any) -> None:
-    """An open dashboard: asks for the list of studies and all of the study's trials every second."""
+    """An open page: asks for the studies, and for what is new of the first one's trials, every second."""
     from optuna_dashboard import wsgi
 
     app: Any = wsgi(url)
+    known: list[dict[str, Any]] = []
     while True:
-        for path, query in (("/api/studies", ""), ("/api/studies/1", "after=0")):
-            environ = {
-                "REQUEST_METHOD": "GET",
-                "PATH_INFO": path,
-                "QUERY_STRING": query,
-                "SERVER_NAME": "localhost",
-                "SERVER_PORT": "80",
-                "wsgi.url_scheme": "http",
-                "wsgi.input": BytesIO(),
-                "wsgi.errors": BytesIO(),
-            }
-            answers: list[str] = []
-            body = app(environ, lambda status, headers, info=None, answers=answers: answers.append(status))
-            b"".join(body)
-            assert answers[0].startswith("200"), answers
+        answer(app, "/api/studies", "")
+        # The page keeps the trials before the first that is not finished.
+        unfinished = (i for i, trial in enumerate(known) if trial["state"] in ("Running", "Waiting"))
+        after = next(unfinished, len(known))
+        known[after:] = json.loads(answer(app, "/api/studies/1", f"after={after}"))["trials"]
         ready.set()
         time.sleep(1)
+
+
+def answer(app: Any, path: str, query: str) -> bytes:
+    """What the server answers to a GET, without a network between."""
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(),
+        "wsgi.errors": BytesIO(),
+    }
+    statuses: list[str] = []
+    body = b"".join(app(environ, lambda status, headers, info=None: statuses.append(status)))
+    assert statuses[0].startswith("200"), (statuses, body)
+    return body
 
 
 @contextmanager
@@ -179,7 +200,6 @@ def in_memory(folder: Path) -> Iterator[BaseStorage]:
 
 STORES: dict[str, Callable[[Path], Any]] = {
     "mtlsearch (SQLite, WAL)": ours,
-    "mtlsearch, a dashboard open": ours_with_dashboard,
     "Optuna, SQLite as it comes": plain,
     "Optuna, SQLite with WAL": plain_wal,
     "Optuna, journal file": journal,
@@ -188,68 +208,79 @@ STORES: dict[str, Callable[[Path], Any]] = {
 
 
 def fill_quickly(folder: Path, count: int) -> None:
-    """Fills the three SQLite files of others through our store: the tables are the same."""
-    for name in ("plain", "wal", "dashboard"):
+    """Fills the SQLite files of others through our store: the tables are the same."""
+    for name in ("plain", "wal", "pairs"):
         with open_storage(f"sqlite:///{folder}/{name}.db", create=True) as storage:
             fill(storage, count)
     with closing(sqlite3.connect(folder / "plain.db")) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
-def measure(counts: list[int]) -> list[Row]:
-    """Per store its milliseconds per trial at each number of finished trials."""
-    rows: list[Row] = [(name, []) for name in STORES]
-    for count in counts:
-        with tempfile.TemporaryDirectory(prefix="mtlsearch-store-") as folder:
-            fill_quickly(Path(folder), count)
-            for name, times in rows:
-                with STORES[name](Path(folder)) as storage:
+def beside(folder: Path, seconds: float, open_page: bool) -> float:
+    """What a trial costs in a copy of the store, with and without a page open."""
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        shutil.copy(folder / "pairs.db", own)
+        url = f"sqlite:///{own}/pairs.db"
+        with open_storage(url, create=True) as storage:
+            load(storage)
+            if not open_page:
+                return milliseconds(storage, seconds, PAIR_PAUSE)
+            with dashboard(url):
+                return milliseconds(storage, seconds, PAIR_PAUSE)
+
+
+def pairs(folder: Path, effort: Effort) -> list[tuple[float, float]]:
+    """Without and with a page, round by round; who begins takes turns."""
+    found = []
+    for number in range(effort.rounds):
+        first = beside(folder, effort.pair_seconds, number % 2 == 1)
+        second = beside(folder, effort.pair_seconds, number % 2 == 0)
+        found.append((first, second) if number % 2 == 0 else (second, first))
+    return found
+
+
+def measured(effort: Effort) -> str:
+    """Per store its milliseconds per trial at each number of finished trials, and what a dashboard adds."""
+    times: dict[str, list[float]] = {name: [] for name in STORES}
+    added = []
+    for count in effort.counts:
+        with tempfile.TemporaryDirectory(prefix="mtlsearch-store-") as name:
+            folder = Path(name)
+            fill_quickly(folder, count)
+            for store, found in times.items():
+                with STORES[store](folder) as storage:
                     fill(storage, count)
-                    times.append(milliseconds(storage))
-                print(f"{name} at {count:,}: {times[-1]:.2f} ms", flush=True)
-    return rows
-
-
-def table(rows: list[Row], counts: list[int]) -> str:
-    head = "| ms per trial with … finished trials | " + " | ".join(f"{c:,}" for c in counts) + " |"
-    lines = [f"| {name} | " + " | ".join(f"{t:.1f}" for t in times) + " |" for name, times in rows]
-    return "\n".join([head, "|---|" + "---:|" * len(counts), *lines])
-
-
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-    versions = f"Python {platform.python_version()}, Optuna {optuna.__version__}, SQLAlchemy {sa.__version__}"
-    load = os.getloadavg()[0]
+                    found.append(milliseconds(storage, effort.seconds, PAUSE))
+                print(f"{store} at {count:,}: {found[-1]:.2f} ms", flush=True)
+            added.append(pair_row(count, pairs(folder, effort)))
+            print(*added[-1], sep=" · ", flush=True)
+    head = ["ms per trial with … finished trials", *(f"{count:,}" for count in effort.counts)]
+    costs = table(head, ([name, *(f"{ms:.1f}" for ms in found)] for name, found in times.items()))
+    pair_head = ["finished trials", "ms alone", "ms with a page open", "added", "round by round"]
     return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores (load {load:.1f}), {versions}"
+        f"7 params, {REPORTS} reports, {len(ATTRS)} attributes, random sampling; mean over {effort.seconds:g} s,"
+        f" {TRIALS} trials at least. Optuna {optuna.__version__}, SQLAlchemy {sa.__version__}.\n\n{costs}\n\n"
+        f"What an open dashboard adds: medians of {effort.rounds} rounds of {effort.pair_seconds:g} s, a trial every"
+        f" {1000 * PAIR_PAUSE:g} ms.\n\n{table(pair_head, added)}\n"
     )
 
 
-def section(rows: list[Row], counts: list[int]) -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return (
-        f"\n## Storing, per trial ({date.today()}, commit {commit or 'none'})\n\n{machine()}.\n"
-        f"`python benchmarks/store.py`: 7 params, {REPORTS} reports, {len(ATTRS)} attributes, random sampling; "
-        f"mean over {SECONDS:g} s, {TRIALS} trials at least."
-        f" The dashboard asks for all trials every second.\n\n{table(rows, counts)}\n"
-    )
+def pair_row(count: int, found: list[tuple[float, float]]) -> list[str]:
+    ratios = [100 * (seen / alone - 1) for alone, seen in found]
+    alone, seen = (median(side) for side in zip(*found, strict=True))
+    each = ", ".join(f"{ratio:+.0f} %" for ratio in ratios)
+    return [f"{count:,}", rounded(alone), rounded(seen), f"{median(ratios):+.0f} %", each]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="also at 10,000 finished trials")
-    parser.add_argument("--dry-run", action="store_true", help="leave RESULTS.md as it is")
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--full", action="store_true", help="also at 10,000 finished trials")
+    options = made.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    counts = [100, 1000, 10000] if options.full else [100, 1000]
-    text = section(measure(counts), counts)
-    print(text)
-    if not options.dry_run:
-        with (Path(__file__).parent / "RESULTS.md").open("a") as results:
-            results.write(text)
+    effort = Effort((100, 1000, 10000)) if options.full else Effort()
+    if options.quick:
+        effort = replace(effort, counts=(20,), seconds=0.1, rounds=1, pair_seconds=0.1)
+    conclude(options, "Storing, per trial", measured(effort))
 
 
 if __name__ == "__main__":

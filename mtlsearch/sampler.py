@@ -1,26 +1,27 @@
 """Optuna's TPE, with what the asks of one barrier can share done once: the same suggestions for less time.
 
 Two things cost TPE its time. The history is split and read again at every ask, though between two tells only
-running trials are added; and the logarithm of the normal distribution is taken by a Python function per number.
-Both are done here in another way that gives the same floats, bit for bit, so the suggestions are plain TPE's;
-a test holds them to that. Source: optuna/samplers/_tpe of Optuna 5.0, whose private parts this file knows; with
-another version the plain sampler is taken.
+running trials are added; here the split is kept. And the candidates' densities are taken by a Python function per
+number; here by torch's functions of whole arrays, equal up to rounding, in which a candidate wins that is Optuna's
+own, float for float. A test holds the suggestions to plain TPE's. Source: optuna/samplers/_tpe of Optuna 5.0, whose
+private parts this file knows; with another version the plain sampler is taken.
 """
 
 import math
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
+import torch
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.samplers._tpe.probability_distributions import (
+    _BatchedCategoricalDistributions,
+    _MixtureOfProductDistribution,
+)
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
@@ -57,12 +58,10 @@ class SharedTPESampler(TPESampler):
             return super()._sample(study, trial, search_space)
         trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
         running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
-        with _quick_logarithms():
-            split = self._shared(study, trials, search_space)
-            above = self._above(study, split, running)
-            samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
-            values = self._compute_acquisition_func(samples, split.below, above)
-        best = self._compare(samples, values)
+        split = self._shared(study, trials, search_space)
+        above = self._above(study, split, running)
+        samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
+        best = self._compare(samples, self._compute_acquisition_func(samples, split.below, above))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
     def _shared(self, study: optuna.Study, trials: list[FrozenTrial], space: Space) -> Split:
@@ -77,6 +76,13 @@ class SharedTPESampler(TPESampler):
             self._split = Split(key, space, estimator, numbers, self._get_internal_repr(whole, space, study))
         return self._split
 
+    def _compute_acquisition_func(
+        self, samples: dict[str, Array], mpe_below: _ParzenEstimator, mpe_above: _ParzenEstimator
+    ) -> Array:
+        candidates = mpe_below._transform(samples)
+        below, above = mpe_below._mixture_distribution, mpe_above._mixture_distribution
+        return log_density(below, candidates) - log_density(above, candidates)
+
     def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
         """The density of the worse trials and of those in training, in the order of their numbers."""
         whole = [t for t in running if split.space.keys() <= self._get_params(t, study).keys()]
@@ -86,62 +92,49 @@ class SharedTPESampler(TPESampler):
         return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
 
 
-_swap = threading.Lock()
-_plain = _truncnorm._log_ndtr
+def log_density(mixture: _MixtureOfProductDistribution, candidates: Array) -> Array:
+    """The logarithm of the mixture's density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C].
 
-
-@contextmanager
-def _quick_logarithms() -> Iterator[None]:
-    """Optuna's densities take `log_ndtr` inside; one thread at a time, others get the same floats slower."""
-    with _swap:
-        _truncnorm._log_ndtr = log_ndtr
-        try:
-            yield
-        finally:
-            _truncnorm._log_ndtr = _plain
-
-
-def log_ndtr(a: Array) -> Array:
-    """The logarithm of the standard normal distribution function, the floats of Optuna's `_log_ndtr`.
-
-    NumPy's own exp, log and square may differ from Python's in the last bit; so each of them is mapped.
+    K kernels, each a product of truncated normal (N), discretised truncated normal, or categorical distributions.
     """
-    flat = a.ravel()
-    out = np.empty_like(flat)
-    right, middle = flat > 6, (flat > -20) & (flat <= 6)
-    left = ~(right | middle)
-    out[right] = -_ndtr(-flat[right])
-    out[middle] = _map(math.log, _ndtr(flat[middle]))
-    out[left] = _log_ndtr_left(flat[left])
-    return out.reshape(a.shape)
+    total_CK = np.log(mixture.weights)[np.newaxis]
+    for x_C, d in zip(candidates.T, mixture.distributions, strict=True):
+        if isinstance(d, _BatchedCategoricalDistributions):
+            total_CK = total_CK + np.log(d.weights)[:, x_C.astype(np.int64)].T
+        elif d.step == 0:
+            total_CK = total_CK + _continuous(np.log(x_C) if d.is_log else x_C, d)
+        else:
+            total_CK = total_CK + _discrete(x_C, d)
+    highest_C = total_CK.max(axis=1)
+    highest_C[np.isneginf(highest_C)] = 0
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
 
 
-def _ndtr(a: Array) -> Array:
-    x = a / 2**0.5
-    out = np.empty_like(x)
-    left, right = x < -1 / 2**0.5, x >= 1 / 2**0.5
-    middle = ~(left | right)
-    out[left] = 0.5 * _map(math.erfc, -x[left])
-    out[middle] = 0.5 + 0.5 * _map(math.erf, x[middle])
-    out[right] = 1.0 - 0.5 * _map(math.erfc, x[right])
-    return out
+def _continuous(x_C: Array, d: Any) -> Array:
+    a_K, b_K = (d.adapted_low - d.mu) / d.sigma, (d.adapted_high - d.mu) / d.sigma
+    z_CK = (x_C[:, np.newaxis] - d.mu) / d.sigma
+    log_CK = -(z_CK**2) / 2 - (_LOG_SQRT_2PI + log_mass(a_K, b_K) + np.log(d.sigma))
+    log_CK[(z_CK < a_K) | (z_CK > b_K)] = -np.inf
+    return np.asarray(log_CK)
 
 
-def _log_ndtr_left(a: Array) -> Array:
-    """The asymptotic series far in the left tail; each element stops where it has converged."""
-    square = np.array([x**2 for x in a.tolist()], dtype=np.float64)
-    head = -0.5 * square - _map(math.log, -a) - _LOG_SQRT_2PI
-    total, last, factor, ratio = np.ones_like(a), np.zeros_like(a), np.ones_like(a), 1 / square
-    numerator, sign, i = 1.0, 1, 0
-    while (going := np.abs(last - total) > np.finfo(np.float64).eps).any():
-        i += 1
-        sign = -sign
-        factor = factor * ratio
-        numerator *= 2 * i - 1
-        last = np.where(going, total, last)
-        total = np.where(going, total + sign * numerator * factor, total)
-    return head + _map(math.log, total)
+def _discrete(x_C: Array, d: Any) -> Array:
+    # Few values and few kernels differ: each pair's mass is taken once.
+    x_X, of_x = np.unique(x_C, return_inverse=True)
+    kernels, of_kernel = np.unique(d.mu + 1j * d.sigma, return_inverse=True)
+    mu_U, sigma_U = kernels.real, kernels.imag
+    ends = np.stack([x_X - d.step / 2, x_X + d.step / 2])[..., np.newaxis]
+    left_XU, right_XU = ((np.log(ends) if d.is_log else ends) - mu_U) / sigma_U
+    whole_U = log_mass((d.adapted_low - mu_U) / sigma_U, (d.adapted_high - mu_U) / sigma_U)
+    return np.asarray((log_mass(left_XU, right_XU) - whole_U)[np.ix_(of_x, of_kernel)])
 
 
-def _map(function: Any, values: Array) -> Array:
-    return np.fromiter(map(function, values.tolist()), np.float64, len(values))
+def log_mass(a: Array, b: Array) -> Array:
+    """The logarithm of the standard normal's mass between `a` and `b` > `a`, taken in the left tail or the middle."""
+    a_, b_ = torch.from_numpy(a), torch.from_numpy(b)
+    low, high = torch.where(a_ > 0, -b_, a_), torch.where(a_ > 0, -a_, b_)
+    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    tail = log_high + torch.log1p(-torch.exp(log_low - log_high))
+    middle = torch.log1p(-torch.special.ndtr(low) - torch.special.ndtr(-high))
+    return np.asarray(torch.where(high <= 0, tail, middle).numpy())

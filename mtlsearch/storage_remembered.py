@@ -18,7 +18,7 @@ from mtlsearch.storage_memory import StudyMemory
 from mtlsearch.storage_public import Storage
 
 T = TypeVar("T")
-_UNFINISHED = frozenset({TrialState.RUNNING, TrialState.WAITING})
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class RememberedStorage(Storage):
@@ -145,13 +145,13 @@ class RememberedStorage(Storage):
         if self.read_only:
             self.refresh(study_id)
         with self._lock:
-            if states is None:
-                trials = list(study.trials.values())
-            elif any(s in states for s in TrialState if s not in _UNFINISHED):
-                trials = [t for t in study.trials.values() if t.state in states]
+            if states is None or any(state in states for state in _FINISHED):
+                ids = [study.ids[number] for number in sorted(study.ids)]
             else:
-                trials = [study.trials[i] for i in study.unfinished if study.trials[i].state in states]
-        trials.sort(key=lambda t: t.number)
+                ids = sorted(study.unfinished, key=lambda i: study.trials[i].number)
+            trials = [study.trials[i] for i in ids]
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:

@@ -1,4 +1,4 @@
-"""The shared TPE gives plain TPE's suggestions, float for float."""
+"""The shared TPE gives plain TPE's suggestions, and the kept Hyperband plain Hyperband's decisions."""
 
 import random
 from pathlib import Path
@@ -11,9 +11,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import HyperbandPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import _truncnorm
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import TrialState
 
-from mtlsearch.sampler import SharedTPESampler, log_ndtr, tpe_sampler
+from mtlsearch.pruner import KeptHyperbandPruner
+from mtlsearch.sampler import SharedTPESampler, log_density, log_mass, tpe_sampler
 from mtlsearch.storage import open_storage
 
 SPACE: dict[str, BaseDistribution] = {
@@ -70,20 +72,42 @@ def test_suggestions_are_those_of_plain_tpe(tmp_path: Path, pruner: optuna.prune
     assert shared == plain
 
 
-def test_logarithms_of_the_normal_distribution_are_optunas_bit_for_bit() -> None:
-    generator = np.random.default_rng(0)
-    values = np.concatenate([generator.normal(size=20_000) * scale for scale in (1, 5, 30, 200)])
-    edges = np.array(
-        [-20.0, np.nextafter(-20, -21), 6.0, np.nextafter(6, 7), 0.0, -0.0, 1.0, -1.0, 2**0.5, -1e5]
-    )
-    for a in (values, edges, values.reshape(-1, 100), values[:0]):
-        assert np.array_equal(log_ndtr(a), _truncnorm._log_ndtr(a))
+@pytest.mark.parametrize("name", SPACE)
+@pytest.mark.parametrize("spread", [0.01, 1.0])
+def test_densities_are_optunas_up_to_rounding(name: str, spread: float) -> None:
+    generator, distribution = np.random.default_rng(0), SPACE[name]
+    if isinstance(distribution, CategoricalDistribution):
+        observed = generator.integers(0, 3, 300).astype(float)
+    else:
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        low, high = distribution.low, distribution.high
+        # Kernels far narrower than the range have candidates far out in their tails.
+        observed = low + (high - low) * generator.random(300) * spread
+        if distribution.step is not None:
+            observed = low + np.round((observed - low) / distribution.step) * distribution.step
+    parameters = TPESampler(seed=0)._parzen_estimator_parameters
+    estimator = _ParzenEstimator({name: observed}, {name: distribution}, parameters)
+    wide = _ParzenEstimator({name: observed[:0]}, {name: distribution}, parameters)
+    samples = wide.sample(np.random.RandomState(0), 500)
+    found = log_density(estimator._mixture_distribution, estimator._transform(samples))
+    np.testing.assert_allclose(found, estimator.log_pdf(samples), rtol=1e-9, atol=1e-9)
 
 
-def test_optunas_own_functions_stay_as_they_are(tmp_path: Path) -> None:
-    before = _truncnorm._log_ndtr
-    history(SharedTPESampler(seed=3), f"sqlite:///{tmp_path}/store.db", NopPruner())
-    assert _truncnorm._log_ndtr is before
+def test_mass_of_the_normal_distribution_is_optunas_up_to_rounding() -> None:
+    ends = np.array([-1e4, -200.0, -37.5, -20.1, -6.0, -1.0, -1e-3, 0.0, 0.5, 6.1, 21.0, 300.0])
+    a, b = (side[np.triu_indices(len(ends), 1)] for side in np.meshgrid(ends, ends, indexing="ij"))
+    np.testing.assert_allclose(log_mass(a, b), _truncnorm._log_gauss_mass(a, b), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("names", [["clip"], ["optimizer"], ["hidden", "rate"]])
+def test_suggestions_in_smaller_spaces_are_those_of_plain_tpe(names: list[str]) -> None:
+    space, found = {name: SPACE[name] for name in names}, []
+    for sampler in (TPESampler(seed=1), SharedTPESampler(seed=1)):
+        study, scores = optuna.create_study(sampler=sampler), random.Random(2)
+        for _ in range(60):
+            study.tell(study.ask(space), scores.random())
+        found.append([trial.params for trial in study.trials])
+    assert found[0] == found[1]
 
 
 def test_finished_trials_are_split_once_per_change(tmp_path: Path) -> None:
@@ -99,6 +123,25 @@ def test_finished_trials_are_split_once_per_change(tmp_path: Path) -> None:
         splits.append(sampler._split)
     assert splits[0] is not None
     assert all(split is splits[0] for split in splits)
+
+
+def test_brackets_and_decisions_are_those_of_plain_hyperband(tmp_path: Path) -> None:
+    found = []
+    for number, pruner in enumerate([HyperbandPruner(1, 27, 3), KeptHyperbandPruner(1, 27, 3)]):
+        scores, decisions = random.Random(4), []
+        with open_storage(f"sqlite:///{tmp_path}/{number}.db", create=True) as storage:
+            study = optuna.create_study(storage=storage, study_name="study", pruner=pruner)
+            for _ in range(60):
+                trial, pruned = study.ask(), False
+                for step in range(27):
+                    trial.report(scores.random(), step)
+                    pruned = pruned or trial.should_prune()
+                    decisions.append((trial.number, step, pruned))
+                study.tell(trial, 0.0)
+            assert pruner._get_bracket_id(study, storage.get_trial(1)) in range(4)
+        found.append(decisions)
+    assert found[0] == found[1]
+    assert any(pruned for _, _, pruned in found[0])
 
 
 def test_another_optuna_gets_the_plain_sampler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,8 +106,12 @@ def _interval(
 # The comparison of methods.
 
 
-def mean_of(stored: Mapping[str, Any]) -> float:
-    """A stored mean; what is unknown is less than all."""
+def ranked(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The compared methods, the best score first; what has none is last."""
+    return sorted(comparison["methods"], key=lambda m: -_mean(m["score"]))
+
+
+def _mean(stored: Mapping[str, Any]) -> float:
     return -math.inf if stored["mean"] is None else float(stored["mean"])
 
 
@@ -115,10 +119,7 @@ def comparison(report: Report) -> list[Plot]:
     """The score of every compared method with its interval, the best at the top; few tasks' metrics below it."""
     if report.comparison is None or not report.comparison["methods"]:
         return []
-    methods = sorted(
-        report.comparison["methods"],
-        key=lambda m: m["score"]["mean"] if m["score"]["mean"] is not None else -math.inf,
-    )
+    methods = ranked(report.comparison)[::-1]  # an axis begins at the bottom
     tasks = list(report.tasks) if 1 < len(report.tasks) <= MANY_TASKS // 3 else []
     titles = ["<b>score</b>, test" + (" (%)" if report.score_scale == 100 else "")]
     titles += [metric_title(report.tasks[task], task, "test").replace("<br>", ", ") for task in tasks]

@@ -482,11 +482,8 @@ def test_the_description_holds_the_vocabulary_once() -> None:
 # The shipped study on small files.
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with small files under the names of the real ones."""
-    directory = tmp_path_factory.mktemp("data")
-    folder = directory / "tweets"
+def write_tweets(folder: Path) -> None:
+    """Small files under the names of the real ones."""
     folder.mkdir()
     kinds = ("corporation", "creative-work", "group", "location", "person", "product")
     names = [(kind, f"{first}{kind[0].upper()}{i}") for i, kind in enumerate(kinds) for first in "AB"]
@@ -504,6 +501,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "".join(f"{i}\n" for i in range(len(of))) * copies
                 )
         (folder / f"{task}-mapping.txt").write_text("".join(f"{i}\t{w}\n" for i, w in enumerate(of)))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with small files under the names of the real ones."""
+    directory = tmp_path_factory.mktemp("data")
+    write_tweets(directory / "tweets")
     return directory
 
 

@@ -171,8 +171,11 @@ class Storage(BaseStorage):
                     self._prepare_write()
                 return work()
             except DATABASE_ERRORS as e:
-                if not is_disconnect(self.url, e) or time.monotonic() > deadline:
+                if not is_disconnect(self.url, e):
                     raise store_error(self.url, e, self.timeout) from e
+                if time.monotonic() > deadline:
+                    told = store_error(self.url, e, self.timeout)
+                    raise StoreError(f"{told} (it was called again for {RECONNECT_S:g} s)") from e
             time.sleep(0.2)
 
     def _prepare_write(self) -> None:

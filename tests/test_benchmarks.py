@@ -21,6 +21,8 @@ ROWS = {
     "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
     "quality": ["one at a time", "population"],
     "disk": ["population 1", "population 2"],
+    "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
+    "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 

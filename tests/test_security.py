@@ -29,9 +29,13 @@ from mtlsearch import load_model
 from mtlsearch.errors import MtlsearchError, StoreError
 from mtlsearch.export import read_config
 from mtlsearch.predict import read_examples
+from mtlsearch.predict_table import read_rows
+from mtlsearch.predict_text import read_texts
 from mtlsearch.storage import open_storage
 from mtlsearch.store import best_artifact, find_record
 from mtlsearch.study import load_study
+from mtlsearch.tabular_encoding import Category, Encoding, Number
+from mtlsearch.text import IDS, Vocabulary
 
 PACKAGE = Path(mtlsearch.__file__).parent
 FEW = settings(
@@ -382,3 +386,40 @@ def test_any_file_as_input_of_predict_is_read_or_refused(
     path.write_bytes(head + content)
     with contextlib.suppress(MtlsearchError):
         assert read_examples(path, (1, 4, 4), torch.uint8).shape[1:] == (1, 4, 4)
+
+
+@FEW
+@given(
+    content=st.binary(max_size=300) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass"))
+)
+def test_any_file_of_texts_for_predict_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    vocabulary = Vocabulary.of(["one", "two", "two"], rows=8, buckets=8, length=4, least=1)
+    path = tmp_path / "texts.txt"
+    path.write_bytes(content)
+    with contextlib.suppress(MtlsearchError):
+        for inputs, tokens in read_texts(path, {"text": vocabulary.describe()}, (4, IDS), 2):
+            assert inputs.shape == (len(tokens), 4, IDS)
+
+
+CELLS = st.text(max_size=6) | st.floats().map(str) | st.integers().map(str)
+
+
+@FEW
+@given(
+    content=st.binary(max_size=200)
+    | st.lists(st.tuples(CELLS, CELLS), max_size=4).map(
+        lambda rows: "\n".join(["area,city", *map(",".join, rows)]).encode("utf-8", "surrogatepass")
+    ),
+    head=st.sampled_from([b"", b"area,city\n", b"PAR1", b"\xff\xfe", b"\xef\xbb\xbf"]),
+    suffix=st.sampled_from([".csv", ".parquet", ".xlsx", ""]),
+)
+def test_any_table_for_predict_is_read_or_refused(
+    tmp_path: Path, content: bytes, head: bytes, suffix: str
+) -> None:
+    encoding = Encoding([Number("area", 1.0, 0.0, 1.0, True)], [Category("city", ["a", "b"], True, True)])
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(head + content)
+    with contextlib.suppress(MtlsearchError):
+        inputs, places = read_rows(path, encoding.to_dict())
+        assert inputs.shape == (len(places), encoding.features)
+        assert inputs.isfinite().all()

@@ -177,7 +177,9 @@ def test_server_that_stays_away_is_told_in_one_line(
     study = optuna.create_study(storage=storage, study_name="away")
     server.stop()
     try:
-        with pytest.raises(StoreError, match=r"the server cannot be reached .*; start it") as e:
+        with pytest.raises(
+            StoreError, match=r"the server cannot be reached .*; start it .* for 0\.5 s\)$"
+        ) as e:
             storage.ask(study, 1)
     finally:
         server.start()

@@ -74,12 +74,14 @@ class Result:
 
     def plots(self) -> "dict[str, go.Figure]":
         """The report's figures by name: task trade-off, learning curves, best so far, hyperparameters."""
+        import plotly.graph_objects as go
+
         from mtlsearch.figures import plots
         from mtlsearch.report import read_report
 
         with open_storage(self.storage, create=False) as storage:
             report = read_report(find_record(storage, self.name, self.artifacts))
-        return {plot.name: plot.picture() for plot in plots(report)}
+        return {plot.name: go.Figure(plot.picture()) for plot in plots(report)}
 
     def __str__(self) -> str:
         text = io.StringIO()

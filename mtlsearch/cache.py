@@ -36,8 +36,8 @@ def cached(examples: Iterable[Example], directory: Path, name: str) -> tuple["np
         directory.mkdir(parents=True, exist_ok=True)
         _write_whole(examples, folder)
     try:
-        inputs = np.load(folder / INPUTS, mmap_mode="r")
-        with (folder / LABELS).open("rb") as file, np.load(file) as labels:
+        inputs = np.load(folder / INPUTS, mmap_mode="r", allow_pickle=False)
+        with (folder / LABELS).open("rb") as file, np.load(file, allow_pickle=False) as labels:
             return inputs, {column.removeprefix(COLUMN): labels[column] for column in labels.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{folder} is damaged ({error}): delete it and run again") from error

@@ -28,7 +28,7 @@ from mtlsearch import Classification, Config, CustomTask, Study, choice, integer
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.study import describe, shipped_studies, study_name
 
-SHIPPED = "digits, mnist-fashion, mnist-fashion-separate"
+SHIPPED = "chest, digits, mnist-fashion, mnist-fashion-separate, scenes, tweets"
 
 
 def task(name: str) -> Classification:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.balance import METHODS, State
-from mtlsearch.nn import corner, noise_keys
+from mtlsearch.nn import corner, noise_keys, turns
 from mtlsearch.optim import IDLE, OptimizerSettings, clip_scale, scales, update
 from mtlsearch.space import Config
 from mtlsearch.step import (
@@ -24,10 +24,11 @@ from mtlsearch.step import (
     batch_parts,
     empty_reads,
     epoch_batches,
-    epoch_key,
     epoch_reads,
+    epoch_turn,
     evaluate_together,
     layer_keys,
+    noise_key,
     steps_per_epoch,
     task_losses,
 )
@@ -55,9 +56,9 @@ class LaneState:
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
-    weighs the tasks keeps of each member, nothing where weights are static. `rows` [S, B] per source, `scales`
-    [S, M], `key` [] and `tick` [] are the epoch's batches, its optimizer tables, the key of its noise, and the step
-    within it. `read` [B, ...] are the step's inputs by source, of those that are stored or augmented.
+    weighs the tasks keeps of each member, nothing where weights are static. `turn` [M] makes the noise that of each
+    member's own epoch. `rows` [S, B] per source, `scales` [S, M], `key` [] and `tick` [] are an epoch's batches, its
+    optimizer tables, the key of its noise, and the step within it. `read` [B, ...] are the step's inputs by source, of those that are stored or augmented.
     """
 
     params: Tensors
@@ -69,6 +70,7 @@ class LaneState:
     weights: Tensor
     step: Tensor
     bad: Tensor
+    turn: Tensor
     balance: Tensors
     rows: list[Tensor] = field(default_factory=list)
     scales: Tensors = field(default_factory=dict)
@@ -81,7 +83,7 @@ class LaneState:
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
         for tensors in (*dicts, self.balance):
             yield from tensors.values()
-        yield from (self.weights, self.step, self.bad)
+        yield from (self.weights, self.step, self.bad, self.turn)
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
@@ -95,6 +97,7 @@ class LaneProgram:
     def __init__(self, training: Training, module: nn.Module) -> None:
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
         self.layers = noise_keys(module)
+        self.turns = turns(self.layers)
         self.method = METHODS[training.method]
         like = torch.zeros(
             len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
@@ -106,32 +109,33 @@ class LaneProgram:
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
         """The gradient of every member's weighted loss, and the task losses [M, T], at the state's `tick`."""
         losses_of = self._member_losses(state)
-        weights = self.method.draw(state.key, state.tick, state.weights)
-        if weights is not state.weights:
-            weights = weights.expand_as(state.weights)  # drawn once for all members
 
         def member_loss(
-            params: Tensors, buffers: Tensors, weights: Tensor, balance: State
+            params: Tensors, buffers: Tensors, turn: Tensor, weights: Tensor, balance: State
         ) -> tuple[Tensor, Tensor]:
-            losses = losses_of(params, buffers)
+            losses = losses_of(params, buffers, turn)
+            if self.method.draws:
+                weights = self.method.draw(state.key, state.tick, turn, weights)
             learned = {name: params[name] for name in self.learned}
             return self.method.total(losses, weights, {**balance, **learned}), losses
 
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
-        return batched(state.params, state.buffers, weights, state.balance)
+        return batched(state.params, state.buffers, state.turn, state.weights, state.balance)
 
-    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors], Tensor]:
-        """One member's task losses [T] by its parameters and buffers, on the batch at the state's `tick`."""
+    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensor], Tensor]:
+        """One member's task losses [T] by its parameters, buffers and turn, on the batch at the state's `tick`."""
         training, loaded = self.training, self.training.loaded
         index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
         parts = batch_parts(loaded, index, state.read)
         keys = layer_keys(state.key, state.tick, self.layers)
 
-        def losses_of(params: Tensors, buffers: Tensors) -> Tensor:
+        def losses_of(params: Tensors, buffers: Tensors, turn: Tensor) -> Tensor:
+            noise = {**keys, **dict.fromkeys(self.turns, turn)}
+
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 outputs: Mapping[str, Tensor] = functional_call(
-                    self.base, (self._own(params), {**buffers, **keys}), (inputs,)
+                    self.base, (self._own(params), {**buffers, **noise}), (inputs,)
                 )
                 return outputs
 
@@ -170,7 +174,7 @@ class LaneProgram:
         if self.method.looks_again:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-                again = vmap(self._member_losses(state))(state.params, buffers)
+                again = vmap(self._member_losses(state))(state.params, buffers, state.turn)
         self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:
@@ -257,22 +261,23 @@ class Lane:
         for name, value in coefficients.items():
             self.state.coefficients[name][slot] = value
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Load an epoch's batches and noise key into the state's own tensors."""
+    def begin_epoch(self) -> None:
+        """Load an epoch's optimizer tables and turns into the state's own tensors, at first its batches too."""
         state, loaded = self.state, self.program.training.loaded
-        batches = epoch_batches(loaded, self.seed, epoch)
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         tables = {
             n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()
         }
         if not state.rows:
             # Made once: a captured step reads these very tensors.
-            state.rows = [torch.empty_like(rows) for rows in batches]
+            state.rows = epoch_batches(loaded, self.seed)
             state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
             state.read = empty_reads(loaded)
-        for own, new in zip((*state.rows, *state.scales.values()), (*batches, *tables.values()), strict=True):
-            own.copy_(new)
-        state.key.fill_(epoch_key(self.seed, epoch))
+        for name, table in tables.items():
+            state.scales[name].copy_(table)
+        state.key.fill_(noise_key(self.seed))
+        epochs = [0 if member is None else member.progress.epoch for member in self.members]
+        state.turn.copy_(torch.tensor([epoch_turn(self.seed, epoch) for epoch in epochs], dtype=torch.int32))
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
 
@@ -295,7 +300,7 @@ class Lane:
         training = self.program.training
         steps = steps_per_epoch(training.loaded)
         for lane in lanes:
-            lane.begin_epoch(epoch)
+            lane.begin_epoch()
         with epoch_reads(training.loaded, self.seed, epoch) as reads:
             for tick, read in enumerate(reads):
                 training.check_stop()
@@ -392,7 +397,8 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
 
     params = stacked((name, p.detach()) for name, p in base.named_parameters())
     params |= stacked(program.learned.items())
-    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
+    shared = {*program.layers, *program.turns}
+    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in shared)
     idle = IDLE.coefficients(1)
     return LaneState(
         params=params,
@@ -407,6 +413,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
         step=torch.zeros(slots, dtype=torch.float64, device=device),
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
+        turn=torch.zeros(slots, dtype=torch.int32, device=device),
         balance=stacked(program.balance.items()),
         key=torch.tensor(0, device=device),
         tick=torch.tensor(0, device=device),

@@ -25,6 +25,16 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
+def turned(x: Tensor, turn: Tensor) -> Tensor:
+    """One more round of the hash: noise `x` (int32) that all members share, made each member's own by `turn` [] (int32).
+
+    In 32 bits, whose low 31 do not care for overflow.
+    """
+    x = (x + turn) & _MASK
+    x = ((x ^ (x >> 16)) * _FIRST) & _MASK
+    return x ^ (x >> 15)
+
+
 def plain_noise(key: Tensor, shape: Sequence[int]) -> Tensor:
     """`noise` written plainly: the reference."""
     hashed = key

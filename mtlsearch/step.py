@@ -1,7 +1,8 @@
 """One training step and one evaluation, as pure functions that every trainer shares.
 
-The batches and the noise of a step are functions of the study's seed, the entry-independent epoch and the
-step alone: members of a population share them, and a trial can be replayed by itself.
+The batches of a step are a function of the study's seed and the step within the epoch, and its noise of the trial's
+own epoch too: members of a population share the batches and most of the noise, all trials of a study are compared
+on the same ones whenever they entered, and each can be replayed by itself.
 
 Legend: T tasks, S steps of an epoch, B examples of a batch.
 """
@@ -45,17 +46,22 @@ def steps_per_epoch(loaded: LoadedStudy) -> int:
     return max(-(-len(splits.train) // loaded.study.batch_size) for splits in loaded.splits)
 
 
-def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
-    """The rows [S, B] of each source in one epoch, on the device."""
-    return [rows.to(loaded.device, non_blocking=True) for rows in epoch_rows(loaded, seed, epoch)]
+def epoch_batches(loaded: LoadedStudy, seed: int) -> list[Tensor]:
+    """The rows [S, B] of each source in an epoch, on the device."""
+    return [rows.to(loaded.device, non_blocking=True) for rows in epoch_rows(loaded, seed)]
 
 
-def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
-    """The rows [S, B] of each source in one epoch: shuffled passes, one after the other, until S·B are drawn."""
+def epoch_rows(loaded: LoadedStudy, seed: int) -> list[Tensor]:
+    """The rows [S, B] of each source in an epoch: shuffled passes, one after the other, until S·B are drawn.
+
+    They are shuffled once, so that members that are in different epochs share each batch, and trials are compared on
+    the same ones whenever they entered. Shuffling once converges as shuffling anew does (Mishchenko, Khaled &
+    Richtárik 2020).
+    """
     steps, size = steps_per_epoch(loaded), loaded.study.batch_size
     batches = []
     for number, splits in enumerate(loaded.splits):
-        generator = torch.Generator().manual_seed(derived_seed(seed, "batches", epoch, number))
+        generator = torch.Generator().manual_seed(derived_seed(seed, "batches", number))
         rows = len(splits.train)
         passes = [torch.randperm(rows, generator=generator) for _ in range(-(-steps * size // rows))]
         batches.append(torch.cat(passes)[: steps * size].view(steps, size))
@@ -78,7 +84,7 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
             "the inputs on disk have changed since training began: a study needs the same data throughout;"
             " start another one with --name"
         )
-    rows = epoch_rows(loaded, seed, epoch)
+    rows = epoch_rows(loaded, seed)
 
     def read(step: int) -> Read:
         return {number: inputs.read(rows[number][step].numpy()) for number, inputs in stored.items()}
@@ -126,13 +132,18 @@ def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list
     ]
 
 
-def epoch_key(seed: int, epoch: int) -> int:
-    """The key from which the noise of an epoch's steps follows."""
-    return derived_seed(seed, "noise", epoch)
+def noise_key(seed: int) -> int:
+    """The key from which the noise of all steps follows."""
+    return derived_seed(seed, "noise")
+
+
+def epoch_turn(seed: int, epoch: int) -> int:
+    """What makes the noise of a step another one in a trial's own 0-based `epoch` (`noise.turned`)."""
+    return derived_seed(seed, "turn", epoch)
 
 
 def layer_keys(key: Tensor, step: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """The dropout key [] of each layer, by the name of its buffer, at a 0-based `step` [] of the epoch of `key` []."""
+    """The dropout key [] of each layer, by the name of its buffer, at a 0-based `step` [] of an epoch."""
     stepped = mix((key + step * 0x2545F491) & 0x7FFFFFFF)
     return {name: mix((stepped + layer + 1) & 0x7FFFFFFF) for layer, name in enumerate(layers)}
 

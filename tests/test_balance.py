@@ -21,7 +21,7 @@ from mtlsearch.lane import Lane, LaneProgram, plain_step
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler, steps_named
 from mtlsearch.solo import SoloMember, SoloTrainer
-from mtlsearch.step import epoch_batches, epoch_key
+from mtlsearch.step import epoch_batches, epoch_turn, noise_key
 from mtlsearch.trainer import EpochResult, Training
 
 Array = NDArray[np.float64]
@@ -55,8 +55,8 @@ class ByHand:
     def batches(self) -> list[list[Array]]:
         """The rows of each step of each epoch."""
         study = self.training.loaded.study
-        epochs = [epoch_batches(self.training.loaded, self.training.seed, e)[0] for e in range(study.epochs)]
-        return [[rows.numpy() for rows in epoch] for epoch in epochs]
+        batches = epoch_batches(self.training.loaded, self.training.seed)[0]
+        return [[rows.numpy() for rows in batches]] * study.epochs
 
     def losses(self, rows: Array) -> Array:
         errors = [self.x[rows] @ self.theta - y[rows] for y in self.labels]
@@ -86,10 +86,11 @@ def uncertainty(run: ByHand) -> None:
 
 
 def random_weights(run: ByHand) -> None:
+    key = torch.tensor(noise_key(run.training.seed))
     for number, epoch in enumerate(run.batches()):
-        key = torch.tensor(epoch_key(run.training.seed, number))
+        turn = torch.tensor(epoch_turn(run.training.seed, number), dtype=torch.int32)
         for step, rows in enumerate(epoch):
-            run.move(softmax(normals(key, torch.tensor(step), 2).numpy()), rows)
+            run.move(softmax(normals(key, torch.tensor(step), turn, 2).numpy()), rows)
 
 
 def dynamic_average(run: ByHand) -> None:
@@ -197,14 +198,15 @@ def test_log_variances_settle_where_the_variance_is_the_loss() -> None:
 
 
 def test_random_weights_are_softmax_of_standard_normal_numbers() -> None:
-    key = torch.tensor(5)
-    drawn = torch.stack([normals(key, torch.tensor(step), 4) for step in range(2000)])
+    key, turn = torch.tensor(5), torch.tensor(3, dtype=torch.int32)
+    drawn = torch.stack([normals(key, torch.tensor(step), turn, 4) for step in range(2000)])
     assert drawn.mean(0).abs().max() < 4 / math.sqrt(2000)
     assert (drawn.std(0) - 1).abs().max() < 4 / math.sqrt(2 * 2000)
     assert (drawn.T.corrcoef() - torch.eye(4)).abs().max() < 4 / math.sqrt(2000)
-    weights = METHODS["rlw"].draw(key, torch.tensor(7), torch.ones(4, dtype=torch.float64))
+    weights = METHODS["rlw"].draw(key, torch.tensor(7), turn, torch.ones(4, dtype=torch.float64))
     assert torch.equal(weights, drawn[7].softmax(0))
-    assert not torch.equal(normals(torch.tensor(6), torch.tensor(7), 4), drawn[7])
+    assert not torch.equal(normals(torch.tensor(6), torch.tensor(7), turn, 4), drawn[7])
+    assert not torch.equal(normals(key, torch.tensor(7), turn + 1, 4), drawn[7])
 
 
 def test_geometric_and_scale_invariant_point_in_one_direction() -> None:
@@ -455,7 +457,7 @@ def test_gradient_based_method_trains_heads_by_their_own_task_alone(method: str)
         pytest.skip(str(error))
     training = double(study, method)
     member = SoloMember(training, 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
-    batches = epoch_batches(training.loaded, 0, 0)
+    batches = epoch_batches(training.loaded, 0)
     same = SoloMember(double(study, "static"), 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
     member.step(batches, 0)
     same.step(batches, 0, torch.ones(2, dtype=torch.float64))

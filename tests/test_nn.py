@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.errors import StudyError
 from mtlsearch.nn import noise_keys, pad, with_own_dropout
-from mtlsearch.noise import noise, plain_noise
+from mtlsearch.noise import noise, plain_noise, turned
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
-from mtlsearch.step import epoch_key, layer_keys
+from mtlsearch.step import epoch_turn, layer_keys, noise_key
 
 HEADS = {"a": 3, "b": 2}
 B, H = 256, 256
@@ -28,12 +28,13 @@ def places(key: int, *shape: int) -> Tensor:
     return numbers
 
 
-def uniform(step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H)) -> Tensor:
-    """The noise of one layer at one step, scaled to [0, 1)."""
-    keys = layer_keys(
-        torch.tensor(epoch_key(seed, 0)), torch.tensor(step), [str(i) for i in range(layer + 1)]
-    )
-    return places(int(keys[str(layer)]), *shape).double() / 2**31
+def uniform(
+    step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H), epoch: int = 0
+) -> Tensor:
+    """The noise of one layer at one step of a trial's own epoch, scaled to [0, 1)."""
+    keys = layer_keys(torch.tensor(noise_key(seed)), torch.tensor(step), [str(i) for i in range(layer + 1)])
+    turn = torch.tensor(epoch_turn(seed, epoch), dtype=torch.int32)
+    return turned(noise(keys[str(layer)], list(shape)), turn).double() / 2**31
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
@@ -58,7 +59,7 @@ def test_every_bit_of_the_noise_is_fair(bit: int) -> None:
     assert abs(ones - B * H / 2) < 5 * math.sqrt(B * H / 4)
 
 
-def test_noise_of_neighbouring_units_samples_steps_and_layers_is_uncorrelated() -> None:
+def test_noise_of_neighbouring_units_samples_steps_layers_and_epochs_is_uncorrelated() -> None:
     u = uniform()
     pairs = {
         "units": (u[:, 1:], u[:, :-1]),
@@ -67,6 +68,8 @@ def test_noise_of_neighbouring_units_samples_steps_and_layers_is_uncorrelated() 
         "layers": (uniform(0, 1), u),
         "a step and the next one's layer": (uniform(1, 0), uniform(0, 1)),
         "seeds": (uniform(seed=1), u),
+        "epochs": (uniform(epoch=1), u),
+        "later epochs": (uniform(epoch=8), uniform(epoch=3)),
         "rows and columns": (u.T, u),
     }
     assert {name for name, pair in pairs.items() if abs(correlation(*pair)) > 4.5} == set()
@@ -74,7 +77,14 @@ def test_noise_of_neighbouring_units_samples_steps_and_layers_is_uncorrelated() 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_number_of_dropped_units_varies_as_independent_draws_do(rate: float) -> None:
-    dropped = torch.stack([(uniform(step, shape=(64, 128)) < rate).double() for step in range(100)])
+    steps = torch.stack([(uniform(step, shape=(64, 128)) < rate).double() for step in range(100)])
+    epochs = torch.stack([(uniform(shape=(64, 128), epoch=epoch) < rate).double() for epoch in range(100)])
+    for dropped in (steps, epochs):
+        assert_varies_as_independent_draws(dropped, rate)
+
+
+def assert_varies_as_independent_draws(dropped: Tensor, rate: float) -> None:
+    """`dropped` [100, 64, 128] is 0 or 1; the sums over each of its dimensions have a binomial variance."""
     for counts, n in ((dropped.sum(2), 128), (dropped.sum(1), 64), (dropped.sum(0), 100)):
         variance = float(counts.var()) / (n * rate * (1 - rate))
         assert variance == pytest.approx(1, abs=5 * math.sqrt(2 / counts.numel()) + 0.01)

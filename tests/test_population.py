@@ -203,7 +203,7 @@ def test_joint_tasks_of_all_kinds_with_missing_labels_equal_solo():
     )
 
 
-def test_a_member_added_late_equals_solo_from_its_entry_epoch():
+def test_a_member_added_late_equals_solo():
     study = disjoint_study()
     training = double(study)
     trainer = PopulationTrainer(training, 3, Eager(), pytest.fail)

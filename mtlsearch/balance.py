@@ -210,7 +210,7 @@ METHODS: dict[str, Method] = {
 
 
 def normals(key: Tensor, step: Tensor, turn: Tensor, count: int) -> Tensor:
-    """`count` standard normal numbers in double: a function of `key` [], and of the `step` [] of the epoch of `turn` [].
+    """`count` standard normal numbers in double: a function of `key` [] and of a `step` [] of the epoch of `turn` [].
 
     By Box and Muller, from the hash of dropout's noise under another key than any layer's.
     """

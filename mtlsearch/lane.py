@@ -58,7 +58,8 @@ class LaneState:
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
     weighs the tasks keeps of each member, nothing where weights are static. `turn` [M] makes the noise that of each
     member's own epoch. `rows` [S, B] per source, `scales` [S, M], `key` [] and `tick` [] are an epoch's batches, its
-    optimizer tables, the key of its noise, and the step within it. `read` [B, ...] are the step's inputs by source, of those that are stored or augmented.
+    optimizer tables, the key of its noise, and the step within it. `read` [B, ...] are the step's inputs by source, of
+    those that are stored or augmented.
     """
 
     params: Tensors

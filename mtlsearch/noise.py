@@ -26,7 +26,7 @@ def mix(x: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, turn: Tensor) -> Tensor:
-    """One more round of the hash: noise `x` (int32) that all members share, made each member's own by `turn` [] (int32).
+    """One more round of the hash: noise `x` that all members share, made each one's own by `turn` [], both int32.
 
     In 32 bits, whose low 31 do not care for overflow.
     """

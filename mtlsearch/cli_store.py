@@ -36,6 +36,7 @@ def studies(as_json: bool) -> None:
 @name_option
 @artifacts_option
 @click.option("--search", "from_search", is_flag=True, help="Optuna's best trial, before confirmation.")
+@click.option("--all", "every", is_flag=True, help="Every task, where they are many.")
 @json_option
 def best(
     study: str | None,
@@ -43,11 +44,12 @@ def best(
     name: str | None,
     artifacts: Path | None,
     from_search: bool,
+    every: bool,
     as_json: bool,
 ) -> None:
     """Show the best config of STUDY: task weights, hyperparameters, per-task metrics, and the verdict."""
     config = with_record(study, storage, name, artifacts, lambda record: best_config(record, from_search)[0])
-    print_result(config, as_json)
+    print_result(config, as_json, every)
 
 
 @click.command()

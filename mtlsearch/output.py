@@ -45,11 +45,11 @@ def with_record(
         return work(record)
 
 
-def print_result(config: Mapping[str, Any], as_json: bool) -> None:
-    """A config as JSON or as a table, on stdout."""
+def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) -> None:
+    """A config as JSON or as a table, on stdout; of very many tasks `every` one on request."""
     if as_json:
         click.echo(json.dumps(config))
     else:
         from mtlsearch.show import show_config
 
-        show_config(config)
+        show_config(config, every=every)

@@ -2,13 +2,15 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from mtlsearch.show import MANY_TASKS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -179,9 +181,21 @@ def clock(seconds: float) -> str:
 
 
 def described(values: Mapping[str, Mapping[str, float]]) -> str:
-    """Per-task metrics on one line."""
+    """Per-task metrics on one line; of very many tasks the lowest and highest of each metric."""
+    if len(values) > MANY_TASKS:
+        return ", ".join(_ranges(values))
     return ", ".join(
         f"{task} {metric} {value:.4f}"
         for task, metrics in values.items()
         for metric, value in metrics.items()
     )
+
+
+def _ranges(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    found: dict[str, list[tuple[float, str]]] = {}
+    for task, metrics in values.items():
+        for metric, value in metrics.items():
+            found.setdefault(metric, []).append((value, task))
+    for metric, pairs in found.items():
+        (low, lowest), (high, highest) = min(pairs), max(pairs)
+        yield f"{len(pairs)} × {metric} {low:.4f} ({lowest}) to {high:.4f} ({highest})"

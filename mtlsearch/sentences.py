@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mtlsearch.intervals import ALPHA, MOST_SEEDS, Claim, Estimate, detectable, seeds_needed, t_interval
+from mtlsearch.show import MANY_TASKS
 
 Kind = Literal["tuned", "equal", "undecided"]
 
@@ -174,11 +175,15 @@ def covers_text(
         text = f"one seed shows nothing of {randomness.partition(',')[0]}"
     else:
         text = f"{100 * level:.3g} % t intervals over {seeds} fresh seeds{lost} cover {randomness}"
+    found = errors.values()
     sizes = [
         f"{_number(100 * error, max(1, decimals(100 * error)))} points of {task} "
         f"({metrics[task].test_examples:,} examples)"
         for task, error in errors.items()
     ]
-    if sizes:
+    if len(sizes) > MANY_TASKS:
+        low, high = (f"{_number(100 * e, max(1, decimals(100 * e)))}" for e in (min(found), max(found)))
+        text += f"; the size of the test sets adds a standard error of {low} to {high} points of each task"
+    elif sizes:
         text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
     return text

@@ -10,14 +10,14 @@ MANY_TASKS = 12
 GAP = 2
 
 
-def show_config(config: Mapping[str, Any], console: Console | None = None) -> None:
-    """A config with its metrics: tasks by weight, then hyperparameters."""
+def show_config(config: Mapping[str, Any], console: Console | None = None, *, every: bool = False) -> None:
+    """A config with its metrics: tasks by weight, then hyperparameters; of very many tasks `every` one on request."""
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     console.print(
         f"[bold]{config['study']['name']}[/bold]: {_whose(config)}, {score['kind']} score {score['value']:.4f}"
     )
-    console.print(_task_table(config))
+    console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name, value in config["hyperparameters"].items():
         table.add_row(name, plain(value))
@@ -26,7 +26,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None) -> No
     console.print(table)
     if verdict is not None:
         console.print()
-        for line in verdict["lines"]:
+        for line in verdict["lines"] if every else verdict_lines(verdict):
             # Wrapped by words for a person, whole for a program that reads them.
             console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
@@ -42,7 +42,7 @@ def _whose(config: Mapping[str, Any]) -> str:
     return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
 
 
-def _task_table(config: Mapping[str, Any]) -> Table:
+def _task_table(config: Mapping[str, Any], every: bool) -> Table:
     """Per task its weight and metrics; of very many tasks those of the largest and smallest weights."""
     splits = [split for split in ("validation", "test") if split in config]
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -51,9 +51,9 @@ def _task_table(config: Mapping[str, Any]) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     weights = config["task_weights"]
-    for task in shown_tasks(weights):
+    for task in weights if every else shown_tasks(weights):
         if task is None:
-            table.add_row(f"… {len(weights) - MANY_TASKS + 1} more")
+            table.add_row(_others(weights))
             continue
         cells = [
             "  ".join(f"{metric} {value:.4f}" for metric, value in config[split].get(task, {}).items())
@@ -70,6 +70,25 @@ def shown_tasks(weights: Mapping[str, float]) -> list[str | None]:
     ranked = sorted(weights, key=lambda task: -weights[task])
     half = MANY_TASKS // 2
     return [*ranked[:half], None, *ranked[-half + 1 :]]
+
+
+def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
+    """A verdict's lines; of very many tasks those of the largest and smallest weights."""
+    weights, lines = verdict["weights"], list(verdict["lines"])
+    kept = shown_tasks(weights)
+    if None not in kept:
+        return lines
+    by_task = {task: line for line in lines for task in weights if line.startswith(f"{task}: ")}
+    first = min(lines.index(line) for line in by_task.values())
+    before, after = lines[: first - 1], lines[first + len(by_task) :]
+    told = ", ".join("…" if task is None else f"{task} {weights[task]:.2f}" for task in kept)
+    between = f"{_others(weights)} tasks: `mtlsearch best --all`"
+    tasks = (between if task is None else by_task[task] for task in kept)
+    return [*before, f"weights: {told}", *tasks, *after]
+
+
+def _others(weights: Mapping[str, float]) -> str:
+    return f"… {len(weights) - MANY_TASKS + 1} more"
 
 
 def show_verification(result: Mapping[str, Any]) -> None:

@@ -169,6 +169,9 @@ def commit() -> str:
     return found.stdout.strip() or "none"
 
 
+COMMIT = commit()  # of the code that runs: the checkout may move on under a long benchmark
+
+
 def machine(device: torch.device | None = None) -> str:
     """CPU, cores and how busy they are, GPU, versions."""
     info = Path("/proc/cpuinfo")
@@ -194,7 +197,7 @@ def append_result(section_title: str, table_text: str, device: torch.device | No
 
 
 def section(title: str, body: str, device: torch.device | None = None) -> str:
-    return f"## {title} ({date.today()}, commit {commit()})\n\n{machine(device)}.\n\n{body}\n"
+    return f"## {title} ({date.today()}, commit {COMMIT})\n\n{machine(device)}.\n\n{body}\n"
 
 
 def conclude(options: argparse.Namespace, title: str, body: str, device: torch.device | None = None) -> None:

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 @json_option
 def studies(as_json: bool) -> None:
     """List the shipped studies, with what each needs."""
-    from mtlsearch.show import show_rows
+    from mtlsearch.show import few, show_rows
     from mtlsearch.study import load_study, shipped_studies
 
     found = {name: load_study(name) for name in shipped_studies()}
-    rows = [(name, ", ".join(s.task_names), s.needs, s.description) for name, s in found.items()]
     columns = ["study", "tasks", "needs", "description"]
+    rows = [(name, s.task_names, s.needs, s.description) for name, s in found.items()]
     if as_json:
-        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+        whole = [(name, ", ".join(tasks), *rest) for name, tasks, *rest in rows]
+        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in whole]))
     else:
-        show_rows(columns, rows)
+        show_rows(columns, [(name, few(tasks), *rest) for name, tasks, *rest in rows])
 
 
 @click.command()

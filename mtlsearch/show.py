@@ -1,6 +1,6 @@
 """Small tables for people, on stdout."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -150,12 +150,20 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for i, column in enumerate(columns[:shown]):
         numeric = all(isinstance(row[i], int | float | None) for row in grid)
-        # The last column is the one of long texts: only it is wrapped.
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=i + 1 < len(columns))
+        # The first is a name; of the others, those of long texts are wrapped where a terminal is narrow.
+        whole = fit or numeric or i == 0
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=whole, overflow="fold")
     for row in cells:
         table.add_row(*row[:shown])
     console.print(table)
     return len(columns) - shown
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Names on one line; of more than `most` the first ones, and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])}, … {len(names) - most + 1} more"
 
 
 def plain(value: object) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from commands import done
 from rich.console import Console
+from rich.text import Text
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,6 +15,7 @@ from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Eager
 from mtlsearch.progress import described
 from mtlsearch.show import MANY_TASKS, show_config, verdict_lines
+from mtlsearch.study import shipped_studies
 from mtlsearch.trainer import Training
 
 FEATURES, HIDDEN, CLASSES, BATCH, MEMBERS = 20, 16, 3, 8, 4
@@ -154,3 +156,16 @@ def test_table_of_many_tasks_shows_every_one_on_request() -> None:
         with (console := Console(width=80, highlight=False)).capture() as told:
             show_config(config, console, every=every)
         assert sum(f"{task} " in told.get() for task in weights) == count
+
+
+@pytest.mark.parametrize("width", [70, 100])
+def test_studies_of_many_tasks_leave_room_for_every_column(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # so that it is written as to a terminal
+    monkeypatch.setenv("COLUMNS", str(width))
+    told = done("studies").out
+    assert all(f"{name} " in told for name in shipped_studies())
+    assert all(column in told for column in ("study", "tasks", "needs", "description"))
+    assert "more" in told
+    assert all(len(Text.from_ansi(line)) <= width for line in told.splitlines())

@@ -44,6 +44,7 @@ class Split:
     finished: tuple[int, int]  # how many trials, and the highest number: finished trials never change
     space: Space
     below: _ParzenEstimator
+    density: "Density"  # of the better ones
     numbers: NDArray[np.int64]  # of the other trials that have all params of the space, ascending
     above: dict[str, Array]
 
@@ -59,9 +60,10 @@ class SharedTPESampler(TPESampler):
         trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
         running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
         split = self._shared(study, trials, search_space)
-        above = self._above(study, split, running)
+        above = Density(self._above(study, split, running)._mixture_distribution)
         samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
-        best = self._compare(samples, self._compute_acquisition_func(samples, split.below, above))
+        candidates = split.below._transform(samples)
+        best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
     def _shared(self, study: optuna.Study, trials: list[FrozenTrial], space: Space) -> Split:
@@ -73,15 +75,10 @@ class SharedTPESampler(TPESampler):
             whole = [t for t in above if space.keys() <= t.params.keys()]
             numbers = np.array([t.number for t in whole], dtype=np.int64)
             estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
-            self._split = Split(key, space, estimator, numbers, self._get_internal_repr(whole, space, study))
+            others = self._get_internal_repr(whole, space, study)
+            density = Density(estimator._mixture_distribution)
+            self._split = Split(key, space, estimator, density, numbers, others)
         return self._split
-
-    def _compute_acquisition_func(
-        self, samples: dict[str, Array], mpe_below: _ParzenEstimator, mpe_above: _ParzenEstimator
-    ) -> Array:
-        candidates = mpe_below._transform(samples)
-        below, above = mpe_below._mixture_distribution, mpe_above._mixture_distribution
-        return log_density(below, candidates) - log_density(above, candidates)
 
     def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
         """The density of the worse trials and of those in training, in the order of their numbers."""
@@ -92,42 +89,78 @@ class SharedTPESampler(TPESampler):
         return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
 
 
-def log_density(mixture: _MixtureOfProductDistribution, candidates: Array) -> Array:
-    """The logarithm of the mixture's density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C].
+class Density:
+    """A mixture of K kernels, and what does not depend on the candidates taken once.
 
-    K kernels, each a product of truncated normal (N), discretised truncated normal, or categorical distributions.
+    Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. A
+    normal's exponent is a quadratic in the candidate, and a category's logarithm is picked by a row of zeros and a
+    one; so these are all one product of matrices: the candidates' features [C, F] and `factors` [F, K].
     """
-    total_CK = np.log(mixture.weights)[np.newaxis]
-    for x_C, d in zip(candidates.T, mixture.distributions, strict=True):
-        if isinstance(d, _BatchedCategoricalDistributions):
-            total_CK = total_CK + np.log(d.weights)[:, x_C.astype(np.int64)].T
-        elif d.step == 0:
-            total_CK = total_CK + _continuous(np.log(x_C) if d.is_log else x_C, d)
-        else:
-            total_CK = total_CK + _discrete(x_C, d)
-    highest_C = total_CK.max(axis=1)
-    highest_C[np.isneginf(highest_C)] = 0
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
+
+    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
+        self.distributions: list[Any] = mixture.distributions
+        normal = [d for d in self.distributions if not isinstance(d, _BatchedCategoricalDistributions)]
+        ends = [
+            np.array([(end - d.mu) / d.sigma for d, end in zip(normal, side, strict=True)])
+            for side in ([d.adapted_low for d in normal], [d.adapted_high for d in normal])
+        ]
+        wholes = iter(log_mass(*ends))
+        rows = [np.log(mixture.weights)[np.newaxis]]
+        for d in self.distributions:
+            if isinstance(d, _BatchedCategoricalDistributions):
+                rows.append(np.log(d.weights).T)
+            elif d.step == 0:
+                rows.append(_quadratic(d, next(wholes)))
+            else:
+                rows.append(-next(wholes)[np.newaxis])
+        self.factors = np.vstack(rows)
+
+    def log(self, candidates: Array) -> Array:
+        """The logarithm of the density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C]."""
+        ones = np.ones((len(candidates), 1))
+        features, more_CK = [ones], []
+        for x_C, d in zip(candidates.T, self.distributions, strict=True):
+            if isinstance(d, _BatchedCategoricalDistributions):
+                features.append(np.eye(d.weights.shape[1])[x_C.astype(np.int64)])
+            elif d.step == 0:
+                place_C = np.log(x_C) if d.is_log else x_C
+                from_low = (place_C - d.adapted_low)[:, np.newaxis]
+                features += [from_low**2, from_low, ones]
+                more_CK += _outside(place_C, d)
+            else:
+                features.append(ones)
+                more_CK.append(_discrete(x_C, d))
+        total_CK = sum(more_CK, np.hstack(features) @ self.factors)
+        highest_C = total_CK.max(axis=1)
+        highest_C[np.isneginf(highest_C)] = 0
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
 
 
-def _continuous(x_C: Array, d: Any) -> Array:
-    a_K, b_K = (d.adapted_low - d.mu) / d.sigma, (d.adapted_high - d.mu) / d.sigma
+def _quadratic(d: Any, whole_K: Array) -> Array:
+    """The log density of truncated normals as factors [3, K] of x², x and 1, where x begins at their lower end."""
+    mu_K, half_K = d.mu - d.adapted_low, 0.5 / d.sigma**2
+    constant_K = -half_K * mu_K**2 - whole_K - np.log(d.sigma) - _LOG_SQRT_2PI
+    return np.stack([-half_K, 2 * half_K * mu_K, constant_K])
+
+
+def _outside(x_C: Array, d: Any) -> list[Array]:
+    """What bars a candidate that rounding has put beyond an end from the kernels that it is outside of."""
+    if not ((x_C < d.adapted_low) | (x_C > d.adapted_high)).any():
+        return []
     z_CK = (x_C[:, np.newaxis] - d.mu) / d.sigma
-    log_CK = -(z_CK**2) / 2 - (_LOG_SQRT_2PI + log_mass(a_K, b_K) + np.log(d.sigma))
-    log_CK[(z_CK < a_K) | (z_CK > b_K)] = -np.inf
-    return np.asarray(log_CK)
+    below_CK = z_CK < (d.adapted_low - d.mu) / d.sigma
+    return [np.where(below_CK | (z_CK > (d.adapted_high - d.mu) / d.sigma), -np.inf, 0.0)]
 
 
 def _discrete(x_C: Array, d: Any) -> Array:
+    """The logarithm of each kernel's mass in each candidate's step, [C, K]."""
     # Few values and few kernels differ: each pair's mass is taken once.
     x_X, of_x = np.unique(x_C, return_inverse=True)
     kernels, of_kernel = np.unique(d.mu + 1j * d.sigma, return_inverse=True)
-    mu_U, sigma_U = kernels.real, kernels.imag
     ends = np.stack([x_X - d.step / 2, x_X + d.step / 2])[..., np.newaxis]
-    left_XU, right_XU = ((np.log(ends) if d.is_log else ends) - mu_U) / sigma_U
-    whole_U = log_mass((d.adapted_low - mu_U) / sigma_U, (d.adapted_high - mu_U) / sigma_U)
-    return np.asarray((log_mass(left_XU, right_XU) - whole_U)[np.ix_(of_x, of_kernel)])
+    left_XU, right_XU = ((np.log(ends) if d.is_log else ends) - kernels.real) / kernels.imag
+    return np.asarray(log_mass(left_XU, right_XU)[np.ix_(of_x, of_kernel)])
 
 
 def log_mass(a: Array, b: Array) -> Array:

@@ -15,7 +15,7 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import TrialState
 
 from mtlsearch.pruner import KeptHyperbandPruner
-from mtlsearch.sampler import SharedTPESampler, log_density, log_mass, tpe_sampler
+from mtlsearch.sampler import Density, SharedTPESampler, log_mass, tpe_sampler
 from mtlsearch.storage import open_storage
 
 SPACE: dict[str, BaseDistribution] = {
@@ -89,7 +89,7 @@ def test_densities_are_optunas_up_to_rounding(name: str, spread: float) -> None:
     estimator = _ParzenEstimator({name: observed}, {name: distribution}, parameters)
     wide = _ParzenEstimator({name: observed[:0]}, {name: distribution}, parameters)
     samples = wide.sample(np.random.RandomState(0), 500)
-    found = log_density(estimator._mixture_distribution, estimator._transform(samples))
+    found = Density(estimator._mixture_distribution).log(estimator._transform(samples))
     np.testing.assert_allclose(found, estimator.log_pdf(samples), rtol=1e-9, atol=1e-9)
 
 

@@ -183,6 +183,8 @@ def machine(device: torch.device | None = None) -> str:
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
     ]
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        parts.append("ahead of other work (real-time priority)")
     return ", ".join(parts)
 
 

@@ -186,7 +186,7 @@ def report(found: Sequence[Outcome]) -> str:
     notes = [
         f"False wins are not above {MOST_FALSE:g} %, by the interval's lower end: {held}.",
         f"A run: {TRIALS} trials, then {CONFIGS} configs and their twins with {SEEDS} seeds;"
-        f" {fmean(outcome.seconds for outcome in found):.0f} s; run at commit"
+        f" {median(outcome.seconds for outcome in found):.0f} s; run at commit"
         f" {', '.join(sorted({outcome.commit for outcome in found}))}.",
         f"Tuned minus equal has an sd over seeds of {100 * sd:.2f} points (median of the runs): {SEEDS} seeds see a"
         f" difference of {100 * seen:.2f} points 80 % of the time.",

@@ -38,6 +38,8 @@ def welch(ours: dict[str, float], seeds: int, theirs: Sequence[float]) -> tuple[
     scale = float(t.ppf(0.975, seeds - 1)) / seeds**0.5
     spread = (ours["high"] - ours["low"]) / 2 / scale  # mtlsearch's standard deviation over seeds
     a, b = spread**2 / seeds, stdev(theirs) ** 2 / len(theirs)
+    if a + b == 0:  # every seed gave the same counts
+        return 100 * (fmean(theirs) - ours["mean"]), 0.0
     free = (a + b) ** 2 / (a**2 / (seeds - 1) + b**2 / (len(theirs) - 1))
     return 100 * (fmean(theirs) - ours["mean"]), 100 * float(t.ppf(0.975, free)) * (a + b) ** 0.5
 
@@ -61,10 +63,6 @@ def rows_of(
     return rows
 
 
-def plain_value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> None:
     made = parser(__doc__)
     add_data_option(made)
@@ -77,11 +75,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     exported = json.loads(options.config.read_text()) if options.config else None
     config = exported["hyperparameters"] if exported else DEFAULT
-    verdict = exported["verdict"] if exported else {}
+    verdict = exported.get("verdict", {}) if exported else {}
     epochs = 1 if options.quick else exported["training"]["epochs"] if exported else 10
     with tempfile.TemporaryDirectory(prefix="mtlsearch-independent-") as scratch:
         folder = data_folder(options, Path(scratch))
         sets = plain.read(folder, TINY if options.quick else 10_000)
+    if exported and verdict.get("seeds", 0) < 2:
+        made.error(f"{options.config} has no verdict over two seeds or more: mtlsearch confirm, then export")
     seeds = range(1000, 1000 + (2 if options.quick else options.seeds))
     shared = [plain.train(sets, config, epochs, seed) for seed in seeds]
     rows = rows_of("equal weights", shared, verdict.get("equal_metrics"), verdict.get("seeds", 0))

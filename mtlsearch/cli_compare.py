@@ -106,4 +106,5 @@ def show_comparison(result: Mapping[str, Any]) -> None:
     for line in result["lines"]:
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if hidden:
-        console.print(f"{hidden} more columns have no room here: --json has all")
+        more = "1 more column has" if hidden == 1 else f"{hidden} more columns have"
+        console.print(f"{more} no room here: --json has all")

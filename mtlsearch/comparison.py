@@ -139,7 +139,10 @@ def _limit(claims: Mapping[str, Claim], methods: int, unit: Unit) -> str:
 
 
 def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of a comparison for people, the best score first; no more decimals than intervals allow."""
+    """Columns and rows of a comparison for people, the best score first; no more decimals than intervals allow.
+
+    What a narrow terminal has no room for is at the end: the tasks, of which the score tells already.
+    """
 
     def mean(method: Mapping[str, Any]) -> float:
         found = method["score"]["mean"]
@@ -150,17 +153,17 @@ def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[
     unit = Unit.of(list(tasks.values()), score) if tasks else Unit(1.0, "in score")
     percent = " %" if unit.scale == 100 else ""
     gains = any(method["delta_m"] for method in ranked)
-    columns = ["method", "score", f"minus equal ({unit.word})", *(["Δm"] if gains else [])]
-    columns += [*(f"{task} {metric.name}" for task, metric in tasks.items()), "trial-epochs", "seconds"]
+    columns = ["method", "score", f"minus equal ({unit.word})", "trial-epochs", "seconds"]
+    columns += [*(["Δm"] if gains else []), *(f"{task} {metric.name}" for task, metric in tasks.items())]
     rows: list[list[object]] = []
     for method in ranked:
         row: list[object] = [method["method"], _cell(method["score"], unit.scale, percent)]
-        row.append(_cell(method["difference"], unit.scale))
+        row += [_cell(method["difference"], unit.scale), method["trial_epochs"], round(method["seconds"])]
         row += [_cell(method["delta_m"], 1.0, " %")] if gains else []
         for task, metric in tasks.items():
             scale, suffix = (100.0, " %") if metric.fraction else (1.0, "")
             row.append(_cell(method["tasks"][task], scale, suffix))
-        rows.append([*row, method["trial_epochs"], round(method["seconds"])])
+        rows.append(row)
     return columns, rows
 
 

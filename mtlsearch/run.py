@@ -135,6 +135,7 @@ def finished(record: Record, options: RunOptions, notice: Notice) -> dict[str, A
             f"stopped after --timeout {options.timeout:g} s with {counted} of {options.trials} trials;"
             " the same command goes on"
         )
+    show_in_dashboard(record)
     config = best_answer(record)[0]
     told = outdated(record, config)
     if told:
@@ -180,7 +181,15 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
             loaded, int(info["population"]), options.confirming.seeds, progress.notice
         )
         confirm(record, training, make_trainer, options.confirming, progress, conditions)
+        show_in_dashboard(record)
         return best_answer(record)[0]
+
+
+def show_in_dashboard(record: Record) -> None:
+    """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
+    from mtlsearch.notes import publish  # plotly is slow to import, and needed only at the end
+
+    publish(record)
 
 
 def stored_name(study: str) -> str:

@@ -23,6 +23,8 @@ ROWS = {
     "disk": ["population 1", "population 2"],
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
+    "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5"],
+    "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 
@@ -129,3 +131,27 @@ def test_paired_difference_is_in_points_and_over_common_seeds(common: object) ->
     assert difference.startswith("+2.000")
     assert wins == "2/2"
     assert low == pytest.approx(2 - 12.706, abs=1e-3)
+
+
+def test_trained_calibration_fails_only_where_chance_cannot_explain_its_false_wins(common: object) -> None:
+    import calibration_trained
+
+    # Clopper and Pearson's 95 % interval of 10 in 100 begins at 4.9 %, of 11 at 5.6 %.
+    assert [calibration_trained.failing(false, 100) for false in (0, 10, 11, 50)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_trained_calibration_goes_on_from_its_cache(common: object, tmp_path: Path) -> None:
+    """One whole run: a search and a confirmation of a study whose task weights change rounding alone."""
+    import calibration_trained
+
+    cache = calibration_trained.Cache(tmp_path / "cache.jsonl")
+    outcome = calibration_trained.whole_run(0, seeds=2)
+    cache.add(outcome)
+    assert outcome.kind in ("tuned", "equal", "undecided")
+    assert outcome.low <= outcome.mean <= outcome.high
+    assert calibration_trained.Cache(tmp_path / "cache.jsonl").outcomes == {0: outcome}

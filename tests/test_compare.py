@@ -8,13 +8,15 @@ from typing import Any
 import known_weights as known
 import numpy as np
 import optuna
+import optuna_dashboard
 import pytest
 from commands import STUDY_FILE, command, counted, done, refused, stored
 from optuna.trial import FrozenTrial
 
 from mtlsearch import compare as module
-from mtlsearch import jacobian
+from mtlsearch import entrants, jacobian
 from mtlsearch.comparison import COMPARISON_FORMAT, Outcome, compared, table
+from mtlsearch.errors import UsageError
 from mtlsearch.sentences import TaskMetric
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.trainer import EpochResult, Interrupted
@@ -159,6 +161,14 @@ def test_methods_studies_are_linked_and_plain_optuna_reads_them(
     assert list(main.user_attrs["compare"]) == list(METHODS)
 
 
+def test_dashboard_shows_what_the_comparison_says(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    result, _, folder = known_run
+    note = optuna_dashboard.get_note(
+        optuna.load_study(study_name="known_weights", storage=store_in(folder))
+    ).replace("\\", "")
+    assert all(line in note for line in result["lines"])
+
+
 def test_study_goes_on_as_if_it_had_not_been_compared(known_run: tuple[dict[str, Any], str, Path]) -> None:
     store = store_in(known_run[2])
     assert "has no complete trial yet" in refused("best", "known_weights", "--storage", store)
@@ -230,8 +240,8 @@ def test_interrupted_comparison_goes_on_and_ends_as_an_undisturbed_one(
 ) -> None:
     """In the search of the first method, in that of the second, and in its trainings with fresh seeds."""
     amount = ("--trials", 6, "--seeds", 2, "--json")
-    monkeypatch.setattr(module, "trainer_maker", lambda *given: Stopping)
-    monkeypatch.setattr(module, "SoloTrainer", Stopping)
+    monkeypatch.setattr(entrants, "trainer_maker", lambda *given: Stopping)
+    monkeypatch.setattr(entrants, "SoloTrainer", Stopping)
     monkeypatch.setattr(Stopping, "left", after)
     cut = command(*comparing(tmp_path, *amount, methods="rlw"))
     assert (cut.status, cut.out) == (130, "")
@@ -345,6 +355,27 @@ def test_gradient_based_method_is_compared_solo(tmp_path: Path) -> None:
         assert {t.user_attrs["trained_on"]["method"] for t in trials} == {method}
 
 
+def test_every_known_method_runs_or_names_the_command_that_installs_what_it_needs(tmp_path: Path) -> None:
+    pytest.importorskip("torchjd")
+    (tmp_path / "two.py").write_text(STUDY_FILE)
+    missing = []
+    for method in jacobian.MORE:
+        try:
+            jacobian.aggregator(method, 2)
+        except UsageError:
+            missing.append(method)
+    for method in missing:
+        line = refused(*comparing(tmp_path, study=tmp_path / "two.py", methods=method), status=2)
+        assert line.endswith(f"pip install 'torchjd[{jacobian.MORE[method]}]'")
+        assert not (tmp_path / "store.db").exists()
+    methods = [method for method in module.KNOWN if method not in missing]
+    amount = ("--trials", 1, "--seeds", 2, "--json")
+    result = done(*comparing(tmp_path, *amount, study=tmp_path / "two.py", methods=",".join(methods))).json
+    assert [method["method"] for method in result["methods"]] == methods
+    assert {method["trial_epochs"] for method in result["methods"]} == {6}
+    assert all(method["score"]["low"] is not None for method in result["methods"])
+
+
 # The rule, on numbers.
 
 FRACTIONS = {"a": TaskMetric("accuracy", True, 10_000), "b": TaskMetric("accuracy", True, 10_000)}
@@ -410,12 +441,13 @@ def test_table_has_no_more_decimals_than_the_intervals_allow() -> None:
         "method",
         "score",
         "minus equal (points)",
-        "a accuracy",
-        "b accuracy",
         "trial-epochs",
         "seconds",
+        "a accuracy",
+        "b accuracy",
     ]
     assert [row[0] for row in rows] == ["famo", "equal"]
     assert rows[0][2] == "1.2 (0.8 to 1.6)"
-    assert rows[1][1:4] == ["90.2 % (89.5 to 90.9)", "–", "90.2 % (89.5 to 90.9)"]
-    assert rows[0][-2:] == [100, 12]
+    assert rows[1][1:3] == ["90.2 % (89.5 to 90.9)", "–"]
+    assert rows[1][-1] == "90.2 % (89.5 to 90.9)"
+    assert rows[0][3:5] == [100, 12]

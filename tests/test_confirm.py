@@ -11,15 +11,17 @@ from typing import Any
 
 import known_weights as known
 import optuna
+import optuna_dashboard
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from torch import Tensor, nn
 
-from mtlsearch import Config, Study, real
+from mtlsearch import Config, Data, Study, real
 from mtlsearch.cli import main
-from mtlsearch.confirm import Confirming, as_recorded, confirm, make_plan
+from mtlsearch.confirm import Confirming, alone, as_recorded, confirm, make_plan
 from mtlsearch.confirmation import Confirmation, ended, find_confirmation, group_of, open_confirmation
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence import best_answer, candidates, expected_seconds, outdated, twin
@@ -32,7 +34,7 @@ from mtlsearch.progress import Progress
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Record, best_artifact, find_record, open_record
-from mtlsearch.study import describe, load_study
+from mtlsearch.study import LoadedStudy, describe, load_study
 from mtlsearch.trainer import EpochResult, Interrupted, Training
 
 FILE = Path(known.__file__)
@@ -194,6 +196,20 @@ def test_plain_optuna_reads_the_confirmation(known_run: tuple[dict[str, Any], st
     assert config["test_scorings"] == sum("test" in trial.user_attrs for trial in study.trials) == 25
 
 
+def test_dashboard_shows_the_verdict_once_a_run_has_ended(
+    known_run: tuple[dict[str, Any], str, Path],
+) -> None:
+    config, _, folder = known_run
+    study = optuna.load_study(study_name="known_weights", storage=f"sqlite:///{folder}/store.db")
+    assert config["verdict"]["sentence"] in optuna_dashboard.get_note(study).replace("\\", "")
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    titles = [
+        json.loads(figure)["layout"]["title"]["text"]
+        for figure in get_plotly_graph_objects(attributes).values()
+    ]
+    assert {"Task trade-off", "Confirmation on test", "Best so far"} <= set(titles)
+
+
 # What is trained again.
 
 
@@ -280,6 +296,28 @@ def test_model_that_needs_all_tasks_is_confirmed_without_single_ones(
     assert "no single-task training: the model fails on inputs clean" in capsys.readouterr().err
     assert all("task" not in trial.user_attrs for trial in confirmation.trials())
     assert best_answer(record)[0]["verdict"]["delta_m"] is None
+
+
+def test_single_tasks_are_trained_of_up_to_eight_tasks_or_on_request() -> None:
+    def studied(count: int) -> LoadedStudy:
+        names = [f"t{i}" for i in range(count)]
+
+        def source(directory: Path) -> Any:
+            x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+            pair = x, dict.fromkeys(names, x[:, 0])
+            return Data(pair, test=pair, validation=pair)
+
+        tasks = [known.error_task(name, source) for name in names]
+        loaded: LoadedStudy = replace(known.study, tasks=tasks).load(NOWHERE)
+        return loaded
+
+    def trained_alone(count: int, single: bool | None) -> int:
+        return len(alone(studied(count), single, Progress(0, quiet=True)))
+
+    assert trained_alone(8, None) == 8
+    assert trained_alone(9, None) == 0
+    assert trained_alone(9, True) == 9
+    assert trained_alone(3, False) == 0
 
 
 def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Training]) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from test_population import assert_population_equals_solo, config
 
 import mtlsearch
+from mtlsearch import Data
 from mtlsearch.cli import main
 from mtlsearch.study import load_study, shipped_studies
 
@@ -259,7 +260,14 @@ def test_weighting_methods_are_those_that_the_readme_lists() -> None:
 def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Path) -> None:
     (block,) = blocks("python", "cnn.py")
     assert len(block.text.splitlines()) < 40
-    study = replace(load_study(str(followed / "cnn.py")), epochs=2)
+    study = load_study(str(followed / "cnn.py"))
+    read = study.tasks[0].data(followed)
+
+    def pictures(directory: Path) -> Data:
+        return read
+
+    tasks = [replace(task, data=pictures) for task in study.tasks]
+    study = replace(study, epochs=2, tasks=tasks)
     members = [config(study, [0.2, 0.8], dropout=0.4, channels=8), config(study, dropout=0.0, channels=8)]
     assert_population_equals_solo(study, members)
 

@@ -21,6 +21,8 @@ ROWS = {
     "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
     "quality": ["one at a time", "population"],
     "disk": ["population 1", "population 2"],
+    "studies": ["wine: grower", "wine: alcohol"],
+    "tasks": ["joint, 2 tasks", "joint, 3 tasks", "disjoint, 2 tasks", "disjoint, 3 tasks"],
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5"],

@@ -24,6 +24,16 @@ def commands(report: Report) -> list[tuple[str, str]]:
         if len(report.tasks) > 1 and not report.verdict["single_metrics"]:
             options.append("--no-single")
         found.append(("Confirm its best configs:", command("confirm", *named(report), *options, *AGAIN)))
+    if report.comparison is not None and report.comparison["methods"]:
+        methods = ",".join(method["method"] for method in report.comparison["methods"])
+        amount = [
+            "--trials",
+            str(report.comparison["trials"]),
+            "--seeds",
+            str(len(report.comparison["seeds"])),
+        ]
+        again = command("compare", *named(report), "--methods", methods, *amount, *AGAIN)
+        found.append(("Compare the methods:", again))
     if report.answer is not None:
         source, stored = str(report.info["source"] or ""), str(report.answer["provenance"]["storage"])
         there = [] if stored == DEFAULT_STORAGE else ["--storage", stored]

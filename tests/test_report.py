@@ -171,7 +171,7 @@ def test_commands_on_the_page_are_commands_of_mtlsearch(two: Path, evil: Path) -
     for report in (told(two), told(evil)):
         lines = [line for _, text in commands(report) for line in text.split("\n")]
         called = [shlex.split(line) for line in lines if line.startswith("mtlsearch ")]
-        assert [words[1] for words in called] == ["run", "confirm", "export", "verify"]
+        assert [words[1] for words in called] == ["run", "confirm", "compare", "export", "verify"]
         for _, name, *arguments in called:
             main.commands[name].make_context(name, arguments)
     report = told(two)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtlsearch.noise import BITS, mix, noise, turned
+from mtlsearch.noise import BITS, mix, noise
 from mtlsearch.step import layer_keys
 
 State = Mapping[str, Tensor]
@@ -25,14 +25,13 @@ LOG_VARIANCE = "balance:log_variance"  # no module can have a parameter with a c
 DWA_TEMPERATURE = 2.0
 FAMO_RATE, FAMO_DECAY, FAMO_BETAS = 0.025, 1e-3, (0.9, 0.999)
 EPS = 1e-8
-_SALT = 0x5E1EC7ED
+_SALT = 0x1EC7ED
 
 
 class Method:
     """The config's weights, `Σ w L`: the base of the others, which change what they need."""
 
     name = STATIC
-    draws = False  # whether each step's weights are drawn
     positive = False  # whether losses of zero or below fail a trial, as their logarithm is taken
     observes = False  # whether each step is looked at after it is taken
     looks_again = False  # ... with the losses on the same batch under the new parameters
@@ -50,8 +49,8 @@ class Method:
         """What a new member learns by gradient, beside its model's parameters."""
         return {}
 
-    def draw(self, key: Tensor, step: Tensor, turn: Tensor, weights: Tensor) -> Tensor:
-        """The weights at a 0-based `step` [] of the epoch of `turn` []; `key` [] is the seed's."""
+    def draw(self, key: Tensor, step: Tensor, weights: Tensor) -> Tensor:
+        """The weights at a 0-based `step` [] of the epoch of `key` []."""
         return weights
 
     def total(self, losses: Tensor, weights: Tensor, state: State) -> Tensor:
@@ -102,10 +101,9 @@ class RandomWeights(Method):
     """
 
     name = "rlw"
-    draws = True
 
-    def draw(self, key: Tensor, step: Tensor, turn: Tensor, weights: Tensor) -> Tensor:
-        return normals(key, step, turn, weights.shape[-1]).softmax(0).to(weights.dtype)
+    def draw(self, key: Tensor, step: Tensor, weights: Tensor) -> Tensor:
+        return normals(key, step, weights.shape[-1]).softmax(0).to(weights.dtype)
 
 
 class DynamicAverage(Method):
@@ -209,12 +207,12 @@ METHODS: dict[str, Method] = {
 }
 
 
-def normals(key: Tensor, step: Tensor, turn: Tensor, count: int) -> Tensor:
-    """`count` standard normal numbers in double: a function of `key` [] and of a `step` [] of the epoch of `turn` [].
+def normals(key: Tensor, step: Tensor, count: int) -> Tensor:
+    """`count` standard normal numbers in double: a function of the epoch's `key` [] and the `step` [] in it.
 
     By Box and Muller, from the hash of dropout's noise under another key than any layer's.
     """
-    salted = mix((key + _SALT) & ((1 << BITS) - 1))
-    hashed = turned(noise(layer_keys(salted, step, ["weights"])["weights"], (2, count)), turn)
+    salted = mix(key + _SALT)
+    hashed = noise(layer_keys(salted, step, ["weights"])["weights"], (2, count))
     uniform = (hashed.double() + 0.5) / (1 << BITS)
     return (-2 * uniform[0].log()).sqrt() * (2 * math.pi * uniform[1]).cos()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.balance import METHODS, State
-from mtlsearch.nn import corner, noise_keys, turns
+from mtlsearch.nn import corner, noise_keys
 from mtlsearch.optim import IDLE, OptimizerSettings, clip_scale, scales, update
 from mtlsearch.space import Config
 from mtlsearch.step import (
@@ -24,11 +24,10 @@ from mtlsearch.step import (
     batch_parts,
     empty_reads,
     epoch_batches,
+    epoch_keys,
     epoch_reads,
-    epoch_turn,
     evaluate_together,
     layer_keys,
-    noise_key,
     steps_per_epoch,
     task_losses,
 )
@@ -52,13 +51,13 @@ class LaneMember:
 
 @dataclass
 class LaneState:
-    """The tensors of a lane; each has the slots as its first dimension, but for the last five.
+    """The tensors of a lane; each has the slots as its first dimension, but for the last four.
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
-    weighs the tasks keeps of each member, nothing where weights are static. `turn` [M] makes the noise that of each
-    member's own epoch. `rows` [S, B] per source, `scales` [S, M], `key` [] and `tick` [] are an epoch's batches, its
-    optimizer tables, the key of its noise, and the step within it. `read` [B, ...] are the step's inputs by source, of
+    weighs the tasks keeps of each member, nothing where weights are static. From `keys` [M] follows the noise of
+    each member's own epoch. `rows` [S, B] per source, `scales` [S, M] and `tick` [] are an epoch's batches, its
+    optimizer tables, and the step within it. `read` [B, ...] are the step's inputs by source, of
     those that are stored or augmented.
     """
 
@@ -71,11 +70,10 @@ class LaneState:
     weights: Tensor
     step: Tensor
     bad: Tensor
-    turn: Tensor
+    keys: Tensor
     balance: Tensors
     rows: list[Tensor] = field(default_factory=list)
     scales: Tensors = field(default_factory=dict)
-    key: Tensor = field(default_factory=lambda: torch.tensor(0))
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
     read: dict[int, Tensor] = field(default_factory=dict)
 
@@ -84,12 +82,12 @@ class LaneState:
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
         for tensors in (*dicts, self.balance):
             yield from tensors.values()
-        yield from (self.weights, self.step, self.bad, self.turn)
+        yield from (self.weights, self.step, self.bad, self.keys)
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
-        yield from (*self.rows, *self.scales.values(), self.key, self.tick, *self.read.values())
+        yield from (*self.rows, *self.scales.values(), self.tick, *self.read.values())
 
 
 class LaneProgram:
@@ -98,7 +96,6 @@ class LaneProgram:
     def __init__(self, training: Training, module: nn.Module) -> None:
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
         self.layers = noise_keys(module)
-        self.turns = turns(self.layers)
         self.method = METHODS[training.method]
         like = torch.zeros(
             len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
@@ -112,31 +109,29 @@ class LaneProgram:
         losses_of = self._member_losses(state)
 
         def member_loss(
-            params: Tensors, buffers: Tensors, turn: Tensor, weights: Tensor, balance: State
+            params: Tensors, buffers: Tensors, key: Tensor, weights: Tensor, balance: State
         ) -> tuple[Tensor, Tensor]:
-            losses = losses_of(params, buffers, turn)
-            if self.method.draws:
-                weights = self.method.draw(state.key, state.tick, turn, weights)
+            losses = losses_of(params, buffers, key)
+            weights = self.method.draw(key, state.tick, weights)
             learned = {name: params[name] for name in self.learned}
             return self.method.total(losses, weights, {**balance, **learned}), losses
 
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
-        return batched(state.params, state.buffers, state.turn, state.weights, state.balance)
+        return batched(state.params, state.buffers, state.keys, state.weights, state.balance)
 
     def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensor], Tensor]:
-        """One member's task losses [T] by its parameters, buffers and turn, on the batch at the state's `tick`."""
+        """One member's task losses [T] by its parameters, buffers and key, on the batch at the state's `tick`."""
         training, loaded = self.training, self.training.loaded
         index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
         parts = batch_parts(loaded, index, state.read)
-        keys = layer_keys(state.key, state.tick, self.layers)
 
-        def losses_of(params: Tensors, buffers: Tensors, turn: Tensor) -> Tensor:
-            noise = {**keys, **dict.fromkeys(self.turns, turn)}
+        def losses_of(params: Tensors, buffers: Tensors, key: Tensor) -> Tensor:
+            keys = layer_keys(key, state.tick, self.layers)
 
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 outputs: Mapping[str, Tensor] = functional_call(
-                    self.base, (self._own(params), {**buffers, **noise}), (inputs,)
+                    self.base, (self._own(params), {**buffers, **keys}), (inputs,)
                 )
                 return outputs
 
@@ -175,7 +170,7 @@ class LaneProgram:
         if self.method.looks_again:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-                again = vmap(self._member_losses(state))(state.params, buffers, state.turn)
+                again = vmap(self._member_losses(state))(state.params, buffers, state.keys)
         self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:
@@ -263,7 +258,7 @@ class Lane:
             self.state.coefficients[name][slot] = value
 
     def begin_epoch(self) -> None:
-        """Load an epoch's optimizer tables and turns into the state's own tensors, at first its batches too."""
+        """Load an epoch's optimizer tables and noise keys into the state's own tensors, at first its batches too."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         tables = {
@@ -276,9 +271,8 @@ class Lane:
             state.read = empty_reads(loaded)
         for name, table in tables.items():
             state.scales[name].copy_(table)
-        state.key.fill_(noise_key(self.seed))
         epochs = [0 if member is None else member.progress.epoch for member in self.members]
-        state.turn.copy_(torch.tensor([epoch_turn(self.seed, epoch) for epoch in epochs], dtype=torch.int32))
+        state.keys.copy_(epoch_keys(self.seed, epochs))
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
 
@@ -398,8 +392,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
 
     params = stacked((name, p.detach()) for name, p in base.named_parameters())
     params |= stacked(program.learned.items())
-    shared = {*program.layers, *program.turns}
-    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in shared)
+    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
     idle = IDLE.coefficients(1)
     return LaneState(
         params=params,
@@ -414,8 +407,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
         step=torch.zeros(slots, dtype=torch.float64, device=device),
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
-        turn=torch.zeros(slots, dtype=torch.int32, device=device),
+        keys=torch.zeros(slots, dtype=torch.int32, device=device),
         balance=stacked(program.balance.items()),
-        key=torch.tensor(0, device=device),
         tick=torch.tensor(0, device=device),
     )

@@ -7,7 +7,7 @@ Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
-from mtlsearch.noise import BITS, noise, turned
+from mtlsearch.noise import BITS, noise
 from mtlsearch.sharing import Sharing, shared_layers, through
 from mtlsearch.sharing import distinct as distinct  # noqa: PLC0414
 
@@ -38,29 +38,26 @@ class Widenable(Protocol):
 
 
 class Dropout(nn.Module):
-    """Dropout whose noise is a function of the buffers `key` and `turn`, and whose `rate` is a buffer.
+    """Dropout whose noise is a function of the buffer `key` and whose `rate` is a buffer.
 
-    A trainer sets `key` before each step and `turn` before each epoch (`noise_keys`). Members of a population share
-    the step's noise, which the epoch that each of them is in then turns into its own.
+    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise, epoch by epoch.
     """
 
     rate: Tensor
     key: Tensor
-    turn: Tensor
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         if not 0.0 <= rate < 1.0:
             raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
         self.register_buffer("rate", torch.tensor(float(rate)))
-        self.register_buffer("key", torch.tensor(0), persistent=False)
-        self.register_buffer("turn", torch.tensor(0, dtype=torch.int32), persistent=False)
+        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         threshold = (self.rate.double() * (1 << BITS)).int()
-        kept = turned(noise(self.key, x.shape), self.turn) >= threshold
+        kept = noise(self.key, x.shape) >= threshold
         return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
 
 
@@ -71,11 +68,6 @@ def noise_keys(module: nn.Module) -> list[str]:
         for name, layer in module.named_modules()
         if isinstance(layer, Dropout)
     ]
-
-
-def turns(keys: Sequence[str]) -> list[str]:
-    """The names of the buffers that hold a dropout's turn, by those of its `keys`."""
-    return [f"{name.removesuffix('key')}turn" for name in keys]
 
 
 def with_own_dropout(module: nn.Module) -> nn.Module:

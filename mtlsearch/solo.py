@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtlsearch.augment import seeded
 from mtlsearch.data import Part
 from mtlsearch.jacobian import method_named
-from mtlsearch.nn import noise_keys, turns
+from mtlsearch.nn import noise_keys
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.space import Config
 from mtlsearch.step import (
@@ -23,11 +23,10 @@ from mtlsearch.step import (
     derived_seed,
     each_loss,
     epoch_batches,
+    epoch_keys,
     epoch_reads,
-    epoch_turn,
     evaluate,
     layer_keys,
-    noise_key,
     steps_per_epoch,
 )
 from mtlsearch.study import LoadedStudy
@@ -80,11 +79,8 @@ class SoloMember:
         epoch = self.progress.epoch
         batches = epoch_batches(loaded, self.seed)
         steps = steps_per_epoch(loaded)
-        key = torch.tensor(noise_key(self.seed), device=loaded.device)
-        turn = torch.tensor(epoch_turn(self.seed, epoch), dtype=torch.int32, device=loaded.device)
+        key = epoch_keys(self.seed, [epoch])[0].to(loaded.device)
         buffers = dict(self.model.named_buffers())
-        for name in turns(self.layers):
-            buffers[name].copy_(turn)
         # Kept on the device and read once, after the epoch: a look at each step would wait for the device.
         bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
@@ -96,7 +92,7 @@ class SoloMember:
                 training.check_stop()
                 for name, layer_key in layer_keys(key, ticks[step], self.layers).items():
                     buffers[name].copy_(layer_key)
-                weights = self.method.draw(key, ticks[step], turn, self.weights)
+                weights = self.method.draw(key, ticks[step], self.weights)
                 losses = self.method.checked(self.step(batches, step, weights, read))
                 bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
         self.balance = self.method.end_epoch(self.balance, steps)

@@ -1,8 +1,7 @@
 """One training step and one evaluation, as pure functions that every trainer shares.
 
 The batches of a step are a function of the study's seed and the step within the epoch, and its noise of the trial's
-own epoch too: members of a population share the batches and most of the noise, all trials of a study are compared
-on the same ones whenever they entered, and each can be replayed by itself.
+own epoch too: all trials of a study meet the same ones whenever they enter, and each can be replayed by itself.
 
 Legend: T tasks, S steps of an epoch, B examples of a batch.
 """
@@ -132,20 +131,15 @@ def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list
     ]
 
 
-def noise_key(seed: int) -> int:
-    """The key from which the noise of all steps follows."""
-    return derived_seed(seed, "noise")
-
-
-def epoch_turn(seed: int, epoch: int) -> int:
-    """What makes the noise of a step another one in a trial's own 0-based `epoch` (`noise.turned`)."""
-    return derived_seed(seed, "turn", epoch)
+def epoch_keys(seed: int, epochs: Sequence[int]) -> Tensor:
+    """The keys [M], int32 on the CPU, from which the noise of the steps follows in a trial's own 0-based epoch."""
+    return torch.tensor([derived_seed(seed, "noise", epoch) for epoch in epochs], dtype=torch.int32)
 
 
 def layer_keys(key: Tensor, step: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """The dropout key [] of each layer, by the name of its buffer, at a 0-based `step` [] of an epoch."""
-    stepped = mix((key + step * 0x2545F491) & 0x7FFFFFFF)
-    return {name: mix((stepped + layer + 1) & 0x7FFFFFFF) for layer, name in enumerate(layers)}
+    """The dropout key [] of each layer, by the name of its buffer, at a 0-based `step` [] of the epoch of `key` []."""
+    stepped = mix(key + step.int() * 0x45F491)
+    return {name: mix(stepped + layer + 1) for layer, name in enumerate(layers)}
 
 
 def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> Tensor:

@@ -21,7 +21,7 @@ from mtlsearch.lane import Lane, LaneProgram, plain_step
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler, steps_named
 from mtlsearch.solo import SoloMember, SoloTrainer
-from mtlsearch.step import epoch_batches, epoch_turn, noise_key
+from mtlsearch.step import epoch_batches, epoch_keys
 from mtlsearch.trainer import EpochResult, Training
 
 Array = NDArray[np.float64]
@@ -86,11 +86,10 @@ def uncertainty(run: ByHand) -> None:
 
 
 def random_weights(run: ByHand) -> None:
-    key = torch.tensor(noise_key(run.training.seed))
     for number, epoch in enumerate(run.batches()):
-        turn = torch.tensor(epoch_turn(run.training.seed, number), dtype=torch.int32)
+        key = epoch_keys(run.training.seed, [number])[0]
         for step, rows in enumerate(epoch):
-            run.move(softmax(normals(key, torch.tensor(step), turn, 2).numpy()), rows)
+            run.move(softmax(normals(key, torch.tensor(step), 2).numpy()), rows)
 
 
 def dynamic_average(run: ByHand) -> None:
@@ -198,15 +197,14 @@ def test_log_variances_settle_where_the_variance_is_the_loss() -> None:
 
 
 def test_random_weights_are_softmax_of_standard_normal_numbers() -> None:
-    key, turn = torch.tensor(5), torch.tensor(3, dtype=torch.int32)
-    drawn = torch.stack([normals(key, torch.tensor(step), turn, 4) for step in range(2000)])
+    key = torch.tensor(5, dtype=torch.int32)
+    drawn = torch.stack([normals(key, torch.tensor(step), 4) for step in range(2000)])
     assert drawn.mean(0).abs().max() < 4 / math.sqrt(2000)
     assert (drawn.std(0) - 1).abs().max() < 4 / math.sqrt(2 * 2000)
     assert (drawn.T.corrcoef() - torch.eye(4)).abs().max() < 4 / math.sqrt(2000)
-    weights = METHODS["rlw"].draw(key, torch.tensor(7), turn, torch.ones(4, dtype=torch.float64))
+    weights = METHODS["rlw"].draw(key, torch.tensor(7), torch.ones(4, dtype=torch.float64))
     assert torch.equal(weights, drawn[7].softmax(0))
-    assert not torch.equal(normals(torch.tensor(6), torch.tensor(7), turn, 4), drawn[7])
-    assert not torch.equal(normals(key, torch.tensor(7), turn + 1, 4), drawn[7])
+    assert not torch.equal(normals(key + 1, torch.tensor(7), 4), drawn[7])
 
 
 def test_geometric_and_scale_invariant_point_in_one_direction() -> None:

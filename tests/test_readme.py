@@ -29,6 +29,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FEW = ("--trials", "2", "--threads", "1", "--seeds", "2")
 SHORT = {"run": (*FEW, "--epochs", "1", "--top", "1"), "compare": FEW}
 DOWNLOADED = ("mnist-fashion", "mnist-fashion-separate")
+# A reader does some thirty things, a minute or two on an idle core; a busy machine is no hang.
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ def main() -> None:
         for line in harness.stdout:
             print(line, end="", flush=True)
             lines.append(line.strip())
+    if not lines or not lines[-1].startswith("kills: "):
+        sys.exit("the harness did not come to its count: nothing is written down")
     faults = [line for line in lines if "fault " in line]
     body = "\n".join(f"- {line}" for line in faults) + f"\n\n**{lines[-1]}**\n"
     conclude(options, "Searches killed and disturbed", body)

@@ -98,7 +98,7 @@ class Run:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
-    def wait(self, seconds: float = 180.0) -> int:
+    def wait(self, seconds: float = 400.0) -> int:
         """Its exit status. Raises AssertionError if it hangs."""
         self.process.join(seconds)
         if self.process.exitcode is None:
@@ -219,13 +219,22 @@ def new_book(folder: Path, total: int) -> Book:
 # Kills.
 
 
+def wait_for_a_moment(run: Run, moments: random.Random) -> None:
+    """From the first second, in which the store is made, to well into the training, however slow the machine."""
+    kind = moments.random()
+    if kind < 0.6:
+        run.process.join(moments.uniform(0.0, 1.0) if kind < 0.3 else moments.uniform(0.8, 3.5))
+        return
+    run.until(lambda: run.announced() or run.process.exitcode is not None)
+    run.process.join(moments.uniform(0.0, 0.5))
+
+
 def killed_round(folder: Path, total: int, kills: int, moments: random.Random) -> tuple[Book, int]:
     """Kills one study's run at most `kills` times, and lets it finish; the book, and how often it was killed."""
     book, done = new_book(folder, total), 0
     while done < kills:
         run = Run(book.url, total, folder)
-        # From the first second, in which the store is made, to well into the training.
-        run.process.join(moments.uniform(0.0, 1.0) if moments.random() < 0.3 else moments.uniform(0.8, 3.5))
+        wait_for_a_moment(run, moments)
         if run.process.exitcode is not None:
             assert run.process.exitcode == 0, run.said()
             book.look_at_end(run.announced())

@@ -1,6 +1,6 @@
 """Trial-epochs a second with the pictures on disk against resident ones, for populations of 1 to 64.
 
-    python benchmarks/disk.py --data DIR [--device cuda] [--threads N] [--members 1 4 16 64] [--rounds 3]
+    python benchmarks/disk.py --data DIR [--device cuda] [--threads N] [--members 1 4 16 64] [--rounds 3] [--examples N]
 
 One task, MNIST, 64 examples a step at width 128: the pictures that are least to read, and a step that is least to
 compute beside it. They are written once as a .npy file; *disk* opens it with `np.load(…, mmap_mode="r")`, *resident*
@@ -45,11 +45,11 @@ WIDTH, HELD_OUT = 128, 10_000
 WAYS = {"resident": None, "disk": "r"}  # how NumPy opens the file
 
 
-def written(data: Data, folder: Path) -> None:
-    """Both parts' pictures and labels as files of NumPy's own."""
+def written(data: Data, folder: Path, examples: int | None) -> None:
+    """Both parts' pictures and labels as files of NumPy's own, of at most so many examples."""
     for name, part in {"train": data.train, "test": data.test}.items():
-        np.save(folder / f"{name}.npy", part.inputs[:].numpy())
-        np.save(folder / f"{name}_labels.npy", part.labels["label"].numpy())
+        np.save(folder / f"{name}.npy", part.inputs[:].numpy()[:examples])
+        np.save(folder / f"{name}_labels.npy", part.labels["label"].numpy()[:examples])
 
 
 def opened(folder: Path, mode: Any, held_out: int, directory: Path) -> Data:
@@ -112,7 +112,7 @@ def prepared(options: argparse.Namespace, scratch: Path) -> tuple[Path, int]:
     pictures = TorchvisionImages("MNIST", validation=held_out)(data_folder(options, scratch))
     folder = scratch / "files"
     folder.mkdir()
-    written(pictures, folder)
+    written(pictures, folder, options.examples)
     return folder, held_out
 
 
@@ -122,6 +122,7 @@ def main() -> None:
     add_data_option(made)
     made.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64], help="population sizes")
     made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--examples", type=int, help="in the file; default all: an epoch is shorter with fewer")
     options = made.parse_args()
     if options.quick:
         options.threads, options.rounds, options.members = 1, TINY_EPOCHS, [1, 2]
@@ -130,11 +131,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, held_out = prepared(options, Path(scratch))
         size = (folder / "train.npy").stat().st_size >> 20
+        rows = len(np.load(folder / "train.npy", mmap_mode="r")) - held_out
+        steps = -(-rows // 64)
         lines = [measured(folder, members, held_out, options) for members in options.members]
     head = ["", "resident: trial-epochs/s", "disk: trial-epochs/s", "disk ÷ resident"]
     notes = [
         f"{options.threads} CPU threads, median of {options.rounds} epochs (lowest – highest), uncompiled steps.",
-        f"The training file has {size} MiB; its pages lie in the system's cache.",
+        f"The training file has {size} MiB; its pages lie in the system's cache. An epoch has {steps} steps.",
     ]
     body = "\n".join(f"- {note}" for note in notes)
     conclude(options, "From disk", f"{table(head, lines)}\n\n{body}", torch.device(options.device))

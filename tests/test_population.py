@@ -520,8 +520,10 @@ def test_the_compiled_step_equals_solo():
         config(study, [0.1, 0.9], optimizer="adam", norm="batch", hidden=24, dropout=0.5),
         config(study, [0.5, 0.5], optimizer="rmsprop", norm="layer", hidden=5),
         config(study, [0.4, 0.6], optimizer="sgd", hidden=17, dropout=0.1, clip_norm=0.1),
+        # A lane of its own, whose step must not be taken for the other's.
+        config(study, [0.4, 0.6], optimizer="sgd", hidden=17, dropout=0.1, depth=2),
     ]
-    assert_population_equals_solo(study, configs, steps=Compiled(), size=3)
+    assert_population_equals_solo(study, configs, steps=Compiled(), size=4)
 
 
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")

@@ -1,6 +1,6 @@
 """A whole search: wall time and best score of `mtlsearch run` beside the loop people write, and where the time goes.
 
-    python benchmarks/search.py --data DIR [--trials 100] [--device cuda] [--warm] [--one-at-a-time]
+    python benchmarks/search.py --data DIR [--trials 100] [--device cuda] [--warm] [--one-at-a-time] [--keep DIR]
 
 `mtlsearch run mnist-fashion --trials 100 --no-confirm` is started as a user starts it, with an empty folder for
 compiled code: Python's start, imports, data, compiling and the store are all in its wall time. --warm runs it once
@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -316,6 +317,7 @@ def main() -> None:
     made.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
     made.add_argument("--warm", action="store_true", help="once more with what was compiled")
     made.add_argument("--one-at-a-time", action="store_true", help="also --population 1 --pruner none")
+    made.add_argument("--keep", type=Path, metavar="DIR", help="leave the searches' stores here")
     made.add_argument("--rounds", type=int, default=3, help="of the loop people write, at each width")
     made.add_argument("--steps", type=int, default=200, help="steps a round of the loop people write")
     made.add_argument(
@@ -332,6 +334,10 @@ def main() -> None:
             study = str(scratch / "tiny.py")
             Path(study).write_text(TINY_STUDY.format(held_out=TINY, epochs=TINY_EPOCHS))
         searches = whole_runs(options, study, folder, scratch)
+        if options.keep:
+            shutil.copytree(
+                scratch, options.keep, ignore=shutil.ignore_patterns("cache", "data"), dirs_exist_ok=True
+            )
         epoch, where = people_epochs(options, folder, device)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "profiled")
         watch = profile(options, study, folder, scratch / "profiled.db")

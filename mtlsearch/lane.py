@@ -51,14 +51,14 @@ class LaneMember:
 
 @dataclass
 class LaneState:
-    """The tensors of a lane; each has the slots as its first dimension, but for the last four.
+    """The tensors of a lane; each has the slots as its first dimension, but for the last five.
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
-    weighs the tasks keeps of each member, nothing where weights are static. From `keys` [M] follows the noise of
-    each member's own epoch. `rows` [S, B] per source, `scales` [S, M] and `tick` [] are an epoch's batches, its
-    optimizer tables, and the step within it. `read` [B, ...] are the step's inputs by source, of
-    those that are stored or augmented.
+    weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
+    each member's own epoch. `rows` [S, B] per source, `scales` [S, M], `keys` [S, M] and `tick` [] are an epoch's
+    batches, its optimizer tables, the noise keys of each layer, and the step within it. `read` [B, ...] are the
+    step's inputs by source, of those that are stored or augmented.
     """
 
     params: Tensors
@@ -70,10 +70,11 @@ class LaneState:
     weights: Tensor
     step: Tensor
     bad: Tensor
-    keys: Tensor
+    key: Tensor
     balance: Tensors
     rows: list[Tensor] = field(default_factory=list)
     scales: Tensors = field(default_factory=dict)
+    keys: Tensors = field(default_factory=dict)
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
     read: dict[int, Tensor] = field(default_factory=dict)
 
@@ -82,12 +83,17 @@ class LaneState:
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
         for tensors in (*dicts, self.balance):
             yield from tensors.values()
-        yield from (self.weights, self.step, self.bad, self.keys)
+        yield from (self.weights, self.step, self.bad, self.key)
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
-        yield from (*self.rows, *self.scales.values(), self.tick, *self.read.values())
+        yield from (*self.rows, *self.scales.values(), *self.keys.values(), self.tick, *self.read.values())
+
+
+def at_tick(tables: Tensors, tick: Tensor) -> Tensors:
+    """The row [...] of each table [S, ...] at `tick` []."""
+    return {name: table.index_select(0, tick.view(1)).squeeze(0) for name, table in tables.items()}
 
 
 class LaneProgram:
@@ -109,26 +115,25 @@ class LaneProgram:
         losses_of = self._member_losses(state)
 
         def member_loss(
-            params: Tensors, buffers: Tensors, key: Tensor, weights: Tensor, balance: State
+            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, balance: State
         ) -> tuple[Tensor, Tensor]:
-            losses = losses_of(params, buffers, key)
+            losses = losses_of(params, buffers, keys)
             weights = self.method.draw(key, state.tick, weights)
             learned = {name: params[name] for name in self.learned}
             return self.method.total(losses, weights, {**balance, **learned}), losses
 
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
-        return batched(state.params, state.buffers, state.keys, state.weights, state.balance)
+        keys = at_tick(state.keys, state.tick)
+        return batched(state.params, state.buffers, keys, state.key, state.weights, state.balance)
 
-    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensor], Tensor]:
-        """One member's task losses [T] by its parameters, buffers and key, on the batch at the state's `tick`."""
+    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
+        """One member's task losses [T] by its parameters, buffers and noise keys, on the batch at the `tick`."""
         training, loaded = self.training, self.training.loaded
         index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
         parts = batch_parts(loaded, index, state.read)
 
-        def losses_of(params: Tensors, buffers: Tensors, key: Tensor) -> Tensor:
-            keys = layer_keys(key, state.tick, self.layers)
-
+        def losses_of(params: Tensors, buffers: Tensors, keys: Tensors) -> Tensor:
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 outputs: Mapping[str, Tensor] = functional_call(
                     self.base, (self._own(params), {**buffers, **keys}), (inputs,)
@@ -149,9 +154,7 @@ class LaneProgram:
     def step(self, state: LaneState) -> None:
         """One whole step of all members, in place."""
         grads, losses = self.gradients(state)
-        scale = {
-            name: table.index_select(0, state.tick.view(1)).squeeze(0) for name, table in state.scales.items()
-        }
+        scale = at_tick(state.scales, state.tick)
         clip = clip_scale(grads, state.coefficients) if self.clips else None
         update(state.params, grads, state.first, state.second, state.coefficients, scale, clip)
         self.count(state, losses)
@@ -170,7 +173,9 @@ class LaneProgram:
         if self.method.looks_again:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-                again = vmap(self._member_losses(state))(state.params, buffers, state.keys)
+                again = vmap(self._member_losses(state))(
+                    state.params, buffers, at_tick(state.keys, state.tick)
+                )
         self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:
@@ -261,18 +266,21 @@ class Lane:
         """Load an epoch's optimizer tables and noise keys into the state's own tensors, at first its batches too."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
+        epochs = [0 if member is None else member.progress.epoch for member in self.members]
+        state.key.copy_(epoch_keys(self.seed, epochs))
         tables = {
             n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()
         }
+        keys = layer_keys(state.key, steps, self.program.layers)
         if not state.rows:
             # Made once: a captured step reads these very tensors.
             state.rows = epoch_batches(loaded, self.seed)
             state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
+            state.keys = {name: torch.empty_like(table) for name, table in keys.items()}
             state.read = empty_reads(loaded)
-        for name, table in tables.items():
-            state.scales[name].copy_(table)
-        epochs = [0 if member is None else member.progress.epoch for member in self.members]
-        state.keys.copy_(epoch_keys(self.seed, epochs))
+        for own, new in ((state.scales, tables), (state.keys, keys)):
+            for name, table in new.items():
+                own[name].copy_(table)
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
 
@@ -407,7 +415,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
         step=torch.zeros(slots, dtype=torch.float64, device=device),
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
-        keys=torch.zeros(slots, dtype=torch.int32, device=device),
+        key=torch.zeros(slots, dtype=torch.int32, device=device),
         balance=stacked(program.balance.items()),
         tick=torch.tensor(0, device=device),
     )

@@ -28,8 +28,9 @@ def mix(x: Tensor) -> Tensor:
 
 def noise(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Whole numbers (int32), uniform in [0, 2³¹), of `shape`: a function of `key` [] and of each place's indices."""
-    hashed = key.int()
+    place = torch.ones((), device=key.device, dtype=torch.int32)
     for size in shape:
         index = torch.arange(size, device=key.device, dtype=torch.int32)
-        hashed = mix(hashed.unsqueeze(-1) + index * _STRIDE + 1)
-    return hashed
+        place = place.unsqueeze(-1) * _STRIDE + index
+    # One hash a place: each more is compiled into every kernel that reads the noise.
+    return mix(key.int() + place)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Result:
     """What a search has found; `storage` and `name` say where it is kept. Printed, it is the best config's table."""
 
-    study: Study
+    study: Study = field(repr=False)
     storage: str
     name: str
     artifacts: Path
@@ -85,7 +85,9 @@ class Result:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        show_config(self.best, Console(file=text, width=110, highlight=False))
+        # Plain in a notebook too, where rich would draw each line by itself, in colours, and leave nothing here.
+        plain = Console(file=text, width=110, highlight=False, force_jupyter=False, force_terminal=False)
+        show_config(self.best, plain)
         return text.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:

@@ -1,5 +1,6 @@
 """How a search shows its progress on stderr: a live line on a terminal, else one plain line per event."""
 
+import html
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,20 +29,21 @@ def notice(text: str) -> None:
 
 
 class NotebookLine:
-    """The live line as one output of a notebook's cell, drawn again at most four times a second."""
+    """A bar and the live line as one output of a notebook's cell, drawn again at most four times a second."""
 
     def __init__(self) -> None:
         self.handle: Any = None
         self.drawn = 0.0
 
-    def draw(self, text: str, *, last: bool = False) -> None:
-        """Show `text` in place of what was shown; the last one always."""
+    def draw(self, text: str, done: int, total: int, *, last: bool = False) -> None:
+        """Show `text`, and how much is done, in place of what was shown; the last one always."""
         if time.monotonic() - self.drawn < NOTEBOOK_SECONDS and not last:
             return
         from IPython.display import display
 
         self.drawn = time.monotonic()
-        shown = {"text/plain": text}
+        bar = f'<progress value="{done}" max="{total}"></progress>'
+        shown = {"text/plain": text, "text/html": f"{bar} {html.escape(text)}"}
         if self.handle is None:
             # IPython ships no types for it in every version.
             self.handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
@@ -131,7 +133,7 @@ class Progress:
 
     def _draw(self, *, last: bool = False) -> None:
         if self.notebook is not None:
-            self.notebook.draw(self.line().plain, last=last)
+            self.notebook.draw(self.line().plain, self.done, self.total, last=last)
 
     def notice(self, text: str) -> None:
         """A notice that is shown always, above the live line where there is one."""

@@ -117,14 +117,18 @@ def test_notebook_in_the_words_of_the_readme_runs_with_progress_and_result(here:
     cells = notebook_cells()
     assert cells
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(here))
+    NotebookClient(notebook, timeout=500, kernel_name="python3").execute(cwd=str(here))
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     shown = [output["data"] for output in outputs if "data" in output]
     lines = [data["text/plain"] for data in shown if "trial-epochs/s" in data["text/plain"]]
     assert len(lines) == 1  # one output, drawn again and again
     assert re.search(r"(\d+)/\1 trials", lines[0])
-    assert any(
-        "task weights" in data.get("text/html", "") or "<pre>" in data.get("text/html", "") for data in shown
+    assert "<progress " in next(data for data in shown if "trial-epochs/s" in data["text/plain"])["text/html"]
+    results = [data for data in shown if data["text/plain"].startswith("Result(")]
+    assert len(shown) == len(lines) + len(results), "the result is one output"
+    assert all(
+        word in results[0]["text/html"]
+        for word in ("<pre>digits: ", "weight", "validation", "left", "hidden")
     )
     assert not [output for output in outputs if output.output_type == "error"]
 

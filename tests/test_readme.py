@@ -117,6 +117,10 @@ class Reader:
             if not rest or rest[0].startswith("--") or rest[0] in DOWNLOADED:
                 # `digits` under the default study's name: neither downloads nor minutes.
                 rest = ["digits", "--name", "mnist-fashion", *(rest[1:] if rest[0] in DOWNLOADED else rest)]
+            rest[1:1] = (
+                "--population",
+                "2",
+            )  # more slots than trials would be empty, and computed all the same
             rest += SHORT[name]
         outcome = done(name, *rest)
         return outcome.out + outcome.err

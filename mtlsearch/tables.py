@@ -1,5 +1,6 @@
 """A pandas DataFrame as a table, CSV, JSON or Parquet, on stdout or in a file."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,17 @@ def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
     elif kind == "table":
         raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
     else:
-        text = (
-            frame.to_csv(index=False) if kind == "csv" else frame.to_json(orient="records", date_format="iso")
-        )
+        text = frame.to_csv(index=False) if kind == "csv" else _json(frame)
         if output is None:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         else:
             write_text(output, text)
+
+
+def _json(frame: "pd.DataFrame") -> str:
+    """A list of one object a row; numbers to the last bit, which pandas would round."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return json.dumps(rows, default=lambda time: time.isoformat(timespec="milliseconds"))
 
 
 def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:

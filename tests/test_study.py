@@ -143,7 +143,7 @@ def test_shipped_studies_load_and_describe_themselves(name: str) -> None:
     assert study_name(name) == name
     assert study.description
     assert study.needs
-    assert study.default_config()["hidden"]
+    assert study.default_config().hyperparameters
 
 
 def test_shipped_studies_use_public_names_alone() -> None:

@@ -27,13 +27,22 @@ def server() -> Iterator[PostgresServer]:
 
 def share_the_total(url: str, folder: Path) -> None:
     book = Book(url, TOTAL)
-    first, second = (Run(url, TOTAL, folder, epochs=1) for _ in range(2))
+    # Both have asked for trials before one of them trains: else the faster might do everything.
+    held = folder / "go"
+    first, second = (Run(url, TOTAL, folder, epochs=1, held=held) for _ in range(2))
+    first.until(lambda: len(owners(book)) == 2, every=0.2)
+    held.touch()
     assert (first.wait(), second.wait()) == (0, 0), first.said() + second.said()
     told = [*first.announced(), *second.announced()]
     assert sorted(told) == list(range(TOTAL)), "a trial was trained twice, or the total was passed"
     book.look_at_end(first.announced() | second.announced())
     assert (book.lost, book.doubled) == (0, 0)
-    assert len({trial.user_attrs["owner"]["pid"] for trial in book.trials()}) == 2, "one run did everything"
+    assert len(owners(book)) == 2, "one run did everything"
+
+
+def owners(book: Book) -> set[int]:
+    """The processes that have asked for trials."""
+    return {trial.user_attrs["owner"]["pid"] for trial in book.trials() if "owner" in trial.user_attrs}
 
 
 def stopped_in_training(book: Book, folder: Path, **injected: Any) -> Run:

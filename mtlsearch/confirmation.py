@@ -109,9 +109,11 @@ class Confirmation(Record):
         return "task" not in trial.user_attrs and all(value is None or score >= value for value in rivals)
 
 
-def open_confirmation(record: Record) -> Confirmation:
-    """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
-    name = f"{record.name}/confirmation"
+def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any]) -> optuna.Study:
+    """The Optuna study `name` that belongs to a record's, made with the attributes `about` where there is none.
+
+    Raises StoreError where the name is that of another study, which is no `what`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
@@ -119,11 +121,19 @@ def open_confirmation(record: Record) -> Confirmation:
         )
         if "of" not in study.user_attrs:
             if study.get_trials(deepcopy=False):
-                raise StoreError(f"study {name!r} in the store is no confirmation: rename or delete it first")
+                raise StoreError(f"study {name!r} in the store is no {what}: rename or delete it first")
             study.set_metric_names([record.info["score"]])
-            study.set_user_attr("role", "confirmation")
-            study.set_user_attr("fingerprint", record.info["fingerprint"])
-            study.set_user_attr("of", record.name)
+            # `of` is the last: a process that dies in between leaves a study that is begun again.
+            for key, value in {**about, "of": record.name}.items():
+                study.set_user_attr(key, value)
+    return study
+
+
+def open_confirmation(record: Record) -> Confirmation:
+    """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
+    name = f"{record.name}/confirmation"
+    about = {"role": "confirmation", "fingerprint": record.info["fingerprint"]}
+    study = linked_study(record, name, "confirmation", about)
     if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
         raise StoreError(
             f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"

@@ -4,18 +4,16 @@ What a method is given is the same for all: N trials of the same seed, sampler a
 config, and S fresh seeds. `tuned` alone searches the task weights.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import optuna
 import torch
 
 from mtlsearch.balance import STATIC
 from mtlsearch.comparison import EQUAL, TUNED, Outcome, best_of, busy_seconds, first_counted
 from mtlsearch.confirm import MakeTrainer, Work
-from mtlsearch.confirmation import Repeat, ended, open_confirmation
+from mtlsearch.confirmation import Repeat, ended, linked_study, open_confirmation
 from mtlsearch.document import trial_config
 from mtlsearch.errors import StoreError
 from mtlsearch.jacobian import GRADIENT_BASED
@@ -98,18 +96,8 @@ def weighted(study: Study, method: str) -> Study:
 def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Mapping[str, Any]) -> Record:
     """The record of a method's search. Raises StoreError where its name is another's, or it was searched otherwise."""
     name, fingerprint = f"{record.name}/compare/{method}", loaded.fingerprint()
-    about = {"role": "compare", "of": record.name, "method": method}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
-        )
-        if "of" not in study.user_attrs:
-            if study.get_trials(deepcopy=False):
-                raise StoreError(f"study {name!r} in the store is no comparison: rename or delete it first")
-            study.set_metric_names([record.info["score"]])
-            for key, value in {**about, "searched": dict(searched), "fingerprint": fingerprint}.items():
-                study.set_user_attr(key, value)
+    about = {"role": "compare", "method": method, "searched": dict(searched), "fingerprint": fingerprint}
+    study = linked_study(record, name, "comparison", about)
     before = study.user_attrs["searched"]
     differing = [
         f"{key} {before.get(key)}, now {value}" for key, value in searched.items() if before.get(key) != value

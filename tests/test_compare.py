@@ -282,6 +282,24 @@ def test_another_sampler_or_pruner_is_refused_under_the_same_name(tmp_path: Path
     assert "was begun otherwise (sampler tpe, now random)" in line
 
 
+def test_process_that_dies_while_it_makes_a_methods_study_leaves_one_that_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = optuna.Study.set_user_attr
+
+    def dies(study: optuna.Study, key: str, value: Any) -> None:
+        if key == "searched":
+            raise Interrupted
+        setting(study, key, value)
+
+    amount = ("--trials", 1, "--seeds", 1, "--json")
+    with monkeypatch.context() as dying:
+        dying.setattr(optuna.Study, "set_user_attr", dies)
+        assert command(*comparing(tmp_path, *amount)).status == 130
+    went_on = done(*comparing(tmp_path, *amount)).json
+    assert [method["method"] for method in went_on["methods"]] == ["equal", "tuned", "rlw"]
+
+
 # What cannot be compared.
 
 

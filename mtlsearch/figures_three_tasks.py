@@ -25,70 +25,17 @@ from mtlsearch.plots import (
 )
 from mtlsearch.report import Report, value_of, weights_of
 
+TOLD = {"hovertemplate": "%{customdata}<extra></extra>"}
+
 
 def of_three(report: Report) -> Plot:
     """The weights as points of a triangle, coloured by score."""
-    tasks, scale = list(report.tasks), report.score_scale
-    trials = thinned(sorted(report.complete, key=value_of))  # the best is drawn last, on top
-    scores = [value_of(t) * scale for t in trials]
-    limits = window(scores)
-    title = "score (%)" if scale == 100 else "score"
-    marker = {
-        "size": 10,
-        "color": rounded(scores),
-        "colorscale": [[0, LOW], [0.5, MIDDLE], [1, TUNED]],
-        "cmin": limits[0],
-        "cmax": max(scores),
-        "line": {"color": TRIAL, "width": 0.5},
-        "colorbar": {
-            "title": {"text": title, "side": "top", "font": {"size": 12}},
-            "orientation": "h",
-            "thickness": 10,
-            "outlinewidth": 0,
-            "len": 0.6,
-            "y": -0.16,
-            "yanchor": "top",
-            "nticks": 5,
-            "tickfont": {"size": 12},
-            "ticks": "outside",
-            "tickcolor": AXIS,
-        },
-    }
+    tasks = list(report.tasks)
     figure = go.Figure(layout=layout(520))
-    figure.add_trace(
-        _corner(
-            [weights_of(t) for t in trials],
-            tasks,
-            name="trial of the search",
-            marker=marker,
-            hovertext=[
-                f"trial {t.number}: score {number(value_of(t), scale)}<br>{_told(weights_of(t))}"
-                for t in trials
-            ],
-            hovertemplate=HOVERTEXT,
-        )
-    )
-    equal = dict.fromkeys(tasks, 1 / 3)
-    mark = {"color": EQUAL, "size": 13, "symbol": "diamond", "line": {"color": PAPER, "width": 1.5}}
-    told = {"hovertemplate": "%{customdata}<extra></extra>"}
-    figure.add_trace(
-        _corner([equal], tasks, name="equal weights", marker=mark, customdata=["equal weights"], **told)
-    )
+    figure.add_trace(_searched(report, tasks))
+    figure.add_trace(_equal(tasks))
     if report.answer is not None:
-        chosen = report.trainings.tuned[0] if report.trainings.tuned else report.best
-        assert chosen is not None
-        name = "confirmed weights" if report.trainings.tuned else "best trial"
-        mark = {"color": TUNED, "size": 18, "symbol": "star", "line": {"color": PAPER, "width": 1.5}}
-        figure.add_trace(
-            _corner(
-                [weights_of(chosen)],
-                tasks,
-                name=name,
-                marker=mark,
-                customdata=[f"{name}<br>{_told(weights_of(chosen))}"],
-                **told,
-            )
-        )
+        figure.add_trace(_chosen(report, tasks))
     sides = {
         name: {
             "title": {"text": label(task)},
@@ -106,6 +53,67 @@ def of_three(report: Report) -> Plot:
         " The colour is the score on validation; the other hyperparameters differ too."
     )
     return Plot("trade-off", "Task trade-off", text, figure)
+
+
+def _searched(report: Report, tasks: Sequence[str]) -> go.Scatterternary:
+    """The complete trials; the best is drawn last, on top."""
+    scale = report.score_scale
+    trials = thinned(sorted(report.complete, key=value_of))
+    scores = [value_of(t) * scale for t in trials]
+    marker = {
+        "size": 10,
+        "color": rounded(scores),
+        "colorscale": [[0, LOW], [0.5, MIDDLE], [1, TUNED]],
+        "cmin": window(scores)[0],
+        "cmax": max(scores),
+        "line": {"color": TRIAL, "width": 0.5},
+        "colorbar": _scale_of("score (%)" if scale == 100 else "score"),
+    }
+    return _corner(
+        [weights_of(t) for t in trials],
+        tasks,
+        name="trial of the search",
+        marker=marker,
+        hovertext=[
+            f"trial {t.number}: score {number(value_of(t), scale)}<br>{_told(weights_of(t))}" for t in trials
+        ],
+        hovertemplate=HOVERTEXT,
+    )
+
+
+def _scale_of(title: str) -> dict[str, Any]:
+    """The scale of colours below the triangle."""
+    return {
+        "title": {"text": title, "side": "top", "font": {"size": 12}},
+        "orientation": "h",
+        "thickness": 10,
+        "outlinewidth": 0,
+        "len": 0.6,
+        "y": -0.16,
+        "yanchor": "top",
+        "nticks": 5,
+        "tickfont": {"size": 12},
+        "ticks": "outside",
+        "tickcolor": AXIS,
+    }
+
+
+def _equal(tasks: Sequence[str]) -> go.Scatterternary:
+    mark = {"color": EQUAL, "size": 13, "symbol": "diamond", "line": {"color": PAPER, "width": 1.5}}
+    equal = dict.fromkeys(tasks, 1 / 3)
+    return _corner([equal], tasks, name="equal weights", marker=mark, customdata=["equal weights"], **TOLD)
+
+
+def _chosen(report: Report, tasks: Sequence[str]) -> go.Scatterternary:
+    """The confirmed weights, else those of the search's best trial."""
+    chosen = report.trainings.tuned[0] if report.trainings.tuned else report.best
+    assert chosen is not None
+    weights = weights_of(chosen)
+    name = "confirmed weights" if report.trainings.tuned else "best trial"
+    mark = {"color": TUNED, "size": 18, "symbol": "star", "line": {"color": PAPER, "width": 1.5}}
+    return _corner(
+        [weights], tasks, name=name, marker=mark, customdata=[f"{name}<br>{_told(weights)}"], **TOLD
+    )
 
 
 def _corner(weights: Sequence[Mapping[str, float]], tasks: Sequence[str], **more: Any) -> go.Scatterternary:

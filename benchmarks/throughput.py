@@ -22,6 +22,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -49,6 +50,7 @@ from common import (
 from people import PeopleLoop, Rates, best_people
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtlsearch.device import bf16_slowdown
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
@@ -166,6 +168,12 @@ def steps_for(options: argparse.Namespace, device: torch.device) -> Steps:
     return Compiled() if compiled else Fused()
 
 
+@cache
+def precisions_of(device: torch.device) -> tuple[str, ...]:
+    """Those whose products are worth measuring: not bf16 on a CPU without instructions for it."""
+    return ("fp32",) if device.type == "cpu" and bf16_slowdown() is not None else ("fp32", "bf16")
+
+
 def rate_of(name: str, probes: dict[str, list[float]], threads: int) -> float:
     """The best that a probe reached."""
     return max(probes[f"{name} {threads}"])
@@ -186,7 +194,8 @@ def make_probes(device: torch.device, threads: Sequence[int], quick: bool) -> di
     made: dict[str, Callable[[], float]] = {}
     for count in sorted(set(threads)):
         made[f"fp32 {count}"] = at(count, lambda: matmul_rate(device, torch.float32, size))
-        made[f"bf16 {count}"] = at(count, lambda: matmul_rate(device, torch.bfloat16, size))
+        if "bf16" in precisions_of(device):
+            made[f"bf16 {count}"] = at(count, lambda: matmul_rate(device, torch.bfloat16, size))
         made[f"copy {count}"] = at(count, lambda: copy_rate(device, megabytes))
     return made
 
@@ -219,14 +228,15 @@ def make_cases(
         "solo": Case(solo.sample, solo.threads),
     }
     steps = steps_for(options, device)
-    for members, precision in product(options.members, ("fp32", "bf16")):
+    precisions = precisions_of(device)
+    for members, precision in product(options.members, precisions):
         made = Population(wide, drawn(wide.study, members), precision, steps, options.threads)
         name = f"population of {members}, {precision}, lanes {made}"
         cases[name] = Case(made.sample, options.threads, precision)
     unit = step_flop(wide, wide.study.default_config())
     configs = drawn(whole.study, max(options.members))
     mean = sum(step_flop(whole, config) for config in configs) / len(configs) / unit
-    for precision in ("fp32", "bf16"):
+    for precision in precisions:
         made = Population(whole, configs, precision, steps, options.threads)
         name = f"default space, {len(configs)} drawn members, {precision}, lanes {made}"
         cases[name] = Case(made.sample, options.threads, precision, equivalents=mean)
@@ -269,6 +279,11 @@ def report(
             f"{100 * median(steps[name]) / best[case.precision]:.0f} %."
             for name, case in cases.items()
             if name.startswith("default")
+        ),
+        *(
+            []
+            if any(name.startswith("bf16") for name in probes)
+            else ["This CPU has no instructions for bf16."]
         ),
         f"An epoch is {steps_per_epoch(wide)} steps and one validation; ~ extrapolated from fewer steps.",
     ]

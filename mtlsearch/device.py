@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -33,6 +34,32 @@ def fewer_are_faster(threads: int) -> float | None:
     torch.set_num_threads(threads)
     ratio = statistics.median(seconds[threads]) / statistics.median(seconds[1])
     return ratio if ratio > WORTH_TELLING else None
+
+
+def bf16_slowdown() -> float | None:
+    """How many times a bf16 product takes as long as one in fp32 on this CPU, None where it hardly does.
+
+    A CPU without bf16 instructions goes number by number, a hundred times as slowly. Takes about a tenth of a second.
+    """
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(ROUNDS):
+        for dtype, times in seconds.items():
+            x = torch.ones(256, 256, dtype=dtype)
+            begun = time.perf_counter()
+            torch.mm(x, x)
+            times.append(time.perf_counter() - begun)
+    ratio = statistics.median(seconds[torch.bfloat16]) / statistics.median(seconds[torch.float32])
+    return ratio if ratio > WORTH_TELLING else None
+
+
+def slow_choices(device: torch.device, threads: int, precision: str) -> Iterator[str]:
+    """What a quick measurement finds to be faster than what was chosen, a line each; nothing changes by itself."""
+    if device.type != "cpu":
+        return
+    if (ratio := fewer_are_faster(threads)) is not None:
+        yield f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
+    if precision == "bf16" and (ratio := bf16_slowdown()) is not None:
+        yield f"bf16 products take {ratio:.0f} times as long as fp32 on this CPU: try --precision fp32"
 
 
 def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple[torch.device, int]:

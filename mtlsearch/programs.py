@@ -10,6 +10,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from mtlsearch.lane import Lane, LaneProgram, Step, plain_step
 from mtlsearch.optim import clip_scale
+from mtlsearch.show import MANY_TASKS
 from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
@@ -88,6 +89,8 @@ class Compiled:
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         key = id(program), slots
+        if not self.made:
+            self.notice(compiling_line(program.training.loaded))
         if key not in self.made:
             self.made[key] = self._compiled(program)
         return self.made[key]
@@ -117,6 +120,14 @@ class Compiled:
                 run(lane, tick)
 
         return step
+
+
+def compiling_line(loaded: LoadedStudy) -> str:
+    """What is told before the first step is compiled, so that a search that shows no progress yet is understood."""
+    widths, tasks = len(lane_widths(loaded)), len(loaded.study.tasks)
+    each = f"for each of {widths} lane widths, " if widths > 1 else ""
+    long = "minutes" if tasks > MANY_TASKS else f"about {COMPILE_SECONDS:.0f} s"
+    return f"compiling the training step: {long} {each}the first time"
 
 
 def uncompiled_step(lane: Lane) -> Step:

@@ -106,12 +106,16 @@ class Progress:
         self.training.pop(trial.number, None)
         self.done += 1
         state = trial.state.name.lower()
-        if state == "complete":
+        improved = state == "complete" and self._is_best(trial)
+        if improved:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
         score = "" if trial.value is None else f", score {trial.value:.4f}"
         why = f" ({reason})" if reason else ""
-        best = "" if self.best is None else f"; best {self.best[1]}"
+        if improved:
+            best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
+        else:
+            best = "" if self.best is None else f"; best {self.best[0]:.4f}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
             f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
@@ -142,11 +146,14 @@ class Progress:
         else:
             notice(text)
 
+    def _is_best(self, trial: "FrozenTrial") -> bool:
+        assert trial.value is not None
+        return self.best is None or trial.value > self.best[0]
+
     def _take_best(self, trial: "FrozenTrial") -> None:
         assert trial.value is not None
-        if self.best is None or trial.value > self.best[0]:
-            metrics = described(trial.user_attrs.get("validation", {}))
-            self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
+        metrics = described(trial.user_attrs.get("validation", {}))
+        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
 
     def rate(self) -> float:
         """Trial-epochs per second, over the last seconds."""

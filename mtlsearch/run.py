@@ -14,7 +14,7 @@ from mtlsearch.capacity import population_size
 from mtlsearch.confirm import Confirming, as_recorded, confirm
 from mtlsearch.datasets import DownloadError
 from mtlsearch.definition import check_same
-from mtlsearch.device import conditions_of, fewer_are_faster, use_device
+from mtlsearch.device import conditions_of, slow_choices, use_device
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence import best_answer, outdated
 from mtlsearch.loop import enqueue_default, make_pruner, make_sampler, search
@@ -63,10 +63,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     notice = progress.notice
     device, threads = use_device(options.device, options.threads, options.precision)
     begun = time.monotonic()
-    if device.type == "cpu" and (ratio := fewer_are_faster(threads)) is not None:
-        notice(
-            f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
-        )
+    for line in slow_choices(device, threads, options.precision):
+        notice(line)
     loaded = load_with_fallback(options, device, notice)
     study = loaded.study
     make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched

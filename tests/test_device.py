@@ -8,7 +8,7 @@ from problems import disjoint
 
 from mtlsearch import capacity, device
 from mtlsearch.capacity import DEFAULT_POPULATION, free_bytes, member_bytes, population_size
-from mtlsearch.device import fewer_are_faster
+from mtlsearch.device import bf16_slowdown, fewer_are_faster, slow_choices
 from mtlsearch.space import integer
 from mtlsearch.study import LoadedStudy
 
@@ -83,3 +83,23 @@ def test_fewer_threads_are_told_where_they_are_faster(
     assert (ratio is not None) == told
     if told:
         assert ratio == pytest.approx(slow)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(90.0, True), (0.5, False)])
+def test_bf16_is_advised_against_where_the_cpu_is_slow_at_it(
+    monkeypatch: pytest.MonkeyPatch, factor: float, told: bool
+) -> None:
+    clock = [0.0]
+    product = torch.mm
+
+    def mm(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        clock[0] += factor if x.dtype == torch.bfloat16 else 1.0
+        return product(x, y)
+
+    monkeypatch.setattr(torch, "mm", mm)
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
+    assert bf16_slowdown() == (factor if told else None)
+    expected = ["bf16 products take 90 times as long as fp32 on this CPU: try --precision fp32"]
+    assert list(slow_choices(torch.device("cpu"), 1, "bf16")) == (expected if told else [])
+    assert list(slow_choices(torch.device("cpu"), 1, "fp32")) == []
+    assert list(slow_choices(torch.device("cuda"), 1, "bf16")) == []

@@ -31,11 +31,12 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from mtlsearch.describe import describe
 from mtlsearch.loop import enqueue_default, make_pruner, make_sampler, search
 from mtlsearch.space import Config
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Record, open_record
-from mtlsearch.study import describe, load_study
+from mtlsearch.study_file import load_study
 from mtlsearch.trainer import EpochResult, Progress, Training
 
 EPOCHS, IN_FLIGHT = 10, 16

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch import Classification, Study, TorchvisionImages
-from mtlsearch.study import load_study
+from mtlsearch.study_file import load_study
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "RESULTS.md"

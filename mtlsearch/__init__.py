@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mtlsearch.data import Data as Data
     from mtlsearch.datasets import TorchvisionImages as TorchvisionImages
     from mtlsearch.dense import DenseTrunk as DenseTrunk
+    from mtlsearch.dropout import Dropout as Dropout
     from mtlsearch.errors import MtlsearchError as MtlsearchError
     from mtlsearch.loop import objective as objective
     from mtlsearch.medmnist import MedMNIST as MedMNIST
     from mtlsearch.models import load_model as load_model
-    from mtlsearch.nn import Dropout as Dropout
-    from mtlsearch.nn import LayerNorm as LayerNorm
     from mtlsearch.nn import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn import SharedTrunk as SharedTrunk
+    from mtlsearch.norms import LayerNorm as LayerNorm
     from mtlsearch.nyuv2 import NYUv2 as NYUv2
     from mtlsearch.pictures import PictureFolder as PictureFolder
     from mtlsearch.pixels import Depth as Depth
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mtlsearch.space import integer as integer
     from mtlsearch.space import real as real
     from mtlsearch.study import Study as Study
-    from mtlsearch.study import load_study as load_study
+    from mtlsearch.study_file import load_study as load_study
     from mtlsearch.tabular import Table as Table
     from mtlsearch.tagging import TokenTagging as TokenTagging
     from mtlsearch.tasks import Classification as Classification
@@ -56,8 +56,8 @@ _HOMES = {
     "Data": "data",
     "DenseTrunk": "dense",
     "Depth": "pixels",
-    "Dropout": "nn",
-    "LayerNorm": "nn",
+    "Dropout": "dropout",
+    "LayerNorm": "norms",
     "MedMNIST": "medmnist",
     "MtlsearchError": "errors",
     "MultiLabel": "tasks",
@@ -81,7 +81,7 @@ _HOMES = {
     "choice": "space",
     "integer": "space",
     "load_model": "models",
-    "load_study": "study",
+    "load_study": "study_file",
     "objective": "loop",
     "real": "space",
     "search": "api",

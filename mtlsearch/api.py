@@ -23,7 +23,8 @@ from mtlsearch.run import RunOptions, recorded_name, run_search
 from mtlsearch.show import show_config
 from mtlsearch.storage import open_storage
 from mtlsearch.store import DEFAULT_STORAGE, best_artifact, find_record
-from mtlsearch.study import Study, load_study
+from mtlsearch.study import Study
+from mtlsearch.study_file import load_study
 from mtlsearch.trials import trials_frame
 
 if TYPE_CHECKING:

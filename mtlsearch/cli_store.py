@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def studies(as_json: bool) -> None:
     """List the shipped studies, with what each needs."""
     from mtlsearch.show import few, show_rows
-    from mtlsearch.study import load_study, shipped_studies
+    from mtlsearch.study_file import load_study, shipped_studies
 
     found = {name: load_study(name) for name in shipped_studies()}
     columns = ["study", "tasks", "needs", "description"]

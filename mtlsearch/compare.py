@@ -20,6 +20,7 @@ from mtlsearch.capacity import population_size
 from mtlsearch.comparison import EQUAL, TUNED, compared, single_runs
 from mtlsearch.confirm import Confirming, as_recorded, duration, make_plan, test_examples
 from mtlsearch.confirmation import ended, find_confirmation
+from mtlsearch.describe import describe
 from mtlsearch.device import conditions_of, use_device
 from mtlsearch.entrants import Entrant, entrant, outcome_of, search_method
 from mtlsearch.errors import StoreError, UsageError
@@ -30,7 +31,8 @@ from mtlsearch.progress import Progress
 from mtlsearch.run import show_in_dashboard
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Info, Record, find_record, open_record
-from mtlsearch.study import Study, describe, load_study, shipped_studies, study_name
+from mtlsearch.study import Study
+from mtlsearch.study_file import load_study, shipped_studies, study_name
 from mtlsearch.trainer import Training
 
 KNOWN = (EQUAL, TUNED, *(name for name in METHODS if name != STATIC), *GRADIENT_BASED)

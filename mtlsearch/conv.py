@@ -11,8 +11,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import Dropout, Linear
+from mtlsearch.nn import Linear
 from mtlsearch.sharing import Sharing, shared_layers, through
 
 CONV_NORMS = ("none", "batch")

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.conv import conv_layer, pictures
+from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import Dropout
 from mtlsearch.sharing import distinct
 
 SHARED = "shared"

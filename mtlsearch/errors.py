@@ -42,3 +42,9 @@ class ConfigError(MtlsearchError):
 
 class StoreError(MtlsearchError):
     """The store cannot be opened, read or written, or a study in it does not fit."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

@@ -8,7 +8,7 @@ from string import Template
 
 from mtlsearch.errors import UsageError
 from mtlsearch.export import check_writable, write_text
-from mtlsearch.study import shipped_studies
+from mtlsearch.study_file import shipped_studies
 from mtlsearch.tabular import task_name
 from mtlsearch.tabular_guess import Guess
 

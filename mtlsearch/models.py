@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import ModelError
 from mtlsearch.export import check_config, config_of
-from mtlsearch.study import Study, load_study, shipped_studies
+from mtlsearch.study import Study
+from mtlsearch.study_file import load_study, shipped_studies
 
 METADATA_KEY = "mtlsearch"
 

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.noise import BITS, noise
+from mtlsearch.norms import NORMS, AnyNorm, normalisation
 from mtlsearch.sharing import Sharing, shared_layers, through
 from mtlsearch.sharing import distinct as distinct  # noqa: PLC0414
-
-NORMS = ("none", "batch", "layer")
 
 
 @runtime_checkable
@@ -35,119 +34,6 @@ class Widenable(Protocol):
         With `norm` "any" its normalisation is a value instead (`AnyNorm`), else it stays as it is.
         """
         ...
-
-
-class Dropout(nn.Module):
-    """Dropout whose noise is a function of the buffer `key` and whose `rate` is a buffer.
-
-    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise, epoch by epoch.
-    """
-
-    rate: Tensor
-    key: Tensor
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        if not 0.0 <= rate < 1.0:
-            raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
-        self.register_buffer("rate", torch.tensor(float(rate)))
-        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        threshold = (self.rate.double() * (1 << BITS)).int()
-        kept = noise(self.key, x.shape) >= threshold
-        return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
-
-
-def noise_keys(module: nn.Module) -> list[str]:
-    """The names of the buffers that hold a dropout key, in the order of the module's layers."""
-    return [
-        f"{name}.key" if name else "key"
-        for name, layer in module.named_modules()
-        if isinstance(layer, Dropout)
-    ]
-
-
-def with_own_dropout(module: nn.Module) -> nn.Module:
-    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value, not a shape."""
-    # Not named_children, which gives a layer that is used under two names only once.
-    for name, child in list(module._modules.items()):
-        if type(child) is nn.Dropout:
-            setattr(module, name, Dropout(child.p))
-        elif child is not None:
-            with_own_dropout(child)
-    return module
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation over the live units alone; `nn.LayerNorm` over padding would be wrong."""
-
-    live: Tensor
-
-    def __init__(self, hidden: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(hidden))
-        self.bias = nn.Parameter(torch.zeros(hidden))
-        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return live_layer_norm(x, self.live, self.weight, self.bias, self.eps)
-
-
-def live_layer_norm(x: Tensor, live: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    """Layer normalisation of `x` [B, H] over the units that are `live` [H]."""
-    count = live.sum()
-    mean = torch.where(live, x, 0).sum(-1, keepdim=True) / count
-    centred = torch.where(live, x - mean, 0)
-    variance = centred.square().sum(-1, keepdim=True) / count
-    return centred * torch.rsqrt(variance + eps) * weight + bias
-
-
-class AnyNorm(nn.Module):
-    """No, batch or layer normalisation by the value of the buffer `kind`, so that a lane can hold all three.
-
-    It computes all and selects one; its tensors have the names that they have in each of the layers.
-    """
-
-    kind: Tensor
-    live: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(hidden))
-        self.bias = nn.Parameter(torch.zeros(hidden))
-        self.register_buffer("kind", torch.tensor(0), persistent=False)
-        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
-        self.register_buffer("running_mean", torch.zeros(hidden))
-        self.register_buffer("running_var", torch.ones(hidden))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked.add_(1)
-        batch = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
-        layer = live_layer_norm(x, self.live, self.weight, self.bias)
-        normed = torch.where(self.kind == NORMS.index("layer"), layer, batch)
-        return torch.where(self.kind == NORMS.index("none"), x, normed)
-
-
-def normalisation(norm: str, hidden: int) -> nn.Module:
-    """The layer that `norm` names."""
-    if norm == "any":
-        return AnyNorm(hidden)
-    if norm == "none":
-        return nn.Identity()
-    if norm == "batch":
-        return nn.BatchNorm1d(hidden)
-    if norm == "layer":
-        return LayerNorm(hidden)
-    raise StudyError(f"norm must be none, batch or layer, but got {norm!r}")
 
 
 class Linear(nn.Linear):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data import as_input
-from mtlsearch.lane import Lane, LaneMember, LaneProgram, evaluate_lanes
+from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
+from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.programs import Captured, Eager, Fused, Steps, lane_slots, lane_widths, slot_flop

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 
-from mtlsearch.lane import Lane, LaneProgram, Step, plain_step
+from mtlsearch.lane import Lane, Step, plain_step
+from mtlsearch.lane_program import LaneProgram
 from mtlsearch.optim import clip_scale
 from mtlsearch.show import MANY_TASKS
 from mtlsearch.space import Config

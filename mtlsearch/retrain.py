@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mtlsearch.describe import describe
 from mtlsearch.device import conditions_of, use_device
 from mtlsearch.document import config_document
 from mtlsearch.errors import ConfigError, StudyError
@@ -18,7 +19,8 @@ from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import steps_named
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.space import Config
-from mtlsearch.study import Study, describe, load_study, study_name
+from mtlsearch.study import Study
+from mtlsearch.study_file import load_study, study_name
 from mtlsearch.trainer import EpochResult, Trainer, Training
 
 TOLERANCE = 0.002

@@ -14,6 +14,7 @@ from mtlsearch.capacity import population_size
 from mtlsearch.confirm import Confirming, as_recorded, confirm
 from mtlsearch.datasets import DownloadError
 from mtlsearch.definition import check_same
+from mtlsearch.describe import describe
 from mtlsearch.device import conditions_of, slow_choices, use_device
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence import best_answer, outdated
@@ -26,7 +27,8 @@ from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import derived_seed
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Record, find_record, open_record
-from mtlsearch.study import SCORES, LoadedStudy, Study, describe, load_study, study_name
+from mtlsearch.study import SCORES, LoadedStudy, Study
+from mtlsearch.study_file import load_study, study_name
 from mtlsearch.trainer import Trainer, Training
 
 DEFAULT_STUDY = "mnist-fashion"

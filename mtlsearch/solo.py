@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mtlsearch.augment import seeded
 from mtlsearch.data import Part
+from mtlsearch.dropout import noise_keys
 from mtlsearch.jacobian import method_named
-from mtlsearch.nn import noise_keys
 from mtlsearch.optim import OptimizerSettings
 from mtlsearch.space import Config
 from mtlsearch.step import (

@@ -1,11 +1,9 @@
-"""A study: the definition of what is searched, and its file.
+"""A study: the definition of what is searched.
 
-`Study` is what a study file defines. `load_study` reads one by shipped name or path. `Study.load` brings its
-data to the device as a `LoadedStudy`, the complete value that trainers work on.
+`Study` is what a study file defines. `Study.load` brings its data to the device as a `LoadedStudy`, the complete
+value that trainers work on.
 """
 
-import hashlib
-import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +11,18 @@ from typing import Any
 
 import torch
 from optuna.distributions import BaseDistribution
-from torch import Tensor, nn
+from torch import nn
 
 from mtlsearch.augment import Augment, check_augment, described
-from mtlsearch.data import Data, Part, Source, Splits, as_input, divide
-from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
+from mtlsearch.check_model import check_outputs
+from mtlsearch.data import Data, Part, Splits
+from mtlsearch.dropout import with_own_dropout
+from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, one_line
 from mtlsearch.metrics import Metric
-from mtlsearch.nn import with_own_dropout
+from mtlsearch.sources import by_source, source_data, split
 from mtlsearch.space import Config, Space, Value, fixed_value
 from mtlsearch.stored import Stored
-from mtlsearch.tasks import Classification, Target, Task, labelled
+from mtlsearch.tasks import Target, Task
 
 Score = Callable[[Mapping[str, float]], float]
 SCORES: dict[str, Score] = {
@@ -126,7 +126,7 @@ class Study:
                 raise
             except Exception as error:
                 raise ModelError(
-                    f"the model cannot be built from {dict(config)}: {type(error).__name__}: {_one_line(error)}"
+                    f"the model cannot be built from {dict(config)}: {type(error).__name__}: {one_line(error)}"
                 ) from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
@@ -235,219 +235,18 @@ class LoadedStudy:
         return {"augment": found} if found else {}
 
 
-def describe(loaded: LoadedStudy) -> dict[str, Any]:
-    """What the store and an exported config say of a study, enough to use its models without its data."""
-    study = loaded.study
-    examples = {task: splits.train.inputs[0] for splits in loaded.splits for task in splits.tasks}
-    return {
-        "format": "mtlsearch/study/1",
-        "source": study.source,
-        "source_sha256": source_sha256(study.source) if study.source else None,
-        "score": study.score_name,
-        "default": dict(study.default),
-        "budget": {
-            "epochs": study.epochs,
-            "patience": study.patience,
-            "batch_size": study.batch_size,
-            "split_seed": study.split_seed,
-        },
-        "tasks": {
-            task.name: _describe_task(
-                task, loaded.targets[task.name], loaded.metrics[task.name], examples[task.name]
-            )
-            for task in study.tasks
-        },
-        "fingerprint": loaded.fingerprint(),
-        **_describe_text(loaded),
-        **_describe_table(study),
-    }
-
-
-def _describe_text(loaded: LoadedStudy) -> dict[str, Any]:
-    """How a text becomes the input of every task, where there is one way for all."""
-    ways = [splits.text for splits in loaded.splits]
-    return {"text": dict(ways[0])} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
-
-
-def _describe_table(study: Study) -> dict[str, Any]:
-    """How a row of a table becomes the input of every task, where there is one way for all."""
-    ways = [getattr(task.data, "fitted", None) for task in study.tasks]
-    return {"table": ways[0]} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
-
-
-def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) -> dict[str, Any]:
-    return {
-        "kind": task.kind,
-        "metric": metric.name,
-        "higher_is_better": metric.higher_is_better,
-        "classes": list(target.classes),
-        "mean": target.mean.tolist(),
-        "std": target.std.tolist(),
-        "input_shape": list(example.shape),
-        "input_dtype": str(example.dtype).removeprefix("torch."),
-        "output_shape": list(task.output_shape(target)),
-    }
-
-
-def load_study(name: str) -> Study:
-    """The study that `name` names: a shipped one, or a path to a study file, whose code then runs."""
-    path = shipped_studies().get(name, Path(name))
-    if not path.is_file():
-        if path.suffix == ".py" or "/" in name:
-            shipped = ", ".join(shipped_studies())
-            raise StudyError(f"no study file {name}: name an existing one, or a shipped study ({shipped})")
-        raise StudyError(
-            f"no study {name!r}: the shipped ones are {', '.join(shipped_studies())}, or name a file"
-        )
-    try:
-        values = runpy.run_path(str(path))
-    except MtlsearchError:
-        raise
-    except BaseException as error:
-        # A study file is the user's code: its SystemExit must not end the command silently.
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise StudyError(
-            f"study file {path} fails to import: {type(error).__name__}: {_one_line(error)}"
-        ) from error
-    study = values.get("study")
-    if not isinstance(study, Study):
-        got = "nothing of that name" if study is None else f"a {type(study).__name__}"
-        raise StudyError(f"study file {path} must define `study = Study(...)`, but got {got}")
-    return replace(study, source=name if path == shipped_studies().get(name) else str(path.resolve()))
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The files of the shipped studies by name."""
-    package = Path(__file__).parent
-    # In a checkout that is installed in place, the studies lie beside the package.
-    folder = next(path for path in (package / "studies", package.parent / "studies") if path.is_dir())
-    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[!_]*.py"))}
-
-
-def study_name(source: str) -> str:
-    """The name in the store of a study from `source`: the shipped name, or the file's stem."""
-    return source if source in shipped_studies() else Path(source).stem
-
-
-def source_sha256(source: str) -> str:
-    """The SHA-256 of the file that defines a study."""
-    return hashlib.sha256(shipped_studies().get(source, Path(source)).read_bytes()).hexdigest()
-
-
-def check_outputs(loaded: LoadedStudy) -> None:
-    """Run the default model once on two examples and hold its outputs against the tasks. Raises ModelError."""
-    study = loaded.study
-    config = study.default_config()
-    model = study.build(config, seed=0).to(loaded.device).eval()
-    inputs = {
-        task: as_input(splits.train.inputs[:2], torch.float32)
-        for splits in loaded.splits
-        for task in splits.tasks
-    }
-    # A disjoint source is evaluated by itself, so a model must take whichever tasks it is given.
-    for splits in loaded.splits:
-        _check_given(loaded, model, {task: inputs[task] for task in splits.tasks})
-    _check_given(loaded, model, inputs)
-
-
-def _check_given(loaded: LoadedStudy, model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-    try:
-        with torch.no_grad():
-            outputs = model(inputs)
-    except MtlsearchError as error:
-        raise ModelError(str(error)) from error
-    except Exception as error:
-        shapes = ", ".join(f"{task} {tuple(x.shape)}" for task, x in inputs.items())
-        raise ModelError(
-            f"the model fails on inputs {shapes}: {type(error).__name__}: {_one_line(error)}"
-        ) from error
-    if not isinstance(outputs, Mapping):
-        raise ModelError(f"the model must give a dict of outputs by task, but got a {type(outputs).__name__}")
-    for task in loaded.study.tasks:
-        if task.name in inputs and task.name not in outputs:
-            given = ", ".join(outputs) or "none"
-            raise ModelError(f"the model must give an output for task {task.name!r}, but gave: {given}")
-        if task.name in inputs:
-            check_shape(task, loaded.targets[task.name], outputs[task.name], len(inputs[task.name]))
-
-
-def check_shape(task: Task, target: Target, output: Tensor, rows: int) -> None:
-    """Raise ModelError where one task's output [B, ...] of B `rows` does not fit its labels."""
-    due = (rows, *task.output_shape(target))
-    if not isinstance(output, Tensor):
-        raise ModelError(
-            f"the model's output for task {task.name!r} must be a tensor, but got a {type(output).__name__}"
-        )
-    if tuple(output.shape) != due:
-        raise ModelError(
-            f"the model's output for task {task.name!r} must have the shape {due}, but got {tuple(output.shape)}"
-        )
-
-
 def _load(study: Study, directory: Path) -> LoadedStudy:
     splits, targets = [], {}
-    for source, tasks in _by_source(study.tasks):
-        data = _data(source, tasks[0].name, directory)
+    for source, tasks in by_source(study.tasks):
+        data = source_data(source, tasks[0].name, directory)
         if not isinstance(data, Data):
             raise DataError(
                 f"the data of task {tasks[0].name!r} must be a Data, but got a {type(data).__name__}"
             )
         found = {task.name: task.target(data) for task in tasks}
-        splits.append(_split(study, data, tasks, found))
+        splits.append(split(data, tasks, found, study.split_seed))
         targets.update(found)
     return LoadedStudy(study, tuple(splits), targets)
-
-
-def _by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:
-    """The tasks of each source; equal sources are one, as TorchvisionImages("MNIST") named twice."""
-    groups: list[tuple[Source, list[Task]]] = []
-    for task in tasks:
-        joint = next((members for source, members in groups if source == task.data), None)
-        if joint is None:
-            groups.append((task.data, [task]))
-        else:
-            joint.append(task)
-    return groups
-
-
-def _data(source: Source, task: str, directory: Path) -> Data:
-    """What `source` gives; an error in it is the user's to mend, so it is told in one line."""
-    try:
-        return source(directory)
-    except MtlsearchError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the data of task {task!r} cannot be loaded: {type(error).__name__}: {_one_line(error)}"
-        ) from error
-
-
-def _split(study: Study, data: Data, tasks: Sequence[Task], targets: Mapping[str, Target]) -> Splits:
-    """Divide one source and prepare its tasks' labels."""
-    strata = next((data.column(data.train, t.name) for t in tasks if isinstance(t, Classification)), None)
-    train, validation = divide(
-        data, strata if strata is not None and strata.ndim == 1 else None, study.split_seed
-    )
-
-    def prepared(part: Part) -> Part:
-        return Part(
-            part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs,
-            {t.name: t.prepare(data.column(part, t.name), targets[t.name]).contiguous() for t in tasks},
-        )
-
-    parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
-    for where, part in parts.items():
-        for name, labels in part.labels.items():
-            if not bool(labelled(labels).any()):
-                raise DataError(f"task {name!r} needs labels in its {where} data, but all are missing")
-    return Splits(
-        tasks=tuple(task.name for task in tasks),
-        **parts,
-        sha256={task.name: data.sha256(task.name) for task in tasks},
-        text=data.text,
-        augment=data.augment,
-    )
 
 
 def _internal(distribution: BaseDistribution, name: str, value: Value) -> float:
@@ -455,11 +254,6 @@ def _internal(distribution: BaseDistribution, name: str, value: Value) -> float:
         return distribution.to_internal_repr(value)
     except (ValueError, TypeError):
         raise StudyError(f"default {name}={value!r} lies outside its distribution {distribution}") from None
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
 
 
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import Dropout, distinct
+from mtlsearch.nn import distinct
 
 EMBEDDING_SPREAD = (
     0.3  # of the first embeddings; torch's own 1 is so large that Adam takes epochs to turn them

@@ -14,12 +14,12 @@ from torchvision.transforms import v2
 
 from mtlsearch import Classification, ConvTrunk, Data, Study, real
 from mtlsearch.augment import augmented, described
+from mtlsearch.describe import describe
 from mtlsearch.errors import DataError
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Eager, Fused
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import epoch_reads, steps_per_epoch
-from mtlsearch.study import describe
 from mtlsearch.trainer import Training
 
 SIDE, BATCH = 6, 8

@@ -17,7 +17,8 @@ from mtlsearch import Config, CustomTask, Data, Study, jacobian
 from mtlsearch.balance import METHODS, normals
 from mtlsearch.errors import UsageError
 from mtlsearch.jacobian import GRADIENT_BASED, aggregator, project
-from mtlsearch.lane import Lane, LaneProgram, plain_step
+from mtlsearch.lane import Lane, plain_step
+from mtlsearch.lane_program import LaneProgram
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler, steps_named
 from mtlsearch.solo import SoloMember, SoloTrainer

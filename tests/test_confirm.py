@@ -23,6 +23,7 @@ from mtlsearch import Config, Data, Study, real
 from mtlsearch.cli import main
 from mtlsearch.confirm import Confirming, alone, as_recorded, confirm, make_plan
 from mtlsearch.confirmation import Confirmation, ended, find_confirmation, group_of, open_confirmation
+from mtlsearch.describe import describe
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.export import check_config
@@ -34,7 +35,8 @@ from mtlsearch.progress import Progress
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.storage import open_storage
 from mtlsearch.store import Record, best_artifact, find_record, open_record
-from mtlsearch.study import LoadedStudy, describe, load_study
+from mtlsearch.study import LoadedStudy
+from mtlsearch.study_file import load_study
 from mtlsearch.trainer import EpochResult, Interrupted, Training
 
 FILE = Path(known.__file__)

@@ -15,7 +15,7 @@ from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Eager
 from mtlsearch.progress import described
 from mtlsearch.show import MANY_TASKS, show_config, verdict_lines
-from mtlsearch.study import shipped_studies
+from mtlsearch.study_file import shipped_studies
 from mtlsearch.trainer import Training
 
 FEATURES, HIDDEN, CLASSES, BATCH, MEMBERS = 20, 16, 3, 8, 4

@@ -12,8 +12,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
+from mtlsearch.dropout import noise_keys, with_own_dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import noise_keys, pad, with_own_dropout
+from mtlsearch.nn import pad
 from mtlsearch.noise import noise
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.step import epoch_keys, layer_keys

@@ -17,12 +17,12 @@ from test_population import assert_population_equals_solo, config
 from torch import Tensor, nn
 
 from mtlsearch import Data, DenseTrunk, Depth, Normals, NYUv2, RenderedScenes, Segmentation, Study, load_study
+from mtlsearch.describe import describe
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.metrics import CountedMetric
 from mtlsearch.pixels import DenseTarget, DenseTask
 from mtlsearch.scenes import FIELD
 from mtlsearch.solo import SoloTrainer
-from mtlsearch.study import describe
 from mtlsearch.trainer import Training
 
 N, C, H, W = 6, 4, 5, 7

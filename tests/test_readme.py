@@ -21,7 +21,7 @@ from test_population import assert_population_equals_solo, config
 import mtlsearch
 from mtlsearch import Data
 from mtlsearch.cli import main
-from mtlsearch.study import load_study, shipped_studies
+from mtlsearch.study_file import load_study, shipped_studies
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ from mtlsearch.predict_table import read_rows
 from mtlsearch.predict_text import read_texts
 from mtlsearch.storage import open_storage
 from mtlsearch.store import best_artifact, find_record
-from mtlsearch.study import load_study
+from mtlsearch.study_file import load_study
 from mtlsearch.tabular_encoding import Category, Encoding, Number
 from mtlsearch.text import IDS, Vocabulary
 

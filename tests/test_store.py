@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from mtlsearch import load_study
 from mtlsearch.artifacts import artifacts_folder, check_folder
 from mtlsearch.definition import check_same
+from mtlsearch.describe import describe
 from mtlsearch.errors import StoreError
 from mtlsearch.owner import this_process
 from mtlsearch.storage import Storage, open_storage
@@ -20,7 +21,6 @@ from mtlsearch.store import (
     find_record,
     open_record,
 )
-from mtlsearch.study import describe
 from mtlsearch.trainer import EpochResult
 from mtlsearch.trials import trials_frame
 

@@ -21,6 +21,7 @@ from mtlsearch import Data, Study, load_study, objective
 from mtlsearch.ahead import AHEAD, read_ahead
 from mtlsearch.capacity import member_bytes
 from mtlsearch.data import divide
+from mtlsearch.describe import describe
 from mtlsearch.errors import DataError
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.population import PopulationTrainer
@@ -28,7 +29,6 @@ from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.stored import SAMPLES, Stored
-from mtlsearch.study import describe
 from mtlsearch.trainer import EpochResult, Interrupted, Training
 
 Source = Callable[[Path], Data]

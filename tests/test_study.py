@@ -25,8 +25,9 @@ from problems import (
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, CustomTask, Study, choice, integer, load_study, real
+from mtlsearch.describe import describe
 from mtlsearch.errors import ModelError, StudyError
-from mtlsearch.study import describe, shipped_studies, study_name
+from mtlsearch.study_file import shipped_studies, study_name
 
 SHIPPED = "chest, digits, mnist-fashion, mnist-fashion-separate, scenes, tweets"
 

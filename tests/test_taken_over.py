@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 
 from mtlsearch.confirm import Confirming, confirm
 from mtlsearch.confirmation import ended, open_confirmation
+from mtlsearch.describe import describe
 from mtlsearch.loop import search
 from mtlsearch.progress import Progress
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.storage import Storage, is_counted, open_storage
 from mtlsearch.store import Record, open_record
-from mtlsearch.study import describe
 from mtlsearch.trainer import EpochResult, Training
 
 TRIALS = 3

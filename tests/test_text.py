@@ -469,7 +469,7 @@ def test_what_texts_say_is_learned() -> None:
 
 
 def test_the_description_holds_the_vocabulary_once() -> None:
-    from mtlsearch.study import describe
+    from mtlsearch.describe import describe
 
     loaded = tiny().load(Path())
     about = describe(loaded)

@@ -16,7 +16,7 @@ from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Captured, Eager, Fused, Steps, lane_slots, lane_widths, slot_flop
+from mtlsearch.programs import Captured, Eager, Fused, Steps, counted_flop, lane_slots, lane_widths
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
@@ -210,8 +210,8 @@ class PopulationTrainer:
         """Give a lane fewer slots where its empty ones cost more than a step that is not compiled."""
         for lanes in self.lanes.values():
             for number, lane in enumerate(lanes):
-                active = len(lane.active)
-                if (lane.slots - active) * slot_flop(self.training.loaded, lane.program.base) > NARROW_FLOP:
+                active, flop = len(lane.active), counted_flop(self.training.loaded, lane.program.base)
+                if (lane.slots - active) * flop > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))
 
 

@@ -29,7 +29,7 @@ from mtlsearch.datasets import DownloadError
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.nn import pad
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Eager, Fused
+from mtlsearch.programs import Eager, Fused, counted_flop
 from mtlsearch.trainer import Training
 
 HEADS = {"a": 3, "b": 2}
@@ -405,3 +405,23 @@ def test_unknown_weights_are_refused_with_the_known() -> None:
         StudyError, match=r"^resnet18 has the weights DEFAULT, IMAGENET1K_V1, but got 'best'$"
     ):
         Backbone("resnet18", HEADS, weights="best")
+
+
+def test_operations_of_a_convolution_count_at_every_place_and_of_a_linear_layer_once(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN_CNN)
+    loaded = load_study(str(file)).load(tmp_path)
+    study = loaded.study
+    places = 36 * 9 * 4 + 4 * 4 * 4 * 6  # of outputs, times what each multiplies
+    heads = 24 * (3 + 2)
+    expected = 6 * study.batch_size * (2 * places + heads)  # the body is run for each task
+    model = study.build(study.default_config(), seed=0)
+    assert counted_flop(loaded, model) == expected
+    assert model.training
+    dense = disjoint_study().load(tmp_path)
+    linear = dense.study.build(dense.study.default_config(), seed=0)
+    weights = {name: p.numel() for name, p in linear.named_parameters() if p.ndim == 2}
+    trunk, own = (
+        sum(n for name, n in weights.items() if name.startswith(part)) for part in ("trunk", "heads")
+    )
+    assert counted_flop(dense, linear) == 6 * dense.study.batch_size * (2 * trunk + own)

@@ -34,7 +34,7 @@ from mtlsearch.storage import open_storage
 from mtlsearch.store import find_record
 
 STUDY, REFERENCE, POPULATION = "digits", "one at a time", "population"
-PRUNERS = ("hyperband", "median", "halving", "none")
+PRUNERS = ("median", "hyperband", "halving", "none")
 MARGIN = -0.2  # points that the interval's lower end must stay above
 
 

@@ -46,9 +46,9 @@ from mtlsearch.output import print_result
 @click.option("--sampler", default="tpe", show_default=True, help="tpe, random, gp, or an import path.")
 @click.option(
     "--pruner",
-    default="hyperband",
+    default="median",
     show_default=True,
-    help="hyperband, median, halving, none, or an import path.",
+    help="median, hyperband, halving, none, or an import path.",
 )
 @click.option("--score", help="mean or min over the tasks. [default: the study's]")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a trial. [default: the study's]")

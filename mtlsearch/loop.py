@@ -24,7 +24,7 @@ from mtlsearch.study import Study
 from mtlsearch.trainer import EpochResult, Trainer, Training
 
 SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("hyperband", "median", "halving", "none")
+PRUNERS = ("median", "hyperband", "halving", "none")
 WAIT_SECONDS = 1.0
 
 
@@ -142,7 +142,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
-    """The pruner that `name` names: hyperband, median, halving, none, or an import path. Raises UsageError."""
+    """The pruner that `name` names: median, hyperband, halving, none, or an import path. Raises UsageError."""
     if name == "hyperband":
         return KeptHyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "median":

@@ -48,7 +48,7 @@ class RunOptions:
     device: str = "auto"
     seed: int | None = None
     sampler: str = "tpe"
-    pruner: str = "hyperband"
+    pruner: str = "median"
     score: str | None = None
     epochs: int | None = None
     timeout: float | None = None

@@ -115,7 +115,7 @@ def test_option_outside_its_range_is_wrong_usage(empty: Path, option: str, value
         ("--sampler", "nothing.of.that.name", "cannot be imported"),
         ("--sampler", "optuna.pruners.NopPruner", "is no BaseSampler"),
         ("--sampler", "optuna.samplers.GridSampler", "without arguments"),
-        ("--pruner", "foo", "hyperband, median, halving, none"),
+        ("--pruner", "foo", "median, hyperband, halving, none"),
         ("--pruner", "optuna.samplers.TPESampler", "is no BasePruner"),
         ("--pruner", "optuna.pruners.PercentilePruner", "without arguments"),
         ("--score", "median", "mean or min"),

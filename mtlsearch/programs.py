@@ -21,9 +21,10 @@ from mtlsearch.study import LoadedStudy
 SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
 # Of a CPU lane's step, above which more slots gain a member less than their staying empty costs.
 LANE_FLOP = 2e8
-WIDTH_RATIO = 1.7  # padding wastes less where widths are close, but each is compiled by itself
-MOST_WIDTHS = 5
+# Close where most arithmetic is, for a search soon turns to the wide; each is compiled by itself.
+WIDTH_FRACTIONS = (1 / 4, 1 / 2, 3 / 4)
 WIDTH_STEP = 32
+NARROWEST = 2  # times the least hidden size
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
 COMPILE_SECONDS = 20.0  # a lane shape, the first time
 SAVED_SECONDS = 7e-3  # of a lane's step: what dispatching it operator by operator costs
@@ -242,23 +243,20 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
 
 
 def lane_widths(loaded: LoadedStudy) -> list[int]:
-    """Few widths, each about 1.7 times the next, from the widest hidden size that the space holds."""
+    """Few widths: fractions of the widest hidden size that the space holds, so that padding wastes little anywhere."""
     study = loaded.study
     distribution = study.space.get("hidden")
     high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
     if high is None:
         return []
-    widths, width = [int(high)], float(high)
     default = study.default_config()
     widest = study.build(
         Config({**default.hyperparameters, "hidden": int(high)}, default.task_weights), seed=0
     )
     if slot_flop(loaded, widest) < SMALL_FLOP:
-        return widths
-    while len(widths) < MOST_WIDTHS and width / WIDTH_RATIO >= max(2 * low, WIDTH_STEP / 2):
-        width /= WIDTH_RATIO
-        widths.append(-(-int(width) // WIDTH_STEP) * WIDTH_STEP)
-    return sorted(set(widths))
+        return [int(high)]
+    widths = {-(-int(high * fraction) // WIDTH_STEP) * WIDTH_STEP for fraction in WIDTH_FRACTIONS}
+    return [*sorted(width for width in widths if NARROWEST * low <= width < high), int(high)]
 
 
 def steps_named(name: str) -> Steps:

@@ -45,6 +45,11 @@ class Confirming:
     top: int = 2
     single: bool | None = None
 
+    @property
+    def trainings(self) -> int:
+        """Of all tasks: each config and its twin with each seed."""
+        return 2 * self.top * self.seeds
+
 
 def confirm(
     record: Record,

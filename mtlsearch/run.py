@@ -178,7 +178,7 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
         record.best()  # without a complete trial there is nothing to confirm
         conditions = conditions_of(device, threads, options.precision)
         make_trainer = trainer_maker(
-            loaded, int(info["population"]), options.confirming.seeds, progress.notice
+            loaded, int(info["population"]), options.confirming.trainings, progress.notice
         )
         confirm(record, training, make_trainer, options.confirming, progress, conditions)
         show_in_dashboard(record)

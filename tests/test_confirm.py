@@ -20,6 +20,7 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from torch import Tensor, nn
 
 from mtlsearch import Config, Data, Study, real
+from mtlsearch import run as running
 from mtlsearch.cli import main
 from mtlsearch.confirm import Confirming, alone, as_recorded, confirm, make_plan
 from mtlsearch.confirmation import Confirmation, ended, find_confirmation, group_of, open_confirmation
@@ -582,6 +583,23 @@ def test_confirm_command_takes_the_study_as_it_was_searched(tmp_path: Path) -> N
     assert config["confirmation"]["weights"] == "tuned"
     assert config["task_weights"] == {"clean": 0.75, "noisy": 0.25}
     assert json.loads(command("best", *store, "--json").stdout) == config
+
+
+def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ("--storage", f"sqlite:///{tmp_path}/store.db")
+    command("run", FILE, "--trials", 4, "--no-confirm", "--population", 2, *store)
+    asked: list[int] = []
+    choose = running.choose_steps
+
+    def noted(loaded: LoadedStudy, trials: int, *options: Any) -> Any:
+        asked.append(trials)
+        return choose(loaded, trials, *options)
+
+    monkeypatch.setattr(running, "choose_steps", noted)
+    command("confirm", FILE, "--top", 2, "--seeds", 3, "--no-single", *store)
+    assert asked == [12]  # two configs and their twins, with three seeds
 
 
 def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:

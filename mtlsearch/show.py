@@ -15,7 +15,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     console.print(
-        f"[bold]{config['study']['name']}[/bold]: {_whose(config)}, {score['kind']} score {score['value']:.4f}"
+        f"[bold]{config['study']['name']}[/bold]: {_whose(config)}, {score['kind']} score {score['value']:.4f}",
+        soft_wrap=not console.is_terminal,
     )
     console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)

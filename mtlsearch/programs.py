@@ -228,12 +228,13 @@ def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
 def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     """About how many floating-point operations one member's step takes, layers of every kind.
 
-    Those of its outputs are counted on two examples of every source; gradients take twice as many again.
+    Those of its outputs are counted on two blank examples of every source; gradients take twice as many again.
     """
     like = next(iter(model.parameters()))
     inputs: dict[str, Tensor] = {}
     for splits in loaded.splits:
-        x = as_input(splits.train.inputs[:2], like.dtype).to(like.device)
+        shape, dtype = (2, *splits.train.inputs.shape[1:]), splits.train.inputs.dtype
+        x = as_input(torch.zeros(shape, dtype=dtype, device=like.device), like.dtype)
         inputs |= dict.fromkeys(splits.tasks, x)
     trains = model.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -14,7 +14,6 @@ ROWS = {
         "the loop people write",
         "solo",
         "population of 2, fp32",
-        "population of 2, bf16",
         "default space",
     ],
     "scaling": ["population 1", "population 2", "hidden 32", "tasks 3"],

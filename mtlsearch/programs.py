@@ -240,7 +240,7 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(inputs)
     model.train(trains)
-    return 3.0 * counter.get_total_flops() / 2 * loaded.study.batch_size
+    return 3.0 * int(counter.get_total_flops()) / 2 * loaded.study.batch_size
 
 
 def lane_widths(loaded: LoadedStudy) -> list[int]:

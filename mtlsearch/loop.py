@@ -143,10 +143,10 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
     """The pruner that `name` names: median, hyperband, halving, none, or an import path. Raises UsageError."""
-    if name == "hyperband":
-        return KeptHyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    if name == "hyperband":
+        return KeptHyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     if name == "none":

@@ -56,10 +56,9 @@ class DenseTrunk(nn.Module):
         self.decoder_of = {task: SHARED if sharing == SHARED else task for task in heads}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        once = {id(x): [pictures(x, self.in_channels)] for x in distinct(inputs)}
-        maps = through_levels(
-            self.encoders, self.encoder_of, {task: once[id(x)] for task, x in inputs.items()}
-        )
+        shared, place = distinct(inputs)
+        once = [[pictures(x, self.in_channels)] for x in shared]
+        maps = through_levels(self.encoders, self.encoder_of, {task: once[place[task]] for task in inputs})
         decoded = through_levels(self.decoders, self.decoder_of, maps)
         return {task: self.heads[task](x) for task, (x,) in decoded.items()}
 
@@ -100,11 +99,9 @@ def through_levels(
     """{task: maps} after each task's module: each input once, and all inputs of a module as one batch."""
     results: dict[str, Sequence[Tensor]] = {}
     for name in dict.fromkeys(module_of[task] for task in given):
-        tasks = [task for task in given if module_of[task] == name]
-        once = {id(given[task]): given[task] for task in tasks}
-        sizes = [len(maps[0]) for maps in once.values()]
-        outputs = modules[name]([torch.cat(level) for level in zip(*once.values(), strict=True)])
-        parts = zip(*(level.split(sizes) for level in outputs), strict=True)
-        part_of = dict(zip(once, parts, strict=True))
-        results |= {task: part_of[id(given[task])] for task in tasks}
+        once, place = distinct({task: maps for task, maps in given.items() if module_of[task] == name})
+        sizes = [len(maps[0]) for maps in once]
+        outputs = modules[name]([torch.cat(level) for level in zip(*once, strict=True)])
+        parts = list(zip(*(level.split(sizes) for level in outputs), strict=True))
+        results |= {task: parts[number] for task, number in place.items()}
     return {task: results[task] for task in given}

@@ -6,7 +6,8 @@ does is its program's (`lane_program`).
 Legend: S steps of an epoch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -144,13 +145,17 @@ class Lane:
         steps = steps_per_epoch(training.loaded)
         for lane in lanes:
             lane.begin_epoch()
-        with epoch_reads(training.loaded, self.seed, epoch) as reads:
+        with (
+            streams_beside(lanes) as streams,
+            epoch_reads(training.loaded, self.seed, epoch) as reads,
+        ):
             for tick, read in enumerate(reads):
                 training.check_stop()
-                for lane in lanes:
+                for lane, stream in zip(lanes, streams, strict=True):
                     for number, inputs in read.items():
                         lane.state.read[number].copy_(inputs)
-                    lane.run_step(lane, tick)
+                    with torch.cuda.stream(stream):
+                        lane.run_step(lane, tick)
         for lane in lanes:
             lane.program.end_epoch(lane.state, steps)
             lane.state.step.add_(steps)
@@ -219,6 +224,27 @@ class Lane:
         for slot in range(len(kept), slots):
             lane.free(slot)
         return lane
+
+
+@contextmanager
+def streams_beside(lanes: Sequence[Lane]) -> Iterator[Sequence[torch.cuda.Stream | None]]:
+    """A CUDA stream for each of several lanes, that their kernels, each too small for the device, run side by side.
+
+    None where the current one is to be used: on a CPU, and where steps wait for what is read in turn.
+    """
+    loaded = lanes[0].program.training.loaded
+    if len(lanes) == 1 or loaded.device.type != "cuda" or loaded.reads:
+        yield [None] * len(lanes)
+        return
+    current = torch.cuda.current_stream()
+    streams: list[torch.cuda.Stream] = [torch.cuda.Stream() for _ in lanes]  # type: ignore[no-untyped-call]
+    for stream in streams:
+        stream.wait_stream(current)
+    try:
+        yield streams
+    finally:
+        for stream in streams:
+            current.wait_stream(stream)
 
 
 def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Values]]:

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 
 from mtlsearch.balance import METHODS, State
 from mtlsearch.dropout import noise_keys
-from mtlsearch.optim import IDLE, clip_scale, update
+from mtlsearch.optim import IDLE, UpdateRule, clip_scale, update
 from mtlsearch.step import batch_parts, task_losses
 from mtlsearch.trainer import Training
 
@@ -125,12 +125,12 @@ class LaneProgram:
             return params
         return {name: param for name, param in params.items() if name not in self.learned}
 
-    def step(self, state: LaneState) -> None:
+    def step(self, state: LaneState, rule: UpdateRule = update) -> None:
         """One whole step of all members, in place."""
         grads, losses = self.gradients(state)
         scale = at_tick(state.scales, state.tick)
         clip = clip_scale(grads, state.coefficients) if self.clips else None
-        update(state.params, grads, state.first, state.second, state.coefficients, scale, clip)
+        rule(state.params, grads, state.first, state.second, state.coefficients, scale, clip)
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:

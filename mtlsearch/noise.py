@@ -28,9 +28,11 @@ def mix(x: Tensor) -> Tensor:
 
 def noise(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Whole numbers (int32), uniform in [0, 2³¹), of `shape`: a function of `key` [] and of each place's indices."""
-    place = torch.ones((), device=key.device, dtype=torch.int32)
+    place, base = torch.zeros((), device=key.device, dtype=torch.int32), 1
     for size in shape:
         index = torch.arange(size, device=key.device, dtype=torch.int32)
-        place = place.unsqueeze(-1) * _STRIDE + index
+        place, base = place.unsqueeze(-1) * _STRIDE + index, base * _STRIDE & _MASK
+    # Added at the end, and not at the start: the compiler would multiply it out beyond 32 bits, which CUDA has not.
+    place = place + base
     # One hash a place: each more is compiled into every kernel that reads the noise.
     return mix(key.int() + place)

@@ -8,7 +8,7 @@ Legend: M members, P a parameter's shape; coefficients are [M], stacked paramete
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -153,6 +153,8 @@ class OptimizerSettings:
 IDLE = OptimizerSettings("sgd", 0.0, 0.0, 0.0, "constant", 0.0, math.inf)
 Coefficients = Mapping[str, Tensor]
 Stacked = Mapping[str, Tensor]
+# What `update` takes: parameters, gradients, both moments, coefficients, scales, and how gradients are clipped.
+UpdateRule = Callable[[Stacked, Stacked, Stacked, Stacked, Coefficients, Coefficients, Tensor | None], None]
 
 
 def rate_factors(c: Coefficients, step: Tensor) -> Tensor:

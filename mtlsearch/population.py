@@ -16,7 +16,7 @@ from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Captured, Eager, Fused, Steps, counted_flop, lane_slots, lane_widths
+from mtlsearch.programs import Captured, Steps, counted_flop, lane_slots, lane_widths, uncompiled
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
@@ -45,7 +45,7 @@ class PopulationTrainer:
         self.training, self.size, self.steps, self.notice = training, size, steps, notice
         self.shrinks = shrinks
         # A lane that shrinks is run without compiling anything.
-        self.narrow: Steps = Fused() if training.loaded.device.type == "cpu" else Captured(Eager())
+        self.narrow = uncompiled(training.loaded.device)
         self.epoch = 0
         self.slots = training.slots or size  # of a lane at most; less once memory has run out
         self.lanes: dict[Key, list[Lane]] = {}
@@ -96,8 +96,11 @@ class PopulationTrainer:
         return results
 
     def _together(self, lanes: list[Lane]) -> list[list[Lane]]:
-        """The lanes that take each step beside each other: those of one seed where that saves reading, else none."""
-        if not self.training.loaded.reads:
+        """The lanes that take each step beside each other: those of one seed where that saves reading, else none.
+
+        On CUDA all of one seed do, for one lane seldom fills the device.
+        """
+        if self.training.loaded.device.type == "cpu" and not self.training.loaded.reads:
             return [[lane] for lane in lanes]
         seeds = dict.fromkeys(lane.seed for lane in lanes)
         return [[lane for lane in lanes if lane.seed == seed] for seed in seeds]
@@ -189,7 +192,9 @@ class PopulationTrainer:
         for lane in lanes:
             if lane.has_room:
                 return lane
-        slots = min(lane_slots(self.training.loaded, program.base), self.slots)
+        slots = self.slots
+        if self.shrinks:
+            slots = min(slots, lane_slots(self.training.loaded, program.base, self.size))
         lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]
 

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import TorchDynamoException
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.data import as_input
@@ -21,6 +22,8 @@ from mtlsearch.study import LoadedStudy
 SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
 # Of a CPU lane's step, above which more slots gain a member less than their staying empty costs.
 LANE_FLOP = 2e8
+# Of a CUDA population that spreads over widths: lanes side by side, and the fewest slots of one.
+CUDA_LANES, CUDA_SLOTS = 8, 8
 # Close where most arithmetic is, for a search soon turns to the wide; each is compiled by itself.
 WIDTH_FRACTIONS = (1 / 4, 1 / 2, 3 / 4)
 WIDTH_STEP = 32
@@ -54,12 +57,15 @@ class Eager:
 
 
 class Fused:
-    """Gradients as one program, then torch's fused optimizer for each member: best where nothing is compiled."""
+    """Gradients as one program, then one pass over memory that updates: best where the step is not compiled.
+
+    On a CPU it is torch's fused optimizer for each member, on CUDA one kernel for all.
+    """
 
     name = "fused"
 
     def of(self, program: LaneProgram, slots: int) -> Step:
-        return fused_step
+        return fused_step if program.training.loaded.device.type == "cpu" else kernel_step
 
 
 def fused_step(lane: Lane, tick: int) -> None:
@@ -78,6 +84,13 @@ def fused_step(lane: Lane, tick: int) -> None:
         step = member.progress.epoch * steps + tick
         member.settings.step_one(params, own, first, second, step, member.progress.epochs * steps)
     program.count(state, losses)
+
+
+def kernel_step(lane: Lane, tick: int) -> None:
+    """One whole step of a lane on CUDA, all members by one kernel a parameter."""
+    from mtlsearch.optim_kernel import update
+
+    lane.program.step(lane.state, update)
 
 
 class Compiled:
@@ -117,7 +130,7 @@ class Compiled:
             try:
                 run(lane, tick)
                 met = True
-            except BackendCompilerFailed as error:
+            except TorchDynamoException as error:
                 # It fails while it compiles, before anything has moved.
                 reason = str(error).strip().splitlines()[0][:200]
                 self.notice(f"torch cannot compile a step ({reason}); it goes on uncompiled, which is slower")
@@ -137,7 +150,7 @@ def compiling_line(loaded: LoadedStudy) -> str:
 
 def uncompiled_step(lane: Lane) -> Step:
     """The best step that needs no compiler on a lane's device."""
-    return fused_step if lane.state.weights.device.type == "cpu" else plain_step
+    return Fused().of(lane.program, lane.slots) if fuses(lane.state.weights.device) else plain_step
 
 
 class Captured:
@@ -180,37 +193,53 @@ class GraphStep:
         return graph
 
 
-def lane_slots(loaded: LoadedStudy, module: nn.Module) -> int:
-    """How many slots a lane of `module` has: most where one width holds all members, so that they are filled.
+def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int) -> int:
+    """How many slots a lane of `module` has, at most `population`: most where one width holds all members.
 
-    Where members spread over several widths, a CPU lane has few: as many as keep its step busy.
+    Where they spread over several widths, a lane has few, so that few stay empty: on a CPU as many as keep its step
+    busy, on CUDA an eighth of the population, for about eight lanes side by side keep the device busy.
     """
-    most = SLOTS[loaded.device.type]
+    most = min(SLOTS[loaded.device.type], population)
     if len(lane_widths(loaded)) <= 1:
         return most
     if loaded.device.type == "cuda":
-        return most // 2
-    slots = 2
+        return min(most, max(CUDA_SLOTS, population // CUDA_LANES))
+    slots = min(2, most)
     while slots < most and slots * slot_flop(loaded, module) < LANE_FLOP:
         slots *= 2
-    return slots
+    return min(slots, most)
 
 
 def choose_steps(
-    loaded: LoadedStudy, trials: int, notice: Callable[[str], None] = lambda text: None
+    loaded: LoadedStudy, trials: int, population: int, notice: Callable[[str], None] = lambda text: None
 ) -> Steps:
     """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
-    worth_it = compiling_pays(loaded, trials)
-    if loaded.device.type == "cuda":
-        return Captured(Compiled(notice) if worth_it else Eager())
-    return Compiled(notice) if worth_it and has_compiler() else Fused()
+    worth_it = compiling_pays(loaded, trials, population)
+    if worth_it and has_compiler():
+        return replayed(Compiled(notice), loaded.device)
+    return uncompiled(loaded.device)
 
 
-def compiling_pays(loaded: LoadedStudy, trials: int) -> bool:
+def uncompiled(device: torch.device) -> Steps:
+    """The best steps that need no compiling by torch."""
+    return replayed(Fused() if fuses(device) else Eager(), device)
+
+
+def replayed(steps: Steps, device: torch.device) -> Steps:
+    """`steps`, on CUDA captured as a graph that is replayed."""
+    return Captured(steps) if device.type == "cuda" else steps
+
+
+def fuses(device: torch.device) -> bool:
+    """Whether `Fused` works on a device: on CUDA it needs Triton, and the C compiler with which that builds kernels."""
+    return device.type == "cpu" or (find_spec("triton") is not None and has_compiler())
+
+
+def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     """Whether compiling each lane width once saves more time than it takes, by what was measured on two cores."""
     study = loaded.study
     model = study.build(study.default_config(), seed=0)
-    per_step, slots = slot_flop(loaded, model), lane_slots(loaded, model)
+    per_step, slots = slot_flop(loaded, model), lane_slots(loaded, model, population)
     steps = KEPT * trials * study.epochs * steps_per_epoch(loaded) / slots
     saved = steps * (SAVED_SECONDS + SAVED_SHARE * slots * per_step / CPU_FLOPS)
     return saved > COMPILE_SECONDS * max(len(lane_widths(loaded)), 1)
@@ -267,11 +296,12 @@ def steps_named(name: str) -> Steps:
         "fused": Fused,
         "compiled": Compiled,
         "captured eager": lambda: Captured(Eager()),
+        "captured fused": lambda: Captured(Fused()),
         "captured compiled": lambda: Captured(Compiled()),
     }
     return kinds[name]()
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile can build code for the CPU here."""
+    """Whether torch.compile and Triton can build code here."""
     return any(shutil.which(name) for name in ("c++", "g++", "clang++"))

@@ -123,7 +123,7 @@ def trainer_maker(
     """What makes the trainers of a run of about `trials` trials: populations, or solo where that is 1."""
     if population == 1:
         return SoloTrainer
-    steps = choose_steps(loaded, trials, notice)
+    steps = choose_steps(loaded, trials, population, notice)
     return lambda training: PopulationTrainer(training, population, steps, notice)
 
 

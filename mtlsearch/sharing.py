@@ -1,12 +1,14 @@
 """How much of a network the tasks share: all of its layers, none, or the first k."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 
+T = TypeVar("T")
 Sharing = str | int
 
 
@@ -25,12 +27,19 @@ def through(
     trunk: nn.Module, inputs: Mapping[str, Tensor], prepare: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """{task: features} of {task: input}: each input once, and all as one batch, whose mixture batch norm sees."""
-    shared = distinct(inputs)
+    shared, place = distinct(inputs)
     features = trunk(torch.cat([prepare(x) for x in shared]))
-    parts = dict(zip(map(id, shared), features.split([len(x) for x in shared]), strict=True))
-    return {task: parts[id(x)] for task, x in inputs.items()}
+    parts = features.split([len(x) for x in shared])
+    return {task: parts[place[task]] for task in inputs}
 
 
-def distinct(inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """Each input tensor once, in order: joint tasks bring the same one."""
-    return list({id(x): x for x in inputs.values()}.values())
+def distinct(inputs: Mapping[str, T]) -> tuple[list[T], dict[str, int]]:
+    """Each input once, in order, and by task the place of its own among them: joint tasks bring the same one."""
+    # By `is`, and not in a dict by `id`, which torch.compile does not know before torch 2.12.
+    once: list[T] = []
+    place: dict[str, int] = {}
+    for task, x in inputs.items():
+        place[task] = next((number for number, other in enumerate(once) if other is x), len(once))
+        if place[task] == len(once):
+            once.append(x)
+    return once, place

@@ -53,12 +53,11 @@ class TextTrunk(nn.Module):
         self.heads = nn.ModuleDict({task: _head(task, hidden, kind, dropout) for task, kind in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        shared = distinct(inputs)
+        shared, place = distinct(inputs)
         features, present = self.features(torch.cat(shared))
         sizes = [len(x) for x in shared]
-        each = zip(torch.split(features, sizes), torch.split(present, sizes), strict=True)
-        parts = dict(zip(map(id, shared), each, strict=True))
-        return {task: self.heads[task](*parts[id(x)]) for task, x in inputs.items()}
+        parts = list(zip(torch.split(features, sizes), torch.split(present, sizes), strict=True))
+        return {task: self.heads[task](*parts[place[task]]) for task in inputs}
 
     def features(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, L, H], none below 0 and 0 where there is no token, and where there is one [B, L, 1]."""

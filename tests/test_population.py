@@ -477,8 +477,8 @@ def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
 
 def test_long_searches_are_compiled_and_short_ones_are_not():
     loaded = disjoint_study().load(None)
-    assert not compiling_pays(loaded, trials=3)
-    assert compiling_pays(loaded, trials=100_000)
+    assert not compiling_pays(loaded, trials=3, population=16)
+    assert compiling_pays(loaded, trials=100_000, population=16)
 
 
 def test_a_stop_in_the_middle_of_an_epoch_interrupts():

@@ -529,10 +529,11 @@ def test_host_memory_stays_flat_while_a_large_file_is_read(tmp_path: Path) -> No
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(rows << 14)
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "sparse"), str(rows)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Else glibc keeps some of what has been freed, a different amount in each run.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert int(ran.stdout) < 160, "MiB"
+    assert int(ran.stdout) < 96, "MiB"
 
 
 def test_a_single_tasks_study_keeps_its_inputs_on_disk(tmp_path: Path) -> None:

@@ -175,7 +175,9 @@ class PopulationTrainer:
         if not isinstance(module, Widenable):
             return module
         width = min((width for width in self.widths if width >= module.hidden), default=module.hidden)
-        return pad(module, width, self.norm)
+        wide = pad(module, width, self.norm)
+        # A subclass that inherits `widened` would come back as its base, without what it does differently.
+        return wide if type(wide) is type(module) else module
 
     def _program(self, key: Key, module: nn.Module) -> LaneProgram | None:
         """The program of an architecture, None where it cannot be batched; tried on one step when first met."""

@@ -35,6 +35,11 @@ DEFAULT: dict[str, Value] = {
 NOWHERE = Path("nowhere")
 
 
+def compiles(notice: str) -> None:
+    """What a `Compiled` tells: that it compiles, and not that it cannot."""
+    assert "cannot" not in notice, notice
+
+
 def inputs(rows: int, seed: int) -> Tensor:
     return torch.randn(rows, FEATURES, generator=torch.Generator().manual_seed(seed))
 

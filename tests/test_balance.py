@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from problems import NOWHERE, config, disjoint, joint, loaded
+from problems import NOWHERE, compiles, config, disjoint, joint, loaded
 from torch import Tensor, nn
 
 from mtlsearch import Config, CustomTask, Data, Study, jacobian
@@ -20,7 +20,7 @@ from mtlsearch.jacobian import GRADIENT_BASED, aggregator, project
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler, steps_named
+from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.solo import SoloMember, SoloTrainer
 from mtlsearch.step import epoch_batches, epoch_keys
 from mtlsearch.trainer import EpochResult, Training
@@ -361,13 +361,14 @@ def test_compiled_step_equals_solo(method: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("steps", ["captured eager", "captured compiled"])
+@pytest.mark.parametrize("steps", ["fused", "compiled"])
 @pytest.mark.parametrize("method", LOSS_BASED)
 def test_captured_step_equals_solo_on_cuda(method: str, steps: str) -> None:
     study = clipped()
     training = Training(study.load(NOWHERE, "cuda"), 3, dtype=torch.float64, method=method)
     configs = mixed(study)[:2]
-    trainer = PopulationTrainer(training, 2, steps_named(steps), pytest.fail)
+    inner = Fused() if steps == "fused" else Compiled(compiles)
+    trainer = PopulationTrainer(training, 2, Captured(inner), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [result for _ in range(EPOCHS) for result in trainer.advance()]

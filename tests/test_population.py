@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from problems import compiles
 from torch import Tensor, nn
 
 from mtlsearch import (
@@ -20,10 +21,20 @@ from mtlsearch import (
 )
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.population import PopulationTrainer, structure
-from mtlsearch.programs import Compiled, Eager, Fused, compiling_pays, has_compiler, lane_widths
+from mtlsearch.programs import (
+    Captured,
+    Compiled,
+    Eager,
+    Fused,
+    compiling_pays,
+    has_compiler,
+    lane_slots,
+    lane_widths,
+)
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import choice, integer
 from mtlsearch.study import LoadedStudy
+from mtlsearch.study_file import load_study
 from mtlsearch.trainer import Interrupted, Training
 
 EPOCHS = 3
@@ -544,17 +555,66 @@ def test_a_step_that_the_compiler_fails_on_goes_on_uncompiled_and_says_so(monkey
     assert_same_trial(training, config(study, dropout=0.2), results, trainer.state(0))
 
 
+class Untraceable(SharedTrunk):
+    """A user's network with something in it that `torch.compile` cannot trace."""
+
+    @torch.compiler.disable
+    def noted(self):
+        pass
+
+    def forward(self, inputs):
+        self.noted()
+        return super().forward(inputs)
+
+
+class Doubled(SharedTrunk):
+    """A user's network that inherits all of `SharedTrunk` but what it computes."""
+
+    def forward(self, inputs):
+        return {task: 2 * output for task, output in super().forward(inputs).items()}
+
+
+def test_a_subclass_of_a_shipped_trunk_stays_what_it_is():
+    study = disjoint_study(Doubled)
+    assert_population_equals_solo(study, [config(study, hidden=h, norm="batch") for h in (5, 20)])
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")
+def test_a_module_that_cannot_be_traced_is_trained_uncompiled():
+    study, notices = disjoint_study(Untraceable), []
+    training = double(study)
+    trainer = PopulationTrainer(training, 1, Compiled(notices.append), pytest.fail)
+    trainer.add(0, config(study))
+    results = [trainer.advance()[0] for _ in range(EPOCHS)]
+    assert "cannot compile" in notices[1]
+    assert "\n" not in notices[1]
+    assert_same_trial(training, config(study), results, trainer.state(0))
+
+
+def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monkeypatch):
+    loaded = load_study("digits").load(None)
+    one = loaded.study.build(loaded.study.default_config(), seed=0)
+    monkeypatch.setattr(LoadedStudy, "device", property(lambda self: torch.device("cuda")))
+    monkeypatch.setattr("mtlsearch.programs.lane_widths", lambda loaded: [64, 128])
+    assert [lane_slots(loaded, one, population) for population in (4, 64, 256)] == [4, 8, 32]
+    monkeypatch.setattr("mtlsearch.programs.lane_widths", lambda loaded: [128])
+    assert [lane_slots(loaded, one, population) for population in (4, 64, 256)] == [4, 64, 128]
+    # What compiling saves is a thousandth of a second a step, whatever the width.
+    assert not compiling_pays(loaded, trials=100, population=64)
+    assert compiling_pays(loaded, trials=100_000, population=64)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["eager", "compiled", "captured eager", "captured compiled"])
-def test_every_way_to_run_a_step_equals_solo_on_cuda(name):
-    from mtlsearch.programs import steps_named
-
+@pytest.mark.parametrize("inner", ["eager", "fused", "compiled"])
+@pytest.mark.parametrize("captured", [False, True])
+def test_every_way_to_run_a_step_equals_solo_on_cuda(inner, captured):
+    steps = {"eager": Eager(), "fused": Fused(), "compiled": Compiled(compiles)}[inner]
     study = disjoint_study()
     loaded: LoadedStudy = study.load(None, "cuda")
     training = Training(loaded, seed=3, dtype=torch.float64)
     configs = [config(study, hidden=h, norm=n, dropout=0.3) for h, n in ((5, "batch"), (20, "layer"))]
-    trainer = PopulationTrainer(training, 2, steps_named(name), pytest.fail)
+    trainer = PopulationTrainer(training, 2, Captured(steps) if captured else steps, pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [r for _ in range(EPOCHS) for r in trainer.advance()]

@@ -1,0 +1,107 @@
+"""The update as one CUDA kernel: held to `optim.update`, by Triton's interpreter where there is no CUDA device."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtlsearch import optim
+from mtlsearch.optim import IDLE, OPTIMIZERS, OptimizerSettings, clip_scale, scales, update
+
+triton = pytest.importorskip("triton", reason="no Triton here")
+STEPS = 6
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def members() -> list[OptimizerSettings]:
+    """Every optimizer with and without decay and momentum, and an empty slot."""
+    return [
+        *(
+            OptimizerSettings(name, 1e-2, decay, momentum, "cosine", 0.1, 1.0)
+            for name in OPTIMIZERS
+            for decay in (0.0, 0.1)
+            for momentum in (0.0, 0.9)
+        ),
+        IDLE,
+    ]
+
+
+def coefficients(device: str) -> dict[str, torch.Tensor]:
+    each = [settings.coefficients(50) for settings in members()]
+    return {
+        name: torch.tensor([float(one[name]) for one in each], dtype=torch.float64, device=device)
+        for name in each[0]
+    }
+
+
+def moved(rule: optim.UpdateRule, dtype: torch.dtype, device: str) -> list[torch.Tensor]:
+    """Parameters and moments after some steps of all members; the second half of the steps is clipped."""
+    c = coefficients(device)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> dict[str, torch.Tensor]:
+        # The larger one takes two blocks of the kernel, and its last is not full.
+        shapes = {"weight": (len(members()), 7, 180), "bias": (len(members()), 3)}
+        return {
+            name: torch.randn(shape, generator=generator, dtype=dtype).to(device)
+            for name, shape in shapes.items()
+        }
+
+    params = draw()
+    first, second = ({name: torch.zeros_like(p) for name, p in params.items()} for _ in range(2))
+    for step in range(STEPS):
+        grads = draw()
+        at = torch.full((1, len(members())), float(step), dtype=torch.float64, device=device)
+        scale = {name: table[0].to(dtype) for name, table in scales(c, at).items()}
+        clip = clip_scale(grads, c) if step >= STEPS // 2 else None
+        rule(params, grads, first, second, c, scale, clip)
+    return [*params.values(), *first.values(), *second.values()]
+
+
+def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
+    from mtlsearch import optim_kernel
+
+    for ours, due in zip(
+        moved(optim_kernel.update, dtype, device), moved(update, dtype, device), strict=True
+    ):
+        torch.testing.assert_close(ours, due, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernel_is_the_rule_by_tritons_interpreter(dtype: str) -> None:
+    code = f"import test_optim_kernel as t, torch; t.assert_kernel_is_the_rule(torch.{dtype}, 'cpu')"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("clips", [False, True])
+@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
+def test_kernel_is_translated_for_a_gpu_that_is_not_here(dtype: str, clips: bool) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from mtlsearch.optim_kernel import _update
+
+    constants = {"eps": 1e-8, "clips": clips, "block": 1024}
+    own = {"p_at", "g_at", "first_at", "second_at", "length_at", "unbias_at", "shrink_at", "clip_at"}
+    signature = {
+        name: "constexpr" if name in constants else "*" + (dtype if name in own else "fp64")
+        for name in _update.arg_names
+    } | {"numbers": "i32"}
+    made = triton.compile(
+        ASTSource(_update, signature, constexprs=constants), target=GPUTarget("cuda", 90, 32)
+    )
+    assert "sqrt" in made.asm["ptx"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernel_is_the_rule_on_cuda(dtype: torch.dtype) -> None:
+    assert_kernel_is_the_rule(dtype, "cuda")

@@ -37,7 +37,7 @@ from common import (
 
 from mtlsearch import Classification, Data, SharedTrunk, Study, TorchvisionImages
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Eager, Fused
+from mtlsearch.programs import uncompiled
 from mtlsearch.space import Config
 from mtlsearch.trainer import Training
 
@@ -77,7 +77,7 @@ class Trained:
     def __init__(self, study: Study, members: int, options: argparse.Namespace) -> None:
         loaded = study.load(Path(), options.device)
         self.device, self.members = loaded.device, members
-        steps = Captured(Eager()) if self.device.type == "cuda" else Fused()
+        steps = uncompiled(self.device)
         self.trainer = PopulationTrainer(Training(loaded), members, steps)
         for number in range(members):
             self.trainer.add(number, study.default_config())

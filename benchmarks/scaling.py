@@ -30,7 +30,7 @@ from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.capacity import SHARE, free_bytes, member_bytes
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
+from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.space import Config
 from mtlsearch.study import LoadedStudy
 from mtlsearch.trainer import Training
@@ -188,18 +188,11 @@ def forget() -> None:
 
 def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Steps]]:
     """The ways to run a step, by name; a fresh one for each point, so that none holds another's lanes."""
-    captured = torch.device(options.device).type == "cuda"
-
-    def compiled() -> Steps:
-        return Captured(Compiled()) if captured else Compiled()
-
-    def uncompiled() -> Steps:
-        return Captured(Eager()) if captured else Fused()
-
-    made: dict[str, Callable[[], Steps]] = {uncompiled().name: uncompiled}
+    device = torch.device(options.device)
+    makers: list[Callable[[], Steps]] = [lambda: uncompiled(device)]
     if has_compiler() and not (options.quick or options.no_compile):
-        made[compiled().name] = compiled
-    return made
+        makers.append(lambda: replayed(Compiled(), device))
+    return {make().name: make for make in makers}
 
 
 def rows(name: str, points: Sequence[Point], found: dict[str, list[Cost | None]]) -> Iterator[list[str]]:

@@ -53,6 +53,7 @@ from common import (
 )
 from people import PeopleLoop, best_people
 
+from mtlsearch import population
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Captured, Compiled
@@ -87,6 +88,7 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (Lane, "train_epoch", "training"),
     (SoloMember, "train_epoch", "training"),
     (Lane, "results", "evaluation"),
+    (population, "evaluate_lanes", "evaluation"),
     (SoloMember, "evaluate", "evaluation"),
 )
 COMPILING, REST = "compiling: each program's first step", "all else"

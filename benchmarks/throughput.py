@@ -52,8 +52,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.device import bf16_slowdown
 from mtlsearch.lane import Lane
-from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
+from mtlsearch.population import PopulationTrainer, results_of
+from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.solo import SoloMember
 from mtlsearch.space import Config
 from mtlsearch.step import epoch_batches, steps_per_epoch
@@ -109,14 +109,18 @@ class Population:
             lane.evaluate("validation")
 
     def train(self) -> None:
-        for lane in self.lanes:
-            lane.train_epoch(self.epoch)
+        for first, *beside in self.trainer.together(self.lanes):
+            first.train_epoch(self.epoch, beside)
+
+    def validate(self) -> None:
+        for lanes in self.trainer.together(self.lanes):
+            results_of(lanes)
 
     def sample(self) -> Rates:
         """Train and validate every member for one epoch."""
         torch.set_num_threads(self.threads)
         training = seconds(self.device, self.train)
-        validation = seconds(self.device, lambda: [lane.results() for lane in self.lanes])
+        validation = seconds(self.device, self.validate)
         self.epoch += 1
         return Rates(self.members * self.steps / training, self.members / (training + validation))
 
@@ -160,12 +164,11 @@ def best_solo(loaded: LoadedStudy, threads: int) -> int:
     return max(candidates, key=lambda count: rates[count])
 
 
-def steps_for(options: argparse.Namespace, device: torch.device) -> Steps:
+def steps_for(options: argparse.Namespace, device: torch.device, widths: str) -> Steps:
     """Compiled, and on CUDA captured; uncompiled where asked for, when quick, and where there is no compiler."""
-    compiled = has_compiler() and not (options.no_compile or options.quick)
-    if device.type == "cuda":
-        return Captured(Compiled() if compiled else Eager())
-    return Compiled() if compiled else Fused()
+    if has_compiler() and options.compile in ("all", widths) and not options.quick:
+        return replayed(Compiled(), device)
+    return uncompiled(device)
 
 
 @cache
@@ -227,18 +230,19 @@ def make_cases(
         ),
         "solo": Case(solo.sample, solo.threads),
     }
-    steps = steps_for(options, device)
-    precisions = precisions_of(device)
+    steps = steps_for(options, device, "one")
+    precisions = [name for name in precisions_of(device) if name in options.precisions]
     for members, precision in product(options.members, precisions):
         made = Population(wide, drawn(wide.study, members), precision, steps, options.threads)
-        name = f"population of {members}, {precision}, lanes {made}"
+        name = f"population of {members}, {precision}, {steps.name} lanes {made}"
         cases[name] = Case(made.sample, options.threads, precision)
     unit = step_flop(wide, wide.study.default_config())
     configs = drawn(whole.study, max(options.members))
     mean = sum(step_flop(whole, config) for config in configs) / len(configs) / unit
+    steps = steps_for(options, device, "several")
     for precision in precisions:
         made = Population(whole, configs, precision, steps, options.threads)
-        name = f"default space, {len(configs)} drawn members, {precision}, lanes {made}"
+        name = f"default space, {len(configs)} drawn members, {precision}, {steps.name} lanes {made}"
         cases[name] = Case(made.sample, options.threads, precision, equivalents=mean)
     return cases
 
@@ -275,7 +279,7 @@ def report(
         f"Best large product or copy by thread count: {peaks}.",
         "Rates of the default space are in width-128 equivalents by FLOP.",
         *(
-            f"{name.split(', lanes')[0]} ÷ best population at width 128: "
+            f"{name.split(' lanes')[0]} ÷ best population at width 128: "
             f"{100 * median(steps[name]) / best[case.precision]:.0f} %."
             for name, case in cases.items()
             if name.startswith("default")
@@ -300,7 +304,13 @@ def main() -> None:
     made.add_argument(
         "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
     )
-    made.add_argument("--no-compile", action="store_true", help="as where there is no compiler")
+    made.add_argument(
+        "--compile",
+        choices=["all", "one", "none"],
+        default="all",
+        help="compiled steps: everywhere, where all members have one width, nowhere",
+    )
+    made.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     options = made.parse_args()
     device = torch.device(options.device)
     if options.quick:

@@ -90,12 +90,12 @@ class PopulationTrainer:
                 self._narrow()
         results = [member.advance() for member in self.solo.values()]
         lanes = [lane for group in self.lanes.values() for lane in group if lane.active]
-        for together in self._together(lanes):
-            results += _results(self._train(together))
+        for together in self.together(lanes):
+            results += results_of(self._train(together))
         self.epoch += 1
         return results
 
-    def _together(self, lanes: list[Lane]) -> list[list[Lane]]:
+    def together(self, lanes: list[Lane]) -> list[list[Lane]]:
         """The lanes that take each step beside each other: those of one seed where that saves reading, else none.
 
         On CUDA all of one seed do, for one lane seldom fills the device.
@@ -120,7 +120,7 @@ class PopulationTrainer:
             self.notice(f"out of memory: a lane of {largest.slots} slots goes on as two of {half}")
             halves = self._halved(largest, half)
             others = [lane for lane in lanes if lane is not largest]
-            return [lane for group in self._together(others + halves) for lane in self._train(group)]
+            return [lane for group in self.together(others + halves) for lane in self._train(group)]
 
     def _halved(self, lane: Lane, half: int) -> list[Lane]:
         """Put two lanes in the place of one."""
@@ -222,7 +222,7 @@ class PopulationTrainer:
                     lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))
 
 
-def _results(lanes: list[Lane]) -> list[EpochResult]:
+def results_of(lanes: list[Lane]) -> list[EpochResult]:
     """What an epoch gave the members of lanes that were trained together: validation data are read once for them."""
     if len(lanes) == 1:
         return lanes[0].results()

@@ -4,7 +4,7 @@
     python benchmarks/independent.py --config best.json --data DIR [--seeds 5]
 
 `plain.py`, which imports nothing of mtlsearch, trains the confirmed hyperparameters with equal weights, and each
-task alone, with seeds and a split of its own. Told are both means on test with 95 % intervals over seeds (Student),
+task alone, with seeds of its own on the same split. Told are both means on test with 95 % intervals over seeds (Student),
 and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the margin of 0.2 points
 within which the verdict calls two configs equal.
 """
@@ -79,7 +79,8 @@ def main() -> None:
     epochs = 1 if options.quick else exported["training"]["epochs"] if exported else 10
     with tempfile.TemporaryDirectory(prefix="mtlsearch-independent-") as scratch:
         folder = data_folder(options, Path(scratch))
-        sets = plain.read(folder, TINY if options.quick else 10_000)
+        split_seed = exported["training"]["split_seed"] if exported else 0
+        sets = plain.read(folder, TINY if options.quick else 10_000, split_seed)
     if exported and verdict.get("seeds", 0) < 2:
         made.error(f"{options.config} has no verdict over two seeds or more: mtlsearch confirm, then export")
     seeds = range(1000, 1000 + (2 if options.quick else options.seeds))
@@ -95,7 +96,7 @@ def main() -> None:
     )
     body = (
         table(head, rows)
-        + f"\n\n- {len(seeds)} seeds, {epochs} epochs, each with a split of its own; {told}."
+        + f"\n\n- {len(seeds)} seeds, {epochs} epochs, on the split of the confirmation; {told}."
     )
     conclude(options, "Equal weights and single tasks, held to plain PyTorch", body)
 

@@ -1,7 +1,8 @@
 """MNIST and Fashion-MNIST on one shared layer, in plain PyTorch: what `independent.py` holds mtlsearch's numbers to.
 
-Nothing of mtlsearch is imported here, and nothing of it was copied: another reader of the files, another split,
-another network, torch's own optimizers and dropout, torch's own random numbers.
+Nothing of mtlsearch is imported here, and nothing of it was copied: another reader of the files, another network,
+torch's own optimizers and dropout, torch's own random numbers. Only the split is the same, for the intervals of a
+confirmation are over seeds on one split: scikit-learn's, stratified, by the same seed.
 """
 
 import gzip
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 SETS = {"mnist": "MNIST", "fashion": "FashionMNIST"}
@@ -26,7 +28,7 @@ def idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(raw[4 + 4 * raw[3] :]), dtype=torch.uint8).view(sizes)
 
 
-def read(folder: Path, held_out: int) -> Sets:
+def read(folder: Path, held_out: int, split_seed: int = 0) -> Sets:
     """{task: {"train" | "validation" | "test": (pictures [N, 784] in 0 … 1, labels [N])}}."""
     sets: Sets = {}
     for task, name in SETS.items():
@@ -34,8 +36,12 @@ def read(folder: Path, held_out: int) -> Sets:
         pictures = {part: idx(raw / f"{part}-images-idx3-ubyte") for part in ("train", "t10k")}
         labels = {part: idx(raw / f"{part}-labels-idx1-ubyte").long() for part in ("train", "t10k")}
         flat = {part: x.flatten(1).float() / 255 for part, x in pictures.items()}
-        order = torch.randperm(len(flat["train"]), generator=torch.Generator().manual_seed(2024))
-        held, rest = order[:held_out], order[held_out:]
+        rest, held = train_test_split(
+            torch.arange(len(flat["train"])),
+            test_size=held_out,
+            random_state=split_seed,
+            stratify=labels["train"],
+        )
         sets[task] = {
             "train": (flat["train"][rest], labels["train"][rest]),
             "validation": (flat["train"][held], labels["train"][held]),

@@ -4,9 +4,9 @@
     python benchmarks/independent.py --config best.json --data DIR [--seeds 5]
 
 `plain.py`, which imports nothing of mtlsearch, trains the confirmed hyperparameters with equal weights, and each
-task alone, with seeds of its own on the same split. Told are both means on test with 95 % intervals over seeds (Student),
-and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the margin of 0.2 points
-within which the verdict calls two configs equal.
+task alone, with seeds of its own on the same split. Told are both means on test with 95 % intervals over seeds
+(Student), and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the margin of
+0.2 points within which the verdict calls two configs equal.
 """
 
 import json

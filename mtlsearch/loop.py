@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import optuna
 import torch
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import UsageError
 from mtlsearch.models import save_model
-from mtlsearch.pruner import KeptHyperbandPruner
+from mtlsearch.pruner import KeptHyperbandPruner, KeptMedianPruner
 from mtlsearch.sampler import tpe_sampler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import Config
@@ -144,7 +144,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 def make_pruner(name: str, epochs: int) -> BasePruner:
     """The pruner that `name` names: median, hyperband, halving, none, or an import path. Raises UsageError."""
     if name == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+        return KeptMedianPruner(n_startup_trials=5, n_warmup_steps=1)
     if name == "hyperband":
         return KeptHyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "halving":

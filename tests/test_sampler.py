@@ -1,4 +1,4 @@
-"""The shared TPE gives plain TPE's suggestions, and the kept Hyperband plain Hyperband's decisions."""
+"""The shared TPE gives plain TPE's suggestions, and the kept pruners the plain ones' decisions."""
 
 import random
 from pathlib import Path
@@ -8,13 +8,13 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import HyperbandPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import TrialState
 
-from mtlsearch.pruner import KeptHyperbandPruner
+from mtlsearch.pruner import KeptHyperbandPruner, KeptMedianPruner
 from mtlsearch.sampler import Density, SharedTPESampler, log_mass, tpe_sampler
 from mtlsearch.storage import open_storage
 
@@ -142,6 +142,52 @@ def test_brackets_and_decisions_are_those_of_plain_hyperband(tmp_path: Path) -> 
         found.append(decisions)
     assert found[0] == found[1]
     assert any(pruned for _, _, pruned in found[0])
+
+
+def test_decisions_are_those_of_the_plain_median_pruner() -> None:
+    """Trials in flight sixteen at a time, which end in another order than they began, and some reports of NaN."""
+    found = []
+    for pruner in (MedianPruner(n_startup_trials=5, n_warmup_steps=1), KeptMedianPruner(5, 1)):
+        scores, decisions = random.Random(6), []
+        study = optuna.create_study(direction="maximize", pruner=pruner)
+        for _ in range(8):
+            flight = [study.ask() for _ in range(16)]
+            for step in range(6):
+                for trial in flight:
+                    score = scores.random() + trial.number / 500
+                    trial.report(float("nan") if score < 0.02 else score, step)
+                for trial in flight[::-1]:
+                    pruned = trial.should_prune()
+                    decisions.append((trial.number, step, pruned))
+                    if pruned:
+                        study.tell(trial, state=TrialState.PRUNED)
+                        flight.remove(trial)
+                    elif scores.random() < 0.1:
+                        study.tell(trial, 1.0)
+                        flight.remove(trial)
+            for trial in flight:
+                study.tell(trial, scores.random())
+        found.append(decisions)
+    assert found[0] == found[1]
+    assert 20 < sum(pruned for _, _, pruned in found[0]) < len(found[0]) - 20
+
+
+def test_a_median_is_worked_out_once_per_complete_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(direction="maximize", pruner=KeptMedianPruner(1, 0))
+    for _ in range(3):
+        trial = study.ask()
+        trial.report(0.5, 0)
+        study.tell(trial, 0.5)
+    asked: list[int] = []
+    monkeypatch.setattr("mtlsearch.pruner.median_at", lambda step, trials: asked.append(step) or 0.5)
+    flight = [study.ask() for _ in range(4)]
+    for trial in flight:
+        trial.report(0.6, 0)
+        assert not trial.should_prune()
+    assert asked == [0]
+    study.tell(flight[0], 0.6)
+    assert not flight[1].should_prune()
+    assert asked == [0, 0]
 
 
 def test_another_optuna_gets_the_plain_sampler(monkeypatch: pytest.MonkeyPatch) -> None:

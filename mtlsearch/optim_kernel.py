@@ -1,15 +1,19 @@
 """`optim.update` as one Triton kernel a parameter: one pass over memory, where PyTorch's operators take about thirty.
 
-Compiled once in a second or two, whatever the shapes are; needs CUDA and a C compiler.
+Compiled once in a second or two, whatever the shapes are; needs CUDA, a C compiler, and Python's headers.
 
 Legend: M members, P a parameter's shape, N the numbers in P.
 """
 
+from functools import cache
+from subprocess import CalledProcessError
+
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from mtlsearch.optim import EPS, Coefficients, Stacked
+from mtlsearch.optim import EPS, IDLE, Coefficients, Stacked
 
 BLOCK = 1024
 
@@ -96,3 +100,16 @@ def update(
             clips=clip is not None,
             block=BLOCK,
         )
+
+
+@cache
+def works(device: torch.device) -> bool:
+    """Whether Triton can build the kernel for `device` here: one number is moved with it."""
+    params, grads, first, second = ({"one": torch.zeros(1, 1, device=device)} for _ in range(4))
+    names = (*IDLE.coefficients(1), "length", "unbias", "shrink")
+    zero = {name: torch.zeros(1, dtype=torch.float64, device=device) for name in names}
+    try:
+        update(params, grads, first, second, zero, zero)
+    except (RuntimeError, OSError, CalledProcessError):  # no C compiler, no folder for its cache, no Python.h
+        return False
+    return True

@@ -236,8 +236,14 @@ def replayed(steps: Steps, device: torch.device) -> Steps:
 
 
 def fuses(device: torch.device) -> bool:
-    """Whether `Fused` works on a device: on CUDA it needs Triton, and the C compiler with which that builds kernels."""
-    return device.type == "cpu" or (find_spec("triton") is not None and has_compiler())
+    """Whether `Fused` works on a device: on CUDA it needs Triton, and what that needs to build a kernel."""
+    if device.type == "cpu":
+        return True
+    if find_spec("triton") is None:
+        return False
+    from mtlsearch.optim_kernel import works
+
+    return works(device)
 
 
 def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
@@ -315,5 +321,5 @@ def steps_named(name: str) -> Steps:
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile and Triton can build code here."""
+    """Whether torch.compile can build code here."""
     return any(shutil.which(name) for name in ("c++", "g++", "clang++"))

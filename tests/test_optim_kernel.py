@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,14 +71,36 @@ def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
         torch.testing.assert_close(ours, due, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_kernel_is_the_rule_by_tritons_interpreter(dtype: str) -> None:
-    code = f"import test_optim_kernel as t, torch; t.assert_kernel_is_the_rule(torch.{dtype}, 'cpu')"
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "assert_kernel_is_the_rule(torch.float32, 'cpu')",
+        "assert_kernel_is_the_rule(torch.float64, 'cpu')",
+        "assert_kernel_works_until_it_cannot_be_built()",
+    ],
+)
+def test_by_tritons_interpreter(claim: str) -> None:
+    code = f"import test_optim_kernel as t, torch; t.{claim}"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
     ran = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def assert_kernel_works_until_it_cannot_be_built() -> None:
+    from mtlsearch import optim_kernel
+
+    device = torch.device("cpu")
+    assert optim_kernel.works(device)
+    optim_kernel.works.cache_clear()
+
+    class Unbuilt:
+        def __getitem__(self, grid: Any) -> Any:
+            raise subprocess.CalledProcessError(1, "gcc")
+
+    optim_kernel._update = Unbuilt()
+    assert not optim_kernel.works(device)
 
 
 @pytest.mark.parametrize("clips", [False, True])

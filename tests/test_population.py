@@ -620,3 +620,19 @@ def test_every_way_to_run_a_step_equals_solo_on_cuda(inner, captured):
     results = [r for _ in range(EPOCHS) for r in trainer.advance()]
     for number, member in enumerate(configs):
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_lanes_side_by_side_equal_solo_on_cuda():
+    """Lanes of three depths, each on a stream of its own."""
+    study = disjoint_study()
+    training = Training(study.load(None, "cuda"), seed=3, dtype=torch.float64)
+    configs = [config(study, depth=depth, norm="batch", dropout=0.3) for depth in (1, 2, 3, 1)]
+    trainer = PopulationTrainer(training, 4, Captured(Fused()), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    assert len(trainer.together([lane for lanes in trainer.lanes.values() for lane in lanes])) == 1
+    results = [result for _ in range(EPOCHS) for result in trainer.advance()]
+    for number, member in enumerate(configs):
+        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))

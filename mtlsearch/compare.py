@@ -167,9 +167,10 @@ def tell_cost(
         progress.notice(f"all {trainings} trainings of the comparison are done")
         return
     epochs = left * entrants[0].training.loaded.study.epochs
-    rates = (expected_seconds(timed, epochs) for timed in (record, *(each.record for each in entrants)))
+    # Those of the comparison first: the study's own search may have been over larger models.
+    rates = (expected_seconds(timed, epochs) for timed in (*(each.record for each in entrants), record))
     seconds = next((rate for rate in rates if rate is not None), None)
-    about = "" if seconds is None else f", about {duration(seconds)}"
+    about = "" if seconds is None else f", about {duration(seconds)} at the rate of what was searched so far"
     done = f" ({trainings - left} are done)" if left < trainings else ""
     solo = [each.method for each in entrants if each.method in GRADIENT_BASED]
     slower = f"; {', '.join(solo)} one at a time, which takes longer" if solo else ""

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from mtlsearch.data import as_input
 from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
+from mtlsearch.lane_plan import counted_flop, lane_slots, lane_widths
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Captured, Steps, counted_flop, lane_slots, lane_widths, uncompiled
+from mtlsearch.programs import Captured, Steps, uncompiled
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training

@@ -16,7 +16,7 @@ from mtlsearch.errors import ConfigError, StudyError
 from mtlsearch.export import config_of, read_config
 from mtlsearch.models import study_of
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import steps_named
+from mtlsearch.programs import steps_like
 from mtlsearch.solo import SoloTrainer, evaluate_state
 from mtlsearch.space import Config
 from mtlsearch.study import Study
@@ -184,7 +184,9 @@ def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     slots = recorded.get("lane_slots")
     if recorded.get("trainer") != "population" or slots is None:
         return SoloTrainer(training)
-    return PopulationTrainer(training, slots, steps_named(recorded.get("steps", "eager")), shrinks=False)
+    return PopulationTrainer(
+        training, slots, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
+    )
 
 
 def tolerance(value: float, examples: int) -> float:

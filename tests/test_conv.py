@@ -27,9 +27,10 @@ from mtlsearch import (
 )
 from mtlsearch.datasets import DownloadError
 from mtlsearch.errors import ModelError, StudyError
+from mtlsearch.lane_plan import counted_flop
 from mtlsearch.nn import pad
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Eager, Fused, counted_flop
+from mtlsearch.programs import Eager, Fused
 from mtlsearch.trainer import Training
 
 HEADS = {"a": 3, "b": 2}

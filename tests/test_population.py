@@ -20,17 +20,9 @@ from mtlsearch import (
     population,
 )
 from mtlsearch.lane import Lane, plain_step
+from mtlsearch.lane_plan import compiling_pays, lane_slots, lane_widths
 from mtlsearch.population import PopulationTrainer, structure
-from mtlsearch.programs import (
-    Captured,
-    Compiled,
-    Eager,
-    Fused,
-    compiling_pays,
-    has_compiler,
-    lane_slots,
-    lane_widths,
-)
+from mtlsearch.programs import Captured, Compiled, Eager, Fused, has_compiler, steps_like
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import choice, integer
 from mtlsearch.study import LoadedStudy
@@ -595,13 +587,22 @@ def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monk
     loaded = load_study("digits").load(None)
     one = loaded.study.build(loaded.study.default_config(), seed=0)
     monkeypatch.setattr(LoadedStudy, "device", property(lambda self: torch.device("cuda")))
-    monkeypatch.setattr("mtlsearch.programs.lane_widths", lambda loaded: [64, 128])
+    monkeypatch.setattr("mtlsearch.lane_plan.lane_widths", lambda loaded: [64, 128])
     assert [lane_slots(loaded, one, population) for population in (4, 64, 256)] == [4, 8, 32]
-    monkeypatch.setattr("mtlsearch.programs.lane_widths", lambda loaded: [128])
+    monkeypatch.setattr("mtlsearch.lane_plan.lane_widths", lambda loaded: [128])
     assert [lane_slots(loaded, one, population) for population in (4, 64, 256)] == [4, 64, 128]
     # What compiling saves is a thousandth of a second a step, whatever the width.
     assert not compiling_pays(loaded, trials=100, population=64)
     assert compiling_pays(loaded, trials=100_000, population=64)
+
+
+@pytest.mark.parametrize("inner", ["eager", "fused", "compiled"])
+def test_what_cuda_captured_is_run_plainly_on_a_cpu(inner, monkeypatch):
+    assert steps_like(f"captured {inner}", torch.device("cpu")).name == inner
+    assert steps_like(inner, torch.device("cpu")).name == inner
+    monkeypatch.setattr("mtlsearch.programs.fuses", lambda device: False)
+    without_triton = {"fused": "eager"}.get(inner, inner)
+    assert steps_like(f"captured {inner}", torch.device("cuda")).name == f"captured {without_triton}"
 
 
 @pytest.mark.gpu

@@ -25,7 +25,7 @@ from mtlsearch.describe import describe
 from mtlsearch.errors import DataError
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Compiled, Eager, Fused, Steps, has_compiler
+from mtlsearch.programs import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.step import steps_per_epoch
 from mtlsearch.stored import SAMPLES, Stored
@@ -136,14 +136,12 @@ def test_compiled_steps_read_from_disk_too(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["eager", "captured eager"])
-def test_population_from_disk_is_the_population_from_memory_on_cuda(name: str, tmp_path: Path) -> None:
-    from mtlsearch.programs import steps_named
-
+@pytest.mark.parametrize("steps", [Eager(), Captured(Eager())], ids=["eager", "captured"])
+def test_population_from_disk_is_the_population_from_memory_on_cuda(steps: Steps, tmp_path: Path) -> None:
     def results(study: Study) -> list[EpochResult]:
         loaded = study.load(NOWHERE, "cuda")
         assert loaded.device.type == "cuda"
-        trainer = PopulationTrainer(Training(loaded, seed=3), 3, steps_named(name), pytest.fail)
+        trainer = PopulationTrainer(Training(loaded, seed=3), 3, steps, pytest.fail)
         for number, (values, _) in enumerate(LANES):
             trainer.add(number, config(study, **values))
         return [result for _ in range(3) for result in trainer.advance()]

@@ -57,7 +57,7 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     study, kind = loaded.study, loaded.device.type
     trial_steps = KEPT * trials * study.epochs * steps_per_epoch(loaded)
     if kind == "cuda":
-        saved = trial_steps / min(population, trials) * SAVED_SECONDS[kind]
+        saved = trial_steps / max(min(population, trials), 1) * SAVED_SECONDS[kind]
     else:
         model = study.build(study.default_config(), seed=0)
         slots = lane_slots(loaded, model, population)

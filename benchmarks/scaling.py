@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.capacity import SHARE, free_bytes, member_bytes
+from mtlsearch.device import use_device
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
@@ -233,7 +234,7 @@ def main() -> None:
     options = made.parse_args()
     if options.quick:
         options.threads, options.rounds, options.steps = 1, 1, 3
-    torch.set_num_threads(options.threads)
+    use_device(options.device, options.threads)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler is silent where there is no GPU
     lines: list[list[str]] = []
     makers = kinds(options)

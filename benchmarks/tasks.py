@@ -20,6 +20,7 @@ from scaling import Measured, Point, forget, kinds
 from torch import Tensor
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
+from mtlsearch.device import use_device
 from mtlsearch.programs import Steps
 from mtlsearch.space import Config
 
@@ -108,7 +109,7 @@ def main() -> None:
     options = made.parse_args()
     if options.quick:
         options.threads, options.rounds, options.steps, options.tasks, options.members = 1, 1, 3, [2, 3], 2
-    torch.set_num_threads(options.threads)
+    use_device(options.device, options.threads)
     lines = [line for joint in (True, False) for line in rows(joint, options)]
     head = [""]
     for name in kinds(options):

@@ -50,7 +50,7 @@ from common import (
 from people import PeopleLoop, Rates, best_people
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlsearch.device import bf16_slowdown
+from mtlsearch.device import bf16_slowdown, use_device
 from mtlsearch.lane import Lane
 from mtlsearch.population import PopulationTrainer, results_of
 from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
@@ -312,10 +312,10 @@ def main() -> None:
     )
     made.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     options = made.parse_args()
-    device = torch.device(options.device)
     if options.quick:
         options.threads = 1
         options.members, options.rounds, options.steps = [2], 1, 10
+    device, _ = use_device(options.device, options.threads)
     options.members = options.members or ([128, 256] if device.type == "cuda" else [16, 32])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="mtlsearch-throughput-") as scratch:

@@ -1,5 +1,8 @@
 """The device, its threads and its memory: measured, never guessed."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -103,3 +106,33 @@ def test_bf16_is_advised_against_where_the_cpu_is_slow_at_it(
     assert list(slow_choices(torch.device("cpu"), 1, "bf16")) == (expected if told else [])
     assert list(slow_choices(torch.device("cpu"), 1, "fp32")) == []
     assert list(slow_choices(torch.device("cuda"), 1, "bf16")) == []
+
+
+FAULTS = """
+import resource, sys, torch
+from mtlsearch.device import use_device
+
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    use_device("cpu", 1)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+for _ in range(2):  # the first call also makes what stays
+    torch.ones(12 << 20).sum()
+before = faults()
+for _ in range(4):
+    torch.ones(12 << 20).sum()
+print((faults() - before) * resource.getpagesize() >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep what they like")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_serves_the_next_tensor(kept: bool) -> None:
+    """Four tensors of 48 MiB, one after the other: the MiB of pages that the system had to clear for them."""
+    command = [sys.executable, "-c", FAULTS, "kept" if kept else "given back"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 8 if kept else int(ran.stdout) > 4 * 40

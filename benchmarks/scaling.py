@@ -101,7 +101,7 @@ class Measured:
             raise SystemExit("the population is trained solo: there is nothing to measure")
         self.lanes: list[Lane] = [lane for lanes in trainer.lanes.values() for lane in lanes]
         for lane in self.lanes:
-            lane.begin_epoch()
+            lane.begin_epoch(0)
         self.take(3)  # compiles, or captures
 
     def take(self, steps: int) -> None:

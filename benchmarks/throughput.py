@@ -103,7 +103,7 @@ class Population:
     def warm_up(self) -> None:
         """Compile, or capture."""
         for lane in self.lanes:
-            lane.begin_epoch()
+            lane.begin_epoch(0)
             for tick in range(3):
                 lane.run_step(lane, tick)
             lane.evaluate("validation")
@@ -134,7 +134,7 @@ def step_flop(loaded: LoadedStudy, config: Config) -> int:
     member = SoloMember(Training(loaded), 0, config, 0, seed=0)
     member.model.train()
     with FlopCounterMode(display=False) as counter:
-        member.step(epoch_batches(loaded, 0), 0)
+        member.step(epoch_batches(loaded, 0, 0), 0)
     return int(counter.get_total_flops())
 
 

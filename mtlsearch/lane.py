@@ -103,8 +103,8 @@ class Lane:
         for name, value in coefficients.items():
             self.state.coefficients[name][slot] = value
 
-    def begin_epoch(self) -> None:
-        """Load an epoch's optimizer tables and noise keys into the state's own tensors, at first its batches too."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Load the batches, optimizer tables and noise keys of the population's `epoch` into the state's own tensors."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         epochs = [0 if member is None else member.progress.epoch for member in self.members]
@@ -113,12 +113,15 @@ class Lane:
             n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()
         }
         keys = layer_keys(state.key, steps, self.program.layers)
+        batches = epoch_batches(loaded, self.seed, epoch)
         if not state.rows:
             # Made once: a captured step reads these very tensors.
-            state.rows = epoch_batches(loaded, self.seed)
+            state.rows = [torch.empty_like(rows) for rows in batches]
             state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
             state.keys = {name: torch.empty_like(table) for name, table in keys.items()}
             state.read = empty_reads(loaded)
+        for own_rows, rows in zip(state.rows, batches, strict=True):
+            own_rows.copy_(rows)
         for own, new in ((state.scales, tables), (state.keys, keys)):
             for name, table in new.items():
                 own[name].copy_(table)
@@ -144,7 +147,7 @@ class Lane:
         training = self.program.training
         steps = steps_per_epoch(training.loaded)
         for lane in lanes:
-            lane.begin_epoch()
+            lane.begin_epoch(epoch)
         with (
             streams_beside(lanes) as streams,
             epoch_reads(training.loaded, self.seed, epoch) as reads,

@@ -260,7 +260,7 @@ def _comparable(value: object) -> object:
 def why_not(program: LaneProgram) -> str | None:
     """Why an architecture cannot be batched by `vmap`, None where it can: one step of a small lane is tried."""
     lane = Lane(program, 2, seed=0)
-    lane.begin_epoch()
+    lane.begin_epoch(0)
     with warnings.catch_warnings():
         # torch warns where it would run members one after the other; then solo is the plainer way.
         warnings.filterwarnings("error", message=".*performance drop.*")

@@ -76,8 +76,8 @@ class SoloMember:
         """Take S steps; the first step (S where none) at which each task's loss was not finite."""
         loaded, training = self.training.loaded, self.training
         self.model.train()
-        epoch = self.progress.epoch
-        batches = epoch_batches(loaded, self.seed)
+        epoch, shared_epoch = self.progress.epoch, self.progress.entry_epoch + self.progress.epoch
+        batches = epoch_batches(loaded, self.seed, shared_epoch)
         steps = steps_per_epoch(loaded)
         key = epoch_keys(self.seed, [epoch])[0].to(loaded.device)
         buffers = dict(self.model.named_buffers())
@@ -85,7 +85,7 @@ class SoloMember:
         bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
         with (
-            epoch_reads(loaded, self.seed, self.progress.entry_epoch + epoch) as reads,
+            epoch_reads(loaded, self.seed, shared_epoch) as reads,
             seeded(derived_seed(self.seed, "epoch", epoch), loaded.device),
         ):
             for step, read in enumerate(reads):

@@ -1,7 +1,8 @@
 """One training step and one evaluation, as pure functions that every trainer shares.
 
-The batches of a step are a function of the study's seed and the step within the epoch, and its noise of the trial's
-own epoch too: all trials of a study meet the same ones whenever they enter, and each can be replayed by itself.
+The batches of a step are a function of the seed, the population's epoch and the step within it, and its noise of the
+seed, the trial's own epoch and the step: members in training share each batch, and a trial is replayed by itself, from
+the epoch at which it entered.
 
 Legend: T tasks, S steps of an epoch, B examples of a batch.
 """
@@ -45,22 +46,21 @@ def steps_per_epoch(loaded: LoadedStudy) -> int:
     return max(-(-len(splits.train) // loaded.study.batch_size) for splits in loaded.splits)
 
 
-def epoch_batches(loaded: LoadedStudy, seed: int) -> list[Tensor]:
+def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
     """The rows [S, B] of each source in an epoch, on the device."""
-    return [rows.to(loaded.device, non_blocking=True) for rows in epoch_rows(loaded, seed)]
+    return [rows.to(loaded.device, non_blocking=True) for rows in epoch_rows(loaded, seed, epoch)]
 
 
-def epoch_rows(loaded: LoadedStudy, seed: int) -> list[Tensor]:
+def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
     """The rows [S, B] of each source in an epoch: shuffled passes, one after the other, until S·B are drawn.
 
-    They are shuffled once, so that members that are in different epochs share each batch, and trials are compared on
-    the same ones whenever they entered. Shuffling once converges as shuffling anew does (Mishchenko, Khaled &
-    Richtárik 2020).
+    They are shuffled anew in every epoch. Shuffled once, each epoch ends with the same batches, and the scores of
+    seeds spread up to twice as wide (benchmarks/RESULTS.md).
     """
     steps, size = steps_per_epoch(loaded), loaded.study.batch_size
     batches = []
     for number, splits in enumerate(loaded.splits):
-        generator = torch.Generator().manual_seed(derived_seed(seed, "batches", number))
+        generator = torch.Generator().manual_seed(derived_seed(seed, "batches", epoch, number))
         rows = len(splits.train)
         passes = [torch.randperm(rows, generator=generator) for _ in range(-(-steps * size // rows))]
         batches.append(torch.cat(passes)[: steps * size].view(steps, size))
@@ -83,7 +83,7 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
             "the inputs on disk have changed since training began: a study needs the same data throughout;"
             " start another one with --name"
         )
-    rows = epoch_rows(loaded, seed)
+    rows = epoch_rows(loaded, seed, epoch)
 
     def read(step: int) -> Read:
         return {number: inputs.read(rows[number][step].numpy()) for number, inputs in stored.items()}

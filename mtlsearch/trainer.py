@@ -79,7 +79,7 @@ class Trainer(Protocol):
     def add(
         self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
     ) -> int:
-        """Take trial `number` in, and give the epoch at which it enters, on which its augmented inputs depend.
+        """Take trial `number` in, and give the epoch at which it enters, on which its batches depend.
 
         With `seed` another one than the training's drives its initialisation, batches and noise.
         """

@@ -56,8 +56,9 @@ class ByHand:
     def batches(self) -> list[list[Array]]:
         """The rows of each step of each epoch."""
         study = self.training.loaded.study
-        batches = epoch_batches(self.training.loaded, self.training.seed)[0]
-        return [[rows.numpy() for rows in batches]] * study.epochs
+        loaded, seed = self.training.loaded, self.training.seed
+        epochs = [epoch_batches(loaded, seed, epoch)[0] for epoch in range(study.epochs)]
+        return [[rows.numpy() for rows in batches] for batches in epochs]
 
     def losses(self, rows: Array) -> Array:
         errors = [self.x[rows] @ self.theta - y[rows] for y in self.labels]
@@ -459,7 +460,7 @@ def test_gradient_based_method_trains_heads_by_their_own_task_alone(method: str)
         pytest.skip(str(error))
     training = double(study, method)
     member = SoloMember(training, 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
-    batches = epoch_batches(training.loaded, 0)
+    batches = epoch_batches(training.loaded, 0, 0)
     same = SoloMember(double(study, "static"), 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
     member.step(batches, 0)
     same.step(batches, 0, torch.ones(2, dtype=torch.float64))

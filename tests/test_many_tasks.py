@@ -76,7 +76,7 @@ def step_cost(tasks: int) -> tuple[int, int]:
     for number in range(MEMBERS):
         trainer.add(number, made.default_config())
     ((lane,),) = trainer.lanes.values()
-    lane.begin_epoch()
+    lane.begin_epoch(0)
     with FlopCounterMode(display=False) as flop:
         lane.run_step(lane, 0)
     with Counted() as operators:

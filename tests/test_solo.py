@@ -57,12 +57,15 @@ def test_another_seed_gives_other_numbers() -> None:
     assert not same(run(disjoint(), seed=0)[1], run(disjoint(), seed=1)[1])
 
 
-def test_a_trial_is_the_same_whenever_it_enters() -> None:
-    first, later = (SoloMember(Training(loaded(disjoint())), 0, config(disjoint()), e, 0) for e in (0, 5))
+def test_a_trial_is_repeated_from_the_epoch_at_which_it_entered() -> None:
+    """Its batches are those of the population's epoch."""
+    entered = [SoloMember(Training(loaded(disjoint())), 0, config(disjoint()), e, 0) for e in (5, 5, 0)]
     for _ in range(2):
-        first.advance()
-        later.advance()
-    assert same(first.best, later.best)
+        for member in entered:
+            member.advance()
+    late, again, early = (member.best for member in entered)
+    assert same(late, again)
+    assert not same(late, early)
 
 
 def test_training_learns_every_kind_of_task() -> None:
@@ -166,7 +169,7 @@ def test_a_missing_label_changes_nothing_in_the_gradient() -> None:
 
 def test_the_smaller_source_goes_round() -> None:
     study = loaded(disjoint())
-    largest, smaller = epoch_batches(study, seed=0)
+    largest, smaller = epoch_batches(study, seed=0, epoch=0)
     assert largest.shape == smaller.shape == (9, 16)
     assert sorted(largest.flatten().tolist()) == list(range(144))
     rounds = smaller.flatten()
@@ -174,19 +177,21 @@ def test_the_smaller_source_goes_round() -> None:
     assert not torch.equal(rounds[:48], rounds[48:96])
 
 
-def test_batches_depend_on_the_seed() -> None:
+def test_batches_depend_on_the_seed_and_the_epoch() -> None:
     study = loaded(disjoint())
 
-    def first(seed: int) -> list[int]:
-        return epoch_batches(study, seed)[0].flatten().tolist()
+    def first(seed: int, epoch: int = 0) -> list[int]:
+        return epoch_batches(study, seed, epoch)[0].flatten().tolist()
 
     assert first(0) == first(0)
     assert first(0) != first(1)
+    assert first(0, epoch=1) == first(0, epoch=1)
+    assert first(0) != first(0, epoch=1)
 
 
 def test_a_last_batch_that_is_not_full_is_filled_from_the_next_pass() -> None:
     study = loaded(disjoint(batch_size=100))
-    largest, smaller = epoch_batches(study, seed=0)
+    largest, smaller = epoch_batches(study, seed=0, epoch=0)
     assert largest.shape == smaller.shape == (2, 100)
     assert sorted(largest.flatten()[:144].tolist()) == list(range(144))
 
@@ -207,7 +212,7 @@ def test_a_step_is_plain_torchs() -> None:
     chosen = config(study, {"a": 0.3, "b": 0.7}, optimizer="sgd", learning_rate=0.1, dropout=0.0)
     member = SoloMember(Training(loaded(study)), 0, chosen, 0, seed=2)
     plain = study.build(chosen, 2)
-    batches = epoch_batches(loaded(study), 2)
+    batches = epoch_batches(loaded(study), 2, 0)
     member.model.train()
     member.step(batches, 0)
     parts = [splits.train.rows(rows[0]) for splits, rows in zip(loaded(study).splits, batches, strict=True)]
@@ -230,7 +235,7 @@ def test_the_gradients_norm_is_clipped() -> None:
         )
         member = SoloMember(Training(loaded(study)), 0, chosen, 0, 0)
         before = [p.detach().clone() for p in member.model.parameters()]
-        member.step(epoch_batches(loaded(study), 0), 0)
+        member.step(epoch_batches(loaded(study), 0, 0), 0)
         after = [p.detach() for p in member.model.parameters()]
         return math.sqrt(sum(float((a - b).square().sum()) for a, b in zip(after, before, strict=True)))
 

@@ -104,7 +104,7 @@ class Lane:
             self.state.coefficients[name][slot] = value
 
     def begin_epoch(self, epoch: int) -> None:
-        """Load the batches, optimizer tables and noise keys of the population's `epoch` into the state's own tensors."""
+        """Load the batches, tables and noise keys of the population's `epoch` into the state's own tensors."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         epochs = [0 if member is None else member.progress.epoch for member in self.members]

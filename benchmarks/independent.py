@@ -1,24 +1,26 @@
 """Equal weights and single tasks, trained again by a program of plain PyTorch, beside what a confirmation says.
 
     mtlsearch run mnist-fashion && mtlsearch export mnist-fashion -o best.json
-    python benchmarks/independent.py --config best.json --data DIR [--seeds 5]
+    python benchmarks/independent.py --config best.json --data DIR [--seeds 5] [--jobs 2]
 
 `plain.py`, which imports nothing of mtlsearch, trains the confirmed hyperparameters with equal weights, and each
-task alone, with seeds of its own on the same split. Told are both means on test with 95 % intervals over seeds
-(Student), and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the margin of
-0.2 points within which the verdict calls two configs equal.
+task alone, with seeds of its own on the same split; --jobs at once. Told are both means on test with 95 % intervals
+over seeds (Student), and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the
+margin of 0.2 points within which the verdict calls two configs equal.
 """
 
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import plain
 import torch
-from common import TINY, add_data_option, conclude, cores, data_folder, parser, table
+from common import TINY, add_data_option, conclude, data_folder, parser, table
 from scipy.stats import t
 
 MARGIN = 0.2  # points
@@ -26,6 +28,18 @@ DEFAULT: dict[str, Any] = {
     "hidden": 128, "dropout": 0.5, "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-6, "norm": "none"
 }  # fmt: skip
 TOLD = "{:.2f} ± {:.2f}"
+SETS: plain.Sets = {}  # of a process that trains
+
+
+def begin(threads: int, folder: Path, held_out: int, split_seed: int) -> None:
+    """Make a process ready to train."""
+    torch.set_num_threads(threads)
+    SETS.update(plain.read(folder, held_out, split_seed))
+
+
+def trained(tasks: Sequence[str], config: dict[str, Any], epochs: int, seed: int) -> dict[str, float]:
+    """Test accuracies of `tasks` trained together."""
+    return plain.train({task: SETS[task] for task in tasks}, config, epochs, seed)
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -70,25 +84,36 @@ def main() -> None:
         "--config", type=Path, help="an exported config with its verdict; default: the study's default"
     )
     made.add_argument("--seeds", type=int, default=5)
-    made.add_argument("--threads", type=int, default=cores())
+    made.add_argument("--threads", type=int, default=1, help="of each job")
+    made.add_argument("--jobs", type=int, default=1, help="processes that train at once")
     options = made.parse_args()
-    torch.set_num_threads(options.threads)
     exported = json.loads(options.config.read_text()) if options.config else None
     config = exported["hyperparameters"] if exported else DEFAULT
     verdict = exported.get("verdict", {}) if exported else {}
     epochs = 1 if options.quick else exported["training"]["epochs"] if exported else 10
-    with tempfile.TemporaryDirectory(prefix="mtlsearch-independent-") as scratch:
-        folder = data_folder(options, Path(scratch))
-        split_seed = exported["training"]["split_seed"] if exported else 0
-        sets = plain.read(folder, TINY if options.quick else 10_000, split_seed)
     if exported and verdict.get("seeds", 0) < 2:
         made.error(f"{options.config} has no verdict over two seeds or more: mtlsearch confirm, then export")
     seeds = range(1000, 1000 + (2 if options.quick else options.seeds))
-    shared = [plain.train(sets, config, epochs, seed) for seed in seeds]
+    together = [tuple(plain.SETS), *((task,) for task in plain.SETS)]
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-independent-") as scratch:
+        split_seed = exported["training"]["split_seed"] if exported else 0
+        ready = (
+            options.threads,
+            data_folder(options, Path(scratch)),
+            TINY if options.quick else 10_000,
+            split_seed,
+        )
+        spawning = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            options.jobs, mp_context=spawning, initializer=begin, initargs=ready
+        ) as pool:
+            runs = [
+                [pool.submit(trained, tasks, config, epochs, seed) for seed in seeds] for tasks in together
+            ]
+            shared, *alone = [[run.result() for run in of_seeds] for of_seeds in runs]
     rows = rows_of("equal weights", shared, verdict.get("equal_metrics"), verdict.get("seeds", 0))
-    for task in sets:
-        alone = [plain.train({task: sets[task]}, config, epochs, seed) for seed in seeds]
-        rows += rows_of("alone", alone, verdict.get("single_metrics"), verdict.get("seeds", 0))
+    for of_task in alone:
+        rows += rows_of("alone", of_task, verdict.get("single_metrics"), verdict.get("seeds", 0))
     head = ["accuracy on test, %", "plain PyTorch", "mtlsearch", "difference", "agree"]
     told = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

@@ -250,3 +250,14 @@ def test_fallback_without_data_and_network_is_told_and_only_where_no_study_was_n
     notices = [line for line in outcome.err.splitlines() if line.startswith("mtlsearch: ")]
     assert "MNIST" in notices[0]
     assert "'digits' instead" in notices[1]
+
+
+def test_the_package_is_the_command_too() -> None:
+    asked = ["--help"], ["best", "--storage", "sqlite:///:memory:"]
+    for arguments in asked:
+        ran, script = (
+            subprocess.run([*way, *arguments], capture_output=True, text=True, check=False, timeout=60)
+            for way in ([sys.executable, "-m", "mtlsearch"], [str(MTLSEARCH)])
+        )
+        assert (ran.returncode, ran.stderr) == (script.returncode, script.stderr)
+        assert ran.stdout == script.stdout

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mtlsearch.lane_program import LaneProgram, Tensors, empty_state
+from mtlsearch.lane_program import EpochTables, LaneProgram, Tensors, empty_state
 from mtlsearch.nn import corner
-from mtlsearch.optim import IDLE, OptimizerSettings, scales
+from mtlsearch.optim import IDLE, SCALES, OptimizerSettings, scales
 from mtlsearch.space import Config
 from mtlsearch.step import (
     Values,
@@ -28,6 +28,7 @@ from mtlsearch.step import (
     layer_keys,
     steps_per_epoch,
 )
+from mtlsearch.study import LoadedStudy
 from mtlsearch.trainer import EpochResult, Progress, failure_reason
 
 
@@ -103,28 +104,24 @@ class Lane:
         for name, value in coefficients.items():
             self.state.coefficients[name][slot] = value
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Load the batches, tables and noise keys of the population's `epoch` into the state's own tensors."""
+    def begin_epoch(self, epoch: int, rows: Tensor | None = None) -> None:
+        """Load the tables of the population's `epoch` into the state's own; `rows` where they are drawn already."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         epochs = [0 if member is None else member.progress.epoch for member in self.members]
         state.key.copy_(epoch_keys(self.seed, epochs))
-        tables = {
-            n: x.to(state.weights.dtype) for n, x in scales(state.coefficients, state.step + steps).items()
-        }
+        factors = scales(state.coefficients, state.step + steps)
         keys = layer_keys(state.key, steps, self.program.layers)
-        batches = epoch_batches(loaded, self.seed, epoch)
-        if not state.rows:
+        tables = EpochTables(
+            rows=epoch_table(loaded, self.seed, epoch) if rows is None else rows,
+            scales=torch.stack([factors[name].to(state.weights.dtype) for name in SCALES], 1),
+            keys=torch.stack(list(keys.values()), 1) if keys else state.key.new_empty(len(steps), 0),
+        )
+        if state.tables is None:
             # Made once: a captured step reads these very tensors.
-            state.rows = [torch.empty_like(rows) for rows in batches]
-            state.scales = {name: torch.empty_like(table) for name, table in tables.items()}
-            state.keys = {name: torch.empty_like(table) for name, table in keys.items()}
-            state.read = empty_reads(loaded)
-        for own_rows, rows in zip(state.rows, batches, strict=True):
-            own_rows.copy_(rows)
-        for own, new in ((state.scales, tables), (state.keys, keys)):
-            for name, table in new.items():
-                own[name].copy_(table)
+            state.tables, state.read = tables.clone(), empty_reads(loaded)
+        for own, new in zip(state.tables.all(), tables.all(), strict=True):
+            own.copy_(new)
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
 
@@ -146,8 +143,9 @@ class Lane:
     def _take_steps(self, epoch: int, lanes: Sequence["Lane"]) -> None:
         training = self.program.training
         steps = steps_per_epoch(training.loaded)
+        rows = epoch_table(training.loaded, self.seed, epoch)
         for lane in lanes:
-            lane.begin_epoch(epoch)
+            lane.begin_epoch(epoch, rows)
         with (
             streams_beside(lanes) as streams,
             epoch_reads(training.loaded, self.seed, epoch) as reads,
@@ -227,6 +225,11 @@ class Lane:
         for slot in range(len(kept), slots):
             lane.free(slot)
         return lane
+
+
+def epoch_table(loaded: LoadedStudy, seed: int, epoch: int) -> Tensor:
+    """The rows [S, sources, B] of the steps of an epoch, on the device."""
+    return torch.stack(epoch_batches(loaded, seed, epoch), 1)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ replayed; nothing is read back to the host before the epoch's end.
 Legend: M slots, T tasks, S steps of an epoch, B examples of a batch.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,8 @@ from torch.func import functional_call, grad, vmap
 
 from mtlsearch.balance import METHODS, State
 from mtlsearch.dropout import noise_keys
-from mtlsearch.optim import IDLE, UpdateRule, clip_scale, update
+from mtlsearch.kernels import use_kernels
+from mtlsearch.optim import IDLE, SCALES, UpdateRule, clip_scale, update
 from mtlsearch.step import batch_parts, task_losses
 from mtlsearch.trainer import Training
 
@@ -24,14 +25,29 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass
+class EpochTables:
+    """What each step of an epoch reads a row of: examples [S, sources, B], optimizer scales [S, 3, M] in the order of
+    `optim.SCALES`, and the noise keys of each layer [S, layers, M]."""
+
+    rows: Tensor
+    scales: Tensor
+    keys: Tensor
+
+    def all(self) -> tuple[Tensor, ...]:
+        return self.rows, self.scales, self.keys
+
+    def clone(self) -> "EpochTables":
+        return EpochTables(*(table.clone() for table in self.all()))
+
+
+@dataclass
 class LaneState:
-    """The tensors of a lane; each has the slots as its first dimension, but for the last five.
+    """The tensors of a lane; each has the slots as its first dimension, but for the last three.
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
     weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
-    each member's own epoch. `rows` [S, B] per source, `scales` [S, M], `keys` [S, M] and `tick` [] are an epoch's
-    batches, its optimizer tables, the noise keys of each layer, and the step within it. `read` [B, ...] are the
+    each member's own epoch. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are the
     step's inputs by source, of those that are stored or augmented.
     """
 
@@ -46,9 +62,7 @@ class LaneState:
     bad: Tensor
     key: Tensor
     balance: Tensors
-    rows: list[Tensor] = field(default_factory=list)
-    scales: Tensors = field(default_factory=dict)
-    keys: Tensors = field(default_factory=dict)
+    tables: EpochTables | None = None
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
     read: dict[int, Tensor] = field(default_factory=dict)
 
@@ -62,12 +76,28 @@ class LaneState:
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
         yield from self.stacked()
-        yield from (*self.rows, *self.scales.values(), *self.keys.values(), self.tick, *self.read.values())
+        assert self.tables is not None
+        yield from (*self.tables.all(), self.tick, *self.read.values())
+
+    def keys(self, layers: Sequence[str]) -> Tensors:
+        """The noise key [M] of each layer at the `tick`."""
+        assert self.tables is not None
+        return dict(zip(layers, at_tick(self.tables.keys, self.tick), strict=True)) if layers else {}
+
+    def scales(self) -> Tensors:
+        """The optimizer's scales [M] at the `tick`."""
+        assert self.tables is not None
+        return dict(zip(SCALES, at_tick(self.tables.scales, self.tick), strict=True))
+
+    def rows(self) -> list[Tensor]:
+        """The examples [B] of each source at the `tick`."""
+        assert self.tables is not None
+        return list(at_tick(self.tables.rows, self.tick))
 
 
-def at_tick(tables: Tensors, tick: Tensor) -> Tensors:
-    """The row [...] of each table [S, ...] at `tick` []."""
-    return {name: table.index_select(0, tick.view(1)).squeeze(0) for name, table in tables.items()}
+def at_tick(table: Tensor, tick: Tensor) -> Tensor:
+    """The row [...] of a table [S, ...] at `tick` []."""
+    return table.index_select(0, tick.view(1)).squeeze(0)
 
 
 class LaneProgram:
@@ -98,14 +128,13 @@ class LaneProgram:
 
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
-        keys = at_tick(state.keys, state.tick)
+        keys = state.keys(self.layers)
         return batched(state.params, state.buffers, keys, state.key, state.weights, state.balance)
 
     def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
         """One member's task losses [T] by its parameters, buffers and noise keys, on the batch at the `tick`."""
         training, loaded = self.training, self.training.loaded
-        index = [rows.index_select(0, state.tick.view(1)).squeeze(0) for rows in state.rows]
-        parts = batch_parts(loaded, index, state.read)
+        parts = batch_parts(loaded, state.rows(), state.read)
 
         def losses_of(params: Tensors, buffers: Tensors, keys: Tensors) -> Tensor:
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -128,9 +157,8 @@ class LaneProgram:
     def step(self, state: LaneState, rule: UpdateRule = update) -> None:
         """One whole step of all members, in place."""
         grads, losses = self.gradients(state)
-        scale = at_tick(state.scales, state.tick)
         clip = clip_scale(grads, state.coefficients) if self.clips else None
-        rule(state.params, grads, state.first, state.second, state.coefficients, scale, clip)
+        rule(state.params, grads, state.first, state.second, state.coefficients, state.scales(), clip)
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:
@@ -138,6 +166,11 @@ class LaneProgram:
         if self.method.observes:
             self._observe(state, losses)
         losses = self.method.checked(losses)
+        if use_kernels():
+            from mtlsearch.loss_kernel import note
+
+            note(losses, state.bad, state.tick)
+            return
         state.bad.copy_(torch.where(losses.isfinite(), state.bad, torch.minimum(state.bad, state.tick)))
         state.tick.add_(1)
 
@@ -147,9 +180,7 @@ class LaneProgram:
         if self.method.looks_again:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-                again = vmap(self._member_losses(state))(
-                    state.params, buffers, at_tick(state.keys, state.tick)
-                )
+                again = vmap(self._member_losses(state))(state.params, buffers, state.keys(self.layers))
         self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
+from mtlsearch.kernels import use_kernels
 from mtlsearch.norms import NORMS, AnyNorm, normalisation
 from mtlsearch.sharing import Sharing, shared_layers, through
 from mtlsearch.sharing import distinct as distinct  # noqa: PLC0414
@@ -49,6 +50,9 @@ class Linear(nn.Linear):
 
 def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x·Wᵀ + b of x [B, I] and W [O, I]."""
+    if use_kernels() and x.ndim == 2 and not torch.is_autocast_enabled(x.device.type):
+        # Of F.linear `vmap` makes a kernel more, which multiplies the bias by 1.
+        return torch.matmul(x, weight.mT) if bias is None else torch.matmul(x, weight.mT) + bias
     if x.ndim != 2 or not torch.is_autocast_enabled(x.device.type):
         return F.linear(x, weight, bias)
     with torch.autocast(x.device.type, enabled=False):
@@ -83,9 +87,33 @@ class HiddenLayer(nn.Module):
         self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm(self.linear(x)))
+        x = self.linear(x)
+        if use_kernels() and self.training and isinstance(self.norm, AnyNorm):
+            return self._by_kernel(x, self.norm)
+        return self._activated(x)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(x))
         dropped: Tensor = self.dropout(torch.where(self.live, x, 0))
         return dropped
+
+    def _by_kernel(self, x: Tensor, norm: AnyNorm) -> Tensor:
+        from mtlsearch.layer_kernel import activated, fits
+
+        if not fits(x):
+            return self._activated(x)
+        norm.num_batches_tracked.add_(1)
+        return activated(
+            x,
+            norm.weight,
+            norm.bias,
+            self.live,
+            norm.kind,
+            self.dropout.rate,
+            self.dropout.key,
+            norm.running_mean,
+            norm.running_var,
+        )
 
 
 class SharedTrunk(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 BITS = 31
-_MASK = (1 << BITS) - 1
+MASK = (1 << BITS) - 1
 # Of at most 24 bits: torch 2.14 compiles a whole number that multiplies what is batched as one of float32.
-_STRIDE, _FIRST, _SECOND = 0x9E3779, 0xEB352D, 0x6CA68B
+STRIDE, FIRST, SECOND = 0x9E3779, 0xEB352D, 0x6CA68B
 
 
 def mix(x: Tensor) -> Tensor:
@@ -20,9 +20,9 @@ def mix(x: Tensor) -> Tensor:
     In int32, which the compiler computes eight at a time: what overflows are higher bits than the 31 that are kept.
     Source: C. Wellons, "Prospecting for hash functions" (lowbias32), on 31 bits and with shorter factors.
     """
-    x = x & _MASK
-    x = ((x ^ (x >> 16)) * _FIRST) & _MASK
-    x = ((x ^ (x >> 15)) * _SECOND) & _MASK
+    x = x & MASK
+    x = ((x ^ (x >> 16)) * FIRST) & MASK
+    x = ((x ^ (x >> 15)) * SECOND) & MASK
     return x ^ (x >> 16)
 
 
@@ -31,7 +31,7 @@ def noise(key: Tensor, shape: Sequence[int]) -> Tensor:
     place, base = torch.zeros((), device=key.device, dtype=torch.int32), 1
     for size in shape:
         index = torch.arange(size, device=key.device, dtype=torch.int32)
-        place, base = place.unsqueeze(-1) * _STRIDE + index, base * _STRIDE & _MASK
+        place, base = place.unsqueeze(-1) * STRIDE + index, base * STRIDE & MASK
     # Added at the end, and not at the start: the compiler would multiply it out beyond 32 bits, which CUDA has not.
     place = place + base
     # One hash a place: each more is compiled into every kernel that reads the noise.

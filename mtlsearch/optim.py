@@ -151,6 +151,7 @@ class OptimizerSettings:
 
 # An empty slot's coefficients: it never moves.
 IDLE = OptimizerSettings("sgd", 0.0, 0.0, 0.0, "constant", 0.0, math.inf)
+SCALES = ("length", "unbias", "shrink")
 Coefficients = Mapping[str, Tensor]
 Stacked = Mapping[str, Tensor]
 # What `update` takes: parameters, gradients, both moments, coefficients, scales, and how gradients are clipped.

@@ -1,10 +1,11 @@
-"""`optim.update` as one Triton kernel a parameter: one pass over memory, where PyTorch's operators take about thirty.
+"""`optim.update` as one Triton kernel: one pass over memory, where PyTorch's operators take about thirty a parameter.
 
 Compiled once in a second or two, whatever the shapes are; needs CUDA, a C compiler, and Python's headers.
 
 Legend: M members, P a parameter's shape, N the numbers in P.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from subprocess import CalledProcessError
 
@@ -16,35 +17,17 @@ from torch import Tensor
 from mtlsearch.optim import EPS, IDLE, Coefficients, Stacked
 
 BLOCK = 1024
+AT_ONCE = 16  # parameters of one launch
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation for one of its own
-    p_at,
-    g_at,
-    first_at,
-    second_at,
-    l2_at,
-    keep_first_at,
-    add_first_at,
-    keep_second_at,
-    is_adam_at,
-    is_rmsprop_at,
-    length_at,
-    unbias_at,
-    shrink_at,
-    clip_at,
-    numbers,
-    eps: tl.constexpr,
-    clips: tl.constexpr,
+    params, grads, firsts, seconds, numbers, l2_at, keep_first_at, add_first_at, keep_second_at, is_adam_at,
+    is_rmsprop_at, length_at, unbias_at, shrink_at, clip_at, eps: tl.constexpr, clips: tl.constexpr,
     block: tl.constexpr,
-):
-    member = tl.program_id(1)
-    place = tl.program_id(0) * block + tl.arange(0, block)
-    inside = place < numbers
-    at = member.to(tl.int64) * numbers + place
-    p = tl.load(p_at + at, inside)
-    kind = p.dtype
+):  # fmt: skip
+    tile, member = tl.program_id(0), tl.program_id(1)
+    kind = params[0].dtype.element_ty
     l2 = tl.load(l2_at + member).to(kind)
     keep_first = tl.load(keep_first_at + member).to(kind)
     add_first = tl.load(add_first_at + member).to(kind)
@@ -54,18 +37,29 @@ def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation fo
     shrink = tl.load(shrink_at + member).to(kind)
     is_adam = tl.load(is_adam_at + member) > 0
     is_rmsprop = tl.load(is_rmsprop_at + member) > 0
-    g = tl.load(g_at + at, inside)
-    if clips:
-        g = g * tl.load(clip_at + member).to(kind)
-    g = g + l2 * p
-    v = keep_second * tl.load(second_at + at, inside) + (1 - keep_second) * g * g
-    v = tl.where(is_adam | is_rmsprop, v, 0.0)
-    divisor = tl.where(is_adam | is_rmsprop, 1 / (tl.sqrt(v) * unbias + eps), 1.0)
-    m = keep_first * tl.load(first_at + at, inside) + add_first * tl.where(is_rmsprop, g * divisor, g)
-    p = p * shrink - length * tl.where(is_adam, m * divisor, m)
-    tl.store(p_at + at, p.to(kind), inside)
-    tl.store(first_at + at, m.to(kind), inside)
-    tl.store(second_at + at, v.to(kind), inside)
+    for number in tl.static_range(len(numbers)):
+        count = numbers[number]
+        blocks = (count + block - 1) // block
+        # The tiles of one parameter follow those of the one before.
+        if (tile >= 0) & (tile < blocks):
+            place = tile * block + tl.arange(0, block)
+            inside = place < count
+            at = member.to(tl.int64) * count + place
+            p = tl.load(params[number] + at, inside)
+            g = tl.load(grads[number] + at, inside)
+            if clips:
+                g = g * tl.load(clip_at + member).to(kind)
+            g = g + l2 * p
+            v = keep_second * tl.load(seconds[number] + at, inside) + (1 - keep_second) * g * g
+            v = tl.where(is_adam | is_rmsprop, v, 0.0)
+            divisor = tl.where(is_adam | is_rmsprop, 1 / (tl.sqrt(v) * unbias + eps), 1.0)
+            pushed = tl.where(is_rmsprop, g * divisor, g)
+            m = keep_first * tl.load(firsts[number] + at, inside) + add_first * pushed
+            p = p * shrink - length * tl.where(is_adam, m * divisor, m)
+            tl.store(params[number] + at, p.to(kind), inside)
+            tl.store(firsts[number] + at, m.to(kind), inside)
+            tl.store(seconds[number] + at, v.to(kind), inside)
+        tile -= blocks
 
 
 def update(
@@ -78,13 +72,15 @@ def update(
     clip: Tensor | None = None,
 ) -> None:
     """What `optim.update` does, on CUDA. Parameters [M, P] and moments are contiguous."""
-    for name, p in params.items():
-        numbers = p[0].numel()
-        _update[(triton.cdiv(numbers, BLOCK), len(p))](
-            p,
-            grads[name].contiguous(),
-            first[name],
-            second[name],
+    for names in batched(params, AT_ONCE):
+        moved = tuple(params[name] for name in names)
+        numbers = tuple(p[0].numel() for p in moved)
+        _update[(sum(triton.cdiv(count, BLOCK) for count in numbers), len(moved[0]))](
+            moved,
+            tuple(grads[name].contiguous() for name in names),
+            tuple(first[name] for name in names),
+            tuple(second[name] for name in names),
+            numbers,
             c["l2"],
             c["keep_first"],
             c["add_first"],
@@ -94,12 +90,18 @@ def update(
             scale["length"],
             scale["unbias"],
             scale["shrink"],
-            p if clip is None else clip,
-            numbers,
+            moved[0] if clip is None else clip,
             eps=EPS,
             clips=clip is not None,
             block=BLOCK,
         )
+
+
+def batched(params: Stacked, size: int) -> Iterator[list[str]]:
+    """The names of parameters, `size` at a time."""
+    names = list(params)
+    for start in range(0, len(names), size):
+        yield names[start : start + size]
 
 
 @cache

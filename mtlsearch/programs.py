@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
+from mtlsearch.kernels import kernels
 from mtlsearch.lane import Lane, Step, plain_step
 from mtlsearch.lane_plan import compiling_line, compiling_pays
 from mtlsearch.lane_program import LaneProgram
@@ -39,9 +40,9 @@ class Eager:
 
 
 class Fused:
-    """Gradients as one program, then one pass over memory that updates: best where the step is not compiled.
+    """What is best where the step is not compiled: parts of it as one pass over memory each.
 
-    On a CPU it is torch's fused optimizer for each member, on CUDA one kernel for all.
+    On a CPU that is torch's fused optimizer for each member, on CUDA kernels of our own, for all members at once.
     """
 
     name = "fused"
@@ -69,10 +70,11 @@ def fused_step(lane: Lane, tick: int) -> None:
 
 
 def kernel_step(lane: Lane, tick: int) -> None:
-    """One whole step of a lane on CUDA, all members by one kernel a parameter."""
+    """One whole step of a lane on CUDA: hidden layers, losses and updates by kernels of our own."""
     from mtlsearch.optim_kernel import update
 
-    lane.program.step(lane.state, update)
+    with kernels():
+        lane.program.step(lane.state, update)
 
 
 class Compiled:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtlsearch.data import Data, Source
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.kernels import use_kernels
 from mtlsearch.metrics import (
     Metric,
     WholeMetric,
@@ -114,6 +115,11 @@ class Classification(Task):
         return labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if use_kernels() and not self.label_smoothing:
+            from mtlsearch.loss_kernel import cross_entropy, fits
+
+            if fits(outputs):
+                return cross_entropy(outputs, labels)
         valid = labels >= 0
         losses = F.cross_entropy(
             outputs, torch.where(valid, labels, 0), reduction="none", label_smoothing=self.label_smoothing

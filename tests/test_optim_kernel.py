@@ -13,6 +13,7 @@ from mtlsearch import optim
 from mtlsearch.optim import IDLE, OPTIMIZERS, OptimizerSettings, clip_scale, scales, update
 
 triton = pytest.importorskip("triton", reason="no Triton here")
+AT_ONCE = 16  # parameters of a launch
 STEPS = 6
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -44,8 +45,9 @@ def moved(rule: optim.UpdateRule, dtype: torch.dtype, device: str) -> list[torch
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> dict[str, torch.Tensor]:
-        # The larger one takes two blocks of the kernel, and its last is not full.
-        shapes = {"weight": (len(members()), 7, 180), "bias": (len(members()), 3)}
+        # The larger one takes two blocks of the kernel, and its last is not full; together they take two launches.
+        shapes = {"weight": (len(members()), 7, 180)}
+        shapes |= {f"bias{number}": (len(members()), 3 + number) for number in range(AT_ONCE)}
         return {
             name: torch.randn(shape, generator=generator, dtype=dtype).to(device)
             for name, shape in shapes.items()
@@ -112,11 +114,13 @@ def test_kernel_is_translated_for_a_gpu_that_is_not_here(dtype: str, clips: bool
     from mtlsearch.optim_kernel import _update
 
     constants = {"eps": 1e-8, "clips": clips, "block": 1024}
-    own = {"p_at", "g_at", "first_at", "second_at", "length_at", "unbias_at", "shrink_at", "clip_at"}
+    own = {"length_at", "unbias_at", "shrink_at", "clip_at"}
+    tensors = dict.fromkeys(("params", "grads", "firsts", "seconds"), (f"*{dtype}",) * 2)
     signature = {
         name: "constexpr" if name in constants else "*" + (dtype if name in own else "fp64")
         for name in _update.arg_names
-    } | {"numbers": "i32"}
+    }
+    signature |= {**tensors, "numbers": ("i32", "i32")}
     made = triton.compile(
         ASTSource(_update, signature, constexprs=constants), target=GPUTarget("cuda", 90, 32)
     )

@@ -1,0 +1,26 @@
+"""Whether layers and losses run as CUDA kernels of our own; what asks for it sees to it that Triton can build them.
+
+A step that PyTorch does not compile is some two hundred small operators on CUDA, and launching them takes longer than
+what they compute. The plain operators are the reference; nothing uses a kernel where it is not asked to.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_asked = ContextVar("kernels", default=False)
+
+
+@contextmanager
+def kernels() -> Iterator[None]:
+    """Let what has a kernel use it."""
+    before = _asked.set(True)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+def use_kernels() -> bool:
+    """Whether kernels are asked for."""
+    return _asked.get()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 _asked = ContextVar("kernels", default=False)
 
 
@@ -22,5 +24,6 @@ def kernels() -> Iterator[None]:
 
 
 def use_kernels() -> bool:
-    """Whether kernels are asked for."""
-    return _asked.get()
+    """Whether kernels are asked for; never while PyTorch compiles, which fuses by itself."""
+    # In this order: torch 2.11 cannot trace a context variable.
+    return not torch.compiler.is_compiling() and _asked.get()

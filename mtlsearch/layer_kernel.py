@@ -16,8 +16,9 @@ from torch import Tensor
 from mtlsearch import noise
 from mtlsearch.norms import NORMS
 
-TILE = 4096  # numbers that a program holds at once
-MOST = 4096  # examples or units that a tile can span
+TILE = 4096  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
+FEW_COLUMNS, PART_COLUMNS = 32, 512
+MOST_ROWS = 4096
 EPS, MOMENTUM = 1e-5, 0.1  # torch's
 NONE, BATCH, LAYER = (tl.constexpr(NORMS.index(name)) for name in ("none", "batch", "layer"))
 MASK, STRIDE = tl.constexpr(noise.MASK), tl.constexpr(noise.STRIDE)
@@ -65,7 +66,7 @@ def _activate_back(g, x, live, row, column, rate, key):  # type: ignore[no-untyp
 def _forward(  # type: ignore[no-untyped-def]
     x_at, y_at, mean_at, scale_at, weight_at, bias_at, live_at, kind_at, rate_at, key_at, running_mean_at,
     running_var_at, rows, columns, most, eps: tl.constexpr, momentum: tl.constexpr, all_rows: tl.constexpr,
-    few_columns: tl.constexpr, few_rows: tl.constexpr, all_columns: tl.constexpr,
+    few_columns: tl.constexpr, few_rows: tl.constexpr, part_columns: tl.constexpr,
 ):  # fmt: skip
     tile, member = tl.program_id(0), tl.program_id(1).to(tl.int64)
     kind, key, rate = tl.load(kind_at + member), tl.load(key_at + member), tl.load(rate_at + member)
@@ -73,17 +74,31 @@ def _forward(  # type: ignore[no-untyped-def]
     dtype = x_at.dtype.element_ty
     small, part, examples = tl.full((1, 1), eps, dtype), tl.full((1, 1), momentum, dtype), rows.to(dtype)
     if kind == LAYER:
-        row, column = tile * few_rows + tl.arange(0, few_rows)[:, None], tl.arange(0, all_columns)[None, :]
-        at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
-        count = tl.sum(live.to(dtype), 1)[:, None]
-        mean = tl.sum(tl.where(live, x, 0.0), 1)[:, None] / count
-        centred = tl.where(live, x - mean, 0.0)
-        scale = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / count + small)
-        weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-        normed = centred * scale * weight + bias
+        row, part_column = (
+            tile * few_rows + tl.arange(0, few_rows)[:, None],
+            tl.arange(0, part_columns)[None, :],
+        )
+        count, total = tl.zeros((1, 1), dtype), tl.zeros((few_rows, 1), dtype)
+        for start in range(0, columns, part_columns):
+            column = start + part_column
+            at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+            count += tl.sum(live.to(dtype), 1)[:, None]
+            total += tl.sum(tl.where(live, x, 0.0), 1)[:, None]
+        mean, squares = total / count, tl.zeros((few_rows, 1), dtype)
+        for start in range(0, columns, part_columns):
+            column = start + part_column
+            at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+            centred = tl.where(live, x - mean, 0.0)
+            squares += tl.sum(centred * centred, 1)[:, None]
+        scale = 1 / tl.sqrt(squares / count + small)
         tl.store(mean_at + member * most + row, mean, row < rows)
         tl.store(scale_at + member * most + row, scale, row < rows)
-        tl.store(y_at + at, _activate(normed, live, row, column, rate, key), inside)
+        for start in range(0, columns, part_columns):
+            column = start + part_column
+            at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+            weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
+            normed = tl.where(live, x - mean, 0.0) * scale * weight + bias
+            tl.store(y_at + at, _activate(normed, live, row, column, rate, key), inside)
     if kind != LAYER:  # not else: Triton would want tiles of one shape in both
         row, column = tl.arange(0, all_rows)[:, None], tile * few_columns + tl.arange(0, few_columns)[None, :]
         at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
@@ -108,24 +123,41 @@ def _forward(  # type: ignore[no-untyped-def]
 def _backward(  # type: ignore[no-untyped-def]
     g_at, x_at, mean_at, scale_at, weight_at, bias_at, live_at, kind_at, rate_at, key_at, dx_at, dweight_at,
     dbias_at, rows, columns, most, all_rows: tl.constexpr, few_columns: tl.constexpr, few_rows: tl.constexpr,
-    all_columns: tl.constexpr,
+    part_columns: tl.constexpr,
 ):  # fmt: skip
     tile, member = tl.program_id(0), tl.program_id(1).to(tl.int64)
     kind, key, rate = tl.load(kind_at + member), tl.load(key_at + member), tl.load(rate_at + member)
-    examples = rows.to(x_at.dtype.element_ty)
+    dtype = x_at.dtype.element_ty
+    examples = rows.to(dtype)
     statistics = member * most
     if kind == LAYER:
-        row, column = tile * few_rows + tl.arange(0, few_rows)[:, None], tl.arange(0, all_columns)[None, :]
-        at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+        row, part_column = (
+            tile * few_rows + tl.arange(0, few_rows)[:, None],
+            tl.arange(0, part_columns)[None, :],
+        )
         mean = tl.load(mean_at + statistics + row, row < rows, other=0.0)
         scale = tl.load(scale_at + statistics + row, row < rows, other=0.0)
-        weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-        unit = tl.where(live, x - mean, 0.0) * scale
-        g = tl.load(g_at + at, inside, other=0.0)
-        g = _activate_back(g, unit * weight + bias, live, row, column, rate, key) * weight
-        count = tl.sum(live.to(x.dtype), 1)[:, None]
-        along, across = tl.sum(g, 1)[:, None] / count, tl.sum(g * unit, 1)[:, None] / count
-        tl.store(dx_at + at, tl.where(live, scale * (g - along - unit * across), 0.0), inside)
+        count = tl.zeros((1, 1), dtype)
+        along, across = tl.zeros((few_rows, 1), dtype), tl.zeros((few_rows, 1), dtype)
+        for start in range(0, columns, part_columns):
+            column = start + part_column
+            at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+            weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
+            unit = tl.where(live, x - mean, 0.0) * scale
+            g = tl.load(g_at + at, inside, other=0.0)
+            g = _activate_back(g, unit * weight + bias, live, row, column, rate, key) * weight
+            count += tl.sum(live.to(dtype), 1)[:, None]
+            along += tl.sum(g, 1)[:, None]
+            across += tl.sum(g * unit, 1)[:, None]
+        for start in range(0, columns, part_columns):
+            column = start + part_column
+            at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
+            weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
+            unit = tl.where(live, x - mean, 0.0) * scale
+            g = tl.load(g_at + at, inside, other=0.0)
+            g = _activate_back(g, unit * weight + bias, live, row, column, rate, key) * weight
+            dx = scale * (g - along / count - unit * across / count)
+            tl.store(dx_at + at, tl.where(live, dx, 0.0), inside)
     # The gradients of weight and bias are sums over examples: they go by columns, whatever the kind is.
     if tile * few_columns < columns:
         row, column = tl.arange(0, all_rows)[:, None], tile * few_columns + tl.arange(0, few_columns)[None, :]
@@ -152,25 +184,22 @@ def _backward(  # type: ignore[no-untyped-def]
 
 def fits(x: Tensor) -> bool:
     """Whether the kernels take inputs [B, H] like `x`."""
-    return (
-        x.ndim == 2 and 1 < max(x.shape) <= MOST and len(x) > 1 and x.dtype in (torch.float32, torch.float64)
-    )
+    return x.ndim == 2 and 1 < len(x) <= MOST_ROWS and x.dtype in (torch.float32, torch.float64)
 
 
-def _tiles(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
-    """The programs for inputs [M, B, H], and the shapes of their tiles."""
+def _programs(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
+    """The grid for inputs [M, B, H], and the sides of its tiles, which do not depend on H: each would be compiled."""
     members, rows, columns = x.shape
-    all_rows, all_columns = triton.next_power_of_2(rows), triton.next_power_of_2(columns)
-    few_columns, few_rows = max(1, TILE // all_rows), max(1, TILE // all_columns)
-    few_columns, few_rows = min(few_columns, all_columns, 32), min(few_rows, all_rows)
-    programs = max(triton.cdiv(columns, few_columns), triton.cdiv(rows, few_rows))
-    shapes = {
+    all_rows = triton.next_power_of_2(rows)
+    few_columns, few_rows = min(FEW_COLUMNS, TILE // all_rows), TILE // PART_COLUMNS
+    tiles = max(triton.cdiv(columns, few_columns), triton.cdiv(rows, few_rows))
+    sides = {
         "all_rows": all_rows,
         "few_columns": few_columns,
         "few_rows": few_rows,
-        "all_columns": all_columns,
+        "part_columns": PART_COLUMNS,
     }
-    return (programs, members), shapes
+    return (tiles, members), sides
 
 
 def _run_forward(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,10 +209,10 @@ def _run_forward(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     most = max(rows, columns)
     x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
     mean, scale = x.new_empty(members, most), x.new_empty(members, most)
-    grid, shapes = _tiles(x)
+    grid, sides = _programs(x)
     _forward[grid](
         x, y, mean, scale, weight, bias, live, kind, rate, key, running_mean, running_var, rows, columns, most,
-        eps=EPS, momentum=MOMENTUM, **shapes,
+        eps=EPS, momentum=MOMENTUM, **sides,
     )  # fmt: skip
     return y, mean, scale
 
@@ -193,10 +222,10 @@ def _run_backward(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, 
     mean, scale, weight, bias, live, kind, rate, key = rest
     x = x.contiguous()
     dx, dweight, dbias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-    grid, shapes = _tiles(x)
+    grid, sides = _programs(x)
     _backward[grid](
         g.contiguous(), x, mean, scale, weight, bias, live, kind, rate, key, dx, dweight, dbias, *x.shape[1:],
-        mean.shape[1], **shapes,
+        mean.shape[1], **sides,
     )  # fmt: skip
     return dx, dweight, dbias
 

@@ -22,12 +22,12 @@ AT_ONCE = 16  # parameters of one launch
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation for one of its own
-    params, grads, firsts, seconds, numbers, l2_at, keep_first_at, add_first_at, keep_second_at, is_adam_at,
+    params_at, grads_at, firsts_at, seconds_at, numbers, l2_at, keep_first_at, add_first_at, keep_second_at, is_adam_at,
     is_rmsprop_at, length_at, unbias_at, shrink_at, clip_at, eps: tl.constexpr, clips: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
     tile, member = tl.program_id(0), tl.program_id(1)
-    kind = params[0].dtype.element_ty
+    kind = params_at[0].dtype.element_ty
     l2 = tl.load(l2_at + member).to(kind)
     keep_first = tl.load(keep_first_at + member).to(kind)
     add_first = tl.load(add_first_at + member).to(kind)
@@ -45,20 +45,20 @@ def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation fo
             place = tile * block + tl.arange(0, block)
             inside = place < count
             at = member.to(tl.int64) * count + place
-            p = tl.load(params[number] + at, inside)
-            g = tl.load(grads[number] + at, inside)
+            p = tl.load(params_at[number] + at, inside)
+            g = tl.load(grads_at[number] + at, inside)
             if clips:
                 g = g * tl.load(clip_at + member).to(kind)
             g = g + l2 * p
-            v = keep_second * tl.load(seconds[number] + at, inside) + (1 - keep_second) * g * g
+            v = keep_second * tl.load(seconds_at[number] + at, inside) + (1 - keep_second) * g * g
             v = tl.where(is_adam | is_rmsprop, v, 0.0)
             divisor = tl.where(is_adam | is_rmsprop, 1 / (tl.sqrt(v) * unbias + eps), 1.0)
             pushed = tl.where(is_rmsprop, g * divisor, g)
-            m = keep_first * tl.load(firsts[number] + at, inside) + add_first * pushed
+            m = keep_first * tl.load(firsts_at[number] + at, inside) + add_first * pushed
             p = p * shrink - length * tl.where(is_adam, m * divisor, m)
-            tl.store(params[number] + at, p.to(kind), inside)
-            tl.store(firsts[number] + at, m.to(kind), inside)
-            tl.store(seconds[number] + at, v.to(kind), inside)
+            tl.store(params_at[number] + at, p.to(kind), inside)
+            tl.store(firsts_at[number] + at, m.to(kind), inside)
+            tl.store(seconds_at[number] + at, v.to(kind), inside)
         tile -= blocks
 
 

@@ -13,7 +13,6 @@ from mtlsearch import optim
 from mtlsearch.optim import IDLE, OPTIMIZERS, OptimizerSettings, clip_scale, scales, update
 
 triton = pytest.importorskip("triton", reason="no Triton here")
-AT_ONCE = 16  # parameters of a launch
 STEPS = 6
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -46,8 +45,11 @@ def moved(rule: optim.UpdateRule, dtype: torch.dtype, device: str) -> list[torch
 
     def draw() -> dict[str, torch.Tensor]:
         # The larger one takes two blocks of the kernel, and its last is not full; together they take two launches.
-        shapes = {"weight": (len(members()), 7, 180)}
-        shapes |= {f"bias{number}": (len(members()), 3 + number) for number in range(AT_ONCE)}
+        shapes = {
+            "weight": (len(members()), 7, 180),
+            "bias": (len(members()), 3),
+            "scale": (len(members()), 5),
+        }
         return {
             name: torch.randn(shape, generator=generator, dtype=dtype).to(device)
             for name, shape in shapes.items()
@@ -67,6 +69,7 @@ def moved(rule: optim.UpdateRule, dtype: torch.dtype, device: str) -> list[torch
 def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
     from mtlsearch import optim_kernel
 
+    optim_kernel.AT_ONCE = 2
     for ours, due in zip(
         moved(optim_kernel.update, dtype, device), moved(update, dtype, device), strict=True
     ):
@@ -113,9 +116,11 @@ def test_kernel_is_translated_for_a_gpu_that_is_not_here(dtype: str, clips: bool
 
     from mtlsearch.optim_kernel import _update
 
+    # Triton's launcher has variables of its own beside the arguments.
+    assert not {"params", "specialization", "options"} & set(_update.arg_names)
     constants = {"eps": 1e-8, "clips": clips, "block": 1024}
     own = {"length_at", "unbias_at", "shrink_at", "clip_at"}
-    tensors = dict.fromkeys(("params", "grads", "firsts", "seconds"), (f"*{dtype}",) * 2)
+    tensors = dict.fromkeys(("params_at", "grads_at", "firsts_at", "seconds_at"), (f"*{dtype}",) * 2)
     signature = {
         name: "constexpr" if name in constants else "*" + (dtype if name in own else "fp64")
         for name in _update.arg_names

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
+from torch import Tensor
 
 _asked = ContextVar("kernels", default=False)
 
@@ -27,3 +28,11 @@ def use_kernels() -> bool:
     """Whether kernels are asked for; never while PyTorch compiles, which fuses by itself."""
     # In this order: torch 2.11 cannot trace a context variable.
     return not torch.compiler.is_compiling() and _asked.get()
+
+
+def stacked(members: int, in_dims: tuple[int | None, ...], given: tuple[Tensor, ...]) -> list[Tensor]:
+    """Tensors of `vmap` with the members first, and close together; one that they share is repeated."""
+    return [
+        (tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).contiguous()
+        for dim, tensor in zip(in_dims, given, strict=True)
+    ]

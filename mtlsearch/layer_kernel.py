@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mtlsearch import noise
+from mtlsearch.kernels import stacked
 from mtlsearch.norms import NORMS
 
 TILE = 4096  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
@@ -228,14 +229,6 @@ def _run_backward(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, 
         mean.shape[1], **sides,
     )  # fmt: skip
     return dx, dweight, dbias
-
-
-def stacked(members: int, in_dims: tuple[int | None, ...], given: tuple[Tensor, ...]) -> list[Tensor]:
-    """Tensors of `vmap` with the members first, and close together; one that they share is repeated."""
-    return [
-        (tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).contiguous()
-        for dim, tensor in zip(in_dims, given, strict=True)
-    ]
 
 
 class _Gradient(torch.autograd.Function):

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mtlsearch.layer_kernel import stacked
+from mtlsearch.kernels import stacked
 
 MOST = 16384  # numbers that a program holds at once
 

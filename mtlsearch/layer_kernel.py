@@ -19,7 +19,7 @@ from mtlsearch.norms import NORMS
 
 TILE = 4096  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
 FEW_COLUMNS, PART_COLUMNS = 32, 512
-MOST_ROWS = 4096
+MOST_ROWS = 1024
 EPS, MOMENTUM = 1e-5, 0.1  # torch's
 NONE, BATCH, LAYER = (tl.constexpr(NORMS.index(name)) for name in ("none", "batch", "layer"))
 MASK, STRIDE = tl.constexpr(noise.MASK), tl.constexpr(noise.STRIDE)

@@ -1,6 +1,7 @@
 """What every test may use: the real data where they are, one thread, a free port."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -11,6 +12,10 @@ import torch
 
 # `--import-mode=importlib` does not put this folder on the path, where the tests' helpers lie.
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A job in the background of a shell ignores Ctrl-C, and so would every program that a test starts and ends by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -120,6 +120,13 @@ def _forward(  # type: ignore[no-untyped-def]
         tl.store(y_at + at, _activate(x, live, row, column, rate, key), inside)
 
 
+@triton.jit
+def _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key):  # type: ignore[no-untyped-def]
+    """The normalised numbers before weight and bias, and the gradient of those after."""
+    unit = tl.where(live, x - mean, 0.0) * scale
+    return unit, _activate_back(g, unit * weight + bias, live, row, column, rate, key)
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def _backward(  # type: ignore[no-untyped-def]
     g_at, x_at, mean_at, scale_at, weight_at, bias_at, live_at, kind_at, rate_at, key_at, dx_at, dweight_at,
@@ -144,9 +151,9 @@ def _backward(  # type: ignore[no-untyped-def]
             column = start + part_column
             at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
             weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-            unit = tl.where(live, x - mean, 0.0) * scale
             g = tl.load(g_at + at, inside, other=0.0)
-            g = _activate_back(g, unit * weight + bias, live, row, column, rate, key) * weight
+            unit, g = _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key)
+            g *= weight
             count += tl.sum(live.to(dtype), 1)[:, None]
             along += tl.sum(g, 1)[:, None]
             across += tl.sum(g * unit, 1)[:, None]
@@ -154,9 +161,9 @@ def _backward(  # type: ignore[no-untyped-def]
             column = start + part_column
             at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
             weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-            unit = tl.where(live, x - mean, 0.0) * scale
             g = tl.load(g_at + at, inside, other=0.0)
-            g = _activate_back(g, unit * weight + bias, live, row, column, rate, key) * weight
+            unit, g = _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key)
+            g *= weight
             dx = scale * (g - along / count - unit * across / count)
             tl.store(dx_at + at, tl.where(live, dx, 0.0), inside)
     # The gradients of weight and bias are sums over examples: they go by columns, whatever the kind is.
@@ -173,8 +180,7 @@ def _backward(  # type: ignore[no-untyped-def]
             of = tl.where(kind == LAYER, row, column)  # whose mean and scale they are
             mean = tl.load(mean_at + statistics + of, inside, other=0.0)
             scale = tl.load(scale_at + statistics + of, inside, other=0.0)
-            unit = tl.where(live & inside, x - mean, 0.0) * scale
-            g = _activate_back(g, unit * weight + bias, live, row, column, rate, key)
+            unit, g = _normed_back(g, x, live & inside, mean, scale, weight, bias, row, column, rate, key)
             dweight, dbias = tl.sum(g * unit, 0)[None, :], tl.sum(g, 0)[None, :]
             tl.store(dweight_at + units, dweight, column < columns)
             tl.store(dbias_at + units, dbias, column < columns)

@@ -1,14 +1,11 @@
 """Kernels of hidden layers and losses: held to the plain operators, by Triton's interpreter where there is no CUDA."""
 
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from interpreter import assert_by_interpreter
 from problems import CLASSES, config, disjoint, joint
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
@@ -175,12 +172,7 @@ CLAIMS = [
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_by_tritons_interpreter(claim: str) -> None:
-    code = f"import test_kernels as t, torch; torch.set_num_threads(1); t.{claim.format(device='cpu')}"
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    assert_by_interpreter("test_kernels", claim.format(device="cpu"))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp64"])

@@ -1,13 +1,11 @@
 """The update as one CUDA kernel: held to `optim.update`, by Triton's interpreter where there is no CUDA device."""
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from interpreter import assert_by_interpreter
 
 from mtlsearch import optim
 from mtlsearch.optim import IDLE, OPTIMIZERS, OptimizerSettings, clip_scale, scales, update
@@ -85,12 +83,7 @@ def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
     ],
 )
 def test_by_tritons_interpreter(claim: str) -> None:
-    code = f"import test_optim_kernel as t, torch; t.{claim}"
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    assert_by_interpreter("test_optim_kernel", claim)
 
 
 def assert_kernel_works_until_it_cannot_be_built() -> None:

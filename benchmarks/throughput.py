@@ -101,7 +101,8 @@ class Population:
         return [lane for lanes in self.trainer.lanes.values() for lane in lanes]
 
     def warm_up(self) -> None:
-        """Compile, or capture."""
+        """Compile, or build kernels and capture."""
+        self.trainer.wait_for_kernels()
         for lane in self.lanes:
             lane.begin_epoch(0)
             for tick in range(3):

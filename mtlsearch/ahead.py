@@ -1,4 +1,4 @@
-"""Reading ahead: a thread of its own reads the next batches while the device trains on this one."""
+"""Doing ahead: a thread of its own reads the next batches while the device trains on this one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -51,3 +51,11 @@ def paced(steps: Iterator[T], device: torch.device) -> Iterator[T]:
         given.append(done)
         if len(given) > AHEAD:
             given.popleft().synchronize()
+
+
+def in_a_thread(do: Callable[..., T], *given: object) -> "Future[T]":
+    """Begin something in a thread of its own."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="mtlsearch-ahead")
+    begun = pool.submit(do, *given)
+    pool.shutdown(wait=False)
+    return begun

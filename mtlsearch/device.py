@@ -83,6 +83,7 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple
             raise UsageError(
                 f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
             )
+        torch.cuda.set_device(device.index or 0)  # kernels of our own run where this says
     elif device.type != "cpu" or device.index is not None:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
     if device.type == "cpu":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.lane_program import EpochTables, LaneProgram, Tensors, empty_state
-from mtlsearch.nn import corner
+from mtlsearch.nn import corner, extent
 from mtlsearch.optim import IDLE, SCALES, OptimizerSettings, scales
 from mtlsearch.space import Config
 from mtlsearch.step import (
@@ -90,6 +90,10 @@ class Lane:
                 tensor[slot].copy_(tensors[name])
             for name, tensor in state.balance.items():
                 tensor[slot].copy_(self.program.balance[name])
+        extents = [
+            extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in state.params.items()
+        ]
+        state.extents[slot].copy_(torch.tensor(extents))
         steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
         self._set_coefficients(slot, member.settings.coefficients(steps))
         weights = [member.config.task_weights[task] for task in training.loaded.study.task_names]
@@ -98,6 +102,7 @@ class Lane:
     def free(self, slot: int) -> None:
         """Empty a slot; what is computed there from now on is never read."""
         self.members[slot] = None
+        self.state.extents[slot].zero_()
         self._set_coefficients(slot, IDLE.coefficients(1))
 
     def _set_coefficients(self, slot: int, coefficients: Mapping[str, float]) -> None:

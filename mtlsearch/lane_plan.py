@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.data import as_input
+from mtlsearch.nn import SeparateTrunks, SharedTrunk
 from mtlsearch.show import MANY_TASKS
 from mtlsearch.space import Config
 from mtlsearch.step import steps_per_epoch
@@ -32,14 +33,14 @@ CPU_FLOPS = 1e11
 KEPT = 0.6  # of all trial-epochs, which pruning leaves
 
 
-def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int) -> int:
+def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int, widths: int) -> int:
     """How many slots a lane of `module` has, at most `population`: most where one width holds all members.
 
-    Where they spread over several widths, a lane has few, so that few stay empty: on a CPU as many as keep its step
+    Where they spread over several `widths`, a lane has few, so that few stay empty: on a CPU as many as keep its step
     busy, on CUDA an eighth of the population, for about eight lanes side by side keep the device busy.
     """
     most = min(SLOTS[loaded.device.type], population)
-    if len(lane_widths(loaded)) <= 1:
+    if widths <= 1:
         return most
     if loaded.device.type == "cuda":
         return min(most, max(CUDA_SLOTS, population // CUDA_LANES))
@@ -49,21 +50,28 @@ def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int) -> int:
     return min(slots, most)
 
 
+def skips_padding(module: nn.Module) -> bool:
+    """Whether kernels of our own leave out a module's padded units: all of them are in hidden layers."""
+    return type(module) in (SharedTrunk, SeparateTrunks)
+
+
 def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     """Whether compiling each lane width once saves more time than it takes, by what was measured.
 
-    That is two CPU cores, and one H200.
+    That is two CPU cores, and one H200, where what leaves out padding is as fast as what is compiled.
     """
-    study, kind = loaded.study, loaded.device.type
+    study, kind, widths = loaded.study, loaded.device.type, len(lane_widths(loaded))
     trial_steps = KEPT * trials * study.epochs * steps_per_epoch(loaded)
     if kind == "cuda":
+        if skips_padding(study.build(study.default_config(), seed=0)):
+            return False
         saved = trial_steps / max(min(population, trials), 1) * SAVED_SECONDS[kind]
     else:
         model = study.build(study.default_config(), seed=0)
-        slots = lane_slots(loaded, model, population)
+        slots = lane_slots(loaded, model, population, widths)
         arithmetic = slots * slot_flop(loaded, model) / CPU_FLOPS
         saved = trial_steps / slots * (SAVED_SECONDS[kind] + SAVED_SHARE * arithmetic)
-    return saved > COMPILE_SECONDS[kind] * max(len(lane_widths(loaded)), 1)
+    return saved > COMPILE_SECONDS[kind] * max(widths, 1)
 
 
 def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:

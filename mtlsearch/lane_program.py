@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 
 from mtlsearch.balance import METHODS, State
 from mtlsearch.dropout import noise_keys
-from mtlsearch.kernels import use_kernels
+from mtlsearch.kernels import kernels, use_kernels
 from mtlsearch.optim import IDLE, SCALES, UpdateRule, clip_scale, update
 from mtlsearch.step import batch_parts, task_losses
 from mtlsearch.trainer import Training
@@ -47,8 +47,9 @@ class LaneState:
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
     is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
     weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
-    each member's own epoch. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are the
-    step's inputs by source, of those that are stored or augmented.
+    each member's own epoch. `extents` [M, parameters] are the leading numbers of each parameter beyond which all is
+    padding, none in an empty slot. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are
+    the step's inputs by source, of those that are stored or augmented.
     """
 
     params: Tensors
@@ -62,6 +63,7 @@ class LaneState:
     bad: Tensor
     key: Tensor
     balance: Tensors
+    extents: Tensor
     tables: EpochTables | None = None
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
     read: dict[int, Tensor] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class LaneState:
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
         for tensors in (*dicts, self.balance):
             yield from tensors.values()
-        yield from (self.weights, self.step, self.bad, self.key)
+        yield from (self.weights, self.step, self.bad, self.key, self.extents)
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
@@ -101,9 +103,13 @@ def at_tick(table: Tensor, tick: Tensor) -> Tensor:
 
 
 class LaneProgram:
-    """The step of all lanes of one architecture, written for one member and batched by `vmap`."""
+    """The step of all lanes of one architecture, written for one member and batched by `vmap`.
 
-    def __init__(self, training: Training, module: nn.Module) -> None:
+    Where its steps are run `by_kernels`, so is its evaluation.
+    """
+
+    def __init__(self, training: Training, module: nn.Module, by_kernels: bool = False) -> None:
+        self.by_kernels = by_kernels
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
         self.layers = noise_keys(module)
         self.method = METHODS[training.method]
@@ -203,7 +209,7 @@ class LaneProgram:
             return outputs
 
         self.base.eval()
-        with self.training.autocast():
+        with self.training.autocast(), kernels(self.by_kernels):
             batched: Callable[..., Mapping[str, Tensor]] = vmap(one)
             return batched(state.params, state.buffers)
 
@@ -235,5 +241,6 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
         key=torch.zeros(slots, dtype=torch.int32, device=device),
         balance=stacked(program.balance.items()),
+        extents=torch.zeros(slots, len(params), dtype=torch.int64, device=device),
         tick=torch.tensor(0, device=device),
     )

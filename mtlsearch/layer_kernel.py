@@ -14,12 +14,17 @@ import triton.language as tl
 from torch import Tensor
 
 from mtlsearch import noise
-from mtlsearch.kernels import stacked
+from mtlsearch.kernels import launch, stacked
 from mtlsearch.norms import NORMS
 
-TILE = 4096  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
-FEW_COLUMNS, PART_COLUMNS = 32, 512
+TILE = 2048  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
+FEW_COLUMNS, PART_COLUMNS = 16, 512
 MOST_ROWS = 1024
+PER_MEMBER = [
+    "kind_at",
+    "rate_at",
+    "key_at",
+]  # where they begin depends on the members' number, and is of no use
 EPS, MOMENTUM = 1e-5, 0.1  # torch's
 NONE, BATCH, LAYER = (tl.constexpr(NORMS.index(name)) for name in ("none", "batch", "layer"))
 MASK, STRIDE = tl.constexpr(noise.MASK), tl.constexpr(noise.STRIDE)
@@ -29,11 +34,11 @@ FIRST, SECOND, RANGE = (tl.constexpr(n) for n in (noise.FIRST, noise.SECOND, flo
 
 @triton.jit
 def _tile(x_at, live_at, row, column, member, rows, columns):  # type: ignore[no-untyped-def]
-    """Where a tile's numbers lie, which of them exist, which units are live, and the numbers."""
+    """Where a tile's numbers lie, which of them exist, which units are live, and the numbers of those."""
     inside = (row < rows) & (column < columns)
     live = tl.load(live_at + member * columns + column, column < columns, other=0) != 0
     at = member * rows * columns + row * columns + column
-    return at, inside, live, tl.load(x_at + at, inside, other=0.0)
+    return at, inside, live, tl.load(x_at + at, inside & live, other=0.0)
 
 
 @triton.jit
@@ -63,8 +68,8 @@ def _activate_back(g, x, live, row, column, rate, key):  # type: ignore[no-untyp
     return tl.where(live & ((x <= 0) == 0), _drop(g, row, column, rate, key), 0.0)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _forward(  # type: ignore[no-untyped-def]
+@triton.jit(do_not_specialize_on_alignment=PER_MEMBER)  # type: ignore[untyped-decorator]
+def _layer_forward(  # type: ignore[no-untyped-def]
     x_at, y_at, mean_at, scale_at, weight_at, bias_at, live_at, kind_at, rate_at, key_at, running_mean_at,
     running_var_at, rows, columns, most, eps: tl.constexpr, momentum: tl.constexpr, all_rows: tl.constexpr,
     few_columns: tl.constexpr, few_rows: tl.constexpr, part_columns: tl.constexpr,
@@ -127,8 +132,8 @@ def _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key):
     return unit, _activate_back(g, unit * weight + bias, live, row, column, rate, key)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _backward(  # type: ignore[no-untyped-def]
+@triton.jit(do_not_specialize_on_alignment=PER_MEMBER)  # type: ignore[untyped-decorator]
+def _layer_backward(  # type: ignore[no-untyped-def]
     g_at, x_at, mean_at, scale_at, weight_at, bias_at, live_at, kind_at, rate_at, key_at, dx_at, dweight_at,
     dbias_at, rows, columns, most, all_rows: tl.constexpr, few_columns: tl.constexpr, few_rows: tl.constexpr,
     part_columns: tl.constexpr,
@@ -151,7 +156,7 @@ def _backward(  # type: ignore[no-untyped-def]
             column = start + part_column
             at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
             weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-            g = tl.load(g_at + at, inside, other=0.0)
+            g = tl.load(g_at + at, inside & live, other=0.0)
             unit, g = _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key)
             g *= weight
             count += tl.sum(live.to(dtype), 1)[:, None]
@@ -161,7 +166,7 @@ def _backward(  # type: ignore[no-untyped-def]
             column = start + part_column
             at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
             weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-            g = tl.load(g_at + at, inside, other=0.0)
+            g = tl.load(g_at + at, inside & live, other=0.0)
             unit, g = _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key)
             g *= weight
             dx = scale * (g - along / count - unit * across / count)
@@ -171,7 +176,7 @@ def _backward(  # type: ignore[no-untyped-def]
         row, column = tl.arange(0, all_rows)[:, None], tile * few_columns + tl.arange(0, few_columns)[None, :]
         at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
         weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
-        g, units = tl.load(g_at + at, inside, other=0.0), member * columns + column
+        g, units = tl.load(g_at + at, inside & live, other=0.0), member * columns + column
         if kind == NONE:
             tl.store(dx_at + at, _activate_back(g, x, live, row, column, rate, key), inside)
             tl.store(dweight_at + units, tl.zeros_like(weight), column < columns)
@@ -217,9 +222,9 @@ def _run_forward(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x, y = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
     mean, scale = x.new_empty(members, most), x.new_empty(members, most)
     grid, sides = _programs(x)
-    _forward[grid](
-        x, y, mean, scale, weight, bias, live, kind, rate, key, running_mean, running_var, rows, columns, most,
-        eps=EPS, momentum=MOMENTUM, **sides,
+    launch(
+        _layer_forward, grid, x, y, mean, scale, weight, bias, live, kind, rate, key, running_mean, running_var, rows,
+        columns, most, eps=EPS, momentum=MOMENTUM, **sides,
     )  # fmt: skip
     return y, mean, scale
 
@@ -230,9 +235,9 @@ def _run_backward(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, 
     x = x.contiguous()
     dx, dweight, dbias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
     grid, sides = _programs(x)
-    _backward[grid](
-        g.contiguous(), x, mean, scale, weight, bias, live, kind, rate, key, dx, dweight, dbias, *x.shape[1:],
-        mean.shape[1], **sides,
+    launch(
+        _layer_backward, grid, g.contiguous(), x, mean, scale, weight, bias, live, kind, rate, key, dx, dweight, dbias,
+        *x.shape[1:], mean.shape[1], **sides,
     )  # fmt: skip
     return dx, dweight, dbias
 

@@ -11,9 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mtlsearch.kernels import stacked
+from mtlsearch.kernels import launch, stacked
 
 MOST = 16384  # numbers that a program holds at once
+BLOCK = 256  # losses
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -52,8 +53,8 @@ def _run(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     members, rows, classes = outputs.shape
     outputs, labels = outputs.contiguous(), labels.contiguous()
     loss, gradient = outputs.new_empty(members), torch.empty_like(outputs)
-    _cross_entropy[(members,)](
-        outputs, labels, loss, gradient, rows, classes, rows if labels.ndim == 2 else 0,
+    launch(
+        _cross_entropy, (members,), outputs, labels, loss, gradient, rows, classes, rows if labels.ndim == 2 else 0,
         all_rows=triton.next_power_of_2(rows), all_classes=triton.next_power_of_2(classes),
     )  # fmt: skip
     return loss, gradient
@@ -93,17 +94,18 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return loss
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["numbers"])  # type: ignore[untyped-decorator]
 def _note(losses_at, bad_at, tick_at, numbers, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    place = tl.arange(0, block)
-    inside = place < numbers
-    loss, tick = tl.load(losses_at + place, inside, other=0.0), tl.load(tick_at)
-    bad = tl.load(bad_at + place, inside, other=0)
-    tl.store(bad_at + place, tl.where(loss - loss == 0, bad, tl.minimum(bad, tick)), inside)
+    tick = tl.load(tick_at)
+    for start in range(0, numbers, block):
+        place = start + tl.arange(0, block)
+        inside = place < numbers
+        loss = tl.load(losses_at + place, inside, other=0.0)
+        bad = tl.load(bad_at + place, inside, other=0)
+        tl.store(bad_at + place, tl.where(loss - loss == 0, bad, tl.minimum(bad, tick)), inside)
     tl.store(tick_at, tick + 1)
 
 
 def note(losses: Tensor, bad: Tensor, tick: Tensor) -> None:
     """Let `bad` [M, T] be at most the step `tick` [] where the loss [M, T] is not finite, and move to the next step."""
-    numbers = losses.numel()
-    _note[(1,)](losses.contiguous(), bad, tick, numbers, block=triton.next_power_of_2(numbers))
+    launch(_note, (1,), losses.contiguous(), bad, tick, losses.numel(), block=BLOCK)

@@ -50,9 +50,11 @@ class Linear(nn.Linear):
 
 def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x·Wᵀ + b of x [B, I] and W [O, I]."""
-    if use_kernels() and x.ndim == 2 and not torch.is_autocast_enabled(x.device.type):
-        # Of F.linear `vmap` makes a kernel more, which multiplies the bias by 1.
-        return torch.matmul(x, weight.mT) if bias is None else torch.matmul(x, weight.mT) + bias
+    if use_kernels() and bias is not None:
+        from mtlsearch import linear_kernel
+
+        if linear_kernel.fits(x):
+            return linear_kernel.linear(x, weight, bias)
     if x.ndim != 2 or not torch.is_autocast_enabled(x.device.type):
         return F.linear(x, weight, bias)
     with torch.autocast(x.device.type, enabled=False):
@@ -87,23 +89,27 @@ class HiddenLayer(nn.Module):
         self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        if use_kernels() and self.training and isinstance(self.norm, AnyNorm):
-            return self._by_kernel(x, self.norm)
-        return self._activated(x)
+        if use_kernels() and isinstance(self.norm, AnyNorm):
+            return self._by_kernels(x, self.norm)
+        return self._activated(self.linear(x))
 
     def _activated(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(x))
         dropped: Tensor = self.dropout(torch.where(self.live, x, 0))
         return dropped
 
-    def _by_kernel(self, x: Tensor, norm: AnyNorm) -> Tensor:
-        from mtlsearch.layer_kernel import activated, fits
+    def _by_kernels(self, x: Tensor, norm: AnyNorm) -> Tensor:
+        from mtlsearch import layer_kernel, linear_kernel
 
-        if not fits(x):
+        if linear_kernel.fits(x):
+            assert isinstance(self.linear, MaybeBiased)
+            x = linear_kernel.linear(x, self.linear.weight, self.linear.bias, self.linear.biased, self.live)
+        else:
+            x = self.linear(x)
+        if not self.training or not layer_kernel.fits(x):
             return self._activated(x)
         norm.num_batches_tracked.add_(1)
-        return activated(
+        return layer_kernel.activated(
             x,
             norm.weight,
             norm.bias,
@@ -231,6 +237,14 @@ def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
 def corner(tensor: Tensor, like: Tensor) -> Tensor:
     """The leading corner of `tensor` that has the shape of `like`: what `pad` filled."""
     return tensor[tuple(slice(size) for size in like.shape)]
+
+
+def extent(shape: torch.Size, padded: torch.Size) -> int:
+    """How many leading numbers of a tensor of shape `padded` hold its `corner` of `shape`."""
+    last = 0
+    for size, whole in zip(shape, padded, strict=True):
+        last = last * whole + size - 1
+    return last + 1
 
 
 def flat(x: Tensor, features: int) -> Tensor:

@@ -1,30 +1,30 @@
 """`optim.update` as one Triton kernel: one pass over memory, where PyTorch's operators take about thirty a parameter.
 
-Compiled once in a second or two, whatever the shapes are; needs CUDA, a C compiler, and Python's headers.
+Compiled once in a second or two, whatever the shapes are.
 
 Legend: M members, P a parameter's shape, N the numbers in P.
 """
 
-from collections.abc import Iterator
-from functools import cache
-from subprocess import CalledProcessError
-
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from mtlsearch.kernels import launch
 from mtlsearch.optim import EPS, IDLE, Coefficients, Stacked
 
 BLOCK = 1024
 AT_ONCE = 16  # parameters of one launch
+# Where they begin depends on the members' number, and is of no use.
+PER_MEMBER = [
+    f"{name}_at" for name in (*IDLE.coefficients(1), "length", "unbias", "shrink", "clip", "extents")
+]
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize_on_alignment=PER_MEMBER)  # type: ignore[untyped-decorator]
 def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation for one of its own
     params_at, grads_at, firsts_at, seconds_at, numbers, l2_at, keep_first_at, add_first_at, keep_second_at, is_adam_at,
-    is_rmsprop_at, length_at, unbias_at, shrink_at, clip_at, eps: tl.constexpr, clips: tl.constexpr,
-    block: tl.constexpr,
+    is_rmsprop_at, length_at, unbias_at, shrink_at, clip_at, extents_at, parameters, start, eps: tl.constexpr,
+    clips: tl.constexpr, skips: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     tile, member = tl.program_id(0), tl.program_id(1)
     kind = params_at[0].dtype.element_ty
@@ -41,7 +41,11 @@ def _update(  # type: ignore[no-untyped-def]  # Triton takes every annotation fo
         count = numbers[number]
         blocks = (count + block - 1) // block
         # The tiles of one parameter follow those of the one before.
-        if (tile >= 0) & (tile < blocks):
+        is_own = (tile >= 0) & (tile < blocks)
+        if skips:
+            extent = tl.load(extents_at + member * parameters + start + number, is_own, other=0)
+            is_own = is_own & (tile * block < extent)
+        if is_own:
             place = tile * block + tl.arange(0, block)
             inside = place < count
             at = member.to(tl.int64) * count + place
@@ -70,12 +74,20 @@ def update(
     c: Coefficients,
     scale: Coefficients,
     clip: Tensor | None = None,
+    extents: Tensor | None = None,
 ) -> None:
-    """What `optim.update` does, on CUDA. Parameters [M, P] and moments are contiguous."""
-    for names in batched(params, AT_ONCE):
+    """What `optim.update` does, on CUDA. Parameters [M, P] and moments are contiguous.
+
+    `extents` [M, parameters] are each parameter's leading numbers beyond which all is padding: it stays 0.
+    """
+    every = list(params)
+    for start in range(0, len(every), AT_ONCE):
+        names = every[start : start + AT_ONCE]
         moved = tuple(params[name] for name in names)
         numbers = tuple(p[0].numel() for p in moved)
-        _update[(sum(triton.cdiv(count, BLOCK) for count in numbers), len(moved[0]))](
+        launch(
+            _update,
+            (sum(triton.cdiv(count, BLOCK) for count in numbers), len(moved[0])),
             moved,
             tuple(grads[name].contiguous() for name in names),
             tuple(first[name] for name in names),
@@ -91,27 +103,11 @@ def update(
             scale["unbias"],
             scale["shrink"],
             moved[0] if clip is None else clip,
+            moved[0] if extents is None else extents,
+            len(every),
+            start,
             eps=EPS,
             clips=clip is not None,
+            skips=extents is not None,
             block=BLOCK,
         )
-
-
-def batched(params: Stacked, size: int) -> Iterator[list[str]]:
-    """The names of parameters, `size` at a time."""
-    names = list(params)
-    for start in range(0, len(names), size):
-        yield names[start : start + size]
-
-
-@cache
-def works(device: torch.device) -> bool:
-    """Whether Triton can build the kernel for `device` here: one number is moved with it."""
-    params, grads, first, second = ({"one": torch.zeros(1, 1, device=device)} for _ in range(4))
-    names = (*IDLE.coefficients(1), "length", "unbias", "shrink")
-    zero = {name: torch.zeros(1, dtype=torch.float64, device=device) for name in names}
-    try:
-        update(params, grads, first, second, zero, zero)
-    except (RuntimeError, OSError, CalledProcessError):  # no C compiler, no folder for its cache, no Python.h
-        return False
-    return True

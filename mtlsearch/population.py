@@ -6,18 +6,22 @@ batched by `vmap` is trained solo beside the lanes, and a notice says why.
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.ahead import in_a_thread
 from mtlsearch.data import as_input
+from mtlsearch.kernels import LINEAR_DTYPES
 from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
-from mtlsearch.lane_plan import counted_flop, lane_slots, lane_widths
+from mtlsearch.lane_plan import CUDA_SLOTS, counted_flop, lane_slots, lane_widths, skips_padding
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
-from mtlsearch.programs import Captured, Steps, uncompiled
+from mtlsearch.programs import Captured, Steps, build_kernels, uncompiled
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
@@ -51,10 +55,13 @@ class PopulationTrainer:
         self.slots = training.slots or size  # of a lane at most; less once memory has run out
         self.lanes: dict[Key, list[Lane]] = {}
         self.programs: dict[Key, LaneProgram | None] = {}
+        self.builds: list[Future[None]] = []  # of programs' kernels, under way while members are added
         self.solo: dict[int, SoloMember] = {}
         self.widths = lane_widths(training.loaded)
         norms = training.loaded.study.space.get("norm")
         self.norm = None if norms is None or norms.single() else "any"
+        self.by_kernels = steps.by_kernels
+        self.skips = self.by_kernels and training.dtype in LINEAR_DTYPES
 
     def __len__(self) -> int:
         return len(self.solo) + sum(len(lane.active) for lanes in self.lanes.values() for lane in lanes)
@@ -83,7 +90,13 @@ class PopulationTrainer:
         self._lane_with_room((*key, seed), program, seed).seat(member)
         return self.epoch
 
+    def wait_for_kernels(self) -> None:
+        """Wait until the kernels that are being built for this population's programs are."""
+        while self.builds:
+            self.builds.pop().result()
+
     def advance(self) -> list[EpochResult]:
+        self.wait_for_kernels()
         if self.shrinks:
             self._gather()
             if self.room() > 0:
@@ -172,21 +185,31 @@ class PopulationTrainer:
         raise KeyError(number)
 
     def _widened(self, module: nn.Module) -> nn.Module:
-        """The module at the narrowest lane width that holds it."""
+        """The module at the narrowest lane width that holds it; at the widest where padding costs nothing."""
         if not isinstance(module, Widenable):
             return module
-        width = min((width for width in self.widths if width >= module.hidden), default=module.hidden)
-        wide = pad(module, width, self.norm)
+        one, norm = (self.widths[-1:], "any") if self._skips_padding(module) else (self.widths, self.norm)
+        width = min((width for width in one if width >= module.hidden), default=module.hidden)
+        wide = pad(module, width, norm)
         # A subclass that inherits `widened` would come back as its base, without what it does differently.
         return wide if type(wide) is type(module) else module
+
+    def _skips_padding(self, module: nn.Module) -> bool:
+        """Whether a step leaves out a module's padded units, so that one lane holds every width and normalisation."""
+        return self.skips and skips_padding(module)
 
     def _program(self, key: Key, module: nn.Module) -> LaneProgram | None:
         """The program of an architecture, None where it cannot be batched; tried on one step when first met."""
         if key not in self.programs:
-            program = LaneProgram(self.training, module)
+            program = LaneProgram(self.training, module, self.by_kernels)
+            # Of a copy, for the module is a member's too, who is seated meanwhile.
+            copy = LaneProgram(self.training, deepcopy(module), by_kernels=True) if self.by_kernels else None
+            build = None if copy is None else in_a_thread(build_kernels, copy)
             reason = why_not(program)
             if reason is not None:
                 self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
+            elif build is not None:
+                self.builds.append(build)
             self.programs[key] = program if reason is None else None
         return self.programs[key]
 
@@ -197,7 +220,13 @@ class PopulationTrainer:
                 return lane
         slots = self.slots
         if self.shrinks:
-            slots = min(slots, lane_slots(self.training.loaded, program.base, self.size))
+            one = self._skips_padding(program.base)
+            slots = min(
+                slots,
+                lane_slots(self.training.loaded, program.base, self.size, 1 if one else len(self.widths)),
+            )
+            if one and seed != self.training.seed:  # as those of a confirmation, of which few share a seed
+                slots = min(slots, CUDA_SLOTS)
         lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]
 

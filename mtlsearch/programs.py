@@ -3,13 +3,13 @@
 import shutil
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
+from functools import partial
 from typing import Protocol
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
-from mtlsearch.kernels import kernels
+from mtlsearch.data import as_input
+from mtlsearch.kernels import building, kernels, works
 from mtlsearch.lane import Lane, Step, plain_step
 from mtlsearch.lane_plan import compiling_line, compiling_pays
 from mtlsearch.lane_program import LaneProgram
@@ -18,12 +18,18 @@ from mtlsearch.step import steps_per_epoch
 from mtlsearch.study import LoadedStudy
 
 WARM_UP = 3
+BUILT_ROWS = 256  # of an evaluation, as many of any
+CPU = torch.device("cpu")
 
 
 class Steps(Protocol):
-    """Gives each lane the step that trains it; `name` is how it is recorded."""
+    """Gives each lane the step that trains it; `name` is how it is recorded.
+
+    `by_kernels` says whether it is run by kernels of our own, which leave out padded units.
+    """
 
     name: str
+    by_kernels: bool
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         """The step for one lane of `program` with `slots` slots."""
@@ -33,7 +39,7 @@ class Steps(Protocol):
 class Eager:
     """The plain step, the reference of the others."""
 
-    name = "eager"
+    name, by_kernels = "eager", False
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         return plain_step
@@ -47,8 +53,11 @@ class Fused:
 
     name = "fused"
 
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.by_kernels = device.type != "cpu"
+
     def of(self, program: LaneProgram, slots: int) -> Step:
-        return fused_step if program.training.loaded.device.type == "cpu" else kernel_step
+        return kernel_step if self.by_kernels else fused_step
 
 
 def fused_step(lane: Lane, tick: int) -> None:
@@ -74,13 +83,29 @@ def kernel_step(lane: Lane, tick: int) -> None:
     from mtlsearch.optim_kernel import update
 
     with kernels():
-        lane.program.step(lane.state, update)
+        lane.program.step(lane.state, partial(update, extents=lane.state.extents))
+
+
+def build_kernels(program: LaneProgram) -> None:
+    """Build the kernels that steps and evaluations of a program take, side by side; nothing is trained.
+
+    It may run in a thread of its own, while nothing else runs the program's module.
+    """
+    device, dtype = program.training.loaded.device, program.training.dtype
+    with building(device):
+        lane = Lane(program, 2, seed=0)
+        lane.begin_epoch(0)
+        kernel_step(lane, 0)
+        with torch.no_grad():
+            for splits in program.training.loaded.splits:
+                x = as_input(splits.validation.inputs[:BUILT_ROWS], dtype)
+                program.forward(lane.state, dict.fromkeys(splits.tasks, x))
 
 
 class Compiled:
     """The whole step under `torch.compile`, once per program and number of slots: equal lanes share it."""
 
-    name = "compiled"
+    name, by_kernels = "compiled", False
 
     def __init__(self, notice: Callable[[str], None] = lambda text: None) -> None:
         self.notice = notice
@@ -101,6 +126,8 @@ class Compiled:
 
     def _compiled(self, program: LaneProgram) -> Step:
         """The compiled step; where the compiler fails on it, members are trained all the same, and it is told."""
+        from torch._dynamo.exc import TorchDynamoException  # slow to import, and of use here alone
+
         compiled = torch.compile(program.step, dynamic=False, fullgraph=True)
         met = False
 
@@ -128,14 +155,15 @@ class Compiled:
 
 def uncompiled_step(lane: Lane) -> Step:
     """The best step that needs no compiler on a lane's device."""
-    return Fused().of(lane.program, lane.slots) if fuses(lane.state.weights.device) else plain_step
+    device = lane.state.weights.device
+    return Fused(device).of(lane.program, lane.slots) if fuses(device) else plain_step
 
 
 class Captured:
     """A CUDA graph of another step, captured once per lane and replayed: one launch a step, no host sync."""
 
     def __init__(self, inner: Steps) -> None:
-        self.inner, self.name = inner, f"captured {inner.name}"
+        self.inner, self.name, self.by_kernels = inner, f"captured {inner.name}", inner.by_kernels
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         return GraphStep(self.inner.of(program, slots))
@@ -183,7 +211,7 @@ def choose_steps(
 
 def uncompiled(device: torch.device) -> Steps:
     """The best steps that need no compiling by torch."""
-    return replayed(Fused() if fuses(device) else Eager(), device)
+    return replayed(Fused(device) if fuses(device) else Eager(), device)
 
 
 def replayed(steps: Steps, device: torch.device) -> Steps:
@@ -192,14 +220,8 @@ def replayed(steps: Steps, device: torch.device) -> Steps:
 
 
 def fuses(device: torch.device) -> bool:
-    """Whether `Fused` works on a device: on CUDA it needs Triton, and what that needs to build a kernel."""
-    if device.type == "cpu":
-        return True
-    if find_spec("triton") is None:
-        return False
-    from mtlsearch.optim_kernel import works
-
-    return works(device)
+    """Whether `Fused` works on a device: on CUDA it needs kernels of our own."""
+    return device.type == "cpu" or works(device)
 
 
 def steps_like(name: str, device: torch.device) -> Steps:
@@ -207,7 +229,11 @@ def steps_like(name: str, device: torch.device) -> Steps:
     inner = name.removeprefix("captured ")
     if inner == "fused" and not fuses(device):
         inner = "eager"
-    kinds: dict[str, Callable[[], Steps]] = {"eager": Eager, "fused": Fused, "compiled": Compiled}
+    kinds: dict[str, Callable[[], Steps]] = {
+        "eager": Eager,
+        "fused": lambda: Fused(device),
+        "compiled": Compiled,
+    }
     return replayed(kinds[inner](), device)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mtlsearch.ahead import in_a_thread
 from mtlsearch.artifacts import artifacts_folder, check_folder
 from mtlsearch.capacity import population_size
 from mtlsearch.confirm import Confirming, as_recorded, confirm
@@ -18,6 +19,7 @@ from mtlsearch.describe import describe
 from mtlsearch.device import conditions_of, slow_choices, use_device
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence import best_answer, outdated
+from mtlsearch.kernels import works
 from mtlsearch.loop import enqueue_default, make_pruner, make_sampler, search
 from mtlsearch.models import study_of
 from mtlsearch.population import PopulationTrainer
@@ -67,6 +69,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     begun = time.monotonic()
     for line in slow_choices(device, threads, options.precision):
         notice(line)
+    if device.type == "cuda":
+        in_a_thread(works, device)  # the first kernel takes a C compiler its time: while the data are loaded
     loaded = load_with_fallback(options, device, notice)
     study = loaded.study
     make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched

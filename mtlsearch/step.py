@@ -32,7 +32,8 @@ Read = Mapping[
 Values = dict[str, dict[str, float]]
 NOTHING_READ: Read = {}
 READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
-EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # a chunk that stays in the cache, or that fills the device
+# Of a chunk that stays in the cache; on CUDA of all members of a lane, which fills the device and little memory.
+EVALUATION_ROWS = {"cpu": 1000, "cuda": 1 << 17}
 
 
 def derived_seed(*parts: object) -> int:
@@ -188,7 +189,7 @@ def evaluate_together(
     metrics = loaded.metrics
     values: list[dict[str, list[float]]] = [{} for _ in forwards]
     for splits in loaded.splits:
-        found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype)
+        found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype, max(members))
         values = [before | new for before, new in zip(values, found, strict=True)]
     return [
         [
@@ -200,11 +201,16 @@ def evaluate_together(
 
 
 def _evaluate_source(
-    splits: Splits, part: Part, metrics: Mapping[str, Metric], forwards: Sequence[Forward], dtype: torch.dtype
+    splits: Splits,
+    part: Part,
+    metrics: Mapping[str, Metric],
+    forwards: Sequence[Forward],
+    dtype: torch.dtype,
+    members: int,
 ) -> list[dict[str, list[float]]]:
     """Each task's metric for every member of each forward, over the tasks of one source."""
     collected: list[dict[str, list[Tensor]]] = [{task: [] for task in splits.tasks} for _ in forwards]
-    with _chunks(part) as chunks:
+    with _chunks(part, members) as chunks:
         for rows, inputs in chunks:
             given = dict.fromkeys(splits.tasks, as_input(inputs, dtype))
             for own, forward in zip(collected, forwards, strict=True):
@@ -218,9 +224,10 @@ def _evaluate_source(
 
 
 @contextmanager
-def _chunks(part: Part) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+def _chunks(part: Part, members: int) -> Iterator[Iterator[tuple[slice, Tensor]]]:
     """The inputs of a part on the device, with the rows that they are; what is stored is read ahead."""
-    inputs, size = part.inputs, EVALUATION_ROWS[part.inputs.device.type]
+    inputs, kind = part.inputs, part.inputs.device.type
+    size = EVALUATION_ROWS[kind] // (1 if kind == "cpu" else members)
     if isinstance(inputs, Tensor):
         yield ((slice(n, n + size), inputs[n : n + size]) for n in range(0, len(part), size))
         return

@@ -312,7 +312,7 @@ def test_refilled_slot_forgets_what_the_method_had_learned(method: str) -> None:
 class FailsOnce:
     """Steps that run out of memory in the third epoch of a lane of three slots."""
 
-    name = "eager"
+    name, by_kernels = "eager", False
 
     def __init__(self) -> None:
         self.calls = 0
@@ -368,7 +368,7 @@ def test_captured_step_equals_solo_on_cuda(method: str, steps: str) -> None:
     study = clipped()
     training = Training(study.load(NOWHERE, "cuda"), 3, dtype=torch.float64, method=method)
     configs = mixed(study)[:2]
-    inner = Fused() if steps == "fused" else Compiled(compiles)
+    inner = Fused(torch.device("cuda")) if steps == "fused" else Compiled(compiles)
     trainer = PopulationTrainer(training, 2, Captured(inner), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)

@@ -2,6 +2,8 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from subprocess import CalledProcessError
+from typing import Any
 
 import pytest
 import torch
@@ -10,19 +12,23 @@ from problems import CLASSES, config, disjoint, joint
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from mtlsearch import kernels as kernel_module
+from mtlsearch import population
 from mtlsearch.kernels import kernels, use_kernels
-from mtlsearch.lane import Lane, plain_step
 from mtlsearch.nn import HiddenLayer
 from mtlsearch.norms import NORMS
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Eager, kernel_step
+from mtlsearch.programs import Eager, Fused, Steps, uncompiled
 from mtlsearch.space import integer
 from mtlsearch.study import Study
 from mtlsearch.tasks import Classification
 from mtlsearch.trainer import Training
 
 triton = pytest.importorskip("triton", reason="no Triton here")
+from mtlsearch import layer_kernel, linear_kernel, loss_kernel, optim_kernel  # noqa: E402
+
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-3}
+LANE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 FEATURES, STEPS = 6, 2
 
 
@@ -100,6 +106,49 @@ def assert_a_bad_member_leaves_the_others(device: str) -> None:
         assert spoilt[0][bad].isnan().any()
 
 
+def linears(by_kernel: bool, dtype: torch.dtype, device: str, shared: bool, masked: bool) -> list[Tensor]:
+    """Outputs and gradients of linear layers; of tiles of which some are live, in part or all, and some not."""
+    generator = torch.Generator().manual_seed(4)
+    found = []
+    for rows, inputs, units in ((5, 7, 3), (130, 40, 150)):
+        live = torch.arange(units) < torch.tensor([[units], [units // 2], [1]])
+        shapes = (
+            (rows, inputs) if shared else (3, rows, inputs),
+            (3, units, inputs),
+            (3, units),
+            (rows, units),
+        )
+        x, weight, bias, pull = (torch.randn(s, generator=generator, dtype=dtype) for s in shapes)
+        if masked:
+            weight, bias = weight * live[:, :, None], bias * live
+        mask, biased = live.to(device), torch.tensor([True, False, True], device=device)
+
+        def loss(x: Tensor, weight: Tensor, bias: Tensor, pull: Tensor, mask: Tensor, biased: Tensor) -> Any:
+            if by_kernel:
+                y = linear_kernel.linear(x, weight, bias, *((biased, mask) if masked else ()))
+            else:
+                y = x @ weight.mT + (torch.where(biased, bias, 0) if masked else bias)
+            if masked:
+                y = torch.where(mask, y, 0)
+            return (y * pull).sum() + y.square().sum(), y
+
+        own = None if shared else 0
+        step = vmap(grad(loss, (0, 1, 2), has_aux=True), (own, 0, 0, None, 0, 0))
+        slopes, y = step(*(t.to(device) for t in (x, weight, bias, pull)), mask, biased)
+        dx, dweight, dbias = slopes
+        # Of what is masked nobody reads the gradient but where it is live.
+        found += [y, dx, dweight * mask[:, :, None], dbias * mask] if masked else [y, dx, dweight, dbias]
+    return found
+
+
+def assert_linear_is_plain(dtype: torch.dtype, device: str) -> None:
+    for shared in (True, False):
+        for masked in (True, False):
+            ours, due = (linears(by_kernel, dtype, device, shared, masked) for by_kernel in (True, False))
+            for one, other in zip(ours, due, strict=True):
+                torch.testing.assert_close(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
 def losses(by_kernel: bool, dtype: torch.dtype, device: str, shared: bool) -> list[Tensor]:
     """The loss of some members and its gradient, with labels that are missing, in part or all."""
     generator = torch.Generator().manual_seed(2)
@@ -124,29 +173,42 @@ def assert_loss_is_plain(dtype: torch.dtype, device: str) -> None:
             torch.testing.assert_close(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-def trained(study: Study, by_kernel: bool, device: str) -> list[Tensor]:
-    """The parameters of members of every normalisation after an epoch."""
+class ByKernels(Fused):
+    """Steps by kernels, also where Triton's interpreter runs them on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cuda"))
+
+
+def trained(study: Study, steps: Steps, device: str, dtype: torch.dtype) -> list[Tensor]:
+    """The parameters of members of every normalisation and of three widths after an epoch."""
     study = replace(study, space={**study.space, "hidden": integer(4, 24)})
-    training = Training(study.load(None, device), seed=3, dtype=torch.float64)  # type: ignore[arg-type]
-    trainer = PopulationTrainer(training, 3, Eager(), pytest.fail)
+    training = Training(study.load(None, device), seed=3, dtype=dtype)  # type: ignore[arg-type]
+    trainer = PopulationTrainer(training, 4, steps, pytest.fail)
     for number, norm in enumerate(NORMS):
         trainer.add(number, config(study, hidden=8 * (1 + number), norm=norm, dropout=0.3, depth=2))
-    lanes = [lane for group in trainer.lanes.values() for lane in group]
-
-    def step(lane: Lane, tick: int) -> None:
-        (kernel_step if by_kernel else plain_step)(lane, tick)
-
-    for lane in lanes:
-        lane.run_step = step
+    if isinstance(steps, ByKernels):
+        ((lane,),) = trainer.lanes.values()  # one holds them all
+        assert lane.program.base.hidden == 24
     trainer.advance()
     return [tensor for number in range(3) for tensor in trainer.state(number).values()]
 
 
-def assert_a_lane_is_plain(device: str) -> None:
+def assert_a_lane_is_plain(dtype: torch.dtype, device: str) -> None:
     for study in (disjoint(), joint(0.3)):
-        ours, due = (trained(study, by_kernel, device) for by_kernel in (True, False))
+        ours = trained(study, ByKernels(), device, dtype)
+        due = trained(study, Eager(), device, torch.float64)
         for one, other in zip(ours, due, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+            if one.is_floating_point():
+                torch.testing.assert_close(
+                    one.to(other.dtype), other, rtol=LANE_TOLERANCE[dtype], atol=LANE_TOLERANCE[dtype]
+                )
+
+
+def assert_a_lane_is_plain_in_double(device: str) -> None:
+    """As the interpreter alone can take it."""
+    kernel_module.LINEAR_DTYPES = population.LINEAR_DTYPES = (torch.float32, torch.float64)
+    assert_a_lane_is_plain(torch.float64, device)
 
 
 def test_what_pytorch_compiles_has_no_kernel() -> None:
@@ -164,47 +226,79 @@ CLAIMS = [
     "assert_layer_is_plain(torch.float64, {device!r})",
     "assert_layer_is_plain(torch.float32, {device!r})",
     "assert_a_bad_member_leaves_the_others({device!r})",
+    "assert_linear_is_plain(torch.float32, {device!r})",
     "assert_loss_is_plain(torch.float64, {device!r})",
     "assert_loss_is_plain(torch.float32, {device!r})",
-    "assert_a_lane_is_plain({device!r})",
+    "assert_a_lane_is_plain(torch.float32, {device!r})",
 ]
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+def assert_kernels_work_until_they_cannot_be_built(device: str) -> None:
+    assert kernel_module.works(torch.device(device))
+    kernel_module.works.cache_clear()
+
+    class Unbuilt:
+        def __getitem__(self, grid: Any) -> Any:
+            raise CalledProcessError(1, "gcc")
+
+    loss_kernel._note = Unbuilt()
+    assert not kernel_module.works(torch.device(device))
+
+
+BY_INTERPRETER = (
+    "assert_linear_is_plain(torch.float64, {device!r})",
+    "assert_a_lane_is_plain_in_double({device!r})",
+    "assert_kernels_work_until_they_cannot_be_built({device!r})",
+)
+
+
+@pytest.mark.parametrize("claim", [*CLAIMS, *BY_INTERPRETER])
 def test_by_tritons_interpreter(claim: str) -> None:
     assert_by_interpreter("test_kernels", claim.format(device="cpu"))
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
-@pytest.mark.parametrize("name", ["_forward", "_backward", "_cross_entropy", "_note"])
-def test_kernels_are_translated_for_a_gpu_that_is_not_here(name: str, dtype: str) -> None:
+def translated(kernel: Any, constants: dict[str, Any], dtype: str) -> str:
+    """A kernel's PTX for Hopper, whose other arguments are tensors of `dtype`."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from mtlsearch import layer_kernel, loss_kernel
-
-    kernel = getattr(layer_kernel if name in ("_forward", "_backward") else loss_kernel, name)
     assert not {"params", "specialization", "options"} & set(kernel.arg_names)  # the launcher's own variables
-    constants = {
-        "eps": 1e-5, "momentum": 0.1, "all_rows": 128, "few_columns": 32, "few_rows": 8, "part_columns": 512,
-        "all_classes": 16, "block": 256,
-    }  # fmt: skip
-    others = {
-        "live_at": "*i1",
-        "kind_at": "*i64",
-        "key_at": "*i32",
-        "labels_at": "*i64",
-        "bad_at": "*i64",
-        "tick_at": "*i64",
-    }
-    whole = dict.fromkeys(("rows", "columns", "most", "classes", "labels_stride", "numbers"), "i32")
+    flags, whole = ("live_at", "biased_at"), ("kind_at", "labels_at", "bad_at", "tick_at")
+    others = {**dict.fromkeys(flags, "*i1"), **dict.fromkeys(whole, "*i64"), "key_at": "*i32"}
     signature = {
-        argument: "constexpr" if argument in constants else (others | whole).get(argument, f"*{dtype}")
+        argument: "constexpr"
+        if argument in constants
+        else others.get(argument, f"*{dtype}" if argument.endswith("_at") else "i32")
         for argument in kernel.arg_names
     }
     used = {argument: value for argument, value in constants.items() if argument in signature}
     made = triton.compile(ASTSource(kernel, signature, constexprs=used), target=GPUTarget("cuda", 90, 32))
-    assert "st.global" in made.asm["ptx"]
+    ptx: str = made.asm["ptx"]
+    return ptx
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
+@pytest.mark.parametrize("name", ["_layer_forward", "_layer_backward", "_cross_entropy", "_note"])
+def test_kernels_are_translated_for_a_gpu_that_is_not_here(name: str, dtype: str) -> None:
+    constants = {
+        "eps": 1e-5, "momentum": 0.1, "all_rows": 128, "few_columns": 16, "few_rows": 4, "part_columns": 512,
+        "all_classes": 16, "block": 256,
+    }  # fmt: skip
+    kernel = getattr(layer_kernel if "layer" in name else loss_kernel, name)
+    assert "st.global" in translated(kernel, constants, dtype)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("precision", ["tf32x3", "tf32", "bf16"])
+@pytest.mark.parametrize("name", ["_linear_forward", "_linear_backward"])
+def test_products_are_of_tensor_cores_on_a_gpu_that_is_not_here(
+    name: str, precision: str, masked: bool
+) -> None:
+    sides = {"block_rows": 64, "block_units": 64, "block_inputs": 64}
+    ptx = translated(
+        getattr(linear_kernel, name), {"masked": masked, "precision": precision, **sides}, "fp32"
+    )
+    assert ptx.count("wgmma.mma_async") >= (3 if precision == "tf32x3" else 1)
 
 
 @pytest.mark.gpu
@@ -212,3 +306,45 @@ def test_kernels_are_translated_for_a_gpu_that_is_not_here(name: str, dtype: str
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_on_cuda(claim: str) -> None:
     exec(claim.format(device="cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_products_in_fp32_are_as_exact_as_pytorchs_on_cuda() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.rand(128, 784, device="cuda"), torch.randn(8, 512, 784, device="cuda")
+    g, bias = torch.randn(8, 128, 512, device="cuda"), torch.zeros(8, 512, device="cuda")
+    ours = (
+        linear_kernel._run_forward("tf32x3", x, weight, bias, None, None),
+        linear_kernel._run_backward("tf32x3", g, x, None, None)[0],
+    )
+    for one, of in zip(ours, ((x, weight.mT), (g.mT, x)), strict=True):
+        due = torch.matmul(*(t.double() for t in of))
+        assert (one - due).square().mean() <= (torch.matmul(*of) - due).square().mean()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_what_was_built_ahead_is_not_built_again_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(disjoint(), space={**disjoint().space, "hidden": integer(4, 32)})
+    trainer = PopulationTrainer(
+        Training(study.load(None, "cuda"), seed=3),  # type: ignore[arg-type]
+        5,
+        uncompiled(torch.device("cuda")),
+        pytest.fail,
+    )
+    for number in range(5):
+        trainer.add(number, config(study, hidden=8 + number))
+    trainer.wait_for_kernels()
+    built = triton.compile
+
+    def again(source: Any, **options: Any) -> Any:
+        pytest.fail(f"{source.name} was not built ahead")
+
+    for kernel in (
+        linear_kernel._linear_forward, linear_kernel._linear_backward, layer_kernel._layer_forward,
+        layer_kernel._layer_backward, loss_kernel._cross_entropy, loss_kernel._note, optim_kernel._update,
+    ):  # fmt: skip
+        assert kernel.compile == built
+        monkeypatch.setattr(kernel, "compile", again)
+    trainer.advance()

@@ -112,6 +112,8 @@ class Compiled:
         self.made: dict[tuple[int, int], Step] = {}
         # fp32 is what was asked for, or --precision would say otherwise.
         warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+        # The compiler's own affair.
+        warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
         # Every lane shape is a compilation of its own, and torch would stop at eight.
         torch._dynamo.config.recompile_limit = 1024
         torch._dynamo.config.accumulated_recompile_limit = 1024

@@ -188,8 +188,10 @@ class PopulationTrainer:
         """The module at the narrowest lane width that holds it; at the widest where padding costs nothing."""
         if not isinstance(module, Widenable):
             return module
-        one, norm = (self.widths[-1:], "any") if self._skips_padding(module) else (self.widths, self.norm)
-        width = min((width for width in one if width >= module.hidden), default=module.hidden)
+        widths, norm = self.widths, self.norm
+        if self._skips_padding(module):
+            widths, norm = widths[-1:], "any"
+        width = min((width for width in widths if width >= module.hidden), default=module.hidden)
         wide = pad(module, width, norm)
         # A subclass that inherits `widened` would come back as its base, without what it does differently.
         return wide if type(wide) is type(module) else module
@@ -202,14 +204,13 @@ class PopulationTrainer:
         """The program of an architecture, None where it cannot be batched; tried on one step when first met."""
         if key not in self.programs:
             program = LaneProgram(self.training, module, self.by_kernels)
-            # Of a copy, for the module is a member's too, who is seated meanwhile.
-            copy = LaneProgram(self.training, deepcopy(module), by_kernels=True) if self.by_kernels else None
-            build = None if copy is None else in_a_thread(build_kernels, copy)
+            if self._skips_padding(module):
+                # Of a copy, for the module is a member's too, who is seated meanwhile.
+                copy = LaneProgram(self.training, deepcopy(module), by_kernels=True)
+                self.builds.append(in_a_thread(build_kernels, copy))
             reason = why_not(program)
             if reason is not None:
                 self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
-            elif build is not None:
-                self.builds.append(build)
             self.programs[key] = program if reason is None else None
         return self.programs[key]
 
@@ -220,12 +221,12 @@ class PopulationTrainer:
                 return lane
         slots = self.slots
         if self.shrinks:
-            one = self._skips_padding(program.base)
-            slots = min(
-                slots,
-                lane_slots(self.training.loaded, program.base, self.size, 1 if one else len(self.widths)),
-            )
-            if one and seed != self.training.seed:  # as those of a confirmation, of which few share a seed
+            is_wide = self._skips_padding(program.base)
+            widths = 1 if is_wide else len(self.widths)
+            slots = min(slots, lane_slots(self.training.loaded, program.base, self.size, widths))
+            if (
+                is_wide and seed != self.training.seed
+            ):  # as those of a confirmation, of which few share a seed
                 slots = min(slots, CUDA_SLOTS)
         lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]

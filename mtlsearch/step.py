@@ -32,8 +32,8 @@ Read = Mapping[
 Values = dict[str, dict[str, float]]
 NOTHING_READ: Read = {}
 READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
-# Of a chunk that stays in the cache; on CUDA of all members of a lane, which fills the device and little memory.
-EVALUATION_ROWS = {"cpu": 1000, "cuda": 1 << 17}
+EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # a chunk that stays in the cache, or that fills the device
+MEMBER_ROWS = 1 << 17  # of all members of a lane in a chunk, at most
 
 
 def derived_seed(*parts: object) -> int:
@@ -226,8 +226,8 @@ def _evaluate_source(
 @contextmanager
 def _chunks(part: Part, members: int) -> Iterator[Iterator[tuple[slice, Tensor]]]:
     """The inputs of a part on the device, with the rows that they are; what is stored is read ahead."""
-    inputs, kind = part.inputs, part.inputs.device.type
-    size = EVALUATION_ROWS[kind] // (1 if kind == "cpu" else members)
+    inputs = part.inputs
+    size = min(EVALUATION_ROWS[inputs.device.type], MEMBER_ROWS // members)
     if isinstance(inputs, Tensor):
         yield ((slice(n, n + size), inputs[n : n + size]) for n in range(0, len(part), size))
         return

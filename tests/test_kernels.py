@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, vmap
 from mtlsearch import kernels as kernel_module
 from mtlsearch import population
 from mtlsearch.kernels import kernels, use_kernels
-from mtlsearch.nn import HiddenLayer
+from mtlsearch.nn import HiddenLayer, corner
 from mtlsearch.norms import NORMS
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Eager, Fused, Steps, uncompiled
@@ -187,10 +187,16 @@ def trained(study: Study, steps: Steps, device: str, dtype: torch.dtype) -> list
     trainer = PopulationTrainer(training, 4, steps, pytest.fail)
     for number, norm in enumerate(NORMS):
         trainer.add(number, config(study, hidden=8 * (1 + number), norm=norm, dropout=0.3, depth=2))
+    trainer.advance()
     if isinstance(steps, ByKernels):
         ((lane,),) = trainer.lanes.values()  # one holds them all
         assert lane.program.base.hidden == 24
-    trainer.advance()
+        for slot, member in lane.active:
+            for name, tensor in lane.state.params.items():
+                padding = tensor[slot].clone()
+                if name in member.shapes:
+                    corner(padding, torch.empty(member.shapes[name], device="meta")).zero_()
+                assert not padding.any()
     return [tensor for number in range(3) for tensor in trainer.state(number).values()]
 
 

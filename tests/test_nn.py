@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.dropout import noise_keys, with_own_dropout
 from mtlsearch.errors import StudyError
-from mtlsearch.nn import pad
+from mtlsearch.nn import corner, extent, pad
 from mtlsearch.noise import noise
 from mtlsearch.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.step import epoch_keys, layer_keys
@@ -314,3 +314,10 @@ def test_building_a_model_depends_on_its_seed_alone_and_leaves_torchs_generator(
     again, other = (study.build(config(study), seed).state_dict() for seed in (3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["heads.a.weight"], other["heads.a.weight"])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1,), (2, 3), (4, 5), (3, 5), (4, 2), (1, 1)])
+def test_the_extent_of_a_corner_is_the_place_of_its_last_number(shape: tuple[int, ...]) -> None:
+    padded = torch.zeros((4, 5)[: len(shape)])
+    corner(padded, torch.empty(shape)).fill_(1)
+    assert extent(torch.Size(shape), padded.shape) == int(padded.flatten().nonzero().max()) + 1

@@ -1,5 +1,7 @@
 """The update as one CUDA kernel: held to `optim.update`, by Triton's interpreter where there is no CUDA device."""
 
+from functools import partial
+
 import pytest
 import torch
 from interpreter import assert_by_interpreter
@@ -71,9 +73,37 @@ def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
         torch.testing.assert_close(ours, due, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+def assert_kernel_leaves_padding(device: str) -> None:
+    """Of a parameter of three tiles a member has none, one number, a tile, a number more, two tiles, or all."""
+    from mtlsearch import optim_kernel
+
+    count, block = 2 * optim_kernel.BLOCK + 7, optim_kernel.BLOCK
+    extents = torch.tensor([0, 1, block, block + 1, 2 * block, count])
+    members = len(extents)
+    c = {
+        name: torch.full((members,), float(value), dtype=torch.float64, device=device)
+        for name, value in OptimizerSettings("adam", 0.1, 0.0, 0.0, "constant", 0.0, 1.0)
+        .coefficients(9)
+        .items()
+    }
+    one = torch.ones(members, dtype=torch.float64, device=device)
+    scale = {"length": one, "unbias": one, "shrink": one}
+    found = []
+    for rule in (partial(optim_kernel.update, extents=extents[:, None].to(device)), update):
+        params, grads = ({"w": torch.full((members, count), x, device=device)} for x in (1.0, 0.5))
+        moments = [{"w": torch.zeros(members, count, device=device)} for _ in range(2)]
+        rule(params, grads, *moments, c, scale)
+        found.append(params["w"])
+    for ours, due, extent in zip(*found, extents.tolist(), strict=True):
+        moved = -(-extent // block) * block
+        torch.testing.assert_close(ours[:moved], due[:moved])
+        assert (ours[moved:] == 1).all()
+
+
 @pytest.mark.parametrize(
     "claim",
     [
+        "assert_kernel_leaves_padding('cpu')",
         "assert_kernel_is_the_rule(torch.float32, 'cpu')",
         "assert_kernel_is_the_rule(torch.float64, 'cpu')",
     ],
@@ -117,3 +147,9 @@ def test_kernel_is_translated_for_a_gpu_that_is_not_here(dtype: str, clips: bool
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_kernel_is_the_rule_on_cuda(dtype: torch.dtype) -> None:
     assert_kernel_is_the_rule(dtype, "cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_kernel_leaves_padding_on_cuda() -> None:
+    assert_kernel_leaves_padding("cuda")

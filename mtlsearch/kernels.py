@@ -1,4 +1,6 @@
-"""Whether layers and losses run as CUDA kernels of our own; what asks for it sees to it that Triton can build them.
+"""Whether layers and losses run as CUDA kernels of our own; how they are built and launched.
+
+What asks for them sees to it that Triton can build them (`works`).
 
 A step that PyTorch does not compile is some two hundred small operators on CUDA, and launching them takes longer than
 what they compute. The plain operators are the reference; nothing uses a kernel where it is not asked to.
@@ -100,10 +102,7 @@ def works(device: torch.device) -> bool:
         bad, tick = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
         try:
             note(loss, bad, tick)
-        except (
-            RuntimeError,
-            OSError,
-            CalledProcessError,
-        ):  # no C compiler, no folder for its cache, no Python.h
+        # No C compiler, no folder for its cache, no Python.h.
+        except (RuntimeError, OSError, CalledProcessError):
             return False
     return True

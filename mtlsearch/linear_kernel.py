@@ -16,6 +16,7 @@ from torch import Tensor
 from mtlsearch import kernels
 from mtlsearch.kernels import launch, stacked
 
+TF32_SINCE = (8, 0)  # a device's capability
 FEWEST = 16  # of a product's side
 # The sides of a tile, at most; the last of those forward, and the first of those back, is taken a part at a time.
 FORWARD_ROWS, FORWARD_UNITS, FORWARD_INPUTS = 128, 64, 32
@@ -101,6 +102,8 @@ def _precision(x: Tensor) -> str:
     """How products are taken: in fp32 as three of tf32, which lose no more than one in fp32 (CUTLASS's 3xTF32)."""
     if torch.is_autocast_enabled(x.device.type):
         return "bf16"
+    if x.device.type == "cuda" and torch.cuda.get_device_capability(x.device) < TF32_SINCE:
+        return "ieee"
     return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 

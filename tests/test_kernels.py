@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from subprocess import CalledProcessError
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -305,6 +306,19 @@ def test_products_are_of_tensor_cores_on_a_gpu_that_is_not_here(
         getattr(linear_kernel, name), {"masked": masked, "precision": precision, **sides}, "fp32"
     )
     assert ptx.count("wgmma.mma_async") >= (3 if precision == "tf32x3" else 1)
+
+
+@pytest.mark.parametrize(
+    ("capability", "asked", "due"),
+    [((9, 0), "highest", "tf32x3"), ((8, 0), "high", "tf32"), ((7, 5), "highest", "ieee")],
+)
+def test_how_products_are_taken_follows_from_the_precision_and_the_device(
+    capability: tuple[int, int], asked: str, due: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: asked)
+    assert linear_kernel._precision(x) == due  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu

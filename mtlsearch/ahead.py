@@ -1,4 +1,4 @@
-"""Doing ahead: a thread of its own reads the next batches while the device trains on this one."""
+"""Doing ahead, in a thread of its own: the next batches are read while the device trains on this one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator

@@ -62,7 +62,7 @@ def building(device: torch.device) -> Iterator[None]:
     def launcher(kernel: Any) -> None:
         with on(device):
             done = kernel.result() if hasattr(kernel, "result") else kernel
-            if done is not None:  # as where an interpreter runs it
+            if done is not None:  # where no interpreter runs it
                 _ = done.run
 
     try:

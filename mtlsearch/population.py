@@ -224,9 +224,8 @@ class PopulationTrainer:
             is_wide = self._skips_padding(program.base)
             widths = 1 if is_wide else len(self.widths)
             slots = min(slots, lane_slots(self.training.loaded, program.base, self.size, widths))
-            if (
-                is_wide and seed != self.training.seed
-            ):  # as those of a confirmation, of which few share a seed
+            if is_wide and seed != self.training.seed:
+                # As those of a confirmation, of which few share a seed.
                 slots = min(slots, CUDA_SLOTS)
         lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]

@@ -79,7 +79,7 @@ def fused_step(lane: Lane, tick: int) -> None:
 
 
 def kernel_step(lane: Lane, tick: int) -> None:
-    """One whole step of a lane on CUDA: hidden layers, losses and updates by kernels of our own."""
+    """One whole step of a lane on CUDA: linear and hidden layers, losses and updates by kernels of our own."""
     from mtlsearch.optim_kernel import update
 
     with kernels():

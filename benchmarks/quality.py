@@ -26,7 +26,7 @@ from threading import Event
 
 from common import commit, conclude, parser, rounded, table
 
-from mtlsearch.capacity import DEFAULT_POPULATION
+from mtlsearch.capacity import LEAST_AT_ONCE
 from mtlsearch.intervals import t_interval
 from mtlsearch.progress import Progress
 from mtlsearch.run import RunOptions, run_search
@@ -34,7 +34,7 @@ from mtlsearch.storage import open_storage
 from mtlsearch.store import find_record
 
 STUDY, REFERENCE, POPULATION = "digits", "one at a time", "population"
-PRUNERS = ("median", "hyperband", "halving", "none")
+PRUNERS = ("peers", "median", "hyperband", "halving", "none")
 MARGIN = -0.2  # points that the interval's lower end must stay above
 
 
@@ -43,7 +43,7 @@ class Arm:
     """A way to search, under the name of its row."""
 
     name: str
-    population: int = DEFAULT_POPULATION["cpu"]
+    population: int = LEAST_AT_ONCE  # of a search of 100 trials
     sampler: str = "tpe"
     pruner: str = RunOptions.pruner
 

@@ -12,11 +12,25 @@ from mtlsearch.study import LoadedStudy
 
 DEFAULT_POPULATION = {"cpu": 16, "cuda": 64}
 SHARE = 0.8  # of the free memory; the rest is for what allocators and kernels take on top
+LEAST_AT_ONCE, TRIALS_A_MEMBER = 8, 12  # of a search: what loses nothing on `digits` (benchmarks/quality.py)
 COPIES = 8  # parameters, gradients, two moments, best epoch, snapshot (three)
 
 
+def search_population(loaded: LoadedStudy, trials: int) -> int:
+    """How many of a search's trials train at once: so few that the sampler knows most of those before each ask."""
+    return min(population_size(loaded), max(LEAST_AT_ONCE, trials // TRIALS_A_MEMBER))
+
+
+def repeat_population(loaded: LoadedStudy, searched: int) -> int:
+    """How many repeats train at once after a search of `searched` at once: as many as fit, for no ask waits for them.
+
+    Where the search trained one at a time, so do they.
+    """
+    return 1 if searched == 1 else max(searched, population_size(loaded))
+
+
 def population_size(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int:
-    """The default population: what the device type pays for, or what fits if that is less."""
+    """The largest population: what the device type pays for, or what fits if that is less."""
     fits = int(SHARE * free_bytes(loaded.device) / member_bytes(loaded, dtype))
     return max(1, min(DEFAULT_POPULATION[loaded.device.type], fits))
 

@@ -67,9 +67,9 @@ def listed(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--sampler", default="tpe", show_default=True, help="tpe, random, gp, or an import path.")
 @click.option(
     "--pruner",
-    default="median",
+    default="peers",
     show_default=True,
-    help="median, hyperband, halving, none, or an import path.",
+    help="peers, median, hyperband, halving, none, or an import path.",
 )
 @artifacts_option
 @json_option

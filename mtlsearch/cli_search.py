@@ -46,9 +46,9 @@ from mtlsearch.output import print_result
 @click.option("--sampler", default="tpe", show_default=True, help="tpe, random, gp, or an import path.")
 @click.option(
     "--pruner",
-    default="median",
+    default="peers",
     show_default=True,
-    help="median, hyperband, halving, none, or an import path.",
+    help="peers, median, hyperband, halving, none, or an import path.",
 )
 @click.option("--score", help="mean or min over the tasks. [default: the study's]")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a trial. [default: the study's]")
@@ -58,7 +58,7 @@ from mtlsearch.output import print_result
 @click.option(
     "--population",
     type=click.IntRange(1),
-    help="Trials in training at once; 1 trains them solo. [default: what fits, at most 16 on a CPU]",
+    help="Trials in training at once; 1 trains them solo. [default: a twelfth of --trials, 8 or more, where that fits]",
 )
 @threads_option
 @precision_option

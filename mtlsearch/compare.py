@@ -16,7 +16,7 @@ from typing import Any
 
 from mtlsearch.artifacts import artifacts_folder, check_folder
 from mtlsearch.balance import METHODS, STATIC
-from mtlsearch.capacity import population_size
+from mtlsearch.capacity import search_population
 from mtlsearch.comparison import EQUAL, TUNED, compared, single_runs
 from mtlsearch.confirm import Confirming, as_recorded, duration, make_plan, test_examples
 from mtlsearch.confirmation import ended, find_confirmation
@@ -77,7 +77,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     if options.artifacts is not None:
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
-        population = options.population or population_size(loaded)
+        population = options.population or search_population(loaded, options.trials)
         record = open_record(storage, name, {**describe(loaded), "population": population}, None, artifacts)
         training = Training(loaded, int(record.info["seed"]), options.precision, stop=stop)
         trained_on = conditions_of(device, threads, options.precision)

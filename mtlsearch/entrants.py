@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mtlsearch.balance import STATIC
+from mtlsearch.capacity import repeat_population
 from mtlsearch.comparison import EQUAL, TUNED, Outcome, best_of, busy_seconds, first_counted
 from mtlsearch.confirm import MakeTrainer, Work
 from mtlsearch.confirmation import Repeat, ended, linked_study, open_confirmation
@@ -71,7 +72,9 @@ def entrant(
     # More slots than trials would stay empty. What is asked for at once is the same.
     make = trainer_maker(loaded, min(population, trials), trials, progress.notice)
     # Each seed has batches of its own, so a population would be lanes of one member: on a CPU that gains nothing.
-    again = make if loaded.device.type == "cuda" and method not in GRADIENT_BASED else SoloTrainer
+    again: MakeTrainer = SoloTrainer
+    if loaded.device.type == "cuda" and population > 1:
+        again = trainer_maker(loaded, repeat_population(loaded, population), trials, progress.notice)
     return Entrant(
         method,
         open_entrant(record, loaded, method, searched),

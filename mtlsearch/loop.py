@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import UsageError
 from mtlsearch.models import save_model
-from mtlsearch.pruner import KeptHyperbandPruner, KeptMedianPruner
+from mtlsearch.pruner import KeptHyperbandPruner, KeptMedianPruner, PeerPruner
 from mtlsearch.sampler import tpe_sampler
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import Config
@@ -24,7 +24,7 @@ from mtlsearch.study import Study
 from mtlsearch.trainer import EpochResult, Trainer, Training
 
 SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("median", "hyperband", "halving", "none")
+PRUNERS = ("peers", "median", "hyperband", "halving", "none")
 WAIT_SECONDS = 1.0
 
 
@@ -142,7 +142,9 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
-    """The pruner that `name` names: median, hyperband, halving, none, or an import path. Raises UsageError."""
+    """The pruner that `name` names: peers, median, hyperband, halving, none, or an import path. Raises UsageError."""
+    if name == "peers":
+        return PeerPruner()
     if name == "median":
         return KeptMedianPruner(n_startup_trials=5, n_warmup_steps=1)
     if name == "hyperband":

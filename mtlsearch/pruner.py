@@ -1,4 +1,4 @@
-"""Optuna's median pruner and Hyperband, which keep what they have worked out: the same decisions for less time.
+"""The pruner for populations; and Optuna's median pruner and Hyperband, which keep what they have worked out.
 
 The median of a step changes where a trial is complete, and is asked for at every decision. A trial's bracket is a
 checksum of the study's name and the trial's number; Hyperband takes it of every trial again at every decision, and
@@ -11,8 +11,39 @@ from typing import Any
 
 import numpy as np
 from optuna import Study
-from optuna.pruners import HyperbandPruner, MedianPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
 from optuna.trial import FrozenTrial, TrialState
+
+KEPT = 1 / 3  # of all trials at an epoch: which go on
+LEAST_PEERS = 16  # to be compared with, before any trial is pruned
+
+
+class PeerPruner(BasePruner):
+    """Lets a trial go on whose best score so far is in the upper third of all trials' scores at the same epoch.
+
+    All are those in training and those pruned as well as those complete, so that trials of one barrier are compared
+    with each other. The median pruner knows the complete alone: of those, what TPE suggests later is better at every
+    epoch, and in a population it prunes next to nothing (benchmarks/RESULTS.md). For a study whose score is maximised.
+    """
+
+    def __init__(self, kept: float = KEPT, least_peers: int = LEAST_PEERS, warmup_epochs: int = 1) -> None:
+        self.kept, self.least_peers, self.warmup_epochs = kept, least_peers, warmup_epochs
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        epoch = trial.last_step
+        if epoch is None or epoch < self.warmup_epochs:
+            return False
+        trials = study.get_trials(deepcopy=False)
+        scores = [peer.intermediate_values.get(epoch, np.nan) for peer in trials]
+        scores = [score for score in scores if not np.isnan(score)]
+        if len(scores) < self.least_peers:
+            return False
+        return best_so_far(trial) < float(np.quantile(scores, 1 - self.kept))
+
+
+def best_so_far(trial: FrozenTrial) -> float:
+    """The best score that a trial has reported, infinity where none is finite."""
+    return max((score for score in trial.intermediate_values.values() if not np.isnan(score)), default=np.inf)
 
 
 class KeptMedianPruner(MedianPruner):
@@ -34,9 +65,8 @@ class KeptMedianPruner(MedianPruner):
             self._complete, self._medians = len(complete), {}
         if step not in self._medians:
             self._medians[step] = median_at(step, complete)
-        values = [value for value in trial.intermediate_values.values() if not np.isnan(value)]
         # No trial at this step gives NaN, which no score is below.
-        return not values or max(values) < self._medians[step]
+        return best_so_far(trial) < self._medians[step]
 
 
 def median_at(step: int, trials: Sequence[FrozenTrial]) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from mtlsearch.ahead import in_a_thread
 from mtlsearch.artifacts import artifacts_folder, check_folder
-from mtlsearch.capacity import population_size
+from mtlsearch.capacity import repeat_population, search_population
 from mtlsearch.confirm import Confirming, as_recorded, confirm
 from mtlsearch.datasets import DownloadError
 from mtlsearch.definition import check_same
@@ -50,7 +50,7 @@ class RunOptions:
     device: str = "auto"
     seed: int | None = None
     sampler: str = "tpe"
-    pruner: str = "median"
+    pruner: str = "peers"
     score: str | None = None
     epochs: int | None = None
     timeout: float | None = None
@@ -80,7 +80,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     if options.artifacts is not None:  # one beside a SQLite store is told of with the store
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
-        info = {**describe(loaded), "population": options.population or population_size(loaded)}
+        population = options.population or search_population(loaded, options.trials)
+        info = {**describe(loaded), "population": population}
         record = open_record(storage, name, info, options.seed, artifacts)
         seed = int(record.info["seed"])
         record.take_over()
@@ -90,7 +91,6 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
         record.study.pruner = pruner
         training = Training(loaded, seed, options.precision, stop=stop)
         population = options.population or int(record.info["population"])
-        make_trainer = trainer_maker(loaded, population, options.trials, notice)
         deadline = None if options.timeout is None else begun + options.timeout
         conditions = conditions_of(device, threads, options.precision)
         if before >= options.trials:
@@ -102,10 +102,13 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
             if before:
                 notice(f"study {name!r} goes on at trial {before} of {options.trials}")
             progress.begun(before, study.epochs, record.best_or_none())
-            search(record, make_trainer(training), training, options.trials, progress, conditions, deadline)
+            trainer = trainer_maker(loaded, population, options.trials, notice)(training)
+            search(record, trainer, training, options.trials, progress, conditions, deadline)
         if options.confirming and record.counted() >= options.trials:
             hint = "; --no-confirm skips it"
             try:
+                at_once = options.population or repeat_population(loaded, population)
+                make_trainer = trainer_maker(loaded, at_once, options.confirming.trainings, notice)
                 confirm(
                     record, training, make_trainer, options.confirming, progress, conditions, deadline, hint
                 )
@@ -181,9 +184,8 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
         record = find_record(storage, name, artifacts)
         record.best()  # without a complete trial there is nothing to confirm
         conditions = conditions_of(device, threads, options.precision)
-        make_trainer = trainer_maker(
-            loaded, int(info["population"]), options.confirming.trainings, progress.notice
-        )
+        at_once = repeat_population(loaded, int(info["population"]))
+        make_trainer = trainer_maker(loaded, at_once, options.confirming.trainings, progress.notice)
         confirm(record, training, make_trainer, options.confirming, progress, conditions)
         show_in_dashboard(record)
         return best_answer(record)[0]

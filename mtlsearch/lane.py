@@ -44,6 +44,16 @@ class LaneMember:
     shapes: Mapping[str, torch.Size]
     moved: bool = False
 
+    @property
+    def width(self) -> int:
+        """The width at which it was seated first, the narrowest that holds it; 0 where it has none."""
+        return width_of(self.module)
+
+
+def width_of(module: nn.Module) -> int:
+    """The hidden units of a module, padding included; 0 where it has none."""
+    return int(getattr(module, "hidden", 0))
+
 
 # Runs the 0-based step of an epoch on a lane.
 Step = Callable[["Lane", int], None]
@@ -68,6 +78,11 @@ class Lane:
         return len(self.members)
 
     @property
+    def width(self) -> int:
+        """The hidden units of its members, padding included; 0 where they have none."""
+        return width_of(self.program.base)
+
+    @property
     def active(self) -> list[tuple[int, LaneMember]]:
         """The slots that are taken, with their members."""
         return [(slot, member) for slot, member in enumerate(self.members) if member is not None]
@@ -90,10 +105,7 @@ class Lane:
                 tensor[slot].copy_(tensors[name])
             for name, tensor in state.balance.items():
                 tensor[slot].copy_(self.program.balance[name])
-        extents = [
-            extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in state.params.items()
-        ]
-        state.extents[slot].copy_(torch.tensor(extents))
+        self._set_extents(slot, member)
         steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
         self._set_coefficients(slot, member.settings.coefficients(steps))
         weights = [member.config.task_weights[task] for task in training.loaded.study.task_names]
@@ -104,6 +116,12 @@ class Lane:
         self.members[slot] = None
         self.state.extents[slot].zero_()
         self._set_coefficients(slot, IDLE.coefficients(1))
+
+    def _set_extents(self, slot: int, member: LaneMember) -> None:
+        extents = [
+            extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in self.state.params.items()
+        ]
+        self.state.extents[slot].copy_(torch.tensor(extents))
 
     def _set_coefficients(self, slot: int, coefficients: Mapping[str, float]) -> None:
         for name, value in coefficients.items():
@@ -210,11 +228,19 @@ class Lane:
         }
 
     def take(self, other: "Lane", slot: int) -> None:
-        """Move a member of another lane of the same program and seed into a free slot, with all that it has learned."""
-        free = self.members.index(None)
+        """Move a member of another lane of the same seed into a free slot, with all that it has learned.
+
+        That lane's program is the same, or one of another width: then padding is added, or left behind.
+        """
+        free, member = self.members.index(None), other.members[slot]
+        assert member is not None
         for own, tensor in zip(self.state.stacked(), other.state.stacked(), strict=True):
-            own[free].copy_(tensor[slot])
-        self.members[free] = other.members[slot]
+            to, of = own[free], tensor[slot]
+            to.zero_()
+            corner(to, of).copy_(corner(of, to))
+        self._set_extents(free, member)
+        member.moved |= self.program is not other.program
+        self.members[free] = member
         other.free(slot)
 
     def moved_to(self, slots: int, step: Step, start: int = 0) -> "Lane":

@@ -21,6 +21,7 @@ from mtlsearch.lane_plan import CUDA_SLOTS, counted_flop, lane_slots, lane_width
 from mtlsearch.lane_program import LaneProgram
 from mtlsearch.nn import Widenable, pad
 from mtlsearch.optim import OptimizerSettings
+from mtlsearch.packing import Seat, packed
 from mtlsearch.programs import Captured, Steps, build_kernels, uncompiled
 from mtlsearch.solo import SOLO_CONDITIONS, SoloMember
 from mtlsearch.space import Config
@@ -57,6 +58,8 @@ class PopulationTrainer:
         self.programs: dict[Key, LaneProgram | None] = {}
         self.builds: list[Future[None]] = []  # of programs' kernels, under way while members are added
         self.solo: dict[int, SoloMember] = {}
+        # Of architectures that differ in their width alone: the lanes' key and the program by width.
+        self.families: dict[Key, dict[int, tuple[Key, LaneProgram]]] = {}
         self.widths = lane_widths(training.loaded)
         norms = training.loaded.study.space.get("norm")
         self.norm = None if norms is None or norms.single() else "any"
@@ -88,6 +91,9 @@ class PopulationTrainer:
         progress = Progress(number, study.epochs, study.patience, self.epoch)
         member = LaneMember(number, config, settings, progress, wide, shapes)
         self._lane_with_room((*key, seed), program, seed).seat(member)
+        if isinstance(wide, Widenable) and wide.hidden in self.widths:
+            family = (*structure(wide.widened(self.widths[-1])), seed)
+            self.families.setdefault(family, {})[wide.hidden] = (*key, seed), program
         return self.epoch
 
     def wait_for_kernels(self) -> None:
@@ -98,6 +104,7 @@ class PopulationTrainer:
     def advance(self) -> list[EpochResult]:
         self.wait_for_kernels()
         if self.shrinks:
+            self._pack()
             self._gather()
             if self.room() > 0:
                 # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
@@ -164,7 +171,7 @@ class PopulationTrainer:
         assert member is not None
         return {
             "trainer": "population",
-            "lane_width": getattr(member.module, "hidden", None),
+            "lane_width": lane.width or None,
             # A member that has moved between lanes is not repeated to the bit in either.
             "lane_slots": None if member.moved else lane.slots,
             "steps": self.steps.name,
@@ -219,6 +226,12 @@ class PopulationTrainer:
         for lane in lanes:
             if lane.has_room:
                 return lane
+        slots = self._slots_of(program, seed)
+        lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
+        return lanes[-1]
+
+    def _slots_of(self, program: LaneProgram, seed: int) -> int:
+        """How many slots a new lane has."""
         slots = self.slots
         if self.shrinks:
             is_wide = self._skips_padding(program.base)
@@ -227,8 +240,24 @@ class PopulationTrainer:
             if is_wide and seed != self.training.seed:
                 # As those of a confirmation, of which few share a seed.
                 slots = min(slots, CUDA_SLOTS)
-        lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
-        return lanes[-1]
+        return slots
+
+    def _pack(self) -> None:
+        """Seat members that do not fill a lane of their width in free slots of wider ones, and bring them back."""
+        if isinstance(self.steps, Captured):  # a lane is dear to capture, and holds every width as a rule
+            return
+        for family in self.families.values():
+            slots = {width: self._slots_of(program, key[-1]) for width, (key, program) in family.items()}
+            own: dict[int, list[Seat]] = {width: [] for width in family}
+            for key, _ in family.values():
+                for lane in self.lanes[key]:
+                    for slot, member in lane.active:
+                        own[member.width].append((lane, slot))
+            for width, seats in packed(own, slots).items():
+                key, program = family[width]
+                for lane, slot in seats:
+                    if lane.program is not program:
+                        self._lane_with_room(key, program, lane.seed).take(lane, slot)
 
     def _gather(self) -> None:
         """Move members of equal lanes together, and drop the lanes that this empties."""

@@ -94,6 +94,7 @@ class Population:
             self.trainer.add(number, config)
         if self.trainer.solo:
             raise SystemExit("the population is trained solo: there is nothing to measure")
+        self.trainer.arrange()
         self.warm_up()
 
     @property
@@ -126,8 +127,7 @@ class Population:
         return Rates(self.members * self.steps / training, self.members / (training + validation))
 
     def __str__(self) -> str:
-        shapes = [f"{lane.members[0].module.hidden}×{lane.slots}" for lane in self.lanes if lane.members[0]]
-        return ", ".join(shapes)
+        return ", ".join(f"{lane.width}×{lane.slots}" for lane in self.lanes)
 
 
 def step_flop(loaded: LoadedStudy, config: Config) -> int:

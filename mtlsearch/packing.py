@@ -31,9 +31,9 @@ def packed(own: Mapping[int, Sequence[Seat]], slots: Mapping[int, int]) -> dict[
 def carried_up(counts: Sequence[int], slots: Sequence[int], widths: Sequence[int]) -> list[int]:
     """How many members [W] leave each width for the next wider one, in the cheapest of the packings.
 
-    There are `counts` [W] members of each of the ascending `widths` [W], whose lanes have `slots` [W]. A lane costs
-    its slots times its width. Of each width leaves nobody, or all that do not fill a lane; of equal costs the packing
-    wins that carries fewest.
+    There are `counts` [W] members of each of the ascending `widths` [W], whose lanes have `slots` [W], no more than
+    those of the width before. A lane costs its slots times its width. Of each width leaves nobody, or all that do
+    not fill a lane; of equal costs the packing wins that carries fewest.
     """
     packings = (
         _packing(counts, slots, carries) for carries in product((False, True), repeat=len(counts) - 1)

@@ -104,8 +104,7 @@ class PopulationTrainer:
     def advance(self) -> list[EpochResult]:
         self.wait_for_kernels()
         if self.shrinks:
-            self._pack()
-            self._gather()
+            self.arrange()
             if self.room() > 0:
                 # The search fills all room before each epoch, so there is nothing left to ask: empty slots go.
                 self._narrow()
@@ -241,6 +240,11 @@ class PopulationTrainer:
                 # As those of a confirmation, of which few share a seed.
                 slots = min(slots, CUDA_SLOTS)
         return slots
+
+    def arrange(self) -> None:
+        """Move members between lanes so that few slots stay empty."""
+        self._pack()
+        self._gather()
 
     def _pack(self) -> None:
         """Seat members that do not fill a lane of their width in free slots of wider ones, and bring them back."""

@@ -5,6 +5,7 @@ checksum of the study's name and the trial's number; Hyperband takes it of every
 makes a class and a study for it. At 1,000 trials that is most of what a decision costs.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,22 +24,41 @@ class PeerPruner(BasePruner):
 
     All are those in training and those pruned as well as those complete, so that trials of one barrier are compared
     with each other. The median pruner knows the complete alone: of those, what TPE suggests later is better at every
-    epoch, and in a population it prunes next to nothing (benchmarks/RESULTS.md). For a study whose score is maximised.
+    epoch, and in a population it prunes next to nothing (benchmarks/RESULTS.md). For one study whose score is
+    maximised.
     """
 
     def __init__(self, kept: float = KEPT, least_peers: int = LEAST_PEERS, warmup_epochs: int = 1) -> None:
         self.kept, self.least_peers, self.warmup_epochs = kept, least_peers, warmup_epochs
+        self._finished: set[int] = set()
+        self._scores: defaultdict[int, list[float]] = defaultdict(list)  # of the finished trials, by epoch
+        self._bars: dict[int, tuple[int, float]] = {}  # by epoch: from how many scores, and what it is
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         epoch = trial.last_step
         if epoch is None or epoch < self.warmup_epochs:
             return False
-        trials = study.get_trials(deepcopy=False)
-        scores = [peer.intermediate_values.get(epoch, np.nan) for peer in trials]
-        scores = [score for score in scores if not np.isnan(score)]
-        if len(scores) < self.least_peers:
-            return False
-        return best_so_far(trial) < float(np.quantile(scores, 1 - self.kept))
+        return best_so_far(trial) < self._bar(study, epoch)
+
+    def _bar(self, study: Study, epoch: int) -> float:
+        """The score that a trial has to reach at `epoch`, −infinity where it has too few peers."""
+        in_training = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in self._finished:
+                continue
+            if trial.state.is_finished():  # and will not change any more
+                self._finished.add(trial.number)
+                for at, score in trial.intermediate_values.items():
+                    self._scores[at].append(score)
+            elif epoch in trial.intermediate_values:
+                in_training.append(trial.intermediate_values[epoch])
+        count = len(self._scores[epoch]) + len(in_training)
+        # A score never changes, so as many are the same ones.
+        if self._bars.get(epoch, (0, 0.0))[0] != count:
+            scores = [score for score in self._scores[epoch] + in_training if not np.isnan(score)]
+            enough = len(scores) >= self.least_peers
+            self._bars[epoch] = count, float(np.quantile(scores, 1 - self.kept)) if enough else -np.inf
+        return self._bars[epoch][1]
 
 
 def best_so_far(trial: FrozenTrial) -> float:

@@ -1,10 +1,15 @@
-"""Optuna's TPE, with what the asks of one barrier can share done once: the same suggestions for less time.
+"""Optuna's TPE that learns of trials while they train, with what the asks of one barrier can share done once.
 
-Two things cost TPE its time. The history is split and read again at every ask, though between two tells only
-running trials are added; here the split is kept. And the candidates' densities are taken by a Python function per
+Plain TPE takes every trial in training for a bad one, so that asks differ. Here one that has scores counts as what it
+is expected to reach (`foresight.py`): sixteen trials at once then find what one at a time finds.
+
+Two things cost TPE its time. The history is split and read again at every ask, though between two epochs only trials
+without scores are added; here the split is kept. And the candidates' densities are taken by a Python function per
 number; here by torch's functions of whole arrays, equal up to rounding, in which a candidate wins that is Optuna's
-own, float for float. A test holds the suggestions to plain TPE's. Source: optuna/samplers/_tpe of Optuna 5.0, whose
-private parts this file knows; with another version the plain sampler is taken.
+own, float for float. A test holds the suggestions to those of plain TPE that is told the same.
+
+Source: optuna/samplers/_tpe of Optuna 5.0, whose private parts this file knows; with another version the plain
+sampler is taken.
 """
 
 import math
@@ -25,6 +30,8 @@ from optuna.samplers._tpe.probability_distributions import (
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.foresight import Foresight
+
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
@@ -37,11 +44,16 @@ def tpe_sampler(seed: int) -> TPESampler:
     return (SharedTPESampler if optuna.__version__.startswith(KNOWN_OPTUNA) else TPESampler)(seed=seed)
 
 
+# How many trials are finished, for those never change; and of those in training that have scores the number and how
+# many.
+Told = tuple[int, tuple[tuple[int, int], ...]]
+
+
 @dataclass(frozen=True)
 class Split:
-    """What follows from the finished trials alone: the better ones' density, and the others' observations."""
+    """What follows from the trials that have scores: the better ones' density, and the others' observations."""
 
-    finished: tuple[int, int]  # how many trials, and the highest number: finished trials never change
+    told: Told
     space: Space
     below: _ParzenEstimator
     density: "Density"  # of the better ones
@@ -50,26 +62,31 @@ class Split:
 
 
 class SharedTPESampler(TPESampler):
-    """TPE for one objective that keeps the split of the finished trials from ask to ask."""
+    """TPE for one score that is maximised, which keeps the split of the trials from ask to ask."""
 
     _split: Split | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._foresight = Foresight()
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         if study._is_multi_objective() or not self._constant_liar:
             return super()._sample(study, trial, search_space)
         trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
-        running = [t for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
-        split = self._shared(study, trials, search_space)
+        self._foresight.learn(trials)
+        foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
+        running = [t for t in foreseen if t.state == TrialState.RUNNING]
+        finished = [t for t in foreseen if t.state != TrialState.RUNNING]
+        split = self._shared(study, finished, told_of(trials), search_space)
         above = Density(self._above(study, split, running)._mixture_distribution)
         samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
         candidates = split.below._transform(samples)
         best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
-    def _shared(self, study: optuna.Study, trials: list[FrozenTrial], space: Space) -> Split:
-        finished = [t for t in trials if t.state != TrialState.RUNNING]
-        key = len(finished), finished[-1].number
-        if self._split is None or self._split.finished != key or self._split.space != space:
+    def _shared(self, study: optuna.Study, finished: list[FrozenTrial], told: Told, space: Space) -> Split:
+        if self._split is None or self._split.told != told or self._split.space != space:
             gamma = self._gamma or default_gamma
             below, above = _split_trials(study, finished, gamma(len(finished)))
             whole = [t for t in above if space.keys() <= t.params.keys()]
@@ -77,7 +94,7 @@ class SharedTPESampler(TPESampler):
             estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
             others = self._get_internal_repr(whole, space, study)
             density = Density(estimator._mixture_distribution)
-            self._split = Split(key, space, estimator, density, numbers, others)
+            self._split = Split(told, space, estimator, density, numbers, others)
         return self._split
 
     def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
@@ -87,6 +104,13 @@ class SharedTPESampler(TPESampler):
         more = self._get_internal_repr(whole, split.space, study)
         merged = {name: np.insert(split.above[name], places, more[name]) for name in split.space}
         return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
+
+
+def told_of(trials: list[FrozenTrial]) -> Told:
+    """What a split follows from."""
+    training = [t for t in trials if t.state == TrialState.RUNNING]
+    scores = tuple((t.number, len(t.intermediate_values)) for t in training if t.intermediate_values)
+    return len(trials) - len(training), scores
 
 
 class Density:

@@ -10,7 +10,14 @@ import torch
 from problems import disjoint
 
 from mtlsearch import capacity, device
-from mtlsearch.capacity import DEFAULT_POPULATION, free_bytes, member_bytes, population_size
+from mtlsearch.capacity import (
+    DEFAULT_POPULATION,
+    free_bytes,
+    member_bytes,
+    population_size,
+    repeat_population,
+    search_population,
+)
 from mtlsearch.device import bf16_slowdown, fewer_are_faster, slow_choices
 from mtlsearch.space import integer
 from mtlsearch.study import LoadedStudy
@@ -49,6 +56,23 @@ def test_the_population_is_smaller_where_memory_is_short(monkeypatch: pytest.Mon
     assert population_size(study) == 3
     monkeypatch.setattr(capacity, "free_bytes", lambda device: 0)
     assert population_size(study) == 1
+
+
+@pytest.mark.parametrize(("trials", "size"), [(1, 8), (100, 8), (120, 10), (10_000, 16)])
+def test_a_search_trains_few_at_once_that_its_asks_know_most_trials(trials: int, size: int) -> None:
+    assert search_population(loaded(16), trials) == size
+
+
+def test_a_search_trains_no_more_at_once_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = loaded(256)
+    monkeypatch.setattr(capacity, "free_bytes", lambda device: 4 * member_bytes(study))
+    assert search_population(study, 100) == 3
+
+
+def test_repeats_train_as_many_at_once_as_fit_but_alone_after_a_search_alone() -> None:
+    assert repeat_population(loaded(16), 8) == DEFAULT_POPULATION["cpu"]
+    assert repeat_population(loaded(16), 32) == 32
+    assert repeat_population(loaded(16), 1) == 1
 
 
 def test_free_memory_is_read_off_the_machine() -> None:

@@ -1,6 +1,9 @@
-"""The shared TPE gives plain TPE's suggestions, and the kept pruners the plain ones' decisions."""
+"""The shared TPE gives what plain TPE gives that is told the same, and the kept pruners the plain ones' decisions."""
 
+import math
 import random
+import statistics
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.foresight import Foresight
 from mtlsearch.pruner import KeptHyperbandPruner, KeptMedianPruner
 from mtlsearch.sampler import Density, SharedTPESampler, log_mass, tpe_sampler
 from mtlsearch.storage import open_storage
@@ -26,6 +30,42 @@ SPACE: dict[str, BaseDistribution] = {
     "clip": FloatDistribution(0.0, 1.0, step=0.25),
     "optimizer": CategoricalDistribution(("adam", "rmsprop", "sgd")),
 }
+
+
+class ForeseeingTPE(TPESampler):
+    """Plain TPE to which trials in training are shown as `expected_end` has them."""
+
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Any:
+        get_trials = study._get_trials
+
+        def shown(deepcopy: bool, states: Any, use_cache: bool) -> list[FrozenTrial]:
+            trials = get_trials(deepcopy=False)
+            ends = [expected_end(t, trials) for t in trials]
+            return [t for t in ends if t.state in states]
+
+        study._get_trials = shown  # type: ignore[method-assign]
+        try:
+            return super()._sample(study, trial, search_space)
+        finally:
+            study._get_trials = get_trials  # type: ignore[method-assign]
+
+
+def expected_end(trial: FrozenTrial, trials: list[FrozenTrial]) -> FrozenTrial:
+    """A trial in training with two scores or more as complete, with the median of what complete ones still gained."""
+    scores = [score for _, score in sorted(trial.intermediate_values.items())]
+    if trial.state is not TrialState.RUNNING or len(scores) < 2:
+        return trial
+    gains = []
+    for other in trials:
+        if other.state is TrialState.COMPLETE and len(other.intermediate_values) >= len(scores):
+            own = [score for _, score in sorted(other.intermediate_values.items())]
+            gains.append(max(own) - max(own[: len(scores)]))
+    value = max(scores) + (statistics.median(gains) if gains else 0.0)
+    ended = deepcopy(trial)
+    ended.state, ended.value = TrialState.COMPLETE, value
+    return ended
 
 
 def suggest(trial: optuna.Trial, space: dict[str, BaseDistribution]) -> dict[str, Any]:
@@ -66,10 +106,11 @@ def history(sampler: TPESampler, url: str, pruner: optuna.pruners.BasePruner) ->
 
 @pytest.mark.parametrize("pruner", [NopPruner(), HyperbandPruner(1, 9, 3)], ids=["none", "hyperband"])
 def test_suggestions_are_those_of_plain_tpe(tmp_path: Path, pruner: optuna.pruners.BasePruner) -> None:
-    plain = history(TPESampler(seed=3), f"sqlite:///{tmp_path}/plain.db", pruner)
+    plain = history(ForeseeingTPE(seed=3), f"sqlite:///{tmp_path}/plain.db", pruner)
     shared = history(SharedTPESampler(seed=3), f"sqlite:///{tmp_path}/shared.db", pruner)
     assert len(plain) > 40
     assert shared == plain
+    assert shared != history(TPESampler(seed=3), f"sqlite:///{tmp_path}/blind.db", pruner)
 
 
 @pytest.mark.parametrize("name", SPACE)
@@ -188,6 +229,38 @@ def test_a_median_is_worked_out_once_per_complete_trial(monkeypatch: pytest.Monk
     study.tell(flight[0], 0.6)
     assert not flight[1].should_prune()
     assert asked == [0, 0]
+
+
+def test_a_trial_in_training_is_told_as_what_it_is_expected_to_reach() -> None:
+    study = optuna.create_study(direction="maximize")
+    for curve in ((0.1, 0.5, 0.9), (0.2, 0.6, 0.7), (0.3, 0.2, 0.4)):
+        trial = study.ask()
+        for epoch, score in enumerate(curve):
+            trial.report(score, epoch)
+        study.tell(trial, max(curve))
+    short, begun, falling, lost = (study.ask() for _ in range(4))
+    short.report(0.5, 0)
+    for trial, scores in ((begun, (0.3, 0.4)), (falling, (0.5, 0.4)), (lost, (math.nan, math.nan))):
+        for epoch, score in enumerate(scores):
+            trial.report(score, epoch)
+    trials = study.get_trials(deepcopy=False)
+    foresight = Foresight()
+    foresight.learn(trials)
+    foresight.learn(trials)  # each is known once
+    told = [foresight.of(trial) for trial in trials]
+    # After two epochs the complete ones still gained 0.4, 0.1 and 0.1.
+    assert [t.value for t in told[4:6]] == pytest.approx([0.5, 0.6])
+    assert [t.state for t in told[4:6]] == [TrialState.COMPLETE] * 2
+    for number in (0, 1, 2, 3, 6):
+        assert told[number] is trials[number]
+    assert [t.state for t in trials[3:]] == [TrialState.RUNNING] * 4  # those of the store stay as they are
+
+
+def test_without_complete_trials_the_best_score_so_far_is_what_is_expected() -> None:
+    trial = optuna.create_study(direction="maximize").ask()
+    for epoch, score in enumerate((0.6, 0.4)):
+        trial.report(score, epoch)
+    assert Foresight().of(trial.study.get_trials()[0]).value == 0.6
 
 
 def test_another_optuna_gets_the_plain_sampler(monkeypatch: pytest.MonkeyPatch) -> None:

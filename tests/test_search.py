@@ -41,7 +41,7 @@ def test_search_with_each_sampler_starts_from_the_default_config_with_equal_weig
 
 
 @pytest.mark.parametrize(
-    "pruner", ["hyperband", "median", "halving", "optuna.pruners.SuccessiveHalvingPruner"]
+    "pruner", ["peers", "hyperband", "median", "halving", "optuna.pruners.SuccessiveHalvingPruner"]
 )
 def test_pruner_cuts_trials_off_before_their_last_epoch(here: Path, pruner: str) -> None:
     trials = search(here, "--pruner", pruner, "--trials", "20", "--epochs", "6", "--sampler", "random")

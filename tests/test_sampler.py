@@ -87,7 +87,7 @@ def history(sampler: TPESampler, url: str, pruner: optuna.pruners.BasePruner) ->
                 params.append(suggest(trial, space))
                 flying.append(trial)
             for trial in flying:
-                trial.report(chance.choice([0.25, 0.5, chance.random()]), barrier)
+                trial.report(chance.choice([0.25, 0.5, 0.97, chance.random()]), barrier)
             for trial in list(flying):
                 way = chance.random()
                 if way < 0.2 or trial.should_prune():

@@ -2,7 +2,7 @@
 
     python benchmarks/asks.py [--trials 1000] [--seconds 1] [--dry-run]
 
-The search is that of `mtlsearch run` on the study digits with all its defaults: its loop, TPE, median pruner, a SQLite
+The search is that of `mtlsearch run` on the study digits with all its defaults: its loop, sampler, pruner, a SQLite
 store on disk with every epoch reported, the best trial's parameters kept. Only the trainer sleeps instead of
 training, and what the pruner decides is not followed, so that every trial takes its second. The ideal is the
 sleeping alone: 63 rounds of 16. Each row is one search; the second table is the mean of what each part took in the
@@ -155,7 +155,7 @@ def whole_search(
 
 # Per row a sampler and a pruner of its own: both keep what they have seen.
 CASES: dict[str, Callable[[], tuple[BaseSampler, BasePruner]]] = {
-    "mtlsearch's TPE and median pruner (the default)": lambda: (
+    "mtlsearch's TPE and pruner of peers (the defaults)": lambda: (
         make_sampler("tpe", 0),
         unheeded(make_pruner(RunOptions.pruner, EPOCHS)),
     ),

@@ -58,7 +58,7 @@ from mtlsearch.output import print_result
 @click.option(
     "--population",
     type=click.IntRange(1),
-    help="Trials in training at once; 1 trains them solo. [default: a twelfth of --trials, 8 or more, where that fits]",
+    help="Trials in training at once; 1 trains them solo. [default: 16, on CUDA more for many trials]",
 )
 @threads_option
 @precision_option

@@ -61,6 +61,8 @@ class PopulationTrainer:
         # Of architectures that differ in their width alone: the lanes' key and the program by width.
         self.families: dict[Key, dict[int, tuple[Key, LaneProgram]]] = {}
         self.widths = lane_widths(training.loaded)
+        # A captured lane is dear to make, and holds every width as a rule.
+        self.packs = len(self.widths) > 1 and not isinstance(steps, Captured)
         norms = training.loaded.study.space.get("norm")
         self.norm = None if norms is None or norms.single() else "any"
         self.by_kernels = steps.by_kernels
@@ -91,7 +93,7 @@ class PopulationTrainer:
         progress = Progress(number, study.epochs, study.patience, self.epoch)
         member = LaneMember(number, config, settings, progress, wide, shapes)
         self._lane_with_room((*key, seed), program, seed).seat(member)
-        if isinstance(wide, Widenable) and wide.hidden in self.widths:
+        if self.packs and isinstance(wide, Widenable) and wide.hidden in self.widths:
             family = (*structure(wide.widened(self.widths[-1])), seed)
             self.families.setdefault(family, {})[wide.hidden] = (*key, seed), program
         return self.epoch
@@ -248,8 +250,6 @@ class PopulationTrainer:
 
     def _pack(self) -> None:
         """Seat members that do not fill a lane of their width in free slots of wider ones, and bring them back."""
-        if isinstance(self.steps, Captured):  # a lane is dear to capture, and holds every width as a rule
-            return
         for family in self.families.values():
             slots = {width: self._slots_of(program, key[-1]) for width, (key, program) in family.items()}
             own: dict[int, list[Seat]] = {width: [] for width in family}

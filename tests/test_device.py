@@ -58,8 +58,11 @@ def test_the_population_is_smaller_where_memory_is_short(monkeypatch: pytest.Mon
     assert population_size(study) == 1
 
 
-@pytest.mark.parametrize(("trials", "size"), [(1, 8), (100, 8), (120, 10), (10_000, 16)])
-def test_a_search_trains_few_at_once_that_its_asks_know_most_trials(trials: int, size: int) -> None:
+@pytest.mark.parametrize(("trials", "size"), [(1, 16), (100, 16), (120, 20), (10_000, 64)])
+def test_a_search_trains_few_at_once_that_its_asks_know_most_trials(
+    trials: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEFAULT_POPULATION, "cpu", DEFAULT_POPULATION["cuda"])
     assert search_population(loaded(16), trials) == size
 
 
@@ -70,7 +73,7 @@ def test_a_search_trains_no_more_at_once_than_fit(monkeypatch: pytest.MonkeyPatc
 
 
 def test_repeats_train_as_many_at_once_as_fit_but_alone_after_a_search_alone() -> None:
-    assert repeat_population(loaded(16), 8) == DEFAULT_POPULATION["cpu"]
+    assert repeat_population(loaded(16), 4) == DEFAULT_POPULATION["cpu"]
     assert repeat_population(loaded(16), 32) == 32
     assert repeat_population(loaded(16), 1) == 1
 

@@ -12,10 +12,8 @@ from mtlsearch.study import LoadedStudy
 
 DEFAULT_POPULATION = {"cpu": 16, "cuda": 64}
 SHARE = 0.8  # of the free memory; the rest is for what allocators and kernels take on top
-LEAST_AT_ONCE, TRIALS_A_MEMBER = (
-    16,
-    6,
-)  # of a search: of 100 trials so many lose nothing (benchmarks/quality.py)
+# Of a search: in 100 trials so many at once lose little to one at a time (benchmarks/quality.py).
+LEAST_AT_ONCE, TRIALS_A_MEMBER = 16, 6
 COPIES = 8  # parameters, gradients, two moments, best epoch, snapshot (three)
 
 

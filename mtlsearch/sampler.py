@@ -1,7 +1,7 @@
 """Optuna's TPE that learns of trials while they train, with what the asks of one barrier can share done once.
 
 Plain TPE takes every trial in training for a bad one, so that asks differ. Here one that has scores counts as what it
-is expected to reach (`foresight.py`): sixteen trials at once then find what one at a time finds.
+is expected to reach (`foresight.py`), so that sixteen trials at once lose little to one at a time.
 
 Two things cost TPE its time. The history is split and read again at every ask, though between two epochs only trials
 without scores are added; here the split is kept. And the candidates' densities are taken by a Python function per

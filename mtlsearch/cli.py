@@ -15,6 +15,7 @@ from mtlsearch.cli_report import report
 from mtlsearch.cli_search import confirm, run
 from mtlsearch.cli_store import best, dashboard, export, studies, trials
 from mtlsearch.errors import MtlsearchError
+from mtlsearch.importing import exit_soon
 from mtlsearch.interrupt import INTERRUPTED
 
 HELP_WIDTH = 110
@@ -24,6 +25,7 @@ class Commands(click.Group):
     """Prints errors that a user can mend as one line, and ends with their status."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        exit_soon()
         try:
             return super().invoke(ctx)
         except MtlsearchError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mtlsearch.importing import importing
 from mtlsearch.interrupt import interruptible
 from mtlsearch.options import (
     artifacts_option,
@@ -80,7 +81,8 @@ def compare(as_json: bool, quiet: bool, data: Path | None, **values: Any) -> Non
     Each method searches the other hyperparameters with the same budget, and its best config is trained again
     with the same fresh seeds. Equal weights are always among them: the others are held against those.
     """
-    from mtlsearch.compare import CompareOptions, compare_command
+    with importing():
+        from mtlsearch.compare import CompareOptions, compare_command
 
     options = CompareOptions(data=data_directory(data), **values)
     result = interruptible(lambda *told: compare_command(options, *told), options.trials, quiet)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from mtlsearch.importing import importing
 from mtlsearch.options import PATH, json_option, study_option
 
 
@@ -25,10 +26,11 @@ def explain(
     model: Path, inputs: tuple[Path, ...], output: Path, study_path: str | None, as_json: bool
 ) -> None:
     """Why MODEL answers as it does to INPUTS (as for predict): integrated gradients per task, and the trunk's use."""
-    from mtlsearch.explain import explain_files
-    from mtlsearch.explain_write import as_json as numbers
-    from mtlsearch.explain_write import check_place, show_explanation, write_explanation
-    from mtlsearch.models import read_model, restore, study_of
+    with importing():
+        from mtlsearch.explain import explain_files
+        from mtlsearch.explain_write import as_json as numbers
+        from mtlsearch.explain_write import check_place, show_explanation, write_explanation
+        from mtlsearch.models import read_model, restore, study_of
 
     check_place(output)
     state, config = read_model(model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mtlsearch.importing import importing
 from mtlsearch.options import (
     PATH,
     data_directory,
@@ -34,10 +35,11 @@ def train(
     what: str, output: Path | None, data: Path | None, as_json: bool, quiet: bool, **values: Any
 ) -> None:
     """Train an exported config, or a study's default config; validation and test metrics."""
-    from mtlsearch.export import check_writable
-    from mtlsearch.models import save_model
-    from mtlsearch.progress import described, notice
-    from mtlsearch.retrain import train_command
+    with importing():
+        from mtlsearch.export import check_writable
+        from mtlsearch.models import save_model
+        from mtlsearch.progress import described, notice
+        from mtlsearch.retrain import train_command
 
     check_writable(output)
 
@@ -60,8 +62,9 @@ def train(
 @json_option
 def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> None:
     """Train an exported config again and hold the result against its recorded metrics."""
-    from mtlsearch.retrain import verify_command
-    from mtlsearch.show import show_verification
+    with importing():
+        from mtlsearch.retrain import verify_command
+        from mtlsearch.show import show_verification
 
     result = verify_command(config, data_directory(data), **values)
     if as_json:
@@ -79,9 +82,10 @@ def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> Non
 @json_option
 def predict(model: Path, inputs: tuple[Path, ...], study_path: str | None, as_json: bool) -> None:
     """Every task's prediction for INPUTS: pictures, .npy arrays, .csv tables, .txt files of a text a line."""
-    from mtlsearch.models import read_model, restore, study_of
-    from mtlsearch.predict import predict_files
-    from mtlsearch.show import show_predictions
+    with importing():
+        from mtlsearch.models import read_model, restore, study_of
+        from mtlsearch.predict import predict_files
+        from mtlsearch.show import show_predictions
 
     state, config = read_model(model)
     module = restore(study_of(config, study_path), config, state, str(model))

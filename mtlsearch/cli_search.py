@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from mtlsearch.importing import importing
 from mtlsearch.interrupt import interruptible
 from mtlsearch.options import (
     artifacts_option,
@@ -91,8 +92,9 @@ def run(
 
     Then the best configs are trained again with fresh seeds, and a verdict is given on their task weights.
     """
-    from mtlsearch.confirm import Confirming
-    from mtlsearch.run import RunOptions, run_search
+    with importing():
+        from mtlsearch.confirm import Confirming
+        from mtlsearch.run import RunOptions, run_search
 
     confirming = None if no_confirm else Confirming(seeds, top, single)
     options = RunOptions(data=data_directory(data), confirming=confirming, **values)
@@ -123,8 +125,9 @@ def confirm(
     Each is held against its twin of equal task weights, and against single-task training. A user's study is
     named by the path of its file, or with --study.
     """
-    from mtlsearch.confirm import Confirming
-    from mtlsearch.run import ConfirmOptions, confirm_command
+    with importing():
+        from mtlsearch.confirm import Confirming
+        from mtlsearch.run import ConfirmOptions, confirm_command
 
     options = ConfirmOptions(data=data_directory(data), confirming=Confirming(seeds, top, single), **values)
     print_result(interruptible(lambda *told: confirm_command(options, *told), 0, quiet), as_json)

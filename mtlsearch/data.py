@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mtlsearch.augment import Augment
 from mtlsearch.errors import DataError
+from mtlsearch.importing import importing
 from mtlsearch.stored import Rows, Stored, reads_rows
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -145,7 +146,8 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     """Training and validation part; the division depends on `split_seed` alone, stratified by `strata`."""
     if isinstance(data.validation, Part):
         return data.train, data.validation
-    from sklearn.model_selection import train_test_split
+    with importing():
+        from sklearn.model_selection import train_test_split
 
     size, rows = data.validation, len(data.train)
     held = size if isinstance(size, int) else round(size * rows)

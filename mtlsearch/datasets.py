@@ -10,6 +10,7 @@ from urllib.request import getproxies
 
 from mtlsearch.data import Data
 from mtlsearch.errors import DataError
+from mtlsearch.importing import importing
 
 PROBE_SECONDS = 3.0
 SETS = ("MNIST", "FashionMNIST", "KMNIST")
@@ -31,7 +32,8 @@ class TorchvisionImages:
     validation: int = 10_000
 
     def __call__(self, directory: Path, /) -> Data:
-        from torchvision import datasets
+        with importing():
+            from torchvision import datasets
 
         if self.name not in SETS:
             raise DataError(

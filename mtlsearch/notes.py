@@ -14,6 +14,7 @@ from mtlsearch.confirmation import find_confirmation
 from mtlsearch.figures import progress
 from mtlsearch.figures_confirmed import comparison, confirmation
 from mtlsearch.figures_tasks import trade_offs
+from mtlsearch.importing import importing
 from mtlsearch.plots import Plot, number
 from mtlsearch.progress import notice
 from mtlsearch.report import Report, read_report
@@ -34,7 +35,8 @@ def publish(record: Record) -> None:
 
 
 def _publish(record: Record) -> None:
-    from optuna_dashboard import save_note, save_plotly_graph_object
+    with importing():
+        from optuna_dashboard import save_note, save_plotly_graph_object
 
     report = read_report(record)
     with warnings.catch_warnings():

@@ -19,8 +19,9 @@ SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
 LANE_FLOP = 2e8
 # Of a CUDA population that spreads over widths: lanes side by side, and the fewest slots of one.
 CUDA_LANES, CUDA_SLOTS = 8, 8
-# Close where most arithmetic is, for a search soon turns to the wide; each is compiled by itself.
-WIDTH_FRACTIONS = (1 / 4, 1 / 2, 3 / 4)
+# Close where most arithmetic is, for a search soon turns to the wide, and where most members are drawn; each is
+# compiled by itself, once members come that fill a lane of it.
+WIDTH_FRACTIONS = (1 / 8, 1 / 4, 7 / 16, 11 / 16, 7 / 8)
 WIDTH_STEP = 32
 NARROWEST = 2  # times the least hidden size
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane

@@ -4,7 +4,6 @@ Members are sorted into lanes by architecture; hidden widths are padded to a few
 batched by `vmap` is trained solo beside the lanes, and a notice says why.
 """
 
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from copy import deepcopy
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.ahead import in_a_thread
-from mtlsearch.data import as_input
+from mtlsearch.batching import Key, structure, why_not
 from mtlsearch.kernels import LINEAR_DTYPES
 from mtlsearch.lane import Lane, LaneMember, evaluate_lanes
 from mtlsearch.lane_plan import CUDA_SLOTS, counted_flop, lane_slots, lane_widths, skips_padding
@@ -28,7 +27,6 @@ from mtlsearch.space import Config
 from mtlsearch.trainer import EpochResult, Progress, Training
 
 Notice = Callable[[str], None]
-Key = tuple[Any, ...]
 NARROW_FLOP = 5e8  # of empty slots in a step, above which a narrow step that is not compiled is faster
 
 
@@ -291,50 +289,3 @@ def results_of(lanes: list[Lane]) -> list[EpochResult]:
         return lanes[0].results()
     values = evaluate_lanes(lanes, "validation")
     return [result for lane, own in zip(lanes, values, strict=True) for result in lane.results(own)]
-
-
-def structure(module: nn.Module) -> Key:
-    """What members must have in common to share a lane: classes, shapes, and every attribute that is no tensor."""
-    layers = tuple((name, type(layer), _attributes(layer)) for name, layer in module.named_modules())
-    tensors = (*module.named_parameters(), *module.named_buffers())
-    return layers, tuple((name, tuple(t.shape), t.dtype) for name, t in tensors)
-
-
-def _attributes(layer: nn.Module) -> Key:
-    hidden = {"_parameters", "_buffers", "_modules", "training"}
-    values = {name: value for name, value in vars(layer).items() if name not in hidden}
-    return tuple((name, _comparable(value)) for name, value in sorted(values.items()))
-
-
-def _comparable(value: object) -> object:
-    """A value by which two attributes are the same; of an unknown kind, only the very same object is."""
-    if isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device | None):
-        return type(value), value
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_comparable(v) for v in value)
-    if isinstance(value, dict):
-        return dict, tuple((_comparable(k), _comparable(v)) for k, v in value.items())
-    if isinstance(value, set | frozenset):
-        return type(value), frozenset(_comparable(v) for v in value)
-    return type(value), id(value)
-
-
-def why_not(program: LaneProgram) -> str | None:
-    """Why an architecture cannot be batched by `vmap`, None where it can: one step of a small lane is tried."""
-    lane = Lane(program, 2, seed=0)
-    lane.begin_epoch(0)
-    with warnings.catch_warnings():
-        # torch warns where it would run members one after the other; then solo is the plainer way.
-        warnings.filterwarnings("error", message=".*performance drop.*")
-        try:
-            program.gradients(lane.state)
-            with torch.no_grad():
-                for splits in program.training.loaded.splits:
-                    x = as_input(splits.validation.inputs[:2], program.training.dtype)
-                    program.forward(lane.state, dict.fromkeys(splits.tasks, x))
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            lines = str(error).strip().splitlines()
-            return (lines[0] if lines else type(error).__name__)[:200]
-    return None

@@ -19,9 +19,10 @@ from mtlsearch import (
     Study,
     population,
 )
+from mtlsearch.batching import structure
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.lane_plan import compiling_pays, lane_slots, lane_widths
-from mtlsearch.population import PopulationTrainer, structure
+from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Captured, Compiled, Eager, Fused, has_compiler, steps_like
 from mtlsearch.solo import SoloTrainer
 from mtlsearch.space import choice, integer

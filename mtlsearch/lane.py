@@ -112,9 +112,11 @@ class Lane:
         state.weights[slot].copy_(torch.tensor(weights, dtype=torch.float64))
 
     def free(self, slot: int) -> None:
-        """Empty a slot; what is computed there from now on is never read."""
+        """Empty a slot: it is as if it was never taken, and what is computed there from now on is never read."""
         self.members[slot] = None
         self.state.extents[slot].zero_()
+        for buffer in self.state.buffers.values():  # without live units there is nothing for kernels to do
+            buffer[slot].zero_()
         self._set_coefficients(slot, IDLE.coefficients(1))
 
     def _set_extents(self, slot: int, member: LaneMember) -> None:

@@ -278,6 +278,8 @@ class PopulationTrainer:
         """Give a lane fewer slots where its empty ones cost more than a step that is not compiled."""
         for lanes in self.lanes.values():
             for number, lane in enumerate(lanes):
+                if self._skips_padding(lane.program.base):
+                    continue  # an empty slot is all padding
                 active, flop = len(lane.active), counted_flop(self.training.loaded, lane.program.base)
                 if (lane.slots - active) * flop > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, self.narrow.of(lane.program, active))

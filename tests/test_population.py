@@ -22,6 +22,7 @@ from mtlsearch import (
 from mtlsearch.batching import structure
 from mtlsearch.lane import Lane, plain_step
 from mtlsearch.lane_plan import compiling_pays, lane_slots, lane_widths
+from mtlsearch.lane_program import empty_state
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Captured, Compiled, Eager, Fused, has_compiler, steps_like
 from mtlsearch.solo import SoloTrainer
@@ -451,6 +452,35 @@ def test_a_lane_narrows_when_nothing_is_left_to_ask_and_its_members_stay_exact(m
     assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [1]
     assert_same_trial(training, member, results, trainer.state(3))
     assert trainer.conditions(3)["lane_slots"] is None
+
+
+def test_a_lane_keeps_its_slots_where_kernels_leave_out_empty_ones(monkeypatch):
+    monkeypatch.setattr(population, "NARROW_FLOP", 0.0)
+    study = disjoint_study()
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    for number in (0, 1):
+        trainer.add(number, config(study))
+    trainer.skips = True  # as steps by kernels do
+    trainer.drop(0)
+    trainer.advance()
+    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [2]
+
+
+def test_an_emptied_slot_is_as_one_that_was_never_taken():
+    """But for what nothing reads: its parameters, moments and best."""
+    study = disjoint_study()
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    trainer.add(0, config(study, norm="batch", dropout=0.3))
+    trainer.add(1, config(study, norm="batch", dropout=0.3))
+    trainer.advance()
+    trainer.drop(0)
+    (lane,) = trainer.lanes[next(iter(trainer.lanes))]
+    blank = empty_state(lane.program, 2)
+    for own, new in ((lane.state.buffers, blank.buffers), (lane.state.coefficients, blank.coefficients)):
+        for name, tensor in own.items():
+            assert torch.equal(tensor[0], new[name][0]), name
+    assert torch.equal(lane.state.extents[0], blank.extents[0])
+    assert lane.state.extents[1].any()
 
 
 def test_a_lane_keeps_its_slots_where_empty_ones_cost_little():

@@ -1,7 +1,8 @@
 """Large packages are imported without looking for garbage in between.
 
 torch, scikit-learn and what they need make half a million objects, which all live on. Python looks through them for
-garbage again and again while they come, and once more at exit: a fourth of the time that a short command takes.
+garbage again and again while they come, and once more at exit. For a command that trains, leaving that out saves
+about a second and a half (benchmarks/RESULTS.md).
 """
 
 import atexit

@@ -194,15 +194,15 @@ def test_fitted_statistics_do_not_see_validation_and_test_rows(tmp_path: Path) -
 def test_rows_are_divided_by_the_tables_seed_alone(tmp_path: Path) -> None:
     write(tmp_path, houses())
 
-    def test_rows(**changes: Any) -> torch.Tensor:
+    def held_out(**changes: Any) -> torch.Tensor:
         return table(**changes)(tmp_path).test.inputs
 
-    first = test_rows()
+    first = held_out()
     np.random.seed(3)
     torch.manual_seed(3)
-    assert torch.equal(test_rows(), first)
-    assert not torch.equal(test_rows(split_seed=1), first)
-    assert len(test_rows(test=0.1)) == 20
+    assert torch.equal(held_out(), first)
+    assert not torch.equal(held_out(split_seed=1), first)
+    assert len(held_out(test=0.1)) == 20
 
 
 def test_parts_are_disjoint_complete_and_keep_the_share_of_each_class(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 
+from mtlsearch.compiler import Call, compiled
 from mtlsearch.data import as_input
 from mtlsearch.kernels import building, kernels, works
 from mtlsearch.lane import Lane, Step, plain_step
@@ -123,36 +125,43 @@ class Compiled:
         if not self.made:
             self.notice(compiling_line(program.training.loaded))
         if key not in self.made:
-            self.made[key] = self._compiled(program)
+            self.made[key] = CompiledStep(program, self.notice)
         return self.made[key]
 
-    def _compiled(self, program: LaneProgram) -> Step:
-        """The compiled step; where the compiler fails on it, members are trained all the same, and it is told."""
+
+class CompiledStep:
+    """The compiled step of lanes of one shape; where the compiler fails on it, members are trained all the same."""
+
+    def __init__(self, program: LaneProgram, notice: Callable[[str], None]) -> None:
+        self.first, self.notice, self.fails = compiled(program), notice, False
+        self.of_lanes: WeakKeyDictionary[Lane, Step] = WeakKeyDictionary()
+
+    def __call__(self, lane: Lane, tick: int) -> None:
+        step = self.of_lanes.get(lane)
+        if step is None:
+            self.of_lanes[lane] = self._first(lane, tick)
+        else:
+            step(lane, tick)
+
+    def _first(self, lane: Lane, tick: int) -> Step:
+        """Take a lane's first step, and give the next ones."""
         from torch._dynamo.exc import TorchDynamoException  # slow to import, and of use here alone
 
-        compiled = torch.compile(program.step, dynamic=False, fullgraph=True)
-        met = False
-
-        def compiled_step(lane: Lane, tick: int) -> None:
-            # Every later call has the same program and shapes; to check that anew costs small lanes a tenth of a step.
-            with torch.compiler.set_stance(skip_guard_eval_unsafe=met):
-                compiled(lane.state)
-
-        run: Step = compiled_step
-
-        def step(lane: Lane, tick: int) -> None:
-            nonlocal run, met
+        if not self.fails:
             try:
-                run(lane, tick)
-                met = True
-            except TorchDynamoException as error:
-                # It fails while it compiles, before anything has moved.
+                call = self.first(lane.state)
+                return partial(_called, call)
+            except TorchDynamoException as error:  # while it compiles, before anything has moved
+                self.fails = True
                 reason = str(error).strip().splitlines()[0][:200]
                 self.notice(f"torch cannot compile a step ({reason}); it goes on uncompiled, which is slower")
-                run = uncompiled_step(lane)
-                run(lane, tick)
-
+        step = uncompiled_step(lane)
+        step(lane, tick)
         return step
+
+
+def _called(call: Call, lane: Lane, tick: int) -> None:
+    call()
 
 
 def uncompiled_step(lane: Lane) -> Step:

@@ -1,0 +1,104 @@
+"""A pass of the compiler for CPUs: what is broadcast is computed once, and not again at each place that it goes to.
+
+The compiler fuses what is cheap into the loop that uses it. Of what belongs to a unit or to an example, such as a
+standard deviation, that loop then computes a root and a quotient for every eight numbers of a layer; and a mask of
+booleans, which live units are, it reads one by one. The two cost a tenth of a step (benchmarks/RESULTS.md).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch._inductor.lowering import register_lowering
+from torch.fx import Graph, Node
+
+aten, prims = torch.ops.aten, torch.ops.prims
+SLOW = (aten.div.Tensor, aten.reciprocal.default, aten.rsqrt.default, aten.sqrt.default)
+VIEWS = (
+    aten.expand.default,
+    aten.reshape.default,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.view.default,
+)
+BROADCAST = 16  # times as many numbers, from which on computing once is worth the memory
+
+
+@torch.library.custom_op("mtlsearch::computed_once", mutates_args=())
+def copied(x: Tensor) -> Tensor:
+    """What the pass puts behind a result: that it is to lie in memory. Outside of the compiler it is a copy."""
+    return x.clone()
+
+
+copied.register_fake(torch.empty_like)
+computed_once = torch.ops.mtlsearch.computed_once.default
+
+
+@register_lowering(computed_once, type_promotion_kind=None)
+def _in_memory(x: "torch._inductor.ir.TensorBox") -> "torch._inductor.ir.TensorBox":
+    x.realize()
+    return x
+
+
+class ComputedOnce(CustomGraphPass):
+    """Keeps in memory the slow results and the masks that are broadcast."""
+
+    def __call__(self, graph: Graph) -> None:
+        masks: dict[Node, Node] = {}
+        for node in list(graph.nodes):
+            if node.target is aten.where.self and _is_read_one_by_one(node.args[0], node):
+                mask: Any = node.args[0]
+                if mask not in masks:
+                    masks[mask] = _as_numbers(graph, mask)
+                node.update_arg(0, masks[mask])
+            elif node.target in SLOW and _is_broadcast(node):
+                _keep(graph, node)
+
+    def uuid(self) -> bytes:
+        return get_hash_for_files((__file__,))
+
+
+def _as_numbers(graph: Graph, mask: Node) -> Node:
+    """The same mask, of numbers in memory, which are read eight at a time."""
+    numbers = _after(graph, mask, prims.convert_element_type.default, torch.float32)
+    return _after(graph, _after(graph, numbers, computed_once), aten.gt.Scalar, 0)
+
+
+def _keep(graph: Graph, node: Node) -> None:
+    users = list(node.users)
+    kept = _after(graph, node, computed_once)
+    for user in users:
+        user.replace_input_with(node, kept)
+
+
+def _after(graph: Graph, node: Node, target: Callable[..., Tensor], *arguments: Any) -> Node:
+    """A new node that applies `target` to `node`."""
+    with graph.inserting_after(node):
+        new = graph.call_function(target, (node, *arguments))
+    new.meta["val"] = target(node.meta["val"], *arguments)
+    return new
+
+
+def _is_read_one_by_one(mask: object, where: Node) -> bool:
+    """Whether a mask is one of booleans that differ along the numbers that are chosen."""
+    shape = _shape(mask)
+    return bool(shape) and shape[-1] != 1 and _is_wider(_shape(where), shape)
+
+
+def _is_broadcast(node: Node) -> bool:
+    """Whether what a node gives goes to many more numbers, itself or as a view."""
+    users = list(node.users)
+    users += [user for view in users if view.target in VIEWS for user in view.users]
+    return any(_is_wider(_shape(user), _shape(node)) for user in users)
+
+
+def _is_wider(shape: torch.Size, than: torch.Size) -> bool:
+    return math.prod(shape) >= BROADCAST * math.prod(than)
+
+
+def _shape(node: object) -> torch.Size:
+    value = node.meta.get("val") if isinstance(node, Node) else None
+    return value.shape if isinstance(value, Tensor) else torch.Size()

@@ -1,0 +1,98 @@
+"""The compiled step: what is computed once, and what a lane's later steps go around."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from problems import compiles
+from test_population import assert_same_trial, config, disjoint_study
+from torch import Tensor
+from torch.fx import Graph
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import mtlsearch.compiler
+from mtlsearch.lane import Lane
+from mtlsearch.population import PopulationTrainer
+from mtlsearch.programs import Compiled, has_compiler
+from mtlsearch.trainer import Training
+
+EXAMPLES, UNITS = 32, 64
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")
+
+
+def after_the_pass(function, *tensors: Tensor) -> tuple[list[str], Tensor]:
+    """What a function's graph puts into memory once the pass has run, and what the changed graph gives."""
+    from mtlsearch.computed_once import ComputedOnce, computed_once
+
+    traced = make_fx(function, tracing_mode="fake")(*tensors)
+    graph: Graph = traced.graph
+    ComputedOnce()(graph)
+    graph.lint()
+    traced.recompile()
+    kept = [node.args[0] for node in graph.nodes if node.target is computed_once]
+    return [node.target.__name__ for node in kept], traced(*tensors)
+
+
+def layer() -> Tensor:
+    return torch.randn(EXAMPLES, UNITS, generator=torch.Generator().manual_seed(0))
+
+
+def normalised(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(0) + 1e-5)
+
+
+def of_examples(x: Tensor) -> Tensor:
+    return x - (x.sum(1) / UNITS).unsqueeze(1)
+
+
+def of_live_units(x: Tensor) -> Tensor:
+    live = torch.arange(UNITS) < UNITS // 2
+    return torch.where(live, x, 0) + torch.where(live, x.square(), 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "kept"),
+    [
+        (normalised, ["rsqrt.default"]),
+        (of_examples, ["div.Tensor"]),
+        (of_live_units, ["convert_element_type.default"]),  # one mask, though two choose by it
+        (lambda x: x / 3 + torch.rsqrt(x.abs()), []),  # of as many numbers as use it
+        (lambda x: torch.where(x > 0, x, 0), []),
+        (lambda x: torch.where(x.sum() > 0, x, 0), []),  # one boolean is not read again for each number
+        (lambda x: x.sum(0) * x, []),  # a product is as fast as reading it
+    ],
+)
+def test_what_is_slow_and_broadcast_is_computed_once(function, kept):
+    names, result = after_the_pass(function, layer())
+    assert names == kept
+    assert torch.equal(result, function(layer()))
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_each_lane_of_one_shape_has_its_own_tensors_and_only_its_first_step_is_looked_for(monkeypatch):
+    met: list[Lane] = []
+    found = mtlsearch.compiler.compiled
+
+    def watched(program):
+        first = found(program)
+        return lambda state: met.append(state) or first(state)
+
+    monkeypatch.setattr("mtlsearch.programs.compiled", watched)
+    study = disjoint_study()
+    training = Training(study.load(None), seed=3, dtype=torch.float64, slots=1)
+    trainer = PopulationTrainer(training, 2, Compiled(compiles), pytest.fail, shrinks=False)
+    configs = [config(study, [w, 1 - w], hidden=20, dropout=0.3) for w in (0.2, 0.7)]
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = [result for _ in range(study.epochs) for result in trainer.advance()]
+    assert len(met) == 2
+    for number, member in enumerate(configs):
+        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+    lanes = [weakref.ref(lane) for group in trainer.lanes.values() for lane in group]
+    states = [weakref.ref(next(iter(lane().state.params.values()))) for lane in lanes]
+    met.clear()
+    del trainer
+    gc.collect()
+    assert not any(reference() is not None for reference in lanes + states)

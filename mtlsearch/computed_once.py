@@ -48,14 +48,17 @@ class ComputedOnce(CustomGraphPass):
 
     def __call__(self, graph: Graph) -> None:
         masks: dict[Node, Node] = {}
+        slow: set[Node] = set()
         for node in list(graph.nodes):
             if node.target is aten.where.self and _is_read_one_by_one(node.args[0], node):
                 mask: Any = node.args[0]
                 if mask not in masks:
                     masks[mask] = _as_numbers(graph, mask)
                 node.update_arg(0, masks[mask])
-            elif node.target in SLOW and _is_broadcast(node):
-                _keep(graph, node)
+            if node.target in SLOW or (_is_fused(node) and not slow.isdisjoint(node.all_input_nodes)):
+                slow.add(node)
+                if _is_broadcast(node):
+                    _keep(graph, node)
 
     def uuid(self) -> bytes:
         return get_hash_for_files((__file__,))
@@ -88,11 +91,14 @@ def _is_read_one_by_one(mask: object, where: Node) -> bool:
     return bool(shape) and shape[-1] != 1 and _is_wider(_shape(where), shape)
 
 
+def _is_fused(node: Node) -> bool:
+    """Whether a node's numbers are computed where they are used, and with them what they are computed of."""
+    return node.target in VIEWS or torch.Tag.pointwise in getattr(node.target, "tags", ())
+
+
 def _is_broadcast(node: Node) -> bool:
-    """Whether what a node gives goes to many more numbers, itself or as a view."""
-    users = list(node.users)
-    users += [user for view in users if view.target in VIEWS for user in view.users]
-    return any(_is_wider(_shape(user), _shape(node)) for user in users)
+    """Whether what a node gives goes to many more numbers."""
+    return any(_is_wider(_shape(user), _shape(node)) for user in node.users)
 
 
 def _is_wider(shape: torch.Size, than: torch.Size) -> bool:

@@ -46,6 +46,10 @@ def of_examples(x: Tensor) -> Tensor:
     return x - (x.sum(1) / UNITS).unsqueeze(1)
 
 
+def clipped(x: Tensor) -> Tensor:
+    return x * torch.clamp(5 / x.square().sum(1, keepdim=True), max=1)
+
+
 def of_live_units(x: Tensor) -> Tensor:
     live = torch.arange(UNITS) < UNITS // 2
     return torch.where(live, x, 0) + torch.where(live, x.square(), 1)
@@ -55,7 +59,8 @@ def of_live_units(x: Tensor) -> Tensor:
     ("function", "kept"),
     [
         (normalised, ["rsqrt.default"]),
-        (of_examples, ["div.Tensor"]),
+        (of_examples, ["unsqueeze.default"]),  # at the end of all that would be computed anew
+        (clipped, ["clamp.default"]),
         (of_live_units, ["convert_element_type.default"]),  # one mask, though two choose by it
         (lambda x: x / 3 + torch.rsqrt(x.abs()), []),  # of as many numbers as use it
         (lambda x: torch.where(x > 0, x, 0), []),

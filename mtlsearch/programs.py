@@ -1,5 +1,6 @@
 """How a lane's step is run: plainly, with a fused update, compiled whole, or captured as a CUDA graph."""
 
+import logging
 import shutil
 import warnings
 from collections.abc import Callable
@@ -116,6 +117,8 @@ class Compiled:
         warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         # The compiler's own affair.
         warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
+        # It finds nvcc and no device where steps are compiled for a CPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         # Every lane shape is a compilation of its own, and torch would stop at eight.
         torch._dynamo.config.recompile_limit = 1024
         torch._dynamo.config.accumulated_recompile_limit = 1024

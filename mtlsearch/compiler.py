@@ -1,4 +1,4 @@
-"""How a step is compiled: `torch.compile`, told what it misses on a CPU, and its code without the search for it."""
+"""How a step is compiled, and called again: `torch.compile`, and on a CPU what it leaves undone there."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +14,30 @@ Call = Callable[[], None]
 def compiled(program: LaneProgram) -> Callable[[LaneState], Call]:
     """The step of a program, compiled when first met: it takes one step of a state, and gives what takes the next.
 
-    That one calls the compiler's code with the tensors of the first time, which a state keeps for as long as it
-    lives. To check each time that they are still what they were takes a tenth of a step. Raises
-    TorchDynamoException where torch cannot compile the step, before anything has moved.
+    Raises TorchDynamoException where torch cannot compile the step, before anything has moved.
+    """
+    if program.training.loaded.device.type == "cpu":
+        return _compiled_for_cpu(program)
+    step = torch.compile(program.step, dynamic=False, fullgraph=True)
+
+    def first(state: LaneState) -> Call:
+        step(state)
+        return partial(step, state)
+
+    return first
+
+
+def _compiled_for_cpu(program: LaneProgram) -> Callable[[LaneState], Call]:
+    """The same, with a pass of our own; its later steps are the compiler's code with the tensors of the first.
+
+    A state keeps them for as long as it lives. To check at each step that they are still what they were takes a tenth
+    of it; on CUDA, where a step is captured, nothing.
     """
     from torch._inductor.compile_fx import compile_fx  # slow to import, and of use here alone
 
-    settings = _settings(program.training.loaded.device)
+    from mtlsearch.computed_once import ComputedOnce
+
+    settings = {"post_grad_custom_post_pass": ComputedOnce()}
     called: list[Call] = []
 
     def build(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
@@ -39,12 +56,3 @@ def compiled(program: LaneProgram) -> Callable[[LaneState], Call]:
         return called.pop()
 
     return first
-
-
-def _settings(device: torch.device) -> dict[str, Any]:
-    """The compiler's settings for a device."""
-    if device.type != "cpu":
-        return {}
-    from mtlsearch.computed_once import ComputedOnce
-
-    return {"post_grad_custom_post_pass": ComputedOnce()}

@@ -12,7 +12,7 @@ from torch.fx import Graph
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import mtlsearch.compiler
-from mtlsearch.lane import Lane
+from mtlsearch.lane_program import LaneState
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, has_compiler
 from mtlsearch.trainer import Training
@@ -77,7 +77,7 @@ def test_what_is_slow_and_broadcast_is_computed_once(function, kept):
 @pytest.mark.slow
 @needs_compiler
 def test_each_lane_of_one_shape_has_its_own_tensors_and_only_its_first_step_is_looked_for(monkeypatch):
-    met: list[Lane] = []
+    met: list[LaneState] = []
     found = mtlsearch.compiler.compiled
 
     def watched(program):

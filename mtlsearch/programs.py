@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from mtlsearch.compiler import Call, compiled
+from mtlsearch.compiler import compiled
 from mtlsearch.data import as_input
 from mtlsearch.kernels import building, kernels, works
 from mtlsearch.lane import Lane, Step, plain_step
@@ -153,7 +153,7 @@ class CompiledStep:
         if not self.fails:
             try:
                 call = self.first(lane.state)
-                return partial(_called, call)
+                return lambda lane, tick: call()
             except TorchDynamoException as error:  # while it compiles, before anything has moved
                 self.fails = True
                 reason = str(error).strip().splitlines()[0][:200]
@@ -161,10 +161,6 @@ class CompiledStep:
         step = uncompiled_step(lane)
         step(lane, tick)
         return step
-
-
-def _called(call: Call, lane: Lane, tick: int) -> None:
-    call()
 
 
 def uncompiled_step(lane: Lane) -> Step:

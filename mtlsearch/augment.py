@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, kind_and_line
 
 # One example [...] on the device to one of the same shape, by torch's own random numbers: torchvision's v2 transforms.
 Augment = Callable[[Tensor], Tensor]
@@ -28,9 +28,8 @@ def check_augment(augment: Augment, inputs: Tensor) -> None:
     try:
         found = augmented(augment, inputs, seed=0)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
         raise DataError(
-            f"augment fails on an input {tuple(inputs.shape[1:])}: {type(error).__name__}: {reason}"
+            f"augment fails on an input {tuple(inputs.shape[1:])}: {kind_and_line(error)}"
         ) from error
     if found.shape != inputs.shape:
         raise DataError(

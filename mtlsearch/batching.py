@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mtlsearch.data import as_input
+from mtlsearch.errors import one_line
 from mtlsearch.lane import Lane
 from mtlsearch.lane_program import LaneProgram
 
@@ -55,6 +56,5 @@ def why_not(program: LaneProgram) -> str | None:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            return (lines[0] if lines else type(error).__name__)[:200]
+            return one_line(error)[:200]
     return None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data import as_input
-from mtlsearch.errors import ModelError, MtlsearchError, one_line
+from mtlsearch.errors import ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks import Target, Task
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def _check_given(loaded: "LoadedStudy", model: nn.Module, inputs: Mapping[str, T
         raise ModelError(str(error)) from error
     except Exception as error:
         shapes = ", ".join(f"{task} {tuple(x.shape)}" for task, x in inputs.items())
-        raise ModelError(
-            f"the model fails on inputs {shapes}: {type(error).__name__}: {one_line(error)}"
-        ) from error
+        raise ModelError(f"the model fails on inputs {shapes}: {kind_and_line(error)}") from error
     if not isinstance(outputs, Mapping):
         raise ModelError(f"the model must give a dict of outputs by task, but got a {type(outputs).__name__}")
     for task in loaded.study.tasks:

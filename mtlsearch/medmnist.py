@@ -14,7 +14,7 @@ import numpy as np
 from mtlsearch.data import SINGLE, Data
 from mtlsearch.datasets import DownloadError
 from mtlsearch.download import answers
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, one_line
 
 PARTS = ("train", "val", "test")
 CHEST = (
@@ -115,7 +115,7 @@ def read_npz(path: Path) -> dict[str, Numbers]:
             return {key: file[key] for key in due}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"{path} is no whole .npz file of arrays ({_line(error)}): delete it and run again"
+            f"{path} is no whole .npz file of arrays ({one_line(error)}): delete it and run again"
         ) from error
 
 
@@ -140,11 +140,6 @@ def download(name: str, size: int, path: Path) -> None:
         )
     except (OSError, RuntimeError) as error:
         raise DownloadError(
-            f"{path.name} is not in the data directory {path.parent} and cannot be downloaded ({_line(error)}):"
+            f"{path.name} is not in the data directory {path.parent} and cannot be downloaded ({one_line(error)}):"
             " put it there, or name another directory with --data"
         ) from error
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from mtlsearch.augment import Augment
 from mtlsearch.data import SINGLE, Data
-from mtlsearch.errors import DataError, StudyError
+from mtlsearch.errors import DataError, StudyError, one_line
 from mtlsearch.tabular import PARTS, Kind, check_shares, check_targets, data_of, divide_rows, labels_of
 from mtlsearch.tabular_read import check_columns, read_table
 
@@ -111,7 +111,7 @@ class PictureFolder:
             with Image.open(path) as opened:
                 picture = _eight_bits(ImageOps.exif_transpose(opened)).convert("RGB" if self.colour else "L")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} is no whole picture ({_line(error)}): mend or remove it") from error
+            raise DataError(f"{path} is no whole picture ({one_line(error)}): mend or remove it") from error
         if self.size is not None:
             height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
@@ -154,8 +154,3 @@ def _folders(folder: Path) -> list[Path]:
 
 def _size(picture: np.ndarray[Any, Any]) -> str:
     return f"{picture.shape[1]} × {picture.shape[2]}"
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data import as_input
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, one_line
 
 Prediction = dict[str, Any]
 BATCH = 1024
@@ -73,7 +73,9 @@ def predict(model: nn.Module, config: Mapping[str, Any], inputs: Tensor) -> list
         try:
             outputs = model.eval()(dict.fromkeys(tasks, batch))
         except IndexError as error:
-            raise DataError(f"the inputs hold an id that the model does not know ({_line(error)})") from error
+            raise DataError(
+                f"the inputs hold an id that the model does not know ({one_line(error)})"
+            ) from error
     per_task = {task: _readable(about, outputs[task]) for task, about in tasks.items()}
     return [{task: rows[i] for task, rows in per_task.items()} for i in range(len(inputs))]
 
@@ -120,7 +122,7 @@ def _read_npy(path: Path) -> np.ndarray[Any, Any]:
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no whole .npy array of numbers ({_line(error)})") from error
+        raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
 def _read_csv(path: Path, cells: int) -> np.ndarray[Any, Any]:
@@ -135,7 +137,7 @@ def _read_csv(path: Path, cells: int) -> np.ndarray[Any, Any]:
                     if number > 1:
                         raise DataError(f"{path}, line {number}: every cell must be a number") from None
     except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(f"{path} is no readable CSV ({_line(error)})") from error
+        raise DataError(f"{path} is no readable CSV ({one_line(error)})") from error
     wrong = next((len(row) for row in rows if len(row) != cells), None if rows else 0)
     if wrong is not None:
         raise DataError(f"{path}: the model takes {cells} numbers a line, but got {wrong}")
@@ -151,7 +153,7 @@ def _read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
                 picture.convert("RGB" if 3 in (shape[0], shape[-1]) and len(shape) == 3 else "L")
             )
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no readable picture, .npy or .csv file ({_line(error)})") from error
+        raise DataError(f"{path} is no readable picture, .npy or .csv file ({one_line(error)})") from error
     if len(shape) == 3 and shape[0] in (1, 3):
         array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     return array
@@ -180,8 +182,3 @@ def _readable(about: Mapping[str, Any], outputs: Tensor) -> list[Prediction]:
     if kind == "regression":
         outputs = outputs * torch.tensor(about["std"]) + torch.tensor(about["mean"])
     return [{"values": row.tolist()} for row in outputs]
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from mtlsearch.compiler import compiled
+from mtlsearch.compiler import Call, NotCompiledError, compiled
 from mtlsearch.data import as_input
 from mtlsearch.kernels import building, kernels, works
 from mtlsearch.lane import Lane, Step, plain_step
@@ -148,19 +148,24 @@ class CompiledStep:
 
     def _first(self, lane: Lane, tick: int) -> Step:
         """Take a lane's first step, and give the next ones."""
-        from torch._dynamo.exc import TorchDynamoException  # slow to import, and of use here alone
-
         if not self.fails:
             try:
-                call = self.first(lane.state)
-                return lambda lane, tick: call()
-            except TorchDynamoException as error:  # while it compiles, before anything has moved
+                return called(self.first(lane.state))
+            except NotCompiledError as error:
                 self.fails = True
-                reason = str(error).strip().splitlines()[0][:200]
-                self.notice(f"torch cannot compile a step ({reason}); it goes on uncompiled, which is slower")
+                self.notice(f"torch cannot compile a step ({error}); it goes on uncompiled, which is slower")
         step = uncompiled_step(lane)
         step(lane, tick)
         return step
+
+
+def called(call: Call) -> Step:
+    """The step that is a call, whichever it is of an epoch."""
+
+    def step(lane: Lane, tick: int) -> None:
+        call()
+
+    return step
 
 
 def uncompiled_step(lane: Lane) -> Step:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mtlsearch.data import Data, Part, Source, Splits, divide
-from mtlsearch.errors import DataError, MtlsearchError, one_line
+from mtlsearch.errors import DataError, MtlsearchError, kind_and_line
 from mtlsearch.tasks import Classification, Target, Task, labelled
 
 
@@ -29,9 +29,7 @@ def source_data(source: Source, task: str, directory: Path) -> Data:
     except MtlsearchError:
         raise
     except Exception as error:
-        raise DataError(
-            f"the data of task {task!r} cannot be loaded: {type(error).__name__}: {one_line(error)}"
-        ) from error
+        raise DataError(f"the data of task {task!r} cannot be loaded: {kind_and_line(error)}") from error
 
 
 def split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], split_seed: int) -> Splits:

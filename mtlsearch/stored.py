@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, kind_and_line
 
 SAMPLES, SAMPLE_BYTES = 64, 4096  # of the content: so many places, and what is looked at in each
 MAPPED_BYTES = 32 << 20  # of a file in this process's memory, at most, before they are let go
@@ -128,8 +128,7 @@ class Stored:
         try:
             found = np.asarray(self.rows[ordered])
         except Exception as error:
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise DataError(f"inputs of {kind} cannot be read: {type(error).__name__}: {reason}") from error
+            raise DataError(f"inputs of {kind} cannot be read: {kind_and_line(error)}") from error
         due = (len(ordered), *self.rows.shape[1:]), np.dtype(self.rows.dtype)
         if (found.shape, found.dtype) != due:
             raise DataError(

@@ -17,7 +17,7 @@ from mtlsearch.augment import Augment, check_augment, described
 from mtlsearch.check_model import check_outputs
 from mtlsearch.data import Data, Part, Splits
 from mtlsearch.dropout import with_own_dropout
-from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, one_line
+from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, kind_and_line
 from mtlsearch.metrics import Metric
 from mtlsearch.sources import by_source, source_data, split
 from mtlsearch.space import Config, Space, Value, fixed_value
@@ -126,7 +126,7 @@ class Study:
                 raise
             except Exception as error:
                 raise ModelError(
-                    f"the model cannot be built from {dict(config)}: {type(error).__name__}: {one_line(error)}"
+                    f"the model cannot be built from {dict(config)}: {kind_and_line(error)}"
                 ) from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")

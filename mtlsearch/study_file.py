@@ -5,7 +5,7 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-from mtlsearch.errors import MtlsearchError, StudyError, one_line
+from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.study import Study
 
 
@@ -27,9 +27,7 @@ def load_study(name: str) -> Study:
         # A study file is the user's code: its SystemExit must not end the command silently.
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise StudyError(
-            f"study file {path} fails to import: {type(error).__name__}: {one_line(error)}"
-        ) from error
+        raise StudyError(f"study file {path} fails to import: {kind_and_line(error)}") from error
     study = values.get("study")
     if not isinstance(study, Study):
         got = "nothing of that name" if study is None else f"a {type(study).__name__}"

@@ -8,13 +8,15 @@ import torch
 from problems import compiles
 from test_population import assert_same_trial, config, disjoint_study
 from torch import Tensor
-from torch.fx import Graph
+from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves
 
 import mtlsearch.compiler
-from mtlsearch.lane_program import LaneState
+from mtlsearch.compiler import built, traced
+from mtlsearch.lane import plain_step
 from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Compiled, has_compiler
+from mtlsearch.programs import Compiled, Eager, has_compiler
 from mtlsearch.trainer import Training
 
 EXAMPLES, UNITS = 32, 64
@@ -76,15 +78,11 @@ def test_what_is_slow_and_broadcast_is_computed_once(function, kept):
 
 @pytest.mark.slow
 @needs_compiler
-def test_each_lane_of_one_shape_has_its_own_tensors_and_only_its_first_step_is_looked_for(monkeypatch):
-    met: list[LaneState] = []
-    found = mtlsearch.compiler.compiled
-
-    def watched(program):
-        first = found(program)
-        return lambda state: met.append(state) or first(state)
-
-    monkeypatch.setattr("mtlsearch.programs.compiled", watched)
+def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monkeypatch):
+    graphs: list[GraphModule] = []
+    monkeypatch.setattr(
+        mtlsearch.compiler, "built", lambda graph, inputs: graphs.append(graph) or built(graph, inputs)
+    )
     study = disjoint_study()
     training = Training(study.load(None), seed=3, dtype=torch.float64, slots=1)
     trainer = PopulationTrainer(training, 2, Compiled(compiles), pytest.fail, shrinks=False)
@@ -92,12 +90,39 @@ def test_each_lane_of_one_shape_has_its_own_tensors_and_only_its_first_step_is_l
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [result for _ in range(study.epochs) for result in trainer.advance()]
-    assert len(met) == 2
+    assert len(graphs) == 1
     for number, member in enumerate(configs):
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
     lanes = [weakref.ref(lane) for group in trainer.lanes.values() for lane in group]
     states = [weakref.ref(next(iter(lane().state.params.values()))) for lane in lanes]
-    met.clear()
+    assert len(lanes) == 2
+    graphs.clear()
     del trainer
     gc.collect()
     assert not any(reference() is not None for reference in lanes + states)
+
+
+def test_a_graph_takes_the_data_after_the_tensors_of_a_state_and_does_what_a_step_does():
+    study = disjoint_study()
+    training = Training(study.load(None), seed=3, dtype=torch.float64)
+    lanes = []
+    for _ in range(2):
+        trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)
+        for number, norm in enumerate(("layer", "batch")):
+            trainer.add(number, config(study, hidden=5, dropout=0.3, norm=norm))
+        ((lane,),) = trainer.lanes.values()
+        lane.begin_epoch(1)
+        lanes.append(lane)
+    by_graph, plain = lanes
+    before = [tensor.clone() for tensor in plain.state.params.values()]
+    graph, data = traced(by_graph.program, by_graph.state)
+    assert all(node.op != "get_attr" for node in graph.graph.nodes)
+    inputs = {splits.train.inputs.data_ptr() for splits in training.loaded.splits}
+    assert inputs < {tensor.data_ptr() for tensor in data}  # the data themselves, no copies
+    for _ in range(3):
+        graph(*tree_leaves(by_graph.state), *data)
+        plain_step(plain, 0)
+    for found, expected in zip(by_graph.state.all(), plain.state.all(), strict=True):
+        assert torch.equal(found, expected)
+    assert plain.state.tick == 3
+    assert not any(map(torch.equal, before, plain.state.params.values()))

@@ -578,16 +578,16 @@ def test_a_step_that_the_compiler_fails_on_goes_on_uncompiled_and_says_so(monkey
     assert_same_trial(training, config(study, dropout=0.2), results, trainer.state(0))
 
 
-class Untraceable(SharedTrunk):
-    """A user's network with something in it that `torch.compile` cannot trace."""
+@torch.library.custom_op("mtlsearch_tests::opaque", mutates_args=())
+def opaque(x: Tensor) -> Tensor:
+    return x.clone()
 
-    @torch.compiler.disable
-    def noted(self):
-        pass
+
+class Untraceable(SharedTrunk):
+    """A user's network with an operator of which torch does not know what shape it gives."""
 
     def forward(self, inputs):
-        self.noted()
-        return super().forward(inputs)
+        return super().forward({task: opaque(x) for task, x in inputs.items()})
 
 
 class Doubled(SharedTrunk):

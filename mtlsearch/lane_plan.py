@@ -25,7 +25,10 @@ WIDTH_FRACTIONS = (1 / 8, 1 / 4, 7 / 16, 11 / 16, 7 / 8)
 WIDTH_STEP = 32
 NARROWEST = 2  # times the least hidden size
 SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
-COMPILE_SECONDS = {"cpu": 20.0, "cuda": 13.0}  # a lane shape, the first time
+COMPILE_SECONDS = {
+    "cpu": (20.0, 10.0),
+    "cuda": (13.0, 13.0),
+}  # the first lane shape and each other, the first time
 # Of a CPU lane's step: what dispatching it operator by operator costs. On CUDA, where lanes step side by side, of one
 # step of all: what launching its kernels costs more.
 SAVED_SECONDS = {"cpu": 7e-3, "cuda": 2e-4}
@@ -72,7 +75,8 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
         slots = lane_slots(loaded, model, population, widths)
         arithmetic = slots * slot_flop(loaded, model) / CPU_FLOPS
         saved = trial_steps / slots * (SAVED_SECONDS[kind] + SAVED_SHARE * arithmetic)
-    return saved > COMPILE_SECONDS[kind] * max(widths, 1)
+    first, other = COMPILE_SECONDS[kind]
+    return saved > first + other * max(widths - 1, 0)
 
 
 def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
@@ -122,6 +126,10 @@ def lane_widths(loaded: LoadedStudy) -> list[int]:
 def compiling_line(loaded: LoadedStudy) -> str:
     """What is told before the first step is compiled, so that a search that shows no progress yet is understood."""
     widths, tasks = len(lane_widths(loaded)), len(loaded.study.tasks)
-    each = f"for each of {widths} lane widths, " if widths > 1 else ""
-    long = "minutes" if tasks > MANY_TASKS else f"about {COMPILE_SECONDS[loaded.device.type]:.0f} s"
-    return f"compiling the training step: {long} {each}the first time"
+    first, other = COMPILE_SECONDS[loaded.device.type]
+    if tasks > MANY_TASKS:
+        took = f"minutes for each of {widths} lane widths" if widths > 1 else "minutes"
+    else:
+        more = f", then {other:.0f} s for each of {widths - 1} other lane widths" if widths > 1 else ""
+        took = f"about {first:.0f} s{more}"
+    return f"compiling the training step: {took}, the first time"

@@ -7,13 +7,14 @@ Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mtlsearch.dropout import Dropout
 from mtlsearch.errors import StudyError
@@ -21,6 +22,9 @@ from mtlsearch.kernels import use_kernels
 from mtlsearch.norms import NORMS, AnyNorm, normalisation
 from mtlsearch.sharing import Sharing, shared_layers, through
 from mtlsearch.sharing import distinct as distinct  # noqa: PLC0414
+
+# What initialises a tensor in place.
+DRAWS = {draw for name, draw in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")}
 
 
 @runtime_checkable
@@ -215,6 +219,23 @@ class SeparateTrunks(nn.Module):
         return wide
 
 
+class Undrawn(TorchFunctionMode):
+    """Initialises no parameter, where all are overwritten: to draw them takes most of the time that padding does."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")
+        if func in DRAWS and isinstance(tensor, nn.Parameter):
+            return tensor
+        return func(*args, **given)
+
+
 def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
     """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them.
 
@@ -223,7 +244,8 @@ def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
     assert isinstance(module, Widenable)
     small = module.state_dict()
     like = next(tensor for tensor in small.values() if tensor.is_floating_point())
-    wide = module.widened(hidden, norm).to(like.device, like.dtype)
+    with Undrawn():
+        wide = module.widened(hidden, norm).to(like.device, like.dtype)
     with torch.no_grad():
         for name, tensor in wide.state_dict().items():
             tensor.zero_()

@@ -210,13 +210,16 @@ class PopulationTrainer:
         """The program of an architecture, None where it cannot be batched; tried on one step when first met."""
         if key not in self.programs:
             program = LaneProgram(self.training, module, self.by_kernels)
+            build: Future[None] | None = None
             if self._skips_padding(module):
                 # Of a copy, for the module is a member's too, who is seated meanwhile.
                 copy = LaneProgram(self.training, deepcopy(module), by_kernels=True)
-                self.builds.append(in_a_thread(build_kernels, copy))
+                build = in_a_thread(build_kernels, copy)
             reason = why_not(program)
             if reason is not None:
                 self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
+            elif build is not None:
+                self.builds.append(build)
             self.programs[key] = program if reason is None else None
         return self.programs[key]
 

@@ -304,6 +304,31 @@ def test_padding_keeps_the_type_and_leaves_the_module_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in small.state_dict().items())
 
 
+class Scaled(SharedTrunk):
+    """A network of a user's, with a value that is drawn, and is not among its parameters."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(FEATURES, HEADS, hidden=hidden)
+        self.register_buffer("scale", nn.init.constant_(torch.empty(3), 2.0), persistent=False)
+
+    def widened(self, hidden: int, norm: str | None = None) -> "Scaled":
+        return Scaled(hidden)
+
+
+def test_padding_draws_no_parameter_and_whatever_else_is_initialised_is() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    small = Scaled(5)
+    torch.manual_seed(0)
+    wide = pad(small, 8)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(dict(wide.named_buffers())["scale"], torch.full((3,), 2.0))
+    for name, parameter in small.named_parameters():
+        padded = dict(wide.named_parameters())[name]
+        assert torch.equal(corner(padded, parameter), parameter)
+        assert padded.count_nonzero() == parameter.count_nonzero()  # all else is zero
+
+
 def test_building_a_model_depends_on_its_seed_alone_and_leaves_torchs_generator() -> None:
     study = disjoint()
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import problems
 import pytest
 import torch
 from problems import compiles
@@ -21,7 +22,7 @@ from mtlsearch import (
 )
 from mtlsearch.batching import structure
 from mtlsearch.lane import Lane, plain_step
-from mtlsearch.lane_plan import compiling_pays, lane_slots, lane_widths
+from mtlsearch.lane_plan import compiling_line, compiling_pays, lane_slots, lane_widths
 from mtlsearch.lane_program import empty_state
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Captured, Compiled, Eager, Fused, has_compiler, steps_like
@@ -396,6 +397,26 @@ def test_a_model_that_cannot_be_vmapped_is_trained_solo_and_the_notice_says_why(
     assert trainer.room() == 2
 
 
+def test_kernels_are_not_waited_for_where_the_loss_cannot_be_vmapped(monkeypatch):
+    def fails(program):
+        raise RuntimeError("vmap: as the step itself does in the thread that builds its kernels")
+
+    def looks(outputs, labels):
+        assert outputs.sum().item() < 1e9
+        return problems.squared(outputs, labels)
+
+    study = problems.joint()
+    tasks = [replace(task, loss_fn=looks) if task.name == "own" else task for task in study.tasks]
+    study = replace(study, tasks=tasks)
+    monkeypatch.setattr("mtlsearch.population.build_kernels", fails)
+    notices = []
+    trainer = PopulationTrainer(double(study), 2, Eager(), notices.append)
+    trainer.skips = True  # as on CUDA
+    trainer.add(0, problems.config(study))
+    assert "SharedTrunk is trained one at a time" in notices[0]
+    assert len(trainer.advance()) == 1
+
+
 class FailsOnce:
     """Steps that run out of memory at one step of lanes with many slots, as a device does."""
 
@@ -513,6 +534,20 @@ def test_long_searches_are_compiled_and_short_ones_are_not():
     loaded = disjoint_study().load(None)
     assert not compiling_pays(loaded, trials=3, population=16)
     assert compiling_pays(loaded, trials=100_000, population=16)
+
+
+def test_what_is_told_of_compiling_counts_the_first_lane_width_and_the_others(monkeypatch):
+    loaded = disjoint_study().load(None)
+    told = []
+    for widths in ([24], [8, 16, 24]):
+        monkeypatch.setattr("mtlsearch.lane_plan.lane_widths", lambda loaded, widths=widths: widths)
+        told.append(compiling_line(loaded))
+    assert told == [
+        "compiling the training step: about 20 s, the first time",
+        "compiling the training step: about 20 s, then 10 s for each of 2 other lane widths, the first time",
+    ]
+    monkeypatch.setattr("mtlsearch.lane_plan.MANY_TASKS", 1)
+    assert "minutes for each of 3 lane widths" in compiling_line(loaded)
 
 
 def test_a_stop_in_the_middle_of_an_epoch_interrupts():

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch import Classification, Study, TorchvisionImages
+from mtlsearch.device import bf16_slowdown
 from mtlsearch.study_file import load_study
 
 T = TypeVar("T")
@@ -177,7 +178,7 @@ def machine(device: torch.device | None = None) -> str:
     info = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
     parts = [
-        names[0] if names else platform.machine(),
+        f"{names[0] if names else platform.machine()} ({instructions()})",
         f"{cores()} cores (load {os.getloadavg()[0]:.1f} at the end)",
         torch.cuda.get_device_name(device) if device is not None and device.type == "cuda" else "no GPU used",
         f"Python {platform.python_version()}",
@@ -186,6 +187,12 @@ def machine(device: torch.device | None = None) -> str:
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         parts.append("ahead of other work (real-time priority)")
     return ", ".join(parts)
+
+
+def instructions() -> str:
+    """The widest vectors of this CPU that torch computes with, and whether it has instructions for bf16."""
+    wide: str = torch.backends.cpu.get_cpu_capability()
+    return wide if bf16_slowdown() is not None else f"{wide}, bf16"
 
 
 def append_result(section_title: str, table_text: str, device: torch.device | None = None) -> None:

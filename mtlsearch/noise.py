@@ -28,11 +28,14 @@ def mix(x: Tensor) -> Tensor:
 
 def noise(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Whole numbers (int32), uniform in [0, 2³¹), of `shape`: a function of `key` [] and of each place's indices."""
+    # The base is added at the end, and not at the start: the compiler would multiply it out beyond 32 bits, which CUDA
+    # has not.
     place, base = torch.zeros((), device=key.device, dtype=torch.int32), 1
     for size in shape:
         index = torch.arange(size, device=key.device, dtype=torch.int32)
+        if place.ndim > 1:  # for the same reason: of three factors the compiler would multiply out 70 bits
+            place = place & MASK
         place, base = place.unsqueeze(-1) * STRIDE + index, base * STRIDE & MASK
-    # Added at the end, and not at the start: the compiler would multiply it out beyond 32 bits, which CUDA has not.
     place = place + base
     # One hash a place: each more is compiled into every kernel that reads the noise.
     return mix(key.int() + place)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -87,6 +88,7 @@ def test_result_names_machine_and_commit(common: object) -> None:
     text = common.section("Title", "| a |")  # type: ignore[attr-defined]
     assert f"commit {common.commit()}" in text  # type: ignore[attr-defined]
     assert "cores" in text
+    assert f"({torch.backends.cpu.get_cpu_capability()}" in text
     assert "torch" in text
 
 

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 import mtlsearch.compiler
 from mtlsearch.compiler import built, traced
 from mtlsearch.lane import plain_step
+from mtlsearch.noise import noise
 from mtlsearch.population import PopulationTrainer
 from mtlsearch.programs import Compiled, Eager, has_compiler
 from mtlsearch.trainer import Training
@@ -126,3 +127,11 @@ def test_a_graph_takes_the_data_after_the_tensors_of_a_state_and_does_what_a_ste
         assert torch.equal(found, expected)
     assert plain.state.tick == 3
     assert not any(map(torch.equal, before, plain.state.params.values()))
+
+
+@needs_compiler
+def test_noise_of_four_dimensions_compiles_to_the_same():
+    # Three factors multiplied out have 70 bits.
+    key, shape = torch.tensor(777, dtype=torch.int32), (4, 8, 6, 6)
+    code = built(make_fx(lambda key: noise(key, shape), tracing_mode="fake")(key), [key])
+    assert torch.equal(code(key), noise(key, shape))

@@ -31,14 +31,14 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from mtlsearch.describe import describe
-from mtlsearch.loop import enqueue_default, make_pruner, make_sampler, search
-from mtlsearch.run import RunOptions
-from mtlsearch.space import Config
-from mtlsearch.storage import open_storage
-from mtlsearch.store import Record, open_record
-from mtlsearch.study_file import load_study
-from mtlsearch.trainer import EpochResult, Progress, Training
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.record import Record, open_record
+from mtlsearch.study.describe import describe
+from mtlsearch.study.space import Config
+from mtlsearch.study.study_file import load_study
+from mtlsearch.training.trainer import EpochResult, Progress, Training
+from mtlsearch.tuning.loop import enqueue_default, make_pruner, make_sampler, search
+from mtlsearch.tuning.run import RunOptions
 
 EPOCHS, IN_FLIGHT = 10, 16
 PARTS = {"ask": "ask", "report": "report", "should_prune": "prune?", "tell": "tell", "refresh": "refresh"}

@@ -25,9 +25,9 @@ import numpy as np
 from common import conclude, parser, table
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
-from mtlsearch.intervals import POWER, Array, detectable, rounding_sd
-from mtlsearch.sentences import FRACTION_MARGIN
-from mtlsearch.verdict import contest
+from mtlsearch.evidence.sentences import FRACTION_MARGIN
+from mtlsearch.evidence.statistics import POWER, Array, detectable, rounding_sd
+from mtlsearch.evidence.verdict import contest
 
 MOST_FALSE, COVERAGE = 5.0, (93.0, 97.0)  # percent
 COUNTS = 720  # right answers of two tasks with 360 test examples each, as in the digits study

@@ -35,10 +35,10 @@ from common import commit, conclude, parser, table
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Data, Study, real
-from mtlsearch.confirm import Confirming
-from mtlsearch.intervals import detectable
-from mtlsearch.progress import Progress
-from mtlsearch.run import RunOptions, run_search
+from mtlsearch.evidence.statistics import detectable
+from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.run import RunOptions, run_search
 
 TASKS = ("a", "b")
 FEATURES, WIDTH = 4, 16

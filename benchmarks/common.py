@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from mtlsearch import Classification, Study, TorchvisionImages
-from mtlsearch.device import bf16_slowdown
-from mtlsearch.study_file import load_study
+from mtlsearch.study.study_file import load_study
+from mtlsearch.training.device import bf16_slowdown
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "RESULTS.md"

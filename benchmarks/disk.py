@@ -7,7 +7,7 @@ compute beside it. They are written once as a .npy file; *disk* opens it with `n
 without. Whole epochs are timed, validation included. The file has just been written, so its pages lie in the
 system's cache: what is told is the cost of reading by batches, on top of which a cold disk has its own.
 
-That memory stays flat while a file is read is held by a test, `tests/test_stored.py`.
+That memory stays flat while a file is read is held by a test, `tests/data/test_on_disk.py`.
 """
 
 import argparse
@@ -36,10 +36,10 @@ from common import (
 )
 
 from mtlsearch import Classification, Data, SharedTrunk, Study, TorchvisionImages
-from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import uncompiled
-from mtlsearch.space import Config
-from mtlsearch.trainer import Training
+from mtlsearch.study.space import Config
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import uncompiled
+from mtlsearch.training.trainer import Training
 
 WIDTH, HELD_OUT = 128, 10_000
 WAYS = {"resident": None, "disk": "r"}  # how NumPy opens the file

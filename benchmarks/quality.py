@@ -26,12 +26,12 @@ from threading import Event
 
 from common import commit, conclude, parser, rounded, table
 
-from mtlsearch.capacity import LEAST_AT_ONCE
-from mtlsearch.intervals import t_interval
-from mtlsearch.progress import Progress
-from mtlsearch.run import RunOptions, run_search
-from mtlsearch.storage import open_storage
-from mtlsearch.store import find_record
+from mtlsearch.evidence.statistics import t_interval
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.record import find_record
+from mtlsearch.training.population.capacity import LEAST_AT_ONCE
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.run import RunOptions, run_search
 
 STUDY, REFERENCE, POPULATION = "digits", "one at a time", "population"
 PRUNERS = ("peers", "median", "hyperband", "halving", "none")

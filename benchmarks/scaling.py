@@ -27,14 +27,14 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
-from mtlsearch.capacity import SHARE, free_bytes, member_bytes
-from mtlsearch.device import use_device
-from mtlsearch.lane import Lane
-from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
-from mtlsearch.space import Config
-from mtlsearch.study import LoadedStudy
-from mtlsearch.trainer import Training
+from mtlsearch.study.space import Config
+from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.device import use_device
+from mtlsearch.training.population.capacity import SHARE, free_bytes, member_bytes
+from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
+from mtlsearch.training.trainer import Training
 
 EPOCH, BATCH, HELD_OUT = 782, 64, 64
 SLOWER_BY = 1.5  # how much more than in proportion a larger point may take

@@ -16,15 +16,15 @@ from unittest.mock import patch
 import torch
 from common import rounded, synchronize, table
 
-from mtlsearch import population
-from mtlsearch.lane import Lane
-from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Captured, Compiled
-from mtlsearch.progress import Progress
-from mtlsearch.run import RunOptions, run_search
-from mtlsearch.solo import SoloMember
-from mtlsearch.store import Record
-from mtlsearch.study import Study
+from mtlsearch.store.record import Record
+from mtlsearch.study.study import Study
+from mtlsearch.training.population import population
+from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Captured, Compiled
+from mtlsearch.training.solo import SoloMember
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.run import RunOptions, run_search
 
 # Every part of a search, by what is patched: (owner, function, part).
 PARTS: tuple[tuple[Any, str, str], ...] = (
@@ -129,7 +129,7 @@ def profile(options: argparse.Namespace, study: str, folder: Path, store: Path) 
 def start_seconds() -> float:
     """What Python's start and the imports of a run take, in a process of their own."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import mtlsearch.run"], check=True)
+    subprocess.run([sys.executable, "-c", "import mtlsearch.tuning.run"], check=True)
     return time.perf_counter() - begun
 
 

@@ -35,7 +35,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
-from mtlsearch.storage import Storage, open_storage
+from mtlsearch.store.database.opening import Storage, open_storage
 
 TRIALS, PAUSE, PAIR_PAUSE, REPORTS = 30, 0.01, 0.05, 10
 SPACE: dict[str, BaseDistribution] = {

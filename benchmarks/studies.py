@@ -25,12 +25,12 @@ from typing import Any
 
 from common import conclude, cores, parser, rounded, table
 
-from mtlsearch.cli import main as mtlsearch
-from mtlsearch.confirm import Confirming
-from mtlsearch.intervals import Estimate
-from mtlsearch.progress import Progress
-from mtlsearch.run import RunOptions, run_search
-from mtlsearch.sentences import FRACTIONS, shown
+from mtlsearch.cli.main import main as mtlsearch
+from mtlsearch.evidence.sentences import FRACTIONS, shown
+from mtlsearch.evidence.statistics import Estimate
+from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.run import RunOptions, run_search
 
 SHOWN = {"tuned": "metrics", "equal weights": "equal_metrics", "alone": "single_metrics"}
 

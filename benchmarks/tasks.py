@@ -20,9 +20,9 @@ from scaling import Measured, Point, forget, kinds
 from torch import Tensor
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
-from mtlsearch.device import use_device
-from mtlsearch.programs import Steps
-from mtlsearch.space import Config
+from mtlsearch.study.space import Config
+from mtlsearch.training.device import use_device
+from mtlsearch.training.population.steps import Steps
 
 FEATURES, HIDDEN, CLASSES, BATCH = 784, 128, 10, 64
 

@@ -50,15 +50,15 @@ from common import (
 from people import PeopleLoop, Rates, best_people
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlsearch.device import bf16_slowdown, use_device
-from mtlsearch.lane import Lane
-from mtlsearch.population import PopulationTrainer, results_of
-from mtlsearch.programs import Compiled, Steps, has_compiler, replayed, uncompiled
-from mtlsearch.solo import SoloMember
-from mtlsearch.space import Config
-from mtlsearch.step import epoch_batches, steps_per_epoch
-from mtlsearch.study import LoadedStudy, Study
-from mtlsearch.trainer import Training
+from mtlsearch.study.space import Config
+from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.training.device import bf16_slowdown, use_device
+from mtlsearch.training.losses import epoch_batches, steps_per_epoch
+from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.population import PopulationTrainer, results_of
+from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
+from mtlsearch.training.solo import SoloMember
+from mtlsearch.training.trainer import Training
 
 WIDTH = 128
 BYTES = 32  # a parameter and step: parameter, gradient, two moments, each read and written in float32

@@ -9,81 +9,81 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtlsearch.api import Result as Result
     from mtlsearch.api import search as search
-    from mtlsearch.backbone import Backbone as Backbone
-    from mtlsearch.cache import cached as cached
-    from mtlsearch.conv import ConvTrunk as ConvTrunk
-    from mtlsearch.data import Data as Data
-    from mtlsearch.datasets import TorchvisionImages as TorchvisionImages
-    from mtlsearch.dense import DenseTrunk as DenseTrunk
-    from mtlsearch.dropout import Dropout as Dropout
+    from mtlsearch.data.cached import cached as cached
+    from mtlsearch.data.medmnist import MedMNIST as MedMNIST
+    from mtlsearch.data.nyuv2 import NYUv2 as NYUv2
+    from mtlsearch.data.parts import Data as Data
+    from mtlsearch.data.pictures import PictureFolder as PictureFolder
+    from mtlsearch.data.scenes import RenderedScenes as RenderedScenes
+    from mtlsearch.data.table import Table as Table
+    from mtlsearch.data.text import Corpus as Corpus
+    from mtlsearch.data.text_files import TaggedFiles as TaggedFiles
+    from mtlsearch.data.text_files import TextFiles as TextFiles
+    from mtlsearch.data.torchvision_images import TorchvisionImages as TorchvisionImages
     from mtlsearch.errors import MtlsearchError as MtlsearchError
-    from mtlsearch.loop import objective as objective
-    from mtlsearch.medmnist import MedMNIST as MedMNIST
-    from mtlsearch.models import load_model as load_model
-    from mtlsearch.nn import SeparateTrunks as SeparateTrunks
-    from mtlsearch.nn import SharedTrunk as SharedTrunk
-    from mtlsearch.norms import LayerNorm as LayerNorm
-    from mtlsearch.nyuv2 import NYUv2 as NYUv2
-    from mtlsearch.pictures import PictureFolder as PictureFolder
-    from mtlsearch.pixels import Depth as Depth
-    from mtlsearch.pixels import Normals as Normals
-    from mtlsearch.pixels import Segmentation as Segmentation
-    from mtlsearch.scenes import RenderedScenes as RenderedScenes
-    from mtlsearch.space import Config as Config
-    from mtlsearch.space import choice as choice
-    from mtlsearch.space import integer as integer
-    from mtlsearch.space import real as real
-    from mtlsearch.study import Study as Study
-    from mtlsearch.study_file import load_study as load_study
-    from mtlsearch.tabular import Table as Table
-    from mtlsearch.tagging import TokenTagging as TokenTagging
-    from mtlsearch.tasks import Classification as Classification
-    from mtlsearch.tasks import CustomTask as CustomTask
-    from mtlsearch.tasks import MultiLabel as MultiLabel
-    from mtlsearch.tasks import Regression as Regression
-    from mtlsearch.text import Corpus as Corpus
-    from mtlsearch.text_files import TaggedFiles as TaggedFiles
-    from mtlsearch.text_files import TextFiles as TextFiles
-    from mtlsearch.text_trunk import TextTrunk as TextTrunk
+    from mtlsearch.nn.backbone import Backbone as Backbone
+    from mtlsearch.nn.conv import ConvTrunk as ConvTrunk
+    from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
+    from mtlsearch.nn.dropout import Dropout as Dropout
+    from mtlsearch.nn.norms import LayerNorm as LayerNorm
+    from mtlsearch.nn.text import TextTrunk as TextTrunk
+    from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
+    from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
+    from mtlsearch.store.model_file import load_model as load_model
+    from mtlsearch.study.space import Config as Config
+    from mtlsearch.study.space import choice as choice
+    from mtlsearch.study.space import integer as integer
+    from mtlsearch.study.space import real as real
+    from mtlsearch.study.study import Study as Study
+    from mtlsearch.study.study_file import load_study as load_study
+    from mtlsearch.tasks.dense import Depth as Depth
+    from mtlsearch.tasks.dense import Normals as Normals
+    from mtlsearch.tasks.dense import Segmentation as Segmentation
+    from mtlsearch.tasks.tagging import TokenTagging as TokenTagging
+    from mtlsearch.tasks.task import Classification as Classification
+    from mtlsearch.tasks.task import CustomTask as CustomTask
+    from mtlsearch.tasks.task import MultiLabel as MultiLabel
+    from mtlsearch.tasks.task import Regression as Regression
+    from mtlsearch.tuning.loop import objective as objective
 
 _HOMES = {
-    "Backbone": "backbone",
-    "Classification": "tasks",
-    "Config": "space",
-    "ConvTrunk": "conv",
-    "Corpus": "text",
-    "CustomTask": "tasks",
-    "Data": "data",
-    "DenseTrunk": "dense",
-    "Depth": "pixels",
-    "Dropout": "dropout",
-    "LayerNorm": "norms",
-    "MedMNIST": "medmnist",
+    "Backbone": "nn.backbone",
+    "Classification": "tasks.task",
+    "Config": "study.space",
+    "ConvTrunk": "nn.conv",
+    "Corpus": "data.text",
+    "CustomTask": "tasks.task",
+    "Data": "data.parts",
+    "DenseTrunk": "nn.dense",
+    "Depth": "tasks.dense",
+    "Dropout": "nn.dropout",
+    "LayerNorm": "nn.norms",
+    "MedMNIST": "data.medmnist",
     "MtlsearchError": "errors",
-    "MultiLabel": "tasks",
-    "NYUv2": "nyuv2",
-    "Normals": "pixels",
-    "PictureFolder": "pictures",
-    "Regression": "tasks",
-    "RenderedScenes": "scenes",
+    "MultiLabel": "tasks.task",
+    "NYUv2": "data.nyuv2",
+    "Normals": "tasks.dense",
+    "PictureFolder": "data.pictures",
+    "Regression": "tasks.task",
+    "RenderedScenes": "data.scenes",
     "Result": "api",
-    "Segmentation": "pixels",
-    "SeparateTrunks": "nn",
-    "SharedTrunk": "nn",
-    "Study": "study",
-    "Table": "tabular",
-    "TaggedFiles": "text_files",
-    "TextFiles": "text_files",
-    "TextTrunk": "text_trunk",
-    "TokenTagging": "tagging",
-    "TorchvisionImages": "datasets",
-    "cached": "cache",
-    "choice": "space",
-    "integer": "space",
-    "load_model": "models",
-    "load_study": "study_file",
-    "objective": "loop",
-    "real": "space",
+    "Segmentation": "tasks.dense",
+    "SeparateTrunks": "nn.trunks",
+    "SharedTrunk": "nn.trunks",
+    "Study": "study.study",
+    "Table": "data.table",
+    "TaggedFiles": "data.text_files",
+    "TextFiles": "data.text_files",
+    "TextTrunk": "nn.text",
+    "TokenTagging": "tasks.tagging",
+    "TorchvisionImages": "data.torchvision_images",
+    "cached": "data.cached",
+    "choice": "study.space",
+    "integer": "study.space",
+    "load_model": "store.model_file",
+    "load_study": "study.study_file",
+    "objective": "tuning.loop",
+    "real": "study.space",
     "search": "api",
 }
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import nn
 
-from mtlsearch.artifacts import artifacts_folder
-from mtlsearch.confirm import Confirming
+from mtlsearch.cli.options import data_directory
 from mtlsearch.errors import UsageError
-from mtlsearch.evidence import best_answer
-from mtlsearch.models import read_model, restore
-from mtlsearch.options import data_directory
-from mtlsearch.progress import Progress
-from mtlsearch.run import RunOptions, recorded_name, run_search
-from mtlsearch.show import show_config
-from mtlsearch.storage import open_storage
-from mtlsearch.store import DEFAULT_STORAGE, best_artifact, find_record
-from mtlsearch.study import Study
-from mtlsearch.study_file import load_study
-from mtlsearch.trials import trials_frame
+from mtlsearch.evidence.answer import best_answer
+from mtlsearch.report.terminal_table import show_config
+from mtlsearch.store.artifacts import artifacts_folder
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.model_file import read_model, restore
+from mtlsearch.store.record import DEFAULT_STORAGE, best_artifact, find_record
+from mtlsearch.store.trials import trials_frame
+from mtlsearch.study.study import Study
+from mtlsearch.study.study_file import load_study
+from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.run import RunOptions, recorded_name, run_search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +77,8 @@ class Result:
         """The report's figures by name: task trade-off, learning curves, best so far, hyperparameters."""
         import plotly.graph_objects as go
 
-        from mtlsearch.figures import plots
-        from mtlsearch.report import read_report
+        from mtlsearch.report.figures import plots
+        from mtlsearch.report.reading import read_report
 
         with open_storage(self.storage, create=False) as storage:
             report = read_report(find_record(storage, self.name, self.artifacts))

@@ -4,7 +4,7 @@ import socket
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from mtlsearch.datasets import PROBE_SECONDS
+from mtlsearch.data.torchvision_images import PROBE_SECONDS
 
 
 def answers(url: str) -> bool:

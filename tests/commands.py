@@ -10,7 +10,7 @@ import optuna
 from click.testing import CliRunner
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.cli import main
+from mtlsearch.cli.main import main
 
 # A search that costs seconds, one trial at a time, and no trainings after it.
 SOLO = ("--threads", "1", "--population", "1", "--no-confirm")

@@ -35,7 +35,7 @@ from optuna.trial import FrozenTrial, TrialState
 EPOCHS, POPULATION = 2, 4
 ANNOUNCED = re.compile(r"^trial (\d+) (complete|pruned|fail) after \d+ epochs(?:, score (-?[\d.]+))?", re.M)
 processes = get_context("forkserver")
-processes.set_forkserver_preload(["mtlsearch.run", "sklearn.datasets"])
+processes.set_forkserver_preload(["mtlsearch.tuning.run", "sklearn.datasets"])
 
 
 class Skip(Exception):
@@ -51,14 +51,14 @@ def child(arguments: list[str], log: str, injected: dict[str, Any]) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    from mtlsearch import lease
-    from mtlsearch.cli import main
+    from mtlsearch.cli.main import main
+    from mtlsearch.store import ownership as lease
 
     if host := injected.get("host"):
         socket.gethostname = lambda: host
     lease.BEAT_S, lease.EXPIRY_S = injected.get("lease", (lease.BEAT_S, lease.EXPIRY_S))
     if held := injected.get("held"):
-        from mtlsearch.population import PopulationTrainer
+        from mtlsearch.training.population.population import PopulationTrainer
 
         advance = PopulationTrainer.advance
 

@@ -21,8 +21,8 @@ from mtlsearch import (
     integer,
     real,
 )
-from mtlsearch.space import Value
-from mtlsearch.study import LoadedStudy
+from mtlsearch.study.space import Value
+from mtlsearch.study.study import LoadedStudy
 
 FEATURES, CLASSES = 6, 3
 DEFAULT: dict[str, Value] = {

@@ -13,11 +13,11 @@ import optuna
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mtlsearch.confirmation import Repeat, ended, open_confirmation
-from mtlsearch.evidence import Plan, candidates, conclusion, task_metrics
-from mtlsearch.space import Config, Space, choice, integer, real
-from mtlsearch.storage import open_storage
-from mtlsearch.store import Record, open_record
+from mtlsearch.evidence.answer import Plan, candidates, conclusion, task_metrics
+from mtlsearch.evidence.trainings import Repeat, ended, open_confirmation
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.record import Record, open_record
+from mtlsearch.study.space import Config, Space, choice, integer, real
 
 EPOCHS = 10
 BEGUN = datetime(2025, 1, 1, 12)

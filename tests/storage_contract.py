@@ -15,7 +15,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.storage import Storage
+from mtlsearch.store.database.opening import Storage
 
 Again = Callable[[], Storage]  # opens the same store once more, as another process would
 

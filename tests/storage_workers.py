@@ -11,7 +11,7 @@ import optuna
 from optuna.samplers import RandomSampler
 
 from mtlsearch.errors import StoreError
-from mtlsearch.storage import open_storage
+from mtlsearch.store.database.opening import open_storage
 
 # Forked from a process that has imported everything and nothing else: quick, and without pytest's threads.
 processes = get_context("forkserver")

@@ -32,21 +32,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 
 
 def modules(folder: str) -> set[str]:
-    return {path.name for path in (ROOT / folder).glob("*.py")}
+    return {path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).rglob("*.py")}
 
 
 def test_wheel_holds_the_package_the_studies_and_the_schema(wheel: ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"mtlsearch/{name}" for name in modules("mtlsearch")} <= names
     assert {f"mtlsearch/studies/{name}" for name in modules("studies")} <= names
-    assert "mtlsearch/config.schema.json" in names
+    assert len(modules("mtlsearch")) > 100
+    data = ("store/config.schema.json", "report/page.js", "page.css", "inference/explain.css")
+    assert {f"mtlsearch/{name}" for name in data} <= names
 
 
 def test_wheel_holds_nothing_else(wheel: ZipFile) -> None:
     folders = {name.split("/")[0] for name in wheel.namelist()}
     assert folders == {"mtlsearch", f"mtlsearch-{mtlsearch.__version__}.dist-info"}
     inside = {name.split("/")[1] for name in wheel.namelist() if name.count("/") > 1}
-    assert inside - {"studies", "licenses"} == set()
+    rooms = {path.parent.name for path in (ROOT / "mtlsearch").glob("*/__init__.py")}
+    assert inside == rooms | {"studies", "licenses"}
     assert [name for name in wheel.namelist() if "__pycache__" in name or name.endswith(".pyc")] == []
 
 
@@ -96,7 +99,7 @@ def declared(requirements: list[str]) -> set[str]:
 def imported(folder: str) -> set[str]:
     """The top-level packages that the modules of `folder` import, wherever in them."""
     found = set()
-    for path in (ROOT / folder).glob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}

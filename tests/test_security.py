@@ -27,16 +27,16 @@ from safetensors.torch import save_file
 
 import mtlsearch
 from mtlsearch import load_model
+from mtlsearch.data.table_encoding import Category, Encoding, Number
+from mtlsearch.data.text import IDS, Vocabulary
 from mtlsearch.errors import MtlsearchError, StoreError
-from mtlsearch.export import read_config
-from mtlsearch.predict import read_examples
-from mtlsearch.predict_table import read_rows
-from mtlsearch.predict_text import read_texts
-from mtlsearch.storage import open_storage
-from mtlsearch.store import best_artifact, find_record
-from mtlsearch.study_file import load_study
-from mtlsearch.tabular_encoding import Category, Encoding, Number
-from mtlsearch.text import IDS, Vocabulary
+from mtlsearch.inference.inputs_table import read_rows
+from mtlsearch.inference.inputs_text import read_texts
+from mtlsearch.inference.predict import read_examples
+from mtlsearch.store.config_file import read_config
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.record import best_artifact, find_record
+from mtlsearch.study.study_file import load_study
 
 PACKAGE = Path(mtlsearch.__file__).parent
 FEW = settings(
@@ -71,7 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_package_and_studies_never_unpickle() -> None:
-    files = [*PACKAGE.glob("*.py"), *PACKAGE.parent.glob("studies/*.py")]
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.parent.glob("studies/*.py")]
     assert len(files) > 30
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -288,7 +288,7 @@ def test_processes_that_a_run_starts_do_not_inherit_the_password(
     """Whatever is started while a trial is trained, torch's compilers say, gets this process's environment."""
     code = (
         "import subprocess, sys\n"
-        "from mtlsearch import solo\n"
+        "from mtlsearch.training import solo\n"
         "train = solo.SoloMember.advance\n"
         "def advance(member):\n"
         "    subprocess.run(['env'], stdout=sys.stderr, check=True)\n"

@@ -1,0 +1,75 @@
+"""A pandas DataFrame as a table, CSV, JSON or Parquet, on stdout or in a file."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtlsearch.errors import ConfigError, UsageError
+from mtlsearch.report.terminal_table import show_rows
+from mtlsearch.store.config_file import check_writable, write_text
+from mtlsearch.study.space import WEIGHT_PREFIX
+from mtlsearch.tuning.progress import notice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validation.", "params.", "reason")
+
+
+def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
+    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError for Parquet without a file."""
+    check_writable(output)
+    if kind == "parquet":
+        if output is None:
+            raise UsageError("--format parquet writes a file: name it with -o")
+        _write_parquet(frame, output)
+    elif kind == "table" and output is None:
+        _show(frame)
+    elif kind == "table":
+        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
+    else:
+        text = frame.to_csv(index=False) if kind == "csv" else _json(frame)
+        if output is None:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        else:
+            write_text(output, text)
+
+
+def _json(frame: "pd.DataFrame") -> str:
+    """A list of one object a row; numbers to the last bit, which pandas would round."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return json.dumps(rows, default=lambda time: time.isoformat(timespec="milliseconds"))
+
+
+def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
+    try:
+        frame.to_parquet(output)
+    except ImportError as error:
+        raise UsageError(
+            "--format parquet needs pyarrow: pip install pyarrow, or use --format csv"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """The columns that fit the screen: weights and metrics first; what is left out is told on stderr."""
+    # A param `weight:TASK` says of two tasks what `task_weight` says, and of more nothing that is readable.
+    columns = [
+        name
+        for prefix in TABLE_COLUMNS
+        for name in map(str, frame.columns)
+        if name.startswith(prefix) and not name.startswith(f"params.{WEIGHT_PREFIX}")
+    ]
+    names = [_heading(column) for column in columns]
+    rows = frame[columns].astype(object).where(frame[columns].notna(), None)
+    left_out = show_rows(names, rows.itertuples(index=False), fit=True)
+    if left_out:
+        notice(f"{left_out} columns do not fit here: --format csv has them all")
+
+
+def _heading(column: str) -> str:
+    """A column's short name: `task_weight.left` becomes `w left`, `params.hidden` becomes `hidden`."""
+    name = column.replace("task_weight.", "w ")
+    return name.removeprefix("params.").removeprefix("validation.").replace(".", " ")

@@ -1,0 +1,67 @@
+"""The command line: every command parses, calls the library and prints; heavy imports happen inside it."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from mtlsearch import __version__
+from mtlsearch.cli.compare import compare
+from mtlsearch.cli.explain import explain
+from mtlsearch.cli.init import init
+from mtlsearch.cli.interrupt import INTERRUPTED
+from mtlsearch.cli.model import predict, train, verify
+from mtlsearch.cli.report import report
+from mtlsearch.cli.search import confirm, run
+from mtlsearch.cli.store import best, dashboard, export, studies, trials
+from mtlsearch.errors import MtlsearchError
+from mtlsearch.importing import exit_soon
+
+HELP_WIDTH = 110
+
+
+class Commands(click.Group):
+    """Prints errors that a user can mend as one line, and ends with their status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        exit_soon()
+        try:
+            return super().invoke(ctx)
+        except MtlsearchError as error:
+            click.echo(f"mtlsearch: {' '.join(str(error).split())}", err=True)
+            sys.exit(error.exit_status)
+        except BrokenPipeError:
+            # The reader (head, say) has seen enough; writing the rest at exit would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("mtlsearch: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH}
+)
+@click.version_option(__version__, prog_name="mtlsearch")
+def main() -> None:
+    """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""
+
+
+for command in (
+    run,
+    studies,
+    best,
+    confirm,
+    compare,
+    export,
+    trials,
+    train,
+    verify,
+    predict,
+    explain,
+    dashboard,
+    init,
+    report,
+):
+    main.add_command(command)

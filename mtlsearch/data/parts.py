@@ -1,0 +1,225 @@
+"""What a study learns from: arrays by part, checked, divided, fingerprinted and kept on the device.
+
+A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a
+step draws one batch from each source. Inputs of uint8 stay uint8 on the device and are scaled in the step.
+A missing label is NaN (real labels) or −1 (whole numbers). Inputs in a memory-mapped file, or that otherwise
+give rows on request, stay where they are (`stored`).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlsearch.data.augment import Augment
+from mtlsearch.data.on_disk import Rows, Stored, reads_rows
+from mtlsearch.errors import DataError
+from mtlsearch.importing import importing
+
+Array = Tensor | np.ndarray[Any, Any]
+Inputs = Array | Rows
+Labels = Array | Mapping[str, Array]
+SINGLE = "label"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The examples of one split: `inputs` [N, ...], and `labels` [N, ...] by column."""
+
+    inputs: Tensor | Stored
+    labels: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, index: Tensor, read: Tensor | None = None) -> "Part":
+        """The examples at `index` [n]; `read` [n, ...] are their inputs where they have been read already."""
+        inputs = self.inputs.index_select(0, index) if read is None else read
+        return Part(inputs, {name: y.index_select(0, index) for name, y in self.labels.items()})
+
+    def taken(self, index: Tensor) -> "Part":
+        """The part with the examples at `index` [n] alone; what is stored stays where it is, unread."""
+        if isinstance(self.inputs, Tensor):
+            return self.rows(index)
+        labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
+        return Part(self.inputs.taken(index), labels)
+
+    def to(self, device: torch.device) -> "Part":
+        return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()})
+
+
+class Data:
+    """What a source returns: `train` and `test` as (inputs, labels), and how to validate.
+
+    Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
+    Labels are one array [N, ...], or a mapping of arrays by column. `validation` is a third pair, or the
+    number (or fraction) of training examples to hold out. `classes` names the classes of a column. Where the
+    inputs stand for texts, `text` says how texts become inputs (`Vocabulary.describe`), and goes into models' files.
+    `augment`, as of torchvision's v2 transforms, changes each training input at random, on the device, every time.
+    """
+
+    def __init__(
+        self,
+        train: tuple[Inputs, Labels],
+        test: tuple[Inputs, Labels],
+        *,
+        validation: tuple[Inputs, Labels] | int | float = 0.2,
+        classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        text: Mapping[str, Any] | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        self.train = _part("train", train)
+        self.test = _part("test", test)
+        self.validation = (
+            validation if isinstance(validation, int | float) else _part("validation", validation)
+        )
+        named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
+        self.classes = {column: tuple(names) for column, names in named.items()}
+        self.text, self.augment = text, augment
+
+    def column(self, part: Part, name: str) -> Tensor:
+        """The label column for a task of that name: its own, or the only one there is."""
+        if name in part.labels:
+            return part.labels[name]
+        if SINGLE in part.labels:
+            return part.labels[SINGLE]
+        raise DataError(f"task {name!r} needs a label column of its name, but got {', '.join(part.labels)}")
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        return self.classes.get(name, self.classes.get(SINGLE, ()))
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
+
+        Of inputs that are stored, samples of the content stand for all of it.
+        """
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            if isinstance(part, Part):
+                for tensor in (part.inputs, self.column(part, name)):
+                    if isinstance(tensor, Stored):
+                        for sample in tensor.sample():
+                            digest.update(sample)
+                        continue
+                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class Source(Protocol):
+    """Where data come from."""
+
+    def __call__(self, directory: Path, /) -> Data: ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """One source on the device, divided; labels are by task name, prepared for the loss."""
+
+    tasks: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    text: Mapping[str, Any] | None = None
+    augment: Augment | None = None
+
+    def to(self, device: torch.device) -> "Splits":
+        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
+
+
+def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, whole numbers as they are."""
+    if inputs.dtype == torch.uint8:
+        # Divided at once where that gives `dtype`: one kernel instead of two.
+        return inputs / 255 if dtype == torch.get_default_dtype() else inputs.to(dtype) / 255
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+
+
+def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
+    """Training and validation part; the division depends on `split_seed` alone, stratified by `strata`."""
+    if isinstance(data.validation, Part):
+        return data.train, data.validation
+    with importing():
+        from sklearn.model_selection import train_test_split
+
+    size, rows = data.validation, len(data.train)
+    held = size if isinstance(size, int) else round(size * rows)
+    if not 0 < held < rows:
+        raise DataError(
+            f"validation must leave some of the {rows} training examples on both sides, but got {size}"
+        )
+    if strata is not None and not _divisible(strata, held):
+        strata = None
+    labels = None if strata is None else strata.numpy()
+    train, validation = train_test_split(
+        np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
+    )
+    # Sorted rows read the memory in order, which costs nothing here and helps every later gather.
+    rest, held_out = (data.train.taken(torch.from_numpy(np.sort(part))) for part in (train, validation))
+    return rest, held_out
+
+
+def _divisible(strata: Tensor, held: int) -> bool:
+    """Whether each class can be on both sides, as stratifying asks."""
+    counts = torch.unique(strata, return_counts=True)[1]
+    return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
+
+
+def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
+    inputs, labels = pair
+    columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
+    part = Part(
+        _inputs(f"{where} inputs", inputs),
+        {name: _tensor(f"{where} labels", y) for name, y in columns.items()},
+    )
+    if not len(part):
+        raise DataError(f"{where} must hold examples, but it is empty")
+    for name, y in part.labels.items():
+        if len(y) != len(part):
+            raise DataError(
+                f"{where} must have a label for each input, but got {len(part)} inputs and {len(y)} {name!r}"
+            )
+    if isinstance(part.inputs, Tensor):
+        _check_finite(where, part.inputs)
+    return part
+
+
+def _check_finite(where: str, inputs: Tensor) -> None:
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        rows = (~torch.isfinite(inputs.flatten(1))).any(1).nonzero().flatten()
+        raise DataError(
+            f"{where} inputs must be finite, but {len(rows)} of {len(inputs)} hold NaN or infinity"
+            f" (the first is example {int(rows[0])}): drop or fill them"
+        )
+
+
+def _inputs(what: str, inputs: Inputs) -> Tensor | Stored:
+    if not reads_rows(inputs):
+        return _tensor(what, inputs)
+    try:
+        return Stored(inputs)
+    except TypeError as error:
+        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
+
+
+def _tensor(what: str, array: Inputs) -> Tensor:
+    """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
+    try:
+        if not isinstance(array, Tensor):
+            # A copy where torch could not share the memory: read-only, or walked backwards.
+            array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
+    if not array.ndim:
+        raise DataError(f"{what} must be an array of examples, but got a single number")
+    return array.detach().cpu()
+
+
+Loader = Callable[[Path], Data]

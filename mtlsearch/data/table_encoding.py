@@ -1,0 +1,133 @@
+"""How the columns of a table become a model's inputs, fitted on the training rows alone.
+
+A number or date: missing values become the median, then it is standardised; a second input says where it was
+missing. A category: an input of 0 or 1 per level, one for missing, and one for all rarer levels. Inputs that the
+training rows never show (no missing value, no rarer level) are left out, so that no weight stays untrained: a new
+level then gives zeros.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
+from mtlsearch.errors import DataError
+
+RARE = 3  # a level in fewer training rows is one of the rarer ones
+
+
+@dataclass(frozen=True)
+class Number:
+    """A column of numbers, or of dates as days: what a missing value becomes, and the standardisation."""
+
+    column: str
+    fill: float
+    mean: float
+    std: float
+    missing: bool
+    date: bool = False
+
+    @property
+    def features(self) -> int:
+        return 1 + self.missing
+
+    def apply(self, frame: pd.DataFrame) -> list[np.ndarray[Any, Any]]:
+        values = numbers_of(frame[self.column], f"column {self.column!r}", date=self.date)
+        gaps = np.isnan(values)
+        scaled = (np.where(gaps, self.fill, values) - self.mean) / self.std
+        return [scaled, gaps] if self.missing else [scaled]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of categories: its levels, and whether there are inputs for missing ones and for rarer ones."""
+
+    column: str
+    levels: Sequence[str]
+    missing: bool
+    rarer: bool
+
+    @property
+    def features(self) -> int:
+        return len(self.levels) + self.missing + self.rarer
+
+    def apply(self, frame: pd.DataFrame) -> list[np.ndarray[Any, Any]]:
+        texts = texts_of(frame[self.column])
+        gaps = texts.isna().to_numpy()
+        inputs = [(texts == level).to_numpy() for level in self.levels]
+        rarer = ~gaps & ~texts.isin(list(self.levels)).to_numpy()
+        return inputs + [gaps] * self.missing + [rarer] * self.rarer
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The fitted columns, in the order of the model's inputs; `decimal` and `blanks` are how their file is read."""
+
+    numbers: Sequence[Number]
+    categories: Sequence[Category]
+    decimal: str = "."
+    blanks: Sequence[str] = ()
+
+    @property
+    def columns(self) -> Sequence[Number | Category]:
+        return [*self.numbers, *self.categories]
+
+    @property
+    def features(self) -> int:
+        """The number of inputs."""
+        return sum(column.features for column in self.columns)
+
+    def apply(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """The inputs [N, features] in float32. Raises DataError for a missing column, or a cell of another kind."""
+        check_columns(frame, (column.column for column in self.columns), "the model's input")
+        inputs = [values for column in self.columns for values in column.apply(frame)]
+        with np.errstate(over="ignore"):  # infinity is told below
+            encoded = np.stack(inputs, axis=1).astype(np.float32)
+        outside = np.flatnonzero(~np.isfinite(encoded).all(axis=1))
+        if len(outside):
+            row = f"{frame.index.name} {frame.index[outside[0]]}"
+            raise DataError(f"{row} holds a number too large for the model's inputs: mend it")
+        return encoded
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fitted: Mapping[str, Any]) -> "Encoding":
+        numbers = [Number(**column) for column in fitted["numbers"]]
+        categories = [Category(**column) for column in fitted["categories"]]
+        return cls(numbers, categories, fitted["decimal"], fitted["blanks"])
+
+
+def fit_number(train: pd.DataFrame, column: str, *, date: bool = False) -> Number:
+    """The median, mean and standard deviation of the training rows' `column`."""
+    values = numbers_of(train[column], f"column {column!r}", date=date)
+    gaps = np.isnan(values)
+    if gaps.all():
+        raise DataError(f"column {column!r} holds no value in the training rows: leave it out")
+    with np.errstate(over="ignore", invalid="ignore"):
+        fill = float(np.median(values[~gaps]))
+        filled = np.where(gaps, fill, values)
+        mean, std = float(filled.mean()), float(filled.std())
+    if not np.isfinite(std):
+        raise DataError(
+            f"column {column!r} holds numbers too large to standardise (up to {filled.max():.3g})"
+        )
+    # Not std > 0, which rounding makes true for a constant.
+    spread = bool(filled.min() < filled.max())
+    return Number(column, fill, mean, std if spread else 1.0, bool(gaps.any()), date)
+
+
+def fit_category(train: pd.DataFrame, column: str) -> Category:
+    """The levels of the training rows' `column`, in order."""
+    texts = texts_of(train[column])
+    counts = texts.value_counts()
+    levels = sorted(str(level) for level in counts.index[counts >= RARE])
+    rarer = len(levels) < len(counts)
+    if not len(counts):
+        raise DataError(f"column {column!r} holds no value in the training rows: leave it out")
+    return Category(column, levels, bool(texts.isna().any()), rarer)

@@ -1,0 +1,180 @@
+"""The record of a confirmation: an Optuna study of its own, `NAME/confirmation`, with one trial per training.
+
+A training is known by what it trains (hyperparameters, task weights, seed, and the task where it is alone), not
+by its number: configs of the same hyperparameters share their twin, a config of equal weights is its own, and a
+later or larger confirmation takes over what is there. Nothing here needs torch.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mtlsearch.errors import StoreError
+from mtlsearch.store.database.opening import is_counted
+from mtlsearch.store.document import trial_config
+from mtlsearch.store.owner import this_process
+from mtlsearch.store.record import Record
+from mtlsearch.study.space import Config
+
+if TYPE_CHECKING:
+    from mtlsearch.study.study import Study
+    from mtlsearch.training.trainer import Values
+
+Kind = Literal["config", "twin", "single"]
+Found = Mapping[str, FrozenTrial]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training of a confirmation: trial `of`'s config, its twin, or its hyperparameters on one `task` alone."""
+
+    kind: Kind
+    of: int
+    config: Config
+    seed: int
+    task: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two trainings the same."""
+        return _key(self.config, self.seed, self.task)
+
+    def attrs(self) -> dict[str, Any]:
+        """The user attributes of its trial."""
+        about = {"kind": self.kind, "of": self.of, "seed": self.seed}
+        alone = {} if self.task is None else {"task": self.task}
+        return {**about, **alone, "task_weights": dict(self.config.task_weights)}
+
+    def __str__(self) -> str:
+        if self.task is not None:
+            return f"task {self.task} alone, hyperparameters of trial {self.of}"
+        return f"trial {self.of}" if self.kind == "config" else f"twin of trial {self.of}"
+
+
+class Confirmation(Record):
+    """The record of a confirmation: one trial per training, known by its key."""
+
+    def begin(self, repeat: Repeat, study: "Study") -> int:
+        """Store a training as running; its number."""
+        space = replace(study.search_space, fixed_weights={})
+        attrs = {**repeat.attrs(), "owner": this_process()}
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=space.params(repeat.config),
+            distributions=space.distributions,
+            user_attrs=attrs,
+        )
+        trial_id = self.storage.create_new_trial(self.study._study_id, template)
+        trial = optuna.Trial(self.study, trial_id)
+        self.running[trial.number] = trial, time.monotonic()
+        return trial.number
+
+    def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
+        """Those that have neither ended nor are in training, here or in another process."""
+        self.storage.refresh(self.study._study_id)
+        known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
+        return [repeat for repeat in repeats if repeat.key not in known]
+
+    def scored(self, number: int, test: "Values") -> None:
+        """Store the test metrics of a training; before it ends, so that both are committed together."""
+        trial = self.running[number][0]
+        trial.set_user_attr("test", test)
+        for task, values in test.items():
+            for metric, value in values.items():
+                trial.set_user_attr(f"{task} {metric} test", value)  # the dashboard plots plain numbers only
+
+    def test_scorings(self) -> int:
+        """How often the test split was scored."""
+        return sum("test" in trial.user_attrs for trial in self.trials())
+
+    def _interrupt(self, trial_id: int) -> bool:
+        # Not put into the queue as the search does: what is left follows from the plan.
+        try:
+            self.storage.set_trial_user_attr(trial_id, "interrupted", True)
+            return self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+
+    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
+        # Of the seeds of one config the best on validation is kept; of equals each, since the first to end may
+        # not be the first by number.
+        group = group_of(self.storage.get_trial(trial._trial_id), self)
+        rivals = (t.value for t in ended(self).values() if group_of(t, self) == group)
+        return "task" not in trial.user_attrs and all(value is None or score >= value for value in rivals)
+
+
+def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any]) -> optuna.Study:
+    """The Optuna study `name` that belongs to a record's, made with the attributes `about` where there is none.
+
+    Raises StoreError where the name is that of another study, which is no `what`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(
+            storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+        if "of" not in study.user_attrs:
+            if study.get_trials(deepcopy=False):
+                raise StoreError(f"study {name!r} in the store is no {what}: rename or delete it first")
+            study.set_metric_names([record.info["score"]])
+            # `of` is the last: a process that dies in between leaves a study that is begun again.
+            for key, value in {**about, "of": record.name}.items():
+                study.set_user_attr(key, value)
+    return study
+
+
+def open_confirmation(record: Record) -> Confirmation:
+    """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
+    name = f"{record.name}/confirmation"
+    about = {"role": "confirmation", "fingerprint": record.info["fingerprint"]}
+    study = linked_study(record, name, "confirmation", about)
+    if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
+        raise StoreError(
+            f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"
+            " give this study a name of its own with --name"
+        )
+    if record.study.user_attrs.get("confirmation") != name:
+        record.study.set_user_attr("confirmation", name)
+    return Confirmation(record.storage, study, record.info, record.artifacts)
+
+
+def find_confirmation(record: Record) -> Confirmation | None:
+    """The record of a study's confirmation, None where there is none."""
+    name = record.study.user_attrs.get("confirmation")
+    if name is None:
+        return None
+    try:
+        study = optuna.load_study(storage=record.storage, study_name=name)
+    except KeyError:  # it was deleted, in the dashboard say
+        return None
+    return Confirmation(record.storage, study, record.info, record.artifacts)
+
+
+def key_of(trial: FrozenTrial, record: Record) -> str:
+    """The key of a stored training."""
+    attrs = trial.user_attrs
+    return _key(trial_config(record.info, trial), attrs["seed"], attrs.get("task"))
+
+
+def group_of(trial: FrozenTrial, record: Record) -> str:
+    """What the trainings of one config with different seeds have in common."""
+    return _key(trial_config(record.info, trial), None, trial.user_attrs.get("task"))
+
+
+def ended(confirmation: Record) -> dict[str, FrozenTrial]:
+    """The trainings with an outcome of their own by key; of two that are the same, the first."""
+    found: dict[str, FrozenTrial] = {}
+    for trial in filter(is_counted, confirmation.trials()):
+        found.setdefault(key_of(trial, confirmation), trial)
+    return found
+
+
+def _key(config: Config, seed: int | None, task: str | None) -> str:
+    weights = {name: round(weight, 9) for name, weight in config.task_weights.items()}
+    return json.dumps([task, seed, dict(config.hyperparameters), weights], sort_keys=True)

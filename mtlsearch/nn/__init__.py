@@ -1,0 +1,1 @@
+"""Networks that train the same in a population as alone: layers, trunks, norms, dropout. A trunk is one file."""

@@ -1,0 +1,121 @@
+"""A small convolutional network with a linear head per task.
+
+Its width is part of its shape: give a search few values to choose from, since members of different widths are
+trained in different lanes. Padded channels, as hidden units are padded, would cost more than they save.
+
+Legend: B examples, C channels, H × W pixels.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from mtlsearch.errors import StudyError
+from mtlsearch.nn.dropout import Dropout
+from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.trunks import Linear
+
+CONV_NORMS = ("none", "batch")
+
+
+class ConvTrunk(nn.Module):
+    """`depth` blocks of convolution, norm, ReLU and pooling, the mean over all places, and a linear head per task.
+
+    Maps {task: pictures [B, H, W] or [B, C, H, W]} to {task: output [B, size]}. The first block has `channels`
+    channels, and each later one twice as many. `norm` is "none" or "batch". `sharing` is "shared", "separate" or
+    k: then the tasks share the first k blocks alone.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, int],
+        *,
+        in_channels: int = 1,
+        channels: int = 16,
+        depth: int = 2,
+        dropout: float = 0.0,
+        norm: str = "none",
+        sharing: Sharing = "shared",
+    ) -> None:
+        super().__init__()
+        if channels < 1 or depth < 1:
+            raise StudyError(f"channels and depth must be 1 or more, but got {channels} and {depth}")
+        self.in_channels = in_channels
+        widths = [in_channels, *(channels * 2**k for k in range(depth))]
+        shared = shared_layers(sharing, depth)
+
+        def layers(first: int, last: int) -> nn.Sequential:
+            blocks = [block(i, o, norm) for i, o in pairwise(widths[first : last + 1])]
+            # The mean over all places goes with the last block: shared if that is.
+            return nn.Sequential(*blocks, *([GlobalPool(dropout)] if last == depth else []))
+
+        self.trunk = layers(0, shared)
+        self.branches = nn.ModuleDict({task: layers(shared, depth) for task in heads if shared < depth})
+        self.heads = nn.ModuleDict({task: Linear(widths[-1], size) for task, size in heads.items()})
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        features = through(self.trunk, inputs, lambda x: pictures(x, self.in_channels))
+        if self.branches:
+            features = {task: self.branches[task](x) for task, x in features.items()}
+        return {task: self.heads[task](x) for task, x in features.items()}
+
+
+class GlobalPool(nn.Module):
+    """The mean over all places [B, C] of maps [B, C, H, W], with dropout."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped: Tensor = self.dropout(x.mean((-2, -1)))
+        return dropped
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation in its parameters' own precision; of maps in bf16 `vmap` could not batch it on the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+def with_own_batch_norm(module: nn.Module) -> nn.Module:
+    """`module` with every plain `nn.BatchNorm2d` replaced by `BatchNorm`, with all that it holds."""
+    for name, child in list(module._modules.items()):
+        if type(child) is nn.BatchNorm2d:
+            own = BatchNorm(
+                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            )
+            own.load_state_dict(child.state_dict())
+            setattr(module, name, own)
+        elif child is not None:
+            with_own_batch_norm(child)
+    return module
+
+
+def block(in_channels: int, channels: int, norm: str) -> nn.Sequential:
+    """`conv_layer`, and the largest of each 2 × 2 places; an odd side is rounded up, so that no picture vanishes."""
+    return nn.Sequential(*conv_layer(in_channels, channels, norm), nn.MaxPool2d(2, ceil_mode=True))
+
+
+def conv_layer(in_channels: int, channels: int, norm: str) -> nn.Sequential:
+    """A 3 × 3 convolution that keeps the size, normalisation, ReLU."""
+    if norm not in CONV_NORMS:
+        raise StudyError(f"norm must be {' or '.join(CONV_NORMS)} here, but got {norm!r}")
+    # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
+    convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=norm == "none")
+    normalisation = [BatchNorm(channels)] if norm == "batch" else []
+    return nn.Sequential(convolution, *normalisation, nn.ReLU())
+
+
+def pictures(x: Tensor, channels: int) -> Tensor:
+    """`x` [B, H, W] (of one channel) or [B, C, H, W] as [B, C, H, W]."""
+    shape = tuple(x.shape[1:])
+    if x.ndim == 3:
+        x = x.unsqueeze(1)
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise StudyError(
+            f"the model takes pictures of {channels} channels, ({channels}, height, width), but got {shape}"
+        )
+    return x

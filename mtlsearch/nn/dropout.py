@@ -1,0 +1,51 @@
+"""Dropout that stays exact in a population: its rate is a value, and its noise a function of a key."""
+
+import torch
+from torch import Tensor, nn
+
+from mtlsearch.errors import StudyError
+from mtlsearch.kernels.noise import BITS, noise
+
+
+class Dropout(nn.Module):
+    """Dropout whose noise is a function of the buffer `key` and whose `rate` is a buffer.
+
+    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise, epoch by epoch.
+    """
+
+    rate: Tensor
+    key: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
+        self.register_buffer("rate", torch.tensor(float(rate)))
+        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        threshold = (self.rate.double() * (1 << BITS)).int()
+        kept = noise(self.key, x.shape) >= threshold
+        return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
+
+
+def noise_keys(module: nn.Module) -> list[str]:
+    """The names of the buffers that hold a dropout key, in the order of the module's layers."""
+    return [
+        f"{name}.key" if name else "key"
+        for name, layer in module.named_modules()
+        if isinstance(layer, Dropout)
+    ]
+
+
+def with_own_dropout(module: nn.Module) -> nn.Module:
+    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value, not a shape."""
+    # Not named_children, which gives a layer that is used under two names only once.
+    for name, child in list(module._modules.items()):
+        if type(child) is nn.Dropout:
+            setattr(module, name, Dropout(child.p))
+        elif child is not None:
+            with_own_dropout(child)
+    return module

@@ -1,0 +1,146 @@
+"""What a report tells of a study: `read_report` reads it once from the record, and changes nothing.
+
+The figures are made of it in `figures`, which names the others, the page in `page`; `render` writes them to files,
+`notes` shows them in the dashboard. Nothing of this needs torch.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from mtlsearch.evidence.answer import Plan, best_answer, outdated
+from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.statistics import Estimate
+from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
+from mtlsearch.store.database.opening import is_counted
+from mtlsearch.store.document import trial_config
+from mtlsearch.store.record import Record
+
+COMPARISON_FORMAT = "mtlsearch/comparison/1"
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The complete trainings of the confirmed winner, one a seed: with its weights, equal ones, each task alone."""
+
+    tuned: Sequence[FrozenTrial] = ()
+    equal: Sequence[FrozenTrial] = ()
+    alone: Mapping[str, Sequence[FrozenTrial]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study as a report shows it."""
+
+    name: str
+    info: Mapping[str, Any]
+    trials: Sequence[FrozenTrial]  # those with an outcome of their own
+    best: FrozenTrial | None  # of the search
+    answer: Mapping[str, Any] | None  # what `best` and `export` give; None without a complete trial
+    concluded: Mapping[str, Any] | None  # what the confirmation has stored
+    trainings: Trainings
+    comparison: Mapping[str, Any] | None
+    outdated: str | None
+
+    @property
+    def tasks(self) -> dict[str, TaskMetric]:
+        """How each task is measured."""
+        return {
+            name: TaskMetric(about["metric"], about["higher_is_better"])
+            for name, about in self.info["tasks"].items()
+        }
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """The complete trials, in the order of their numbers."""
+        return self.of(TrialState.COMPLETE)
+
+    def of(self, state: TrialState) -> list[FrozenTrial]:
+        return [trial for trial in self.trials if trial.state is state]
+
+    @property
+    def verdict(self) -> Mapping[str, Any] | None:
+        return None if self.concluded is None else self.concluded["verdict"]
+
+    @property
+    def score_scale(self) -> float:
+        """What the score is multiplied by to be read: 100 for a mean or least of fractions."""
+        named = self.info["score"] in ("mean", "min")
+        return 100.0 if named and all(metric.fraction for metric in self.tasks.values()) else 1.0
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the definition that the study was searched with."""
+        text = json.dumps(self.info["fingerprint"], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_report(record: Record) -> Report:
+    """Everything that a report shows of a study."""
+    best = record.best_or_none()
+    answer = None if best is None else best_answer(record)[0]
+    confirmation = find_confirmation(record)
+    concluded = None if confirmation is None else confirmation.study.user_attrs.get("conclusion")
+    trainings = Trainings()
+    if confirmation is not None and concluded is not None:
+        trainings = _trainings(confirmation, record, concluded)
+    comparison = record.study.user_attrs.get("comparison")
+    known = isinstance(comparison, Mapping) and comparison.get("format") == COMPARISON_FORMAT
+    return Report(
+        name=record.name,
+        info=record.info,
+        trials=[trial for trial in record.trials() if is_counted(trial)],
+        best=best,
+        answer=answer,
+        concluded=concluded,
+        trainings=trainings,
+        comparison=comparison if known else None,
+        outdated=None if answer is None else outdated(record, answer),
+    )
+
+
+def _trainings(confirmation: Confirmation, record: Record, concluded: Mapping[str, Any]) -> Trainings:
+    found, of = ended(confirmation), concluded["of"]
+    plan = Plan({of: trial_config(record.info, record.trial(of))}, concluded["seeds"], single=True)
+
+    def complete(repeats: Sequence[Any]) -> list[FrozenTrial]:
+        trials = [found[repeat.key] for repeat in repeats if repeat.key in found]
+        return [trial for trial in trials if trial.state is TrialState.COMPLETE]
+
+    alone = {task: complete(plan.alone(of, task)) for task in record.info["tasks"]}
+    return Trainings(
+        tuned=complete(plan.repeats_of("config", of)),
+        equal=complete(plan.repeats_of("twin", of)),
+        alone={task: trials for task, trials in alone.items() if trials},
+    )
+
+
+def estimate_of(stored: Mapping[str, Any]) -> Estimate:
+    """An estimate as JSON keeps it; a mean that is unknown is NaN again."""
+    mean = stored.get("mean")
+    low, high = stored.get("low"), stored.get("high")
+    n = stored.get("n", 1 if mean is not None else 0)
+    return Estimate(math.nan if mean is None else mean, low, high, stored.get("sd"), n)
+
+
+def metric_of(trial: FrozenTrial, task: str, metric: str, split: str = "validation") -> float:
+    """A trial's metric of one task, NaN where it has none."""
+    value = trial.user_attrs.get(split, {}).get(task, {}).get(metric)
+    return math.nan if value is None else float(value)
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """The score of a complete trial."""
+    assert trial.value is not None
+    return trial.value
+
+
+def weights_of(trial: FrozenTrial) -> Mapping[str, float]:
+    """A trial's task weights."""
+    weights: Mapping[str, float] = trial.user_attrs["task_weights"]
+    return weights

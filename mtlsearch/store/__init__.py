@@ -1,0 +1,4 @@
+"""A study's record: its definition, its trials, its files of configs and parameters.
+
+Door: `record.Record`, `record.open_record`, `record.find_record`, `config_file.read_config`, `model_file.load_model`.
+"""

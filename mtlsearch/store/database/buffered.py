@@ -1,0 +1,241 @@
+"""The fast store: reads come from memory (`storage_remembered`), writes go to Optuna's tables in few transactions.
+
+Reports, params and attributes are buffered; a trial that is told is committed with all of them before
+`set_trial_state_values` returns, and a background thread commits the rest about every half a second, so that
+other processes see running trials. The database numbers a trial in the transaction that makes it.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
+
+from mtlsearch.errors import StoreError
+from mtlsearch.store.database import rows
+from mtlsearch.store.database.errors import where
+from mtlsearch.store.database.memory import RememberedStorage
+from mtlsearch.store.database.memory_small import StudyMemory
+from mtlsearch.store.database.storage import new_running_trial, retry_of
+from mtlsearch.store.database.write_buffer import WriteBuffer
+
+T = TypeVar("T")
+
+
+class BufferedStorage(RememberedStorage):
+    """See `Storage`; nothing that was written is lost while the process lives, and nothing told if it dies."""
+
+    def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
+        super().__init__(rdb, url, timeout=timeout, read_only=read_only)
+        self._buffer = WriteBuffer(self._write)
+
+    # Transactions.
+
+    def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        def attempt() -> T:
+            with self._engine.begin() as connection:
+                self._begin(connection, "BEGIN IMMEDIATE")
+                return work(connection)
+
+        return self._guard(attempt, write=True)
+
+    def _numbering(
+        self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
+    ) -> T:
+        """A transaction that has the study locked and knows how the whole study stands."""
+        with self._lock:
+            settled, trials, counted = study.settle()
+
+        def locked(connection: sa.Connection) -> T:
+            new = rows.lock_study(connection, study_id, settled)
+            return work(connection, rows.Standing(trials + new.trials, counted + new.reserved, new.waiting))
+
+        try:
+            return self._transaction(locked)
+        except KeyError as e:
+            raise self._study_is_gone() from e
+
+    def _write(self, changes: rows.Changes) -> None:
+        lost = self._transaction(lambda c: rows.write(c, changes))
+        if lost:
+            self._reload(lost)
+
+    def flush(self) -> None:
+        self._buffer.flush()
+
+    def close(self) -> None:
+        if not self._buffer.closed:
+            try:
+                self._buffer.close(self.timeout)
+            finally:
+                super().close()
+
+    def _change(self, trial: FrozenTrial, changes: rows.Changes) -> None:
+        """Puts the changed trial into the memory and its changes into the buffer; the lock is held."""
+        if self.read_only:
+            self._prepare_write()
+        if self._buffer.closed:
+            raise StoreError(f"store {where(self.url)}: it was closed; open it again to write")
+        self._study_of[trial._trial_id].put(trial)
+        self._buffer.add(changes)
+
+    def _updatable(self, trial_id: int) -> FrozenTrial:
+        """A copy to change of a trial that is unfinished; the lock is held."""
+        trial = self._study_of[trial_id].trials[trial_id]
+        self.check_trial_is_updatable(trial_id, trial.state)
+        return copy.copy(trial)
+
+    # The search.
+
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
+        """In one transaction: counts, and takes a waiting trial or makes one, if that is below the total."""
+        study = self._study(study_id)
+
+        def take(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
+            if standing.reserved >= total:
+                return None
+            trial = new_running_trial(attrs)
+            if standing.waiting is not None:
+                waiting = rows.start_waiting(connection, standing.waiting, trial)
+                if waiting is not None:  # plain Optuna takes one without locking the study
+                    return waiting
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+            return trial
+
+        trial = self._numbering(study, study_id, take)
+        return None if trial is None else self._add(study, trial)
+
+    def interrupt(self, trial_id: int) -> int | None:
+        self._load(trial_id)
+        self.flush()
+        with self._lock:
+            study = self._study_of[trial_id]
+            study_id = next(i for i, s in self._studies.items() if s is study)
+
+        def end(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
+            (old,) = rows.read_trials(connection, [trial_id])
+            old.state, old.datetime_complete = TrialState.FAIL, datetime.now()
+            changes = rows.attr_change(trial_id, "interrupted", True) | rows.state_change(old)
+            if rows.write(connection, changes):
+                return None
+            retry = retry_of(old)
+            rows.insert_trial(connection, study_id, standing.trials, retry)
+            return retry
+
+        retry = self._numbering(study, study_id, end)
+        self._reload({trial_id})
+        if retry is None:
+            return None
+        return self._add(study, retry)
+
+    def _add(self, study: StudyMemory, trial: FrozenTrial) -> int:
+        with self._lock:
+            study.put(trial)
+            self._study_of[trial._trial_id] = study
+            if trial.state == TrialState.RUNNING:
+                study.mine.add(trial._trial_id)
+        return trial._trial_id
+
+    # Optuna's interface.
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        study = self._study(study_id)
+        trial = copy.deepcopy(template_trial) or new_running_trial()
+
+        def create(connection: sa.Connection, standing: rows.Standing) -> None:
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+
+        self._numbering(study, study_id, create)
+        return self._add(study, trial)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            known = self._study_of[trial_id].distributions.get(param_name)
+            if known is not None:
+                check_distribution_compatibility(known, distribution)
+            value = distribution.to_external_repr(param_value_internal)
+            trial.params = trial.params | {param_name: value}
+            trial.distributions = trial.distributions | {param_name: distribution}
+            self._change(trial, rows.param_change(trial_id, param_name, param_value_internal, distribution))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.intermediate_values = trial.intermediate_values | {step: intermediate_value}
+            self._change(trial, rows.report_change(trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.user_attrs = trial.user_attrs | {key: value}
+            self._change(trial, rows.attr_change(trial_id, key, value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.system_attrs = trial.system_attrs | {key: value}
+            self._change(trial, rows.attr_change(trial_id, key, value, system=True))
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Commits the state with everything that was buffered; when it returns, the trial is in the store."""
+        self._load(trial_id)
+        with self._lock:
+            trial = self._updatable(trial_id)
+        if state == TrialState.RUNNING:
+            return trial.state == TrialState.WAITING and self._start(trial)
+        with self._lock:
+            trial = self._updatable(trial_id)
+            trial.state = state
+            if values is not None:
+                trial.values = list(values)
+            if state.is_finished():
+                trial.datetime_complete = datetime.now()
+            self._buffer.add(rows.state_change(trial))
+        self.flush()
+        with self._lock:
+            if trial_id in self._deleted:
+                raise self._study_is_gone()
+            known = self._study_of[trial_id].trials[trial_id]
+            # A commit whose answer was lost with the connection comes back as finished at this very time.
+            if known.datetime_complete != trial.datetime_complete:
+                self.check_trial_is_updatable(trial_id, known.state)
+            self._study_of[trial_id].put(trial)
+        return True
+
+    def _start(self, trial: FrozenTrial) -> bool:
+        """Takes a waiting trial out of the queue; False if another process was faster."""
+        begun = self._transaction(lambda c: rows.start_waiting(c, trial._trial_id, new_running_trial()))
+        if begun is None:
+            self._reload({trial._trial_id})
+            return False
+        self._add(self._study_of[trial._trial_id], begun)
+        return True
+
+    def delete_study(self, study_id: int) -> None:
+        self.flush()
+        super().delete_study(study_id)
+        with self._lock:
+            if study_id in self._studies:
+                self._forget(self._studies[study_id])
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        super().set_study_user_attr(study_id, key, value)
+        self._study(study_id).attrs = None
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        super().set_study_system_attr(study_id, key, value)
+        self._study(study_id).attrs = None

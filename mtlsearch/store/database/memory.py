@@ -1,0 +1,184 @@
+"""The reading half of the fast store: what it has read once it keeps, and asks the database only for what is new."""
+
+import copy
+import threading
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
+
+from mtlsearch.errors import StoreError
+from mtlsearch.store.database import rows
+from mtlsearch.store.database.errors import where
+from mtlsearch.store.database.memory_small import StudyMemory
+from mtlsearch.store.database.storage import Storage
+
+T = TypeVar("T")
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class RememberedStorage(Storage):
+    """See `Storage`; other processes' trials appear at `refresh`, or at once where the store is only read."""
+
+    def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
+        super().__init__(rdb, url, timeout=timeout, read_only=read_only)
+        self._backend = rdb  # its own cache would be a second copy
+        self._engine: sa.Engine = rdb.engine
+        self._studies: dict[int, StudyMemory] = {}
+        self._study_of: dict[int, StudyMemory] = {}
+        self._deleted: set[int] = set()  # trials of this process whose study somebody deleted
+        self._lock = threading.RLock()  # the memory; never held while the database is waited for
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        def attempt() -> T:
+            with self._engine.begin() as connection:
+                self._begin(connection, "BEGIN")
+                return work(connection)
+
+        return self._guard(attempt)
+
+    def _begin(self, connection: sa.Connection, statement: str) -> None:
+        # Python's sqlite3 would begin at the first write, when a snapshot may be too old to be written to.
+        if self.url.get_backend_name() == "sqlite":
+            connection.exec_driver_sql(statement)
+
+    # The memory.
+
+    def _study(self, study_id: int) -> StudyMemory:
+        """The study's memory; the first time it is read from the store. Raises KeyError if there is none."""
+        with self._lock:
+            study = self._studies.get(study_id)
+        if study is not None:
+            return study
+        study = StudyMemory(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
+        self._take_in(study_id, study)
+        with self._lock:
+            return self._studies.setdefault(study_id, study)
+
+    def refresh(self, study_id: int) -> None:
+        with self._lock:
+            study = self._studies.get(study_id)
+        if study is None:
+            self._study(study_id)
+        else:
+            self._take_in(study_id, study)
+
+    def _take_in(self, study_id: int, study: StudyMemory) -> None:
+        """Reads the trials that are new, and those that another process has changed or may have."""
+        with self._lock:
+            newest, mine = study.newest, set(study.mine)
+            known = {i: study.trials[i].state for i in study.unfinished}
+
+        def read(connection: sa.Connection) -> tuple[int, list[FrozenTrial]]:
+            new = rows.states_after(connection, study_id, newest)
+            ids = {i for i in new if i not in study.trials}
+            for i, state in rows.states_of(connection, known).items():
+                if i not in mine or state != known[i]:
+                    ids.add(i)
+            return max(new, default=newest), rows.read_trials(connection, ids)
+
+        seen, trials = self._read(read)
+        with self._lock:
+            for trial in trials:
+                if self._is_news(study, trial):
+                    study.put(trial)
+                    self._study_of[trial._trial_id] = study
+            study.newest, study.attrs = max(study.newest, seen), None
+
+    @staticmethod
+    def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:
+        """False if this process has meanwhile finished the trial, or begun it as its own."""
+        known = study.trials.get(trial._trial_id)
+        if known is None or trial.state.is_finished():
+            return known is None or not known.state.is_finished()
+        return not known.state.is_finished() and trial._trial_id not in study.mine
+
+    def _reload(self, ids: set[int]) -> None:
+        """Takes over how others ended trials of this process; forgets those whose study was deleted."""
+        trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
+        with self._lock:
+            for trial_id in ids & self._study_of.keys():
+                if trial_id in trials:
+                    self._study_of[trial_id].put(trials[trial_id])
+                else:
+                    self._deleted.add(trial_id)
+                    self._forget(self._study_of[trial_id])
+
+    def _forget(self, study: StudyMemory) -> None:
+        self._studies = {i: s for i, s in self._studies.items() if s is not study}
+        self._study_of = {i: s for i, s in self._study_of.items() if s is not study}
+
+    def _load(self, trial_id: int) -> None:
+        """Reads the study of a trial that is not known. Raises KeyError if there is no such trial."""
+        with self._lock:
+            known = trial_id in self._study_of
+        if known and not self.read_only:
+            return
+        study_id = self._read(lambda c: rows.study_of(c, trial_id))
+        if study_id is None:
+            if trial_id in self._deleted:
+                raise self._study_is_gone()
+            raise KeyError(f"No trial with trial_id {trial_id} exists.")
+        self.refresh(study_id)
+
+    def _study_is_gone(self) -> StoreError:
+        return StoreError(
+            f"store {where(self.url)}: the study was deleted while it was in use; run the same command again to "
+            "begin it anew"
+        )
+
+    # Optuna's interface.
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        self._load(trial_id)
+        with self._lock:
+            return self._study_of[trial_id].trials[trial_id]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        if self.read_only:
+            self.refresh(study_id)
+        with self._lock:
+            if states is None or any(state in states for state in _FINISHED):
+                ids = [study.ids[number] for number in sorted(study.ids)]
+            else:
+                ids = sorted(study.unfinished, key=lambda i: study.trials[i].number)
+            trials = [study.trials[i] for i in ids]
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self._study(study_id).ids[trial_number]
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        # Hyperband makes a study object of its bracket at every ask, report and tell, and each asks this.
+        with self._lock:
+            known = [i for i, study in self._studies.items() if study.name == study_name]
+        return known[0] if known and not self.read_only else super().get_study_id_from_name(study_name)
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._study(study_id).name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._study(study_id).directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._attrs(study_id)[0]
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._attrs(study_id)[1]
+
+    def _attrs(self, study_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        study = self._study(study_id)
+        attrs = study.attrs
+        if attrs is None or self.read_only:
+            attrs = super().get_study_user_attrs(study_id), super().get_study_system_attrs(study_id)
+            study.attrs = attrs
+        return attrs

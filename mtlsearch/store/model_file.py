@@ -1,0 +1,103 @@
+"""Files of parameters: safetensors with the exported config in their metadata. Nothing is ever unpickled."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mtlsearch.errors import ModelError
+from mtlsearch.store.config_file import check_config, config_of
+from mtlsearch.study.study import Study
+from mtlsearch.study.study_file import load_study, shipped_studies
+
+METADATA_KEY = "mtlsearch"
+
+
+def save_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write the parameters `state` with the exported `config`; the file is whole or not there."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, {METADATA_KEY: json.dumps(config)})
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The parameters and the exported config in a file. Raises ModelError for a file that is not mtlsearch's."""
+    if not path.is_file():
+        raise ModelError(
+            f"no file of parameters {path}: `mtlsearch export --checkpoint` or `train -o` writes one"
+        )
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file ({error}): export it again") from error
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"{path} holds no mtlsearch config: it must come from `mtlsearch export` or `train`")
+    try:
+        config = json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"the config in {path} is no JSON ({error}): export it again") from error
+    check_config(config, str(path))
+    return state, config
+
+
+def study_of(config: Mapping[str, Any], study: str | None) -> Study:
+    """The study that `config` belongs to: a shipped one by its name, a user's only where `study` names its file."""
+    source = str(config["study"]["source"])
+    if study is not None:
+        return load_study(study)
+    if source in shipped_studies():
+        return load_study(source)
+    if not source:
+        raise ModelError(
+            "it belongs to a study that was defined in Python: give that as load_model(path, study)"
+        )
+    raise ModelError(
+        f"it belongs to the study file {source}, whose code runs only when named: add --study PATH"
+    )
+
+
+def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:
+    """The trained model in the file at `path`, in evaluation mode on the CPU.
+
+    `study` is the study or the path of its file, where it is not a shipped one. Raises ModelError.
+    """
+    state, config = read_model(Path(path))
+    definition = study if isinstance(study, Study) else study_of(config, study)
+    return restore(definition, config, state, str(path))
+
+
+def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
+    """The model of `config` with the parameters `state`. Raises ModelError where they do not fit."""
+    if "table" in config:
+        for task in study.tasks:
+            if hasattr(task.data, "restore"):
+                task.data.restore(config["table"])
+    model = study.build(config_of(config, study), seed=0)
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"the parameters in {path} are of another model than the study's: {reason}"
+        ) from error
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"the parameters in {path} hold NaN or infinity ({name})")
+    return model.eval()

@@ -1,0 +1,53 @@
+"""Study files: the shipped ones by name, others by path, whose code then runs."""
+
+import hashlib
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
+from mtlsearch.study.study import Study
+
+
+def load_study(name: str) -> Study:
+    """The study that `name` names: a shipped one, or a path to a study file, whose code then runs."""
+    path = shipped_studies().get(name, Path(name))
+    if not path.is_file():
+        if path.suffix == ".py" or "/" in name:
+            shipped = ", ".join(shipped_studies())
+            raise StudyError(f"no study file {name}: name an existing one, or a shipped study ({shipped})")
+        raise StudyError(
+            f"no study {name!r}: the shipped ones are {', '.join(shipped_studies())}, or name a file"
+        )
+    try:
+        values = runpy.run_path(str(path))
+    except MtlsearchError:
+        raise
+    except BaseException as error:
+        # A study file is the user's code: its SystemExit must not end the command silently.
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise StudyError(f"study file {path} fails to import: {kind_and_line(error)}") from error
+    study = values.get("study")
+    if not isinstance(study, Study):
+        got = "nothing of that name" if study is None else f"a {type(study).__name__}"
+        raise StudyError(f"study file {path} must define `study = Study(...)`, but got {got}")
+    return replace(study, source=name if path == shipped_studies().get(name) else str(path.resolve()))
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The files of the shipped studies by name."""
+    package = Path(__file__).parent.parent
+    # In a checkout that is installed in place, the studies lie beside the package.
+    folder = next(path for path in (package / "studies", package.parent / "studies") if path.is_dir())
+    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[!_]*.py"))}
+
+
+def study_name(source: str) -> str:
+    """The name in the store of a study from `source`: the shipped name, or the file's stem."""
+    return source if source in shipped_studies() else Path(source).stem
+
+
+def source_sha256(source: str) -> str:
+    """The SHA-256 of the file that defines a study."""
+    return hashlib.sha256(shipped_studies().get(source, Path(source)).read_bytes()).hexdigest()

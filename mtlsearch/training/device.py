@@ -1,0 +1,107 @@
+"""The device and the CPU threads of a command, and what is recorded of them."""
+
+import ctypes
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from mtlsearch.errors import UsageError
+from mtlsearch.training.solo import SOLO_CONDITIONS
+
+WORTH_TELLING = 1.3
+ROUNDS = 5
+# Of glibc's mallopt (malloc.h).
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def fewer_are_faster(threads: int) -> float | None:
+    """How many times one thread is faster than `threads` at products like a step's, None where it hardly is.
+
+    Takes about a quarter of a second; the two are timed in turn, and the number of threads is left as it was.
+    """
+    if threads == 1:
+        return None
+    x, w = torch.randn(128, 784), torch.randn(8, 784, 128)
+    seconds: dict[int, list[float]] = {1: [], threads: []}
+    for _ in range(ROUNDS):
+        for count, times in seconds.items():
+            torch.set_num_threads(count)
+            begun = time.perf_counter()
+            for _ in range(3):
+                torch.relu(x @ w).sum()
+            times.append(time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    ratio = statistics.median(seconds[threads]) / statistics.median(seconds[1])
+    return ratio if ratio > WORTH_TELLING else None
+
+
+def bf16_slowdown() -> float | None:
+    """How many times a bf16 product takes as long as one in fp32 on this CPU, None where it hardly does.
+
+    A CPU without bf16 instructions goes number by number, a hundred times as slowly. Takes about a tenth of a second.
+    """
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(ROUNDS):
+        for dtype, times in seconds.items():
+            x = torch.ones(256, 256, dtype=dtype)
+            begun = time.perf_counter()
+            torch.mm(x, x)
+            times.append(time.perf_counter() - begun)
+    ratio = statistics.median(seconds[torch.bfloat16]) / statistics.median(seconds[torch.float32])
+    return ratio if ratio > WORTH_TELLING else None
+
+
+def slow_choices(device: torch.device, threads: int, precision: str) -> Iterator[str]:
+    """What a quick measurement finds to be faster than what was chosen, a line each; nothing changes by itself."""
+    if device.type != "cpu":
+        return
+    if (ratio := fewer_are_faster(threads)) is not None:
+        yield f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
+    if precision == "bf16" and (ratio := bf16_slowdown()) is not None:
+        yield f"bf16 products take {ratio:.0f} times as long as fp32 on this CPU: try --precision fp32"
+
+
+def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple[torch.device, int]:
+    """The device that `name` names, made ready; and the number of CPU threads. Raises UsageError."""
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(
+                f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
+            )
+        torch.cuda.set_device(device.index or 0)  # kernels of our own run where this says
+    elif device.type != "cpu" or device.index is not None:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device, threads
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory, up to 2 GiB, for the next tensor; elsewhere nothing changes.
+
+    By itself it gives each block above 32 MiB back to the system, which clears its pages anew at every operator: more
+    than the arithmetic costs where a step's activations are that large.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def conditions_of(device: torch.device, threads: int, precision: str) -> dict[str, Any]:
+    """On what a model is trained, as it is recorded."""
+    return {"device": str(device), "threads": threads, "precision": precision, **SOLO_CONDITIONS}

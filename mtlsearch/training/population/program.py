@@ -1,0 +1,246 @@
+"""The program of a lane: its state, and the step that all members take as one.
+
+Everything that differs between members is stacked along a first dimension of M slots. A step is a function of
+tensors alone that changes them in place, so that it can be compiled whole, or captured as a CUDA graph and
+replayed; nothing is read back to the host before the epoch's end.
+
+Legend: M slots, T tasks, S steps of an epoch, B examples of a batch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from mtlsearch.kernels.launch import kernels, use_kernels
+from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.training.losses import batch_parts, task_losses
+from mtlsearch.training.optim import IDLE, SCALES, UpdateRule, clip_scale, update
+from mtlsearch.training.trainer import Training
+from mtlsearch.training.weighting import METHODS, State
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class EpochTables:
+    """What each step of an epoch reads a row of: examples [S, sources, B], optimizer scales [S, 3, M] in the order of
+    `optim.SCALES`, and the noise keys of each layer [S, layers, M]."""
+
+    rows: Tensor
+    scales: Tensor
+    keys: Tensor
+
+    def all(self) -> tuple[Tensor, ...]:
+        return self.rows, self.scales, self.keys
+
+    def clone(self) -> "EpochTables":
+        return EpochTables(*(table.clone() for table in self.all()))
+
+
+@dataclass
+class LaneState:
+    """The tensors of a lane; each has the slots as its first dimension, but for the last three.
+
+    `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
+    is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
+    weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
+    each member's own epoch. `extents` [M, parameters] are the leading numbers of each parameter beyond which all is
+    padding, none in an empty slot. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are
+    the step's inputs by source, of those that are stored or augmented.
+    """
+
+    params: Tensors
+    buffers: Tensors
+    first: Tensors
+    second: Tensors
+    best: Tensors
+    coefficients: Tensors
+    weights: Tensor
+    step: Tensor
+    bad: Tensor
+    key: Tensor
+    balance: Tensors
+    extents: Tensor
+    tables: EpochTables | None = None
+    tick: Tensor = field(default_factory=lambda: torch.tensor(0))
+    read: dict[int, Tensor] = field(default_factory=dict)
+
+    def stacked(self) -> Iterable[Tensor]:
+        """Every tensor that has slots."""
+        dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
+        for tensors in (*dicts, self.balance):
+            yield from tensors.values()
+        yield from (self.weights, self.step, self.bad, self.key, self.extents)
+
+    def all(self) -> Iterable[Tensor]:
+        """Every tensor that a step reads or changes."""
+        yield from self.stacked()
+        assert self.tables is not None
+        yield from (*self.tables.all(), self.tick, *self.read.values())
+
+    def keys(self, layers: Sequence[str]) -> Tensors:
+        """The noise key [M] of each layer at the `tick`."""
+        assert self.tables is not None
+        return dict(zip(layers, at_tick(self.tables.keys, self.tick), strict=True)) if layers else {}
+
+    def scales(self) -> Tensors:
+        """The optimizer's scales [M] at the `tick`."""
+        assert self.tables is not None
+        return dict(zip(SCALES, at_tick(self.tables.scales, self.tick), strict=True))
+
+    def rows(self) -> list[Tensor]:
+        """The examples [B] of each source at the `tick`."""
+        assert self.tables is not None
+        return list(at_tick(self.tables.rows, self.tick))
+
+
+def at_tick(table: Tensor, tick: Tensor) -> Tensor:
+    """The row [...] of a table [S, ...] at `tick` []."""
+    return table.index_select(0, tick.view(1)).squeeze(0)
+
+
+class LaneProgram:
+    """The step of all lanes of one architecture, written for one member and batched by `vmap`.
+
+    Where its steps are run `by_kernels`, so is its evaluation.
+    """
+
+    def __init__(self, training: Training, module: nn.Module, by_kernels: bool = False) -> None:
+        self.by_kernels = by_kernels
+        self.training, self.base = training, module.to(training.loaded.device, training.dtype)
+        self.layers = noise_keys(module)
+        self.method = METHODS[training.method]
+        like = torch.zeros(
+            len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
+        )
+        self.learned, self.balance = self.method.learned(like), self.method.initial(like)
+        config = training.loaded.study.default
+        self.clips = "clip_norm" in config
+
+    def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
+        """The gradient of every member's weighted loss, and the task losses [M, T], at the state's `tick`."""
+        losses_of = self._member_losses(state)
+
+        def member_loss(
+            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, balance: State
+        ) -> tuple[Tensor, Tensor]:
+            losses = losses_of(params, buffers, keys)
+            weights = self.method.draw(key, state.tick, weights)
+            learned = {name: params[name] for name in self.learned}
+            return self.method.total(losses, weights, {**balance, **learned}), losses
+
+        self.base.train()
+        batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
+        keys = state.keys(self.layers)
+        return batched(state.params, state.buffers, keys, state.key, state.weights, state.balance)
+
+    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
+        """One member's task losses [T] by its parameters, buffers and noise keys, on the batch at the `tick`."""
+        training, loaded = self.training, self.training.loaded
+        parts = batch_parts(loaded, state.rows(), state.read)
+
+        def losses_of(params: Tensors, buffers: Tensors, keys: Tensors) -> Tensor:
+            def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+                outputs: Mapping[str, Tensor] = functional_call(
+                    self.base, (self._own(params), {**buffers, **keys}), (inputs,)
+                )
+                return outputs
+
+            with training.autocast():
+                return task_losses(loaded, forward, parts, training.dtype)
+
+        return losses_of
+
+    def _own(self, params: Tensors) -> Tensors:
+        """The parameters of the module, without what the method learns beside them."""
+        if not self.learned:
+            return params
+        return {name: param for name, param in params.items() if name not in self.learned}
+
+    def step(self, state: LaneState, rule: UpdateRule = update) -> None:
+        """One whole step of all members, in place."""
+        grads, losses = self.gradients(state)
+        clip = clip_scale(grads, state.coefficients) if self.clips else None
+        rule(state.params, grads, state.first, state.second, state.coefficients, state.scales(), clip)
+        self.count(state, losses)
+
+    def count(self, state: LaneState, losses: Tensor) -> None:
+        """Let the method see the step, note losses that are not finite, and move to the next step."""
+        if self.method.observes:
+            self._observe(state, losses)
+        losses = self.method.checked(losses)
+        if use_kernels():
+            from mtlsearch.kernels.loss import note
+
+            note(losses, state.bad, state.tick)
+            return
+        state.bad.copy_(torch.where(losses.isfinite(), state.bad, torch.minimum(state.bad, state.tick)))
+        state.tick.add_(1)
+
+    def _observe(self, state: LaneState, losses: Tensor) -> None:
+        """Move the method's state after a step, before the next batch; the look leaves the buffers as they are."""
+        again = losses
+        if self.method.looks_again:
+            with torch.no_grad():
+                buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
+                again = vmap(self._member_losses(state))(state.params, buffers, state.keys(self.layers))
+        self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
+
+    def end_epoch(self, state: LaneState, steps: int) -> None:
+        """Let the method see the end of an epoch of S `steps`."""
+        if self.balance:
+            end: Callable[[Tensors], Tensors] = vmap(lambda balance: self.method.end_epoch(balance, steps))
+            self._set_balance(state, end(state.balance))
+
+    def _set_balance(self, state: LaneState, new: State) -> None:
+        for name, tensor in state.balance.items():
+            tensor.copy_(new[name])
+
+    def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Every member's outputs {task: [M, B, C]} in evaluation."""
+
+        def one(params: Tensors, buffers: Tensors) -> Mapping[str, Tensor]:
+            outputs: Mapping[str, Tensor] = functional_call(
+                self.base, (self._own(params), buffers), (inputs,)
+            )
+            return outputs
+
+        self.base.eval()
+        with self.training.autocast(), kernels(self.by_kernels):
+            batched: Callable[..., Mapping[str, Tensor]] = vmap(one)
+            return batched(state.params, state.buffers)
+
+
+def empty_state(program: LaneProgram, slots: int) -> LaneState:
+    """A state of empty slots, on the device."""
+    training, base = program.training, program.base
+    device, tasks = training.loaded.device, len(training.loaded.study.tasks)
+
+    def stacked(tensors: Iterable[tuple[str, Tensor]]) -> Tensors:
+        return {name: t.new_zeros((slots, *t.shape), device=device) for name, t in tensors}
+
+    params = stacked((name, p.detach()) for name, p in base.named_parameters())
+    params |= stacked(program.learned.items())
+    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
+    idle = IDLE.coefficients(1)
+    return LaneState(
+        params=params,
+        buffers=buffers,
+        first={name: torch.zeros_like(p) for name, p in params.items()},
+        second={name: torch.zeros_like(p) for name, p in params.items()},
+        best={name: torch.zeros_like(t) for name, t in (params | buffers).items()},
+        coefficients={
+            name: torch.full((slots,), float(value), dtype=torch.float64, device=device)
+            for name, value in idle.items()
+        },
+        weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
+        step=torch.zeros(slots, dtype=torch.float64, device=device),
+        bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
+        key=torch.zeros(slots, dtype=torch.int32, device=device),
+        balance=stacked(program.balance.items()),
+        extents=torch.zeros(slots, len(params), dtype=torch.int64, device=device),
+        tick=torch.tensor(0, device=device),
+    )

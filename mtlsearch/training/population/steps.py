@@ -1,0 +1,257 @@
+"""How a lane's step is run: plainly, with a fused update, compiled whole, or captured as a CUDA graph."""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+
+from mtlsearch.data.parts import as_input
+from mtlsearch.kernels.launch import building, kernels, works
+from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.losses import steps_per_epoch
+from mtlsearch.training.optim import clip_scale
+from mtlsearch.training.population.compiler import Call, NotCompiledError, compiled
+from mtlsearch.training.population.lane import Lane, Step, plain_step
+from mtlsearch.training.population.layout import compiling_line, compiling_pays
+from mtlsearch.training.population.program import LaneProgram
+
+WARM_UP = 3
+BUILT_ROWS = 256  # of an evaluation, as many of any
+CPU = torch.device("cpu")
+
+
+class Steps(Protocol):
+    """Gives each lane the step that trains it; `name` is how it is recorded.
+
+    `by_kernels` says whether it is run by kernels of our own, which leave out padded units.
+    """
+
+    name: str
+    by_kernels: bool
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        """The step for one lane of `program` with `slots` slots."""
+        ...
+
+
+class Eager:
+    """The plain step, the reference of the others."""
+
+    name, by_kernels = "eager", False
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        return plain_step
+
+
+class Fused:
+    """What is best where the step is not compiled: parts of it as one pass over memory each.
+
+    On a CPU that is torch's fused optimizer for each member, on CUDA kernels of our own, for all members at once.
+    """
+
+    name = "fused"
+
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.by_kernels = device.type != "cpu"
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        return kernel_step if self.by_kernels else fused_step
+
+
+def fused_step(lane: Lane, tick: int) -> None:
+    """One whole step of a lane, each member by its own optimizer."""
+    program, state = lane.program, lane.state
+    grads, losses = program.gradients(state)
+    if program.clips:
+        clip = clip_scale(grads, state.coefficients)
+        grads = {name: g * clip.reshape(-1, *[1] * (g.ndim - 1)) for name, g in grads.items()}
+    steps = steps_per_epoch(program.training.loaded)
+    for slot, member in lane.active:
+        params, own, first, second = (
+            [tensor[slot] for tensor in tensors.values()]
+            for tensors in (state.params, grads, state.first, state.second)
+        )
+        step = member.progress.epoch * steps + tick
+        member.settings.step_one(params, own, first, second, step, member.progress.epochs * steps)
+    program.count(state, losses)
+
+
+def kernel_step(lane: Lane, tick: int) -> None:
+    """One whole step of a lane on CUDA: linear and hidden layers, losses and updates by kernels of our own."""
+    from mtlsearch.training.population.update_kernel import update
+
+    with kernels():
+        lane.program.step(lane.state, partial(update, extents=lane.state.extents))
+
+
+def build_kernels(program: LaneProgram) -> None:
+    """Build the kernels that steps and evaluations of a program take, side by side; nothing is trained.
+
+    It may run in a thread of its own, while nothing else runs the program's module.
+    """
+    device, dtype = program.training.loaded.device, program.training.dtype
+    with building(device):
+        lane = Lane(program, 2, seed=0)
+        lane.begin_epoch(0)
+        kernel_step(lane, 0)
+        with torch.no_grad():
+            for splits in program.training.loaded.splits:
+                x = as_input(splits.validation.inputs[:BUILT_ROWS], dtype)
+                program.forward(lane.state, dict.fromkeys(splits.tasks, x))
+
+
+class Compiled:
+    """The whole step under `torch.compile`, once per program and number of slots: equal lanes share it."""
+
+    name, by_kernels = "compiled", False
+
+    def __init__(self, notice: Callable[[str], None] = lambda text: None) -> None:
+        self.notice = notice
+        self.made: dict[tuple[int, int], Step] = {}
+        # fp32 is what was asked for, or --precision would say otherwise.
+        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+        # The compiler's own affair.
+        warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
+        # It finds nvcc and no device where steps are compiled for a CPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        # Every lane shape is a compilation of its own, and torch would stop at eight.
+        torch._dynamo.config.recompile_limit = 1024
+        torch._dynamo.config.accumulated_recompile_limit = 1024
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        key = id(program), slots
+        if not self.made:
+            self.notice(compiling_line(program.training.loaded))
+        if key not in self.made:
+            self.made[key] = CompiledStep(program, self.notice)
+        return self.made[key]
+
+
+class CompiledStep:
+    """The compiled step of lanes of one shape; where the compiler fails on it, members are trained all the same."""
+
+    def __init__(self, program: LaneProgram, notice: Callable[[str], None]) -> None:
+        self.first, self.notice, self.fails = compiled(program), notice, False
+        self.of_lanes: WeakKeyDictionary[Lane, Step] = WeakKeyDictionary()
+
+    def __call__(self, lane: Lane, tick: int) -> None:
+        step = self.of_lanes.get(lane)
+        if step is None:
+            self.of_lanes[lane] = self._first(lane, tick)
+        else:
+            step(lane, tick)
+
+    def _first(self, lane: Lane, tick: int) -> Step:
+        """Take a lane's first step, and give the next ones."""
+        if not self.fails:
+            try:
+                return called(self.first(lane.state))
+            except NotCompiledError as error:
+                self.fails = True
+                self.notice(f"torch cannot compile a step ({error}); it goes on uncompiled, which is slower")
+        step = uncompiled_step(lane)
+        step(lane, tick)
+        return step
+
+
+def called(call: Call) -> Step:
+    """The step that is a call, whichever it is of an epoch."""
+
+    def step(lane: Lane, tick: int) -> None:
+        call()
+
+    return step
+
+
+def uncompiled_step(lane: Lane) -> Step:
+    """The best step that needs no compiler on a lane's device."""
+    device = lane.state.weights.device
+    return Fused(device).of(lane.program, lane.slots) if fuses(device) else plain_step
+
+
+class Captured:
+    """A CUDA graph of another step, captured once per lane and replayed: one launch a step, no host sync."""
+
+    def __init__(self, inner: Steps) -> None:
+        self.inner, self.name, self.by_kernels = inner, f"captured {inner.name}", inner.by_kernels
+
+    def of(self, program: LaneProgram, slots: int) -> Step:
+        return GraphStep(self.inner.of(program, slots))
+
+
+class GraphStep:
+    """One lane's captured step; the lane's tensors keep their addresses for as long as it lives."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, lane: Lane, tick: int) -> None:
+        if self.graph is None:
+            self.graph = self._capture(lane)
+        self.graph.replay()
+
+    def _capture(self, lane: Lane) -> torch.cuda.CUDAGraph:
+        """Warm up on a side stream, put the state back, and capture one step."""
+        before = [tensor.clone() for tensor in lane.state.all()]
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                self.step(lane, 0)
+        torch.cuda.current_stream().wait_stream(stream)
+        for tensor, old in zip(lane.state.all(), before, strict=True):
+            tensor.copy_(old)
+        graph = torch.cuda.CUDAGraph()
+        # Another thread may be reading ahead into pinned memory; only this thread's calls belong to the step.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self.step(lane, 0)
+        return graph
+
+
+def choose_steps(
+    loaded: LoadedStudy, trials: int, population: int, notice: Callable[[str], None] = lambda text: None
+) -> Steps:
+    """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
+    worth_it = compiling_pays(loaded, trials, population)
+    if worth_it and has_compiler():
+        return replayed(Compiled(notice), loaded.device)
+    return uncompiled(loaded.device)
+
+
+def uncompiled(device: torch.device) -> Steps:
+    """The best steps that need no compiling by torch."""
+    return replayed(Fused(device) if fuses(device) else Eager(), device)
+
+
+def replayed(steps: Steps, device: torch.device) -> Steps:
+    """`steps`, on CUDA captured as a graph that is replayed."""
+    return Captured(steps) if device.type == "cuda" else steps
+
+
+def fuses(device: torch.device) -> bool:
+    """Whether `Fused` works on a device: on CUDA it needs kernels of our own."""
+    return device.type == "cpu" or works(device)
+
+
+def steps_like(name: str, device: torch.device) -> Steps:
+    """The steps that a trial records as `name`, as far as `device` has them: a CPU runs plainly what CUDA captured."""
+    inner = name.removeprefix("captured ")
+    if inner == "fused" and not fuses(device):
+        inner = "eager"
+    kinds: dict[str, Callable[[], Steps]] = {
+        "eager": Eager,
+        "fused": lambda: Fused(device),
+        "compiled": Compiled,
+    }
+    return replayed(kinds[inner](), device)
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile can build code here."""
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))

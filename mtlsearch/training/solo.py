@@ -1,0 +1,183 @@
+"""The solo trainer: one member at a time, a plain `nn.Module` under `torch.optim`.
+
+This is the readable reference: what a trial is, every other trainer must give too.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlsearch.data.augment import seeded
+from mtlsearch.data.parts import Part
+from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.study.space import Config
+from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.gradient_weighting import method_named
+from mtlsearch.training.losses import (
+    NOTHING_READ,
+    Read,
+    batch_parts,
+    derived_seed,
+    each_loss,
+    epoch_batches,
+    epoch_keys,
+    epoch_reads,
+    evaluate,
+    layer_keys,
+    steps_per_epoch,
+)
+from mtlsearch.training.optim import OptimizerSettings
+from mtlsearch.training.trainer import EpochResult, Progress, Training, failure_reason
+
+SOLO_CONDITIONS: dict[str, Any] = {
+    "trainer": "solo",
+    "lane_width": None,
+    "lane_slots": None,
+    "steps": "eager",
+}
+
+
+class SoloMember:
+    """One trial in training."""
+
+    def __init__(self, training: Training, number: int, config: Config, entry_epoch: int, seed: int) -> None:
+        study = training.loaded.study
+        self.training, self.seed = training, seed
+        self.progress = Progress(number, study.epochs, study.patience, entry_epoch)
+        self.model = study.build(config, seed).to(training.loaded.device, training.dtype)
+        self.settings = OptimizerSettings.of(config)
+        weights = [config.task_weights[task] for task in study.task_names]
+        self.weights = torch.tensor(weights, dtype=training.dtype, device=training.loaded.device)
+        self.method = method_named(training.method, len(weights))
+        self.balance = self.method.initial(self.weights)
+        self.learned = {name: nn.Parameter(t) for name, t in self.method.learned(self.weights).items()}
+        self.params = [*self.model.parameters(), *self.learned.values()]
+        self.optimizer = self.settings.build(self.params)
+        self.layers = noise_keys(self.model)
+        self.best: dict[str, Tensor] = _copy(self.model)
+
+    def advance(self) -> EpochResult:
+        """Train and validate one epoch."""
+        bad = self.train_epoch()
+        loaded = self.training.loaded
+        reason = failure_reason(bad, self.progress.epoch, steps_per_epoch(loaded), self.method.rule)
+        if reason is not None:
+            return self.progress.fail(reason)
+        validation = self.evaluate("validation")
+        result, improved = self.progress.update(loaded.score(validation), validation)
+        if improved:
+            self.best = _copy(self.model)
+        return result
+
+    def train_epoch(self) -> dict[str, int]:
+        """Take S steps; the first step (S where none) at which each task's loss was not finite."""
+        loaded, training = self.training.loaded, self.training
+        self.model.train()
+        epoch, shared_epoch = self.progress.epoch, self.progress.entry_epoch + self.progress.epoch
+        batches = epoch_batches(loaded, self.seed, shared_epoch)
+        steps = steps_per_epoch(loaded)
+        key = epoch_keys(self.seed, [epoch])[0].to(loaded.device)
+        buffers = dict(self.model.named_buffers())
+        # Kept on the device and read once, after the epoch: a look at each step would wait for the device.
+        bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
+        ticks = torch.arange(steps, device=loaded.device)
+        with (
+            epoch_reads(loaded, self.seed, shared_epoch) as reads,
+            seeded(derived_seed(self.seed, "epoch", epoch), loaded.device),
+        ):
+            for step, read in enumerate(reads):
+                training.check_stop()
+                for name, layer_key in layer_keys(key, ticks[step], self.layers).items():
+                    buffers[name].copy_(layer_key)
+                weights = self.method.draw(key, ticks[step], self.weights)
+                losses = self.method.checked(self.step(batches, step, weights, read))
+                bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
+        self.balance = self.method.end_epoch(self.balance, steps)
+        return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
+
+    def step(
+        self, batches: list[Tensor], step: int, weights: Tensor | None = None, read: Read = NOTHING_READ
+    ) -> Tensor:
+        """Take one step, with `weights` [T] or the config's; the task losses [T]. Inputs not `read` ahead are read."""
+        loaded, training = self.training.loaded, self.training
+        parts = batch_parts(loaded, [rows[step] for rows in batches], read)
+        with training.autocast():
+            each = each_loss(loaded, self.model, parts, training.dtype)
+            losses = torch.stack(each)
+        self.optimizer.zero_grad(set_to_none=True)
+        weights = self.weights if weights is None else weights
+        trained = [param for param in self.params if param.requires_grad]
+        self.method.backward(losses, each, weights, {**self.balance, **self.learned}, trained)
+        if math.isfinite(self.settings.clip_norm):
+            nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
+        total = loaded.study.epochs * len(batches[0])
+        factor = self.settings.rate_factor(self.progress.epoch * len(batches[0]) + step, total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * factor
+        self.optimizer.step()
+        if self.method.observes:
+            again = self._losses_again(parts) if self.method.looks_again else losses
+            self.balance = self.method.observe(self.balance, losses.detach(), again.detach())
+        return losses.detach()
+
+    def _losses_again(self, parts: list[Part]) -> Tensor:
+        """The losses of a step's batch after the step; the look leaves the buffers as they are."""
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        with torch.no_grad(), self.training.autocast():
+            losses = torch.stack(each_loss(self.training.loaded, self.model, parts, self.training.dtype))
+            for buffer, old in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(old)
+        return losses
+
+    def evaluate(self, split: str) -> dict[str, dict[str, float]]:
+        """{task: {metric: value}} on "validation" or "test"."""
+        self.model.eval()
+        with torch.no_grad(), self.training.autocast():
+            return evaluate(self.training.loaded, self.model, split, self.training.dtype)
+
+
+class SoloTrainer:
+    """Trains one member at a time."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.members: dict[int, SoloMember] = {}
+
+    def room(self) -> int:
+        return 1 - len(self.members)
+
+    def add(
+        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
+    ) -> int:
+        entry = entry_epoch or 0
+        seed = self.training.seed if seed is None else seed
+        self.members[number] = SoloMember(self.training, number, config, entry, seed)
+        return entry
+
+    def advance(self) -> list[EpochResult]:
+        return [member.advance() for member in self.members.values()]
+
+    def drop(self, number: int) -> None:
+        del self.members[number]
+
+    def conditions(self, number: int) -> dict[str, Any]:
+        return SOLO_CONDITIONS
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        return self.members[number].best
+
+
+def evaluate_state(
+    loaded: LoadedStudy, config: Config, state: Mapping[str, Tensor], split: str, precision: str = "fp32"
+) -> dict[str, dict[str, float]]:
+    """{task: {metric: value}} on `split` of the model of `config` with the parameters `state`."""
+    member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
+    member.model.load_state_dict(dict(state))
+    return member.evaluate(split)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}

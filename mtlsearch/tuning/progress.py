@@ -1,0 +1,210 @@
+"""How a search shows its progress on stderr: a live line on a terminal, else one plain line per event."""
+
+import html
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mtlsearch.report.terminal_table import MANY_TASKS
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from mtlsearch.study.space import Config
+    from mtlsearch.training.trainer import EpochResult
+
+WINDOW_SECONDS = 20.0
+NOTEBOOK_SECONDS = 0.25
+
+
+def notice(text: str) -> None:
+    """One line for the user that is no result."""
+    print(f"mtlsearch: {text}", file=sys.stderr, flush=True)
+
+
+class NotebookLine:
+    """A bar and the live line as one output of a notebook's cell, drawn again at most four times a second."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.drawn = 0.0
+
+    def draw(self, text: str, done: int, total: int, *, last: bool = False) -> None:
+        """Show `text`, and how much is done, in place of what was shown; the last one always."""
+        if time.monotonic() - self.drawn < NOTEBOOK_SECONDS and not last:
+            return
+        from IPython.display import display
+
+        self.drawn = time.monotonic()
+        bar = f'<progress value="{done}" max="{total}"></progress>'
+        shown = {"text/plain": text, "text/html": f"{bar} {html.escape(text)}"}
+        if self.handle is None:
+            # IPython ships no types for it in every version.
+            self.handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
+        else:
+            self.handle.update(shown, raw=True)
+
+
+class Progress:
+    """Tells a search's events: trials done, best score, per-task metrics, trial-epochs per second, time left."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self.total, self.epochs, self.done = total, 0, 0
+        self.quiet = quiet
+        self.began_with = 0
+        self.training: dict[int, int] = {}
+        self.epoch_times: list[float] = []
+        self.trial_epochs = 0
+        self.is_waiting = False
+        self.best: tuple[float, str] | None = None
+        self.began = time.monotonic()
+        console = Console(stderr=True)
+        self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
+        self.is_live = console.is_terminal and not quiet
+        self.notebook = NotebookLine() if console.is_jupyter and not quiet else None
+
+    def __enter__(self) -> Self:
+        if self.is_live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.is_live:
+            self.live.stop()
+        self._draw(last=True)
+
+    # What the search tells (`search.Watcher`).
+
+    def begun(self, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+        """The search starts from `done` counted trials, of which `best` has the highest score."""
+        self.done = self.began_with = done
+        if best is not None:
+            self._take_best(best)
+        self.epochs = epochs
+        self.began = time.monotonic()
+
+    def asked(self, number: int, config: "Config") -> None:
+        self.training[number] = 0
+        self.is_waiting = False
+
+    def reported(self, result: "EpochResult") -> None:
+        self.training[result.number] = result.epoch + 1
+        self.trial_epochs += 1
+        self.epoch_times.append(time.monotonic())
+        self._draw()
+
+    def ended(self, trial: "FrozenTrial") -> None:
+        """A trial's outcome is in the store."""
+        self.training.pop(trial.number, None)
+        self.done += 1
+        state = trial.state.name.lower()
+        improved = state == "complete" and self._is_best(trial)
+        if improved:
+            self._take_best(trial)
+        reason = trial.user_attrs.get("reason")
+        score = "" if trial.value is None else f", score {trial.value:.4f}"
+        why = f" ({reason})" if reason else ""
+        if improved:
+            best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
+        else:
+            best = "" if self.best is None else f"; best {self.best[0]:.4f}"
+        epochs = trial.user_attrs.get("epochs", 0)
+        self.say(
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
+            live=bool(reason),
+        )
+
+    def waiting(self, others: int) -> None:
+        """Nothing is left to ask for now; told once, however long it lasts."""
+        if not self.is_waiting:
+            self.is_waiting = True
+            self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
+
+    def say(self, text: str, *, live: bool = False) -> None:
+        """An event: a plain line where there is no live one, and above that where it is so important."""
+        if self.is_live and live:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif not self.is_live and not self.quiet and self.notebook is None:
+            print(text, file=sys.stderr, flush=True)
+
+    def _draw(self, *, last: bool = False) -> None:
+        if self.notebook is not None:
+            self.notebook.draw(self.line().plain, self.done, self.total, last=last)
+
+    def notice(self, text: str) -> None:
+        """A notice that is shown always, above the live line where there is one."""
+        if self.is_live:
+            self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            notice(text)
+
+    def _is_best(self, trial: "FrozenTrial") -> bool:
+        assert trial.value is not None
+        return self.best is None or trial.value > self.best[0]
+
+    def _take_best(self, trial: "FrozenTrial") -> None:
+        assert trial.value is not None
+        metrics = described(trial.user_attrs.get("validation", {}))
+        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
+
+    def rate(self) -> float:
+        """Trial-epochs per second, over the last seconds."""
+        now = time.monotonic()
+        self.epoch_times = [at for at in self.epoch_times if now - at < WINDOW_SECONDS]
+        return len(self.epoch_times) / max(min(WINDOW_SECONDS, now - self.began), 1e-9)
+
+    def seconds_left(self) -> float | None:
+        """By the rate of trials so far, None before the first has ended."""
+        ended = self.done - self.began_with
+        if not ended:
+            return None
+        return (time.monotonic() - self.began) / ended * (self.total - self.done)
+
+    def line(self) -> Text:
+        """The live line."""
+        left = self.seconds_left()
+        # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
+        parts = [
+            f"{self.done}/{self.total} trials",
+            f"{len(self.training)} training",
+            f"{self.rate():.1f} trial-epochs/s",
+            "" if left is None else f"{clock(left)} left",
+            f"best {self.best[1]}" if self.best else "no best yet",
+        ]
+        return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def described(values: Mapping[str, Mapping[str, float]]) -> str:
+    """Per-task metrics on one line; of very many tasks the lowest and highest of each metric."""
+    if len(values) > MANY_TASKS:
+        return ", ".join(_ranges(values))
+    return ", ".join(
+        f"{task} {metric} {value:.4f}"
+        for task, metrics in values.items()
+        for metric, value in metrics.items()
+    )
+
+
+def _ranges(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    found: dict[str, list[tuple[float, str]]] = {}
+    for task, metrics in values.items():
+        for metric, value in metrics.items():
+            found.setdefault(metric, []).append((value, task))
+    for metric, pairs in found.items():
+        (low, lowest), (high, highest) = min(pairs), max(pairs)
+        yield f"{len(pairs)} × {metric} {low:.4f} ({lowest}) to {high:.4f} ({highest})"

@@ -1,0 +1,201 @@
+"""One config trained again: `train` scores it on test, `verify` holds it against what was recorded."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mtlsearch.errors import ConfigError, StudyError
+from mtlsearch.store.config_file import config_of, read_config
+from mtlsearch.store.document import config_document
+from mtlsearch.store.model_file import study_of
+from mtlsearch.study.describe import describe
+from mtlsearch.study.space import Config
+from mtlsearch.study.study import Study
+from mtlsearch.study.study_file import load_study, study_name
+from mtlsearch.training.device import conditions_of, use_device
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import steps_like
+from mtlsearch.training.solo import SoloTrainer, evaluate_state
+from mtlsearch.training.trainer import EpochResult, Trainer, Training
+
+TOLERANCE = 0.002
+
+
+def train_config(
+    training: Training,
+    config: Config,
+    entry_epoch: int = 0,
+    epochs: int | None = None,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    trainer: Trainer | None = None,
+) -> tuple[EpochResult, dict[str, Tensor]]:
+    """Train one config by itself; the last epoch's result, and the parameters of the best epoch.
+
+    Raises StudyError where a loss is not finite.
+    """
+    trainer = SoloTrainer(training) if trainer is None else trainer
+    trainer.add(0, config, entry_epoch=entry_epoch)
+    while True:
+        (result,) = trainer.advance()
+        if result.reason is not None:
+            raise StudyError(f"training failed: {result.reason}; try a lower learning_rate")
+        on_epoch(result)
+        if result.finished or result.epoch + 1 == epochs:
+            return result, trainer.state(0)
+
+
+def train(
+    training: Training,
+    config: Config,
+    conditions: Mapping[str, Any],
+    on_epoch: Callable[[EpochResult], None],
+    name: str,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train `config` from epoch 0; its exported config with test metrics, and its parameters."""
+    result, state = train_config(training, config, on_epoch=on_epoch)
+    document = config_document(
+        describe(training.loaded),
+        name=name,
+        trial=None,
+        score=result.best_score,
+        config=config,
+        validation=result.best_validation,
+        training={
+            "epochs_trained": result.epoch + 1,
+            "best_epoch": result.best_epoch,
+            "entry_epoch": 0,
+            "seed": training.seed,
+        },
+        trained_on=conditions,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        storage=None,
+    )
+    test = evaluate_state(training.loaded, config, state, "test", training.precision)
+    return {**document, "test": test, "test_scorings": 1}, state
+
+
+def train_command(
+    what: str,
+    data: Path,
+    *,
+    device: str,
+    threads: int | None,
+    seed: int | None,
+    epochs: int | None,
+    study_path: str | None,
+    on_epoch: Callable[[EpochResult], None],
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """`mtlsearch train`: an exported config's file, or a study's default config."""
+    used, count = use_device(device, threads)
+    exported_config = read_config(Path(what)) if what.endswith(".json") else None
+    if exported_config is None:
+        study = load_study(what)
+        config = study.default_config()
+    else:
+        study = budgeted(study_of(exported_config, study_path), exported_config)
+        config = config_of(exported_config, study)
+        seed = exported_config["training"]["seed"] if seed is None else seed
+    if epochs is not None:
+        study = replace(study, epochs=epochs)
+    training = Training(study.load(data, used), seed or 0)
+    name = exported_config["study"]["name"] if exported_config else study_name(study.source)
+    return train(training, config, conditions_of(used, count, "fp32"), on_epoch, name)
+
+
+def verify_command(
+    path: Path, data: Path, *, device: str, threads: int | None, study_path: str | None
+) -> dict[str, Any]:
+    """`mtlsearch verify`: train the config in a file again, under its recorded threads unless others are named."""
+    config = read_config(path)
+    recorded = config["training"]
+    used, count = use_device(device, threads or recorded.get("threads"), recorded.get("precision", "fp32"))
+    study = budgeted(study_of(config, study_path), config)
+    config_of(config, study)
+    loaded = study.load(data, used)
+    changed = [
+        task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest
+    ]
+    if changed:
+        raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")
+    precision = recorded.get("precision", "fp32")
+    return verify(
+        Training(loaded, recorded["seed"], precision), config, conditions_of(used, count, precision)
+    )
+
+
+def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
+    """The study with the budget and the split under which `config` was trained."""
+    training = config["training"]
+    return replace(
+        study,
+        epochs=training["epochs"],
+        patience=training.get("patience"),
+        batch_size=training["batch_size"],
+        split_seed=training["split_seed"],
+    )
+
+
+def verify(training: Training, config: Mapping[str, Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Train an exported config again and hold every validation metric against the recorded one.
+
+    Bitwise equality is asked for on the same device kind, thread count and trainer; else a difference of the
+    larger of 0.2 points and 3 binomial standard errors is allowed.
+    """
+    loaded, recorded = training.loaded, config["training"]
+    trainer = _trainer_like(training, recorded)
+    result, _ = train_config(
+        training,
+        config_of(config, loaded.study),
+        recorded["entry_epoch"],
+        recorded["epochs_trained"],
+        trainer=trainer,
+    )
+    exact = _same_conditions(recorded, {**conditions, **trainer.conditions(0)})
+    sizes = {task: len(splits.validation) for splits in loaded.splits for task in splits.tasks}
+    rows = []
+    for task, values in config["validation"].items():
+        for metric, before in values.items():
+            now = result.best_validation[task][metric]
+            allowed = 0.0 if exact else tolerance(before, sizes[task])
+            rows.append(
+                {
+                    "task": task,
+                    "metric": metric,
+                    "recorded": before,
+                    "now": now,
+                    "allowed": allowed,
+                    "agrees": abs(now - before) <= allowed,
+                }
+            )
+    return {
+        "agrees": all(row["agrees"] for row in rows),
+        "rule": "bitwise" if exact else "tolerance",
+        "metrics": rows,
+    }
+
+
+def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
+    """A trainer of the kind that a config was trained by, with the same number of slots; solo where it had moved."""
+    slots = recorded.get("lane_slots")
+    if recorded.get("trainer") != "population" or slots is None:
+        return SoloTrainer(training)
+    return PopulationTrainer(
+        training, slots, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
+    )
+
+
+def tolerance(value: float, examples: int) -> float:
+    """The larger of 0.2 points and 3 binomial standard errors of a fraction `value` of `examples`."""
+    share = min(max(value, 0.0), 1.0)
+    return max(TOLERANCE, 3 * sqrt(share * (1 - share) / examples))
+
+
+def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "steps")
+    same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
+    return same_device and all(recorded.get(name) == now.get(name) for name in names)

@@ -1,0 +1,197 @@
+"""Optuna's TPE that learns of trials while they train, with what the asks of one barrier can share done once.
+
+Plain TPE takes every trial in training for a bad one, so that asks differ. Here one that has scores counts as what it
+is expected to reach (`foresight.py`), so that sixteen trials at once lose little to one at a time.
+
+Two things cost TPE its time. The history is split and read again at every ask, though between two epochs only trials
+without scores are added; here the split is kept. And the candidates' densities are taken by a Python function per
+number; here by torch's functions of whole arrays, equal up to rounding, in which a candidate wins that is Optuna's
+own, float for float. A test holds the suggestions to those of plain TPE that is told the same.
+
+Source: optuna/samplers/_tpe of Optuna 5.0, whose private parts this file knows; with another version the plain
+sampler is taken.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.samplers._tpe.probability_distributions import (
+    _BatchedCategoricalDistributions,
+    _MixtureOfProductDistribution,
+)
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
+from optuna.trial import FrozenTrial, TrialState
+
+from mtlsearch.tuning.foresight import Foresight
+
+Array = NDArray[np.float64]
+Space = dict[str, BaseDistribution]
+KNOWN_OPTUNA = "5.0."
+_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def tpe_sampler(seed: int) -> TPESampler:
+    """The fast sampler where the installed Optuna is the one that it knows, else the plain one."""
+    return (SharedTPESampler if optuna.__version__.startswith(KNOWN_OPTUNA) else TPESampler)(seed=seed)
+
+
+# How many trials are finished, for those never change; and of those in training that have scores the number and how
+# many.
+Told = tuple[int, tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What follows from the trials that have scores: the better ones' density, and the others' observations."""
+
+    told: Told
+    space: Space
+    below: _ParzenEstimator
+    density: "Density"  # of the better ones
+    numbers: NDArray[np.int64]  # of the other trials that have all params of the space, ascending
+    above: dict[str, Array]
+
+
+class SharedTPESampler(TPESampler):
+    """TPE for one score that is maximised, which keeps the split of the trials from ask to ask."""
+
+    _split: Split | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._foresight = Foresight()
+
+    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        if study._is_multi_objective() or not self._constant_liar:
+            return super()._sample(study, trial, search_space)
+        trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
+        self._foresight.learn(trials)
+        foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
+        running = [t for t in foreseen if t.state == TrialState.RUNNING]
+        finished = [t for t in foreseen if t.state != TrialState.RUNNING]
+        split = self._shared(study, finished, told_of(trials), search_space)
+        above = Density(self._above(study, split, running)._mixture_distribution)
+        samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
+        candidates = split.below._transform(samples)
+        best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
+        return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
+
+    def _shared(self, study: optuna.Study, finished: list[FrozenTrial], told: Told, space: Space) -> Split:
+        if self._split is None or self._split.told != told or self._split.space != space:
+            gamma = self._gamma or default_gamma
+            below, above = _split_trials(study, finished, gamma(len(finished)))
+            whole = [t for t in above if space.keys() <= t.params.keys()]
+            numbers = np.array([t.number for t in whole], dtype=np.int64)
+            estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
+            others = self._get_internal_repr(whole, space, study)
+            density = Density(estimator._mixture_distribution)
+            self._split = Split(told, space, estimator, density, numbers, others)
+        return self._split
+
+    def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
+        """The density of the worse trials and of those in training, in the order of their numbers."""
+        whole = [t for t in running if split.space.keys() <= self._get_params(t, study).keys()]
+        places = np.searchsorted(split.numbers, [t.number for t in whole])
+        more = self._get_internal_repr(whole, split.space, study)
+        merged = {name: np.insert(split.above[name], places, more[name]) for name in split.space}
+        return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
+
+
+def told_of(trials: list[FrozenTrial]) -> Told:
+    """What a split follows from."""
+    training = [t for t in trials if t.state == TrialState.RUNNING]
+    scores = tuple((t.number, len(t.intermediate_values)) for t in training if t.intermediate_values)
+    return len(trials) - len(training), scores
+
+
+class Density:
+    """A mixture of K kernels, and what does not depend on the candidates taken once.
+
+    Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. A
+    normal's exponent is a quadratic in the candidate, and a category's logarithm is picked by a row of zeros and a
+    one; so these are all one product of matrices: the candidates' features [C, F] and `factors` [F, K].
+    """
+
+    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
+        self.distributions: list[Any] = mixture.distributions
+        normal = [d for d in self.distributions if not isinstance(d, _BatchedCategoricalDistributions)]
+        ends = [
+            np.array([(end - d.mu) / d.sigma for d, end in zip(normal, side, strict=True)])
+            for side in ([d.adapted_low for d in normal], [d.adapted_high for d in normal])
+        ]
+        wholes = iter(log_mass(*ends))
+        rows = [np.log(mixture.weights)[np.newaxis]]
+        for d in self.distributions:
+            if isinstance(d, _BatchedCategoricalDistributions):
+                rows.append(np.log(d.weights).T)
+            elif d.step == 0:
+                rows.append(_quadratic(d, next(wholes)))
+            else:
+                rows.append(-next(wholes)[np.newaxis])
+        self.factors = np.vstack(rows)
+
+    def log(self, candidates: Array) -> Array:
+        """The logarithm of the density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C]."""
+        ones = np.ones((len(candidates), 1))
+        features, more_CK = [ones], []
+        for x_C, d in zip(candidates.T, self.distributions, strict=True):
+            if isinstance(d, _BatchedCategoricalDistributions):
+                features.append(np.eye(d.weights.shape[1])[x_C.astype(np.int64)])
+            elif d.step == 0:
+                place_C = np.log(x_C) if d.is_log else x_C
+                from_low = (place_C - d.adapted_low)[:, np.newaxis]
+                features += [from_low**2, from_low, ones]
+                more_CK += _outside(place_C, d)
+            else:
+                features.append(ones)
+                more_CK.append(_discrete(x_C, d))
+        total_CK = sum(more_CK, np.hstack(features) @ self.factors)
+        highest_C = total_CK.max(axis=1)
+        highest_C[np.isneginf(highest_C)] = 0
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
+
+
+def _quadratic(d: Any, whole_K: Array) -> Array:
+    """The log density of truncated normals as factors [3, K] of x², x and 1, where x begins at their lower end."""
+    mu_K, half_K = d.mu - d.adapted_low, 0.5 / d.sigma**2
+    constant_K = -half_K * mu_K**2 - whole_K - np.log(d.sigma) - _LOG_SQRT_2PI
+    return np.stack([-half_K, 2 * half_K * mu_K, constant_K])
+
+
+def _outside(x_C: Array, d: Any) -> list[Array]:
+    """What bars a candidate that rounding has put beyond an end from the kernels that it is outside of."""
+    if not ((x_C < d.adapted_low) | (x_C > d.adapted_high)).any():
+        return []
+    z_CK = (x_C[:, np.newaxis] - d.mu) / d.sigma
+    below_CK = z_CK < (d.adapted_low - d.mu) / d.sigma
+    return [np.where(below_CK | (z_CK > (d.adapted_high - d.mu) / d.sigma), -np.inf, 0.0)]
+
+
+def _discrete(x_C: Array, d: Any) -> Array:
+    """The logarithm of each kernel's mass in each candidate's step, [C, K]."""
+    # Few values and few kernels differ: each pair's mass is taken once.
+    x_X, of_x = np.unique(x_C, return_inverse=True)
+    kernels, of_kernel = np.unique(d.mu + 1j * d.sigma, return_inverse=True)
+    ends = np.stack([x_X - d.step / 2, x_X + d.step / 2])[..., np.newaxis]
+    left_XU, right_XU = ((np.log(ends) if d.is_log else ends) - kernels.real) / kernels.imag
+    return np.asarray(log_mass(left_XU, right_XU)[np.ix_(of_x, of_kernel)])
+
+
+def log_mass(a: Array, b: Array) -> Array:
+    """The logarithm of the standard normal's mass between `a` and `b` > `a`, taken in the left tail or the middle."""
+    a_, b_ = torch.from_numpy(a), torch.from_numpy(b)
+    low, high = torch.where(a_ > 0, -b_, a_), torch.where(a_ > 0, -a_, b_)
+    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+    tail = log_high + torch.log1p(-torch.exp(log_low - log_high))
+    middle = torch.log1p(-torch.special.ndtr(low) - torch.special.ndtr(-high))
+    return np.asarray(torch.where(high <= 0, tail, middle).numpy())

@@ -1,0 +1,171 @@
+"""Up to 64 tasks in one study: what a step costs, what is searched, and tables that stay readable."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import done
+from rich.console import Console
+from rich.text import Text
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlsearch import Classification, Data, SharedTrunk, Study
+from mtlsearch.report.terminal_table import MANY_TASKS, show_config, verdict_lines
+from mtlsearch.study.study_file import shipped_studies
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Eager
+from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.progress import described
+
+FEATURES, HIDDEN, CLASSES, BATCH, MEMBERS = 20, 16, 3, 8, 4
+STUDY_OF_40 = """
+import numpy as np
+from mtlsearch import Classification, Data, SharedTrunk, Study, real
+
+NAMES = [f"target_{i:02}" for i in range(40)]
+
+
+def source(directory):
+    x = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    labels = {name: (x[:, i % 8] > i / 40).astype(np.int64) for i, name in enumerate(NAMES)}
+    return Data((x, labels), (x, labels))
+
+
+study = Study(
+    tasks=[Classification(name, source) for name in NAMES],
+    model=lambda config: SharedTrunk(8, dict.fromkeys(NAMES, 2), hidden=8),
+    space={"learning_rate": real(1e-3, 1e-1, log=True)},
+    default={"learning_rate": 1e-2},
+    epochs=2,
+)
+"""
+
+
+def study(tasks: int) -> Study:
+    names = [f"task{number}" for number in range(tasks)]
+
+    def source(directory: Path) -> Data:
+        x = torch.rand(5 * BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
+        pair = x, {name: torch.arange(len(x)) % CLASSES for name in names}
+        return Data(pair, pair, validation=pair)
+
+    return Study(
+        tasks=[Classification(name, source) for name in names],
+        model=lambda config: SharedTrunk(FEATURES, dict.fromkeys(names, CLASSES), hidden=HIDDEN),
+        space={},
+        default={"learning_rate": 1e-2},
+        batch_size=BATCH,
+    )
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operators that are dispatched."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def step_cost(tasks: int) -> tuple[int, int]:
+    """Operators and floating-point operations of products in one step of a population."""
+    made = study(tasks)
+    trainer = PopulationTrainer(Training(made.load(Path())), MEMBERS, Eager(), pytest.fail)
+    for number in range(MEMBERS):
+        trainer.add(number, made.default_config())
+    ((lane,),) = trainer.lanes.values()
+    lane.begin_epoch(0)
+    with FlopCounterMode(display=False) as flop:
+        lane.run_step(lane, 0)
+    with Counted() as operators:
+        lane.run_step(lane, 1)
+    return operators.count, flop.get_total_flops()
+
+
+def test_a_step_grows_by_the_heads_alone() -> None:
+    operators, flop = zip(*(step_cost(tasks) for tasks in (2, 16, 32, 64)), strict=True)
+    head = 3 * 2 * BATCH * HIDDEN * CLASSES * MEMBERS  # forward, and the gradients of inputs and weights
+    assert [after - flop[0] for after in flop[1:]] == [head * more for more in (14, 30, 62)]
+    assert operators[3] - operators[2] == 2 * (operators[2] - operators[1]), "each task adds as many"
+
+
+@pytest.mark.parametrize("tasks", [2, 64])
+def test_the_weights_of_t_tasks_have_one_free_parameter_less(tasks: int) -> None:
+    names = [name for name in study(tasks).search_space.distributions if name.startswith("weight:")]
+    assert len(names) == tasks - 1
+    weights = study(tasks).default_config().task_weights
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_forty_tasks_are_searched_confirmed_and_told_on_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("many.py").write_text(STUDY_OF_40)
+    ran = done("run", "many.py", "--trials", "2", "--seeds", "2", "--top", "1", "--threads", "1")
+    assert "40 × accuracy" in ran.err
+    assert max(map(len, ran.err.splitlines())) < 250
+    told = done("best", "many").out
+    assert len(told.splitlines()) < 45
+    assert max(map(len, told.splitlines())) < 300
+    assert f"… {40 - MANY_TASKS + 1} more tasks: `mtlsearch best --all`" in told
+    every = done("best", "many", "--all").out
+    assert all(f"{name}: accuracy" in every for name in (f"target_{i:02}" for i in range(40)))
+    verdict = done("best", "many", "--json").json["verdict"]
+    assert len(verdict["metrics"]) == 40
+
+
+def test_lines_of_many_tasks_are_the_largest_and_smallest_weights() -> None:
+    weights = {f"t{i}": i / 190 for i in range(20)}
+    lines = ["sentence", "harm", f"weights: {weights}", *(f"{task}: 0.5" for task in weights), "Δm", "covers"]
+    told = verdict_lines({"weights": weights, "lines": lines})
+    assert told[:3] == [
+        "sentence",
+        "harm",
+        "weights: t19 0.10, t18 0.09, t17 0.09, t16 0.08, t15 0.08, t14 0.07, …, t4 0.02, t3 0.02, t2 0.01, t1 0.01,"
+        " t0 0.00",
+    ]
+    assert told[3:5] == ["t19: 0.5", "t18: 0.5"]
+    assert told[9] == "… 9 more tasks: `mtlsearch best --all`"
+    assert told[-3:] == ["t0: 0.5", "Δm", "covers"]
+    few = {"a": 0.5, "b": 0.5}
+    assert verdict_lines({"weights": few, "lines": lines}) == lines
+
+
+def test_metrics_of_many_tasks_are_told_by_their_range() -> None:
+    values = {f"t{i}": {"accuracy" if i % 2 else "mae": i / 10} for i in range(20)}
+    assert (
+        described(values) == "10 × mae 0.0000 (t0) to 1.8000 (t18), 10 × accuracy 0.1000 (t1) to 1.9000 (t19)"
+    )
+
+
+def test_table_of_many_tasks_shows_every_one_on_request() -> None:
+    weights = {f"t{i:02}": 1 / 20 for i in range(20)}
+    config = {
+        "study": {"name": "s"},
+        "trial": 3,
+        "score": {"kind": "mean", "value": 0.5},
+        "task_weights": weights,
+        "validation": {},
+        "hyperparameters": {},
+        "training": {"epochs_trained": 1, "best_epoch": 0},
+    }
+    for every, count in ((False, MANY_TASKS - 1), (True, 20)):
+        with (console := Console(width=80, highlight=False)).capture() as told:
+            show_config(config, console, every=every)
+        assert sum(f"{task} " in told.get() for task in weights) == count
+
+
+@pytest.mark.parametrize("width", [70, 100])
+def test_studies_of_many_tasks_leave_room_for_every_column(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # so that it is written as to a terminal
+    monkeypatch.setenv("COLUMNS", str(width))
+    told = done("studies").out
+    assert all(f"{name} " in told for name in shipped_studies())
+    assert all(column in told for column in ("study", "tasks", "needs", "description"))
+    assert "more" in told
+    assert all(len(Text.from_ansi(line)) <= width for line in told.splitlines())

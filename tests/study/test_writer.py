@@ -1,0 +1,269 @@
+"""`mtlsearch init`: column kinds guessed and told, a study file that runs at once, and nothing written over."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import SOLO, command, contents, done, refused, stored
+from sklearn.datasets import load_wine
+from tables import houses, write
+
+from mtlsearch import load_study
+from mtlsearch.data.table_guess import guess_table
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.delenv("MTLSEARCH_STORAGE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def kinds(path: Path, *targets: str) -> dict[str, str]:
+    return {column.name: column.kind for column in guess_table(path, targets).columns}
+
+
+def init(*arguments: object) -> str:
+    """What `init` tells of a table on stderr."""
+    return done("init", "--csv", "houses.csv", "--targets", "price,sold", *arguments).err
+
+
+# Guesses.
+
+
+def test_each_kind_of_column_is_told_with_its_gaps(here: Path) -> None:
+    frame = houses()
+    frame.insert(0, "id", range(1, len(frame) + 1))
+    frame["note"] = [f"a text of its own, {i}" for i in range(len(frame))]
+    frame["void"] = None
+    frame["same"] = 7
+    write(here, frame)
+    lines = done("init", "--csv", "houses.csv", "--targets", "price, sold").out.splitlines()
+    found = {line.split("  ")[0]: " ".join(line.split()) for line in lines[1:]}
+    assert found["id"].startswith("id left out 0 200 an id")
+    assert found["area"].startswith("area number 29 ")
+    assert found["city"].startswith("city category 23 3 ")
+    assert found["built"].startswith("built date 0 200 ")
+    assert found["price"].startswith("price number 19 ")
+    assert "Regression" in found["price"]
+    assert found["sold"].startswith("sold category 16 2 ")
+    assert "Classification" in found["sold"]
+    assert found["note"].startswith("note left out 0 200 an id or free text")
+    assert found["void"] == "void left out 200 0 no values"
+    assert found["same"] == "same left out 0 1 a single value"
+
+
+def test_whole_numbers_that_do_not_count_rows_are_numbers(here: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "income": random.permutation(1000)[:100],
+            "customer_id": random.permutation(1000)[:100],
+            "row": random.permutation(100),
+            "flag": [True, False] * 50,
+            "y": random.normal(size=100),
+        }
+    )
+    assert kinds(write(here, frame), "y") == {
+        "income": "number",
+        "customer_id": "left out",
+        "row": "left out",
+        "flag": "category",
+        "y": "number",
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0.5, 1.5, 2.5, 3.5] * 10, "number"),
+        ([0, 1] * 20, "category"),
+        ([0.0, 1.0, None, 2.0] * 10, "category"),
+        (list(range(40)), "number"),
+        (["a", "b"] * 20, "category"),
+        ([True, False] * 20, "category"),
+    ],
+)
+def test_target_of_few_values_is_a_class_and_of_many_numbers_a_regression(
+    here: Path, values: list[Any], kind: str
+) -> None:
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=40), "y": values})
+    assert kinds(write(here, frame), "y")["y"] == kind
+
+
+def test_words_for_a_missing_value_are_found_and_written_down(here: Path) -> None:
+    frame = houses()
+    frame["area"] = frame["area"].astype(object).where(frame["area"].notna(), "?")
+    write(here, frame)
+    init()
+    assert 'blanks=["?"]' in Path("my_study.py").read_text()
+    assert kinds(here / "houses.csv", "price")["area"] == "number"
+    study = load_study("my_study.py")
+    assert len(study.load(here).splits[0].train) == 120
+
+
+def test_numbers_among_which_stray_words_are_left_out_and_the_words_named(here: Path) -> None:
+    frame = houses()
+    frame["area"] = [f"{i}.5" if i % 2 else f"n{i}" if i < 90 else "4" for i in range(len(frame))]
+    (area,) = (c for c in guess_table(write(here, frame), ["price"]).columns if c.name == "area")
+    assert (area.kind, area.why) == (
+        "left out",
+        "numbers but for some as 'n0': name those in blanks, and it in numbers",
+    )
+
+
+def test_semicolons_and_decimal_commas_are_told_and_give_the_same_data(here: Path) -> None:
+    frame = houses()
+    write(here, frame)
+    init("--out", "plain.py")
+    frame.to_csv("houses.csv", sep=";", decimal=",", index=False)
+    told = init("--out", "comma.py")
+    assert (
+        "200 rows, separated by semicolons with decimal commas; 120 to train, 40 to validate, 40 to" in told
+    )
+    frames = [pd.read_csv("houses.csv", sep=";", decimal=","), frame]
+    pd.testing.assert_frame_equal(*frames, check_dtype=False)
+    comma = load_study("comma.py").load(here).sha256
+    write(here, frame)
+    assert comma == load_study("plain.py").load(here).sha256
+
+
+def test_metric_of_a_skewed_class_is_the_macro_f1(here: Path) -> None:
+    frame = houses()
+    frame["sold"] = ["yes"] * 20 + ["no"] * 180
+    write(here, frame)
+    init()
+    assert 'Classification("sold", table, metric_name="macro_f1")' in Path("my_study.py").read_text()
+
+
+# Study files.
+
+
+def test_study_of_a_table_is_short_and_runs_from_anywhere(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "data").mkdir()
+    (here / "elsewhere").mkdir()
+    write(here / "data", houses())
+    done("init", "--csv", "data/houses.csv", "--targets", "price", "--targets", "sold", "--out", "mine.py")
+    text = Path("mine.py").read_text()
+    assert 'Path(__file__).resolve().parent / "data/houses.csv"' in text
+    assert len(text.splitlines()) < 70
+    assert max(map(len, text.splitlines())) <= 110
+    monkeypatch.chdir(here / "elsewhere")
+    done("run", "../mine.py", "--trials", "1", "--epochs", "2", "--quiet", *SOLO)
+    (trial,) = stored(Path("mtlsearch.db"), "mine")
+    assert set(trial.user_attrs["validation"]) == {"price", "sold"}
+
+
+def test_names_of_any_kind_make_a_study_that_loads(here: Path) -> None:
+    odd = ['a "quoted" name', "back\\slash", "percent % $path {x}", "line\nbreak", "größe", "x'''\"\"\""]
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 6)), columns=odd)
+    frame["type"] = ["a", "b"] * 30
+    frame['the "price" $\n'] = random.normal(size=60)
+    frame['\n"""import os'] = [f"text {i}" for i in range(60)]
+    write(here, frame)
+    done("init", "--csv", "houses.csv", "--targets", "type", "--targets", 'the "price" $\n')
+    study = load_study("my_study.py")
+    assert study.task_names == ["type_", "the__price___"]
+    assert study.load(here).splits[0].train.inputs.shape == (36, 6)
+
+
+def test_many_columns_and_targets_fit_the_page(here: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(80, 90)), columns=[f"measurement_{i}" for i in range(90)])
+    write(here, frame)
+    targets = ",".join(f"measurement_{i}" for i in range(30))
+    done("init", "--csv", "houses.csv", "--targets", targets)
+    assert max(map(len, Path("my_study.py").read_text().splitlines())) <= 110
+    study = load_study("my_study.py")
+    assert len(study.tasks) == 30
+    assert study.load(here).splits[0].train.inputs.shape[1] == 60
+
+
+def test_two_targets_of_the_wine_table_are_learned_at_once(here: Path) -> None:
+    """The cultivar (3 classes) and the alcohol content of 178 Italian wines, from the 12 other measurements."""
+    frame = load_wine(as_frame=True).frame.rename(columns={"target": "cultivar"})
+    write(here, frame, "wine.csv")
+    done("init", "--csv", "wine.csv", "--targets", "cultivar,alcohol", "--out", "wine.py")
+    done("run", "wine.py", "--trials", "3", "--epochs", "12", "--quiet", *SOLO)
+    best = done("best", "wine", "--json").json["validation"]
+    assert best["cultivar"]["accuracy"] > 0.9
+    assert best["alcohol"]["r2"] > 0.3
+
+
+def test_study_to_start_from_runs_at_once(here: Path) -> None:
+    assert "wrote my_study.py" in done("init").err
+    done("run", "my_study.py", "--trials", "2", "--quiet", *SOLO)
+    best = done("best", "my_study", "--json").json["validation"]
+    assert best["quadrant"]["accuracy"] > 0.8
+    assert best["amount"]["r2"] > 0.3
+
+
+# Refusals.
+
+
+def test_existing_file_is_written_over_only_by_force(here: Path) -> None:
+    Path("my_study.py").write_text("mine")
+    before = contents(here)
+    assert refused("init", status=2) == (
+        "my_study.py is already there: --force writes over it, or name another with --out"
+    )
+    assert contents(here) == before
+    done("init", "--force")
+    assert contents(here) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--csv", "houses.csv"), 2, "--csv and --targets go together: --csv data.csv --targets price,sold"),
+        (("--targets", "price"), 2, "--csv and --targets go together: --csv data.csv --targets price,sold"),
+        (("--out", "study"), 2, "--out must end in .py, as a study file's name does, but got study"),
+        (("--out", "no/folder/s.py"), 1, "no/folder/s.py cannot be written: there is no folder no/folder"),
+        (("--csv", "no.csv", "--targets", "y"), 1, "no table no.csv: name an existing CSV or Parquet file"),
+        (
+            ("--csv", "houses.csv", "--targets", "prize,sold"),
+            1,
+            "the target 'prize' is no column of the table: did you mean 'price'? It has area, rooms, city, built,"
+            " price, sold",
+        ),
+    ],
+)
+def test_call_that_cannot_work_is_told_and_nothing_is_written(
+    here: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    write(here, houses())
+    before = contents(here)
+    assert refused("init", *arguments, status=status) == said
+    assert contents(here) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "houses.csv is empty"),
+        ("x,y\n1,2\n3\n", "houses.csv, line 3 has 1 cells, but the header has 2"),
+        ("y\n1\n2\n", "houses.csv has no column to predict from (it holds targets alone)"),
+        ("x,z,y\n" + "1,,1\n1,,2\n" * 5, "no column to predict from (x: a single value; z: no values)"),
+        ("x,y\n" + "1,5\n2,5\n" * 5, "target 'y' has the one value '5' in every row"),
+        ("x,y\n" + "1,\n2,\n" * 5, "target 'y' is missing in every row"),
+        ("x,y\n" + "".join(f"{i % 7},text {i}\n" for i in range(20)), "target 'y' has 20 different texts in 20"),
+        ("x,y\n" + "1,1\n2,2\n" * 5 + "inf,3\n", "column 'x': line 12 holds infinity"),
+    ],
+)  # fmt: skip
+def test_table_of_which_no_study_can_be_made_is_told_and_nothing_is_written(
+    here: Path, text: str, said: str
+) -> None:
+    write(here, text)
+    before = contents(here)
+    assert said in refused("init", "--csv", "houses.csv", "--targets", "y")
+    assert contents(here) == before
+
+
+def test_help_tells_what_init_writes() -> None:
+    assert "Write a study file" in command("init", "--help").out

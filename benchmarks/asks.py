@@ -34,10 +34,12 @@ from optuna.trial import FrozenTrial
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.results import EpochResult, Progress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
-from mtlsearch.training.trainer import EpochResult, Progress, Training
-from mtlsearch.tuning.loop import enqueue_default, make_pruner, make_sampler, search
+from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.run import RunOptions
 
 EPOCHS, IN_FLIGHT = 10, 16

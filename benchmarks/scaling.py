@@ -30,8 +30,8 @@ from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device
-from mtlsearch.training.population.capacity import SHARE, free_bytes, member_bytes
 from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.layout import SHARE, free_bytes, member_bytes
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.training.trainer import Training

@@ -55,7 +55,7 @@ WIDTHS = (32, 128, 512)
 TINY_STUDY = """
 from dataclasses import replace
 from mtlsearch import Classification, TorchvisionImages
-from mtlsearch.study_file import load_study
+from mtlsearch.study.study_file import load_study
 
 names = ("mnist", "MNIST"), ("fashion", "FashionMNIST")
 tasks = [Classification(task, TorchvisionImages(name, validation={held_out})) for task, name in names]

@@ -52,8 +52,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.training.batches import epoch_batches, steps_per_epoch
 from mtlsearch.training.device import bf16_slowdown, use_device
-from mtlsearch.training.losses import epoch_batches, steps_per_epoch
 from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.population import PopulationTrainer, results_of
 from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled

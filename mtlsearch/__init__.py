@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from mtlsearch.study.space import real as real
     from mtlsearch.study.study import Study as Study
     from mtlsearch.study.study_file import load_study as load_study
+    from mtlsearch.tasks.classification import Classification as Classification
+    from mtlsearch.tasks.custom import CustomTask as CustomTask
     from mtlsearch.tasks.dense import Depth as Depth
     from mtlsearch.tasks.dense import Normals as Normals
     from mtlsearch.tasks.dense import Segmentation as Segmentation
+    from mtlsearch.tasks.multilabel import MultiLabel as MultiLabel
+    from mtlsearch.tasks.regression import Regression as Regression
     from mtlsearch.tasks.tagging import TokenTagging as TokenTagging
-    from mtlsearch.tasks.task import Classification as Classification
-    from mtlsearch.tasks.task import CustomTask as CustomTask
-    from mtlsearch.tasks.task import MultiLabel as MultiLabel
-    from mtlsearch.tasks.task import Regression as Regression
-    from mtlsearch.tuning.loop import objective as objective
+    from mtlsearch.tuning.objective import objective as objective
 
 _HOMES = {
     "Backbone": "nn.backbone",
-    "Classification": "tasks.task",
+    "Classification": "tasks.classification",
     "Config": "study.space",
     "ConvTrunk": "nn.conv",
     "Corpus": "data.text",
-    "CustomTask": "tasks.task",
+    "CustomTask": "tasks.custom",
     "Data": "data.parts",
     "DenseTrunk": "nn.dense",
     "Depth": "tasks.dense",
@@ -60,11 +60,11 @@ _HOMES = {
     "LayerNorm": "nn.norms",
     "MedMNIST": "data.medmnist",
     "MtlsearchError": "errors",
-    "MultiLabel": "tasks.task",
+    "MultiLabel": "tasks.multilabel",
     "NYUv2": "data.nyuv2",
     "Normals": "tasks.dense",
     "PictureFolder": "data.pictures",
-    "Regression": "tasks.task",
+    "Regression": "tasks.regression",
     "RenderedScenes": "data.scenes",
     "Result": "api",
     "Segmentation": "tasks.dense",
@@ -82,7 +82,7 @@ _HOMES = {
     "integer": "study.space",
     "load_model": "store.model_file",
     "load_study": "study.study_file",
-    "objective": "tuning.loop",
+    "objective": "tuning.objective",
     "real": "study.space",
     "search": "api",
 }

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from torch import nn
 
-from mtlsearch.cli.options import data_directory
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
+from mtlsearch.files import data_directory
 from mtlsearch.report.terminal_table import show_config
 from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.database.opening import open_storage

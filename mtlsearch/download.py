@@ -4,7 +4,7 @@ import socket
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from mtlsearch.data.torchvision_images import PROBE_SECONDS
+from mtlsearch.errors import DataError
 
 
 def answers(url: str) -> bool:
@@ -18,3 +18,10 @@ def answers(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+PROBE_SECONDS = 3.0
+
+
+class DownloadError(DataError):
+    """Data are neither in the data directory nor downloadable."""

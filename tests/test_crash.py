@@ -84,7 +84,7 @@ def test_the_harness_sees_what_is_lost_and_what_is_doubled(monkeypatch: pytest.M
 
 def test_second_interrupt_ends_a_process_that_is_in_c_code(tmp_path: Path) -> None:
     code = (
-        "import sqlite3, sys; from threading import Event; from mtlsearch.interrupt import watched_signals\n"
+        "import sqlite3, sys; from threading import Event; from mtlsearch.cli.interrupt import watched_signals\n"
         "holder = sqlite3.connect(sys.argv[1]); holder.execute('BEGIN EXCLUSIVE')\n"
         "with watched_signals(Event()):\n"
         "    print('ready', flush=True); sqlite3.connect(sys.argv[1], timeout=60).execute('BEGIN IMMEDIATE')"

@@ -1,6 +1,5 @@
 """The README is run: its blocks in its order, its commands and options held against the command line."""
 
-import ast
 import json
 import re
 import shlex

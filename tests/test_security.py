@@ -30,9 +30,7 @@ from mtlsearch import load_model
 from mtlsearch.data.table_encoding import Category, Encoding, Number
 from mtlsearch.data.text import IDS, Vocabulary
 from mtlsearch.errors import MtlsearchError, StoreError
-from mtlsearch.inference.inputs_table import read_rows
-from mtlsearch.inference.inputs_text import read_texts
-from mtlsearch.inference.predict import read_examples
+from mtlsearch.inference.inputs import read_examples, read_rows, read_texts
 from mtlsearch.store.config_file import read_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import best_artifact, find_record

@@ -10,7 +10,6 @@ import click
 from mtlsearch.cli.interrupt import interruptible
 from mtlsearch.cli.options import (
     artifacts_option,
-    data_directory,
     data_option,
     device_option,
     json_option,
@@ -20,6 +19,7 @@ from mtlsearch.cli.options import (
     threads_option,
     total_trials,
 )
+from mtlsearch.files import data_directory
 from mtlsearch.importing import importing
 
 DEFAULT_METHODS = "equal,tuned,uncertainty,rlw,dwa,famo,geometric"
@@ -97,8 +97,8 @@ def show_comparison(result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from mtlsearch.evidence.comparison import table
-    from mtlsearch.report.terminal_table import show_rows
     from mtlsearch.study.study import SCORES
+    from mtlsearch.terminal import show_rows
 
     score = result["score"] if result["score"] in SCORES else lambda values: 0.0
     columns, rows = table(result, score)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtlsearch.errors import ConfigError, UsageError
-from mtlsearch.report.terminal_table import show_rows
-from mtlsearch.store.config_file import check_writable, write_text
+from mtlsearch.files import check_writable, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
-from mtlsearch.tuning.progress import notice
+from mtlsearch.terminal import notice, show_rows
 
 if TYPE_CHECKING:
     import pandas as pd

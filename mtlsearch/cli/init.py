@@ -18,9 +18,8 @@ def init(source: Path | None, targets: tuple[str, ...], out: Path, force: bool) 
     """Write a study file: for a table, or a commented one to start from."""
     from mtlsearch.data.table_guess import guess_table
     from mtlsearch.errors import UsageError
-    from mtlsearch.report.terminal_table import show_rows
     from mtlsearch.study.writer import check_new, write_starter, write_table_study
-    from mtlsearch.tuning.progress import notice
+    from mtlsearch.terminal import notice, show_rows
 
     if (source is None) != (not targets):
         raise UsageError("--csv and --targets go together: --csv data.csv --targets price,sold")

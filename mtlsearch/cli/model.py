@@ -7,16 +7,9 @@ from typing import Any
 
 import click
 
-from mtlsearch.cli.options import (
-    PATH,
-    data_directory,
-    data_option,
-    device_option,
-    json_option,
-    study_option,
-    threads_option,
-)
+from mtlsearch.cli.options import PATH, data_option, device_option, json_option, study_option, threads_option
 from mtlsearch.cli.output import print_result
+from mtlsearch.files import data_directory
 from mtlsearch.importing import importing
 
 
@@ -36,10 +29,11 @@ def train(
 ) -> None:
     """Train an exported config, or a study's default config; validation and test metrics."""
     with importing():
-        from mtlsearch.store.config_file import check_writable
+        from mtlsearch.files import check_writable
         from mtlsearch.store.model_file import save_model
-        from mtlsearch.tuning.progress import described, notice
+        from mtlsearch.terminal import notice
         from mtlsearch.tuning.retrain import train_command
+        from mtlsearch.wording import described
 
     check_writable(output)
 
@@ -63,7 +57,7 @@ def train(
 def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> None:
     """Train an exported config again and hold the result against its recorded metrics."""
     with importing():
-        from mtlsearch.report.terminal_table import show_verification
+        from mtlsearch.cli.output import show_verification
         from mtlsearch.tuning.retrain import verify_command
 
     result = verify_command(config, data_directory(data), **values)
@@ -83,8 +77,8 @@ def verify(config: Path, data: Path | None, as_json: bool, **values: Any) -> Non
 def predict(model: Path, inputs: tuple[Path, ...], study_path: str | None, as_json: bool) -> None:
     """Every task's prediction for INPUTS: pictures, .npy arrays, .csv tables, .txt files of a text a line."""
     with importing():
+        from mtlsearch.cli.output import show_predictions
         from mtlsearch.inference.predict import predict_files
-        from mtlsearch.report.terminal_table import show_predictions
         from mtlsearch.store.model_file import read_model, restore, study_of
 
     state, config = read_model(model)

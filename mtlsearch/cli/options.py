@@ -1,6 +1,5 @@
 """The options that several commands take, and how what they give is checked."""
 
-import os
 from pathlib import Path
 
 import click
@@ -76,10 +75,3 @@ def assignments(
         if not (name and equals and text):
             raise click.BadParameter(f"it must be NAME=VALUE, but got {value!r}")
     return tuple((name, text) for name, _, text in pairs)
-
-
-def data_directory(chosen: Path | None) -> Path:
-    """The data directory: the one that was named, else `mtlsearch` in the user's cache."""
-    if chosen is not None:
-        return chosen
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtlsearch"

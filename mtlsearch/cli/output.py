@@ -1,11 +1,15 @@
 """What the commands read from the store and print."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.table import Table
+
+from mtlsearch.wording import plain
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -18,7 +22,7 @@ T = TypeVar("T")
 def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
     """The best config of a record, and the record and trial that hold its parameters."""
     from mtlsearch.evidence.answer import best_answer, outdated
-    from mtlsearch.tuning.progress import notice
+    from mtlsearch.terminal import notice
 
     answer = best_answer(record, from_search)
     told = None if from_search else outdated(record, answer[0])
@@ -39,7 +43,7 @@ def with_record(
     with open_storage(storage, create=False) as store:
         record = find_record(store, wanted, artifacts_folder(storage, artifacts))
         if wanted is None:
-            from mtlsearch.tuning.progress import notice
+            from mtlsearch.terminal import notice
 
             notice(f"study {record.name}")
         return work(record)
@@ -53,3 +57,46 @@ def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) 
         from mtlsearch.report.terminal_table import show_config
 
         show_config(config, every=every)
+
+
+def show_verification(result: Mapping[str, Any]) -> None:
+    """Each metric, recorded and now."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("task", "metric", "recorded", "now", "allowed difference", ""):
+        table.add_column(column)
+    for row in result["metrics"]:
+        table.add_row(
+            row["task"],
+            row["metric"],
+            f"{row['recorded']:.6f}",
+            f"{row['now']:.6f}",
+            f"{row['allowed']:.6f}",
+            "agrees" if row["agrees"] else "DIFFERS",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("agrees" if result["agrees"] else "differs", f"(rule: {result['rule']})")
+
+
+def show_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
+    """One line per example and task: the label with its probability, or the values."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("input", "task", "prediction", "probability"):
+        table.add_column(column, overflow="fold")
+    for prediction in predictions:
+        for task, found in prediction["tasks"].items():
+            table.add_row(prediction["input"], task, *_readable(found))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
+    if "spans" in found:
+        return ", ".join(f"{span['text']} ({span['type']})" for span in found["spans"]) or "none", ""
+    if "tags" in found:
+        return " ".join(found["tags"]), ""
+    if "label" in found:
+        return found["label"], f"{found['probabilities'][found['label']]:.4f}"
+    if "probabilities" in found:
+        likely = {name: p for name, p in found["probabilities"].items() if p >= 0.5}
+        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
+    return ", ".join(plain(value) for value in found["values"]), ""

@@ -9,7 +9,6 @@ from mtlsearch.cli.interrupt import interruptible
 from mtlsearch.cli.options import (
     artifacts_option,
     assignments,
-    data_directory,
     data_option,
     device_option,
     json_option,
@@ -24,6 +23,7 @@ from mtlsearch.cli.options import (
     total_trials,
 )
 from mtlsearch.cli.output import print_result
+from mtlsearch.files import data_directory
 from mtlsearch.importing import importing
 
 

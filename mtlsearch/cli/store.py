@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @json_option
 def studies(as_json: bool) -> None:
     """List the shipped studies, with what each needs."""
-    from mtlsearch.report.terminal_table import few, show_rows
     from mtlsearch.study.study_file import load_study, shipped_studies
+    from mtlsearch.terminal import show_rows
+    from mtlsearch.wording import few
 
     found = {name: load_study(name) for name in shipped_studies()}
     columns = ["study", "tasks", "needs", "description"]
@@ -71,7 +72,7 @@ def export(
     from_search: bool,
 ) -> None:
     """Export the best config of STUDY as JSON, and its trained parameters."""
-    from mtlsearch.store.config_file import check_writable, write_text
+    from mtlsearch.files import check_writable, write_text
 
     check_writable(output, checkpoint)
 
@@ -119,6 +120,6 @@ def trials(study: str | None, storage: str, name: str | None, kind: str, output:
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 def dashboard(storage: str, artifacts: Path | None, host: str, port: int) -> None:
     """Browse the store with optuna-dashboard."""
-    from mtlsearch.report.dashboard import serve
+    from mtlsearch.report.serving import serve
 
     serve(storage, artifacts, host, port)

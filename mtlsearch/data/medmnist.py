@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtlsearch.data.parts import SINGLE, Data
-from mtlsearch.data.torchvision_images import DownloadError
-from mtlsearch.download import answers
+from mtlsearch.download import DownloadError, answers
 from mtlsearch.errors import DataError, one_line
 
 PARTS = ("train", "val", "test")

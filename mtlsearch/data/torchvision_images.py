@@ -9,15 +9,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mtlsearch.data.parts import Data
+from mtlsearch.download import PROBE_SECONDS, DownloadError
 from mtlsearch.errors import DataError
 from mtlsearch.importing import importing
 
-PROBE_SECONDS = 3.0
 SETS = ("MNIST", "FashionMNIST", "KMNIST")
-
-
-class DownloadError(DataError):
-    """Data are neither in the data directory nor downloadable."""
 
 
 @dataclass(frozen=True)

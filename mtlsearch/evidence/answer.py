@@ -16,7 +16,7 @@ from mtlsearch.evidence.sentences import Score, TaskMetric
 from mtlsearch.evidence.statistics import choose
 from mtlsearch.evidence.trainings import Found, Repeat, find_confirmation, group_of
 from mtlsearch.evidence.verdict import Confirmed, Verdict, judge
-from mtlsearch.store.document import trial_config
+from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record, exported
 from mtlsearch.study.space import Config
 

@@ -14,7 +14,7 @@ from mtlsearch.evidence.statistics import (
     seeds_needed,
     t_interval,
 )
-from mtlsearch.report.terminal_table import MANY_TASKS
+from mtlsearch.wording import MANY_TASKS
 
 Kind = Literal["tuned", "equal", "undecided"]
 

@@ -16,15 +16,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
+from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import is_counted
-from mtlsearch.store.document import trial_config
-from mtlsearch.store.owner import this_process
+from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import Record
 from mtlsearch.study.space import Config
 
 if TYPE_CHECKING:
+    from mtlsearch.study.results import Values
     from mtlsearch.study.study import Study
-    from mtlsearch.training.trainer import Values
 
 Kind = Literal["config", "twin", "single"]
 Found = Mapping[str, FrozenTrial]

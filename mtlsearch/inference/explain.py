@@ -22,9 +22,10 @@ from mtlsearch.inference.attribution import (
     relied_on,
     use_of,
 )
-from mtlsearch.inference.predict import BATCH, DENSE, TABLES, _input_of, read_examples
+from mtlsearch.inference.inputs import BATCH, TABLES, _input_of, read_examples
+from mtlsearch.inference.predict import DENSE
 from mtlsearch.inference.questions import Question, questions
-from mtlsearch.tuning.progress import notice
+from mtlsearch.terminal import notice
 
 MOST_INPUTS = 24  # on one page
 FAR = 0.05  # a gap in completeness that is told
@@ -141,7 +142,7 @@ def is_picture(shape: Sequence[int]) -> bool:
 
 
 def _texts(path: Path, config: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[Example]:
-    from mtlsearch.inference.inputs_text import read_texts
+    from mtlsearch.inference.inputs import read_texts
 
     number = 0
     for ids, tokens in read_texts(path, config, shape, BATCH):
@@ -151,7 +152,7 @@ def _texts(path: Path, config: Mapping[str, Any], shape: tuple[int, ...]) -> Ite
 
 
 def _rows(path: Path, fitted: Mapping[str, Any]) -> Iterator[Example]:
-    from mtlsearch.inference.inputs_table import read_rows
+    from mtlsearch.inference.inputs import read_rows
 
     inputs, places = read_rows(path, fitted)
     for x, place in zip(inputs, places, strict=True):

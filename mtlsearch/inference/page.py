@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mtlsearch.inference.attribution import MOSTLY, effective_units
 from mtlsearch.inference.explain import BASELINES, Answer, Explained, Explanation, by_part
 from mtlsearch.inference.picture import map_of, pixels_of, png, said, strength, strip_of
-from mtlsearch.report.terminal_table import MANY_TASKS
+from mtlsearch.wording import MANY_TASKS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from mtlsearch.errors import ConfigError, UsageError
+from mtlsearch.files import check_writable, write_text
 from mtlsearch.inference.attribution import effective_units, relied_on
 from mtlsearch.inference.explain import BASELINES, Answer, Example, Explained, Explanation, by_part
-from mtlsearch.report.terminal_table import plain, show_rows
-from mtlsearch.store.config_file import check_writable, write_text
-from mtlsearch.tuning.progress import notice
+from mtlsearch.terminal import notice, show_rows
+from mtlsearch.wording import plain
 
 PAGES, PICTURE = (".html", ".htm"), ".png"
 

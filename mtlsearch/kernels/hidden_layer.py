@@ -14,8 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mtlsearch.kernels import noise
-from mtlsearch.kernels.launch import launch, stacked
-from mtlsearch.nn.norms import NORMS
+from mtlsearch.kernels.launch import NORMS, launch, stacked
 
 TILE = 2048  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
 FEW_COLUMNS, PART_COLUMNS = 16, 512

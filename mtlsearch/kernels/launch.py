@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import cache
-from importlib.util import find_spec
-from subprocess import CalledProcessError
-from threading import Lock
 from typing import Any
 
 import torch
@@ -21,7 +17,6 @@ from torch import Tensor
 
 LINEAR_DTYPES = (torch.float32,)  # of a linear layer's kernels: Triton cannot translate a product in double
 _asked = ContextVar("kernels", default=False)
-_first = Lock()
 _built: ContextVar[list[Any] | None] = ContextVar("built", default=None)
 
 
@@ -90,19 +85,4 @@ def stacked(members: int, in_dims: tuple[int | None, ...], given: tuple[Tensor, 
     ]
 
 
-@cache
-def works(device: torch.device) -> bool:
-    """Whether Triton can build kernels for `device` here: it needs a C compiler, and Python's headers."""
-    if find_spec("triton") is None:
-        return False
-    from mtlsearch.kernels.loss import note
-
-    with _first, on(device):  # who asks while another thread finds out waits for it
-        loss = torch.zeros(1, device=device)
-        bad, tick = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
-        try:
-            note(loss, bad, tick)
-        # No C compiler, no folder for its cache, no Python.h.
-        except (RuntimeError, OSError, CalledProcessError):
-            return False
-    return True
+NORMS = ("none", "batch", "layer")

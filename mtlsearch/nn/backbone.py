@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.torchvision_images import DownloadError
-from mtlsearch.download import answers
+from mtlsearch.download import DownloadError, answers
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.nn.conv import pictures, with_own_batch_norm
+from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.sharing import through
-from mtlsearch.nn.trunks import Linear
 
 COLOURS = 3
 AUXILIARY = ("googlenet", "inception_v3")  # they give several outputs in training

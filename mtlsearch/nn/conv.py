@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.dropout import Dropout
+from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
-from mtlsearch.nn.trunks import Linear
 
 CONV_NORMS = ("none", "batch")
 

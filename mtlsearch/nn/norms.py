@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
-
-NORMS = ("none", "batch", "layer")
+from mtlsearch.kernels.launch import NORMS
 
 
 class LayerNorm(nn.Module):

@@ -7,121 +7,17 @@ Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from mtlsearch.errors import StudyError
-from mtlsearch.kernels.launch import use_kernels
-from mtlsearch.kernels.shared_product import shared_product
-from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.norms import NORMS, AnyNorm, normalisation
+from mtlsearch.kernels.launch import NORMS
+from mtlsearch.nn.layers import HiddenLayer, Linear, MaybeBiased
+from mtlsearch.nn.norms import AnyNorm
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
 from mtlsearch.nn.sharing import distinct as distinct  # noqa: PLC0414
-
-# What initialises a tensor in place.
-DRAWS = {draw for name, draw in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")}
-
-
-@runtime_checkable
-class Widenable(Protocol):
-    """A module of `hidden` units whose layers can be padded to more."""
-
-    hidden: int
-
-    def widened(self, hidden: int, norm: str | None = None) -> nn.Module:
-        """A fresh module of the same architecture with `hidden` units; its parameters are overwritten.
-
-        With `norm` "any" its normalisation is a value instead (`AnyNorm`), else it stays as it is.
-        """
-        ...
-
-
-class Linear(nn.Linear):
-    """`nn.Linear`, whose bf16 product is one for all members of a population (`shared_product`)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return shared_linear(x, self.weight, self.bias)
-
-
-def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x·Wᵀ + b of x [B, I] and W [O, I]."""
-    if use_kernels() and bias is not None:
-        from mtlsearch.kernels import linear as linear_kernel
-
-        if linear_kernel.fits(x):
-            return linear_kernel.linear(x, weight, bias)
-    if x.ndim != 2 or not torch.is_autocast_enabled(x.device.type):
-        return F.linear(x, weight, bias)
-    with torch.autocast(x.device.type, enabled=False):
-        product = shared_product(x, weight)
-    return product if bias is None else product + bias
-
-
-class MaybeBiased(nn.Linear):
-    """A linear layer whose bias counts where the buffer `biased` says so; elsewhere its gradient is exactly 0."""
-
-    biased: Tensor
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        super().__init__(in_features, out_features, bias)
-        self.register_buffer("biased", torch.tensor(True), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return shared_linear(x, self.weight, torch.where(self.biased, self.bias, 0))
-
-
-class HiddenLayer(nn.Module):
-    """Linear, normalisation, ReLU, dropout; padded units give exactly 0."""
-
-    live: Tensor
-
-    def __init__(self, in_features: int, hidden: int, dropout: float, norm: str) -> None:
-        super().__init__()
-        # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
-        self.linear = (MaybeBiased if norm == "any" else Linear)(in_features, hidden, bias=norm != "batch")
-        self.norm = normalisation(norm, hidden)
-        self.dropout = Dropout(dropout)
-        self.register_buffer("live", torch.ones(hidden, dtype=torch.bool))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if use_kernels() and isinstance(self.norm, AnyNorm):
-            return self._by_kernels(x, self.norm)
-        return self._activated(self.linear(x))
-
-    def _activated(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm(x))
-        dropped: Tensor = self.dropout(torch.where(self.live, x, 0))
-        return dropped
-
-    def _by_kernels(self, x: Tensor, norm: AnyNorm) -> Tensor:
-        from mtlsearch.kernels import hidden_layer as layer_kernel
-        from mtlsearch.kernels import linear as linear_kernel
-
-        if linear_kernel.fits(x):
-            assert isinstance(self.linear, MaybeBiased)
-            x = linear_kernel.linear(x, self.linear.weight, self.linear.bias, self.linear.biased, self.live)
-        else:
-            x = self.linear(x)
-        if not self.training or not layer_kernel.fits(x):
-            return self._activated(x)
-        norm.num_batches_tracked.add_(1)
-        return layer_kernel.activated(
-            x,
-            norm.weight,
-            norm.bias,
-            self.live,
-            norm.kind,
-            self.dropout.rate,
-            self.dropout.key,
-            norm.running_mean,
-            norm.running_var,
-        )
 
 
 class SharedTrunk(nn.Module):
@@ -215,56 +111,6 @@ class SeparateTrunks(nn.Module):
             assert isinstance(network, SharedTrunk)
             wide.networks[task] = network.widened(hidden, norm)
         return wide
-
-
-class Undrawn(TorchFunctionMode):
-    """Initialises no parameter, where all are overwritten: to draw them takes most of the time that padding does."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = kwargs or {}
-        tensor = args[0] if args else given.get("tensor")
-        if func in DRAWS and isinstance(tensor, nn.Parameter):
-            return tensor
-        return func(*args, **given)
-
-
-def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
-    """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them.
-
-    With `norm` "any" modules that differ in their normalisation alone get the same architecture.
-    """
-    assert isinstance(module, Widenable)
-    small = module.state_dict()
-    like = next(tensor for tensor in small.values() if tensor.is_floating_point())
-    with Undrawn():
-        wide = module.widened(hidden, norm).to(like.device, like.dtype)
-    with torch.no_grad():
-        for name, tensor in wide.state_dict().items():
-            tensor.zero_()
-            if name in small:
-                corner(tensor, small[name]).copy_(small[name])
-            elif name.endswith(".norm.live"):
-                corner(tensor, small[name.replace(".norm.live", ".live")]).fill_(True)
-    return wide
-
-
-def corner(tensor: Tensor, like: Tensor) -> Tensor:
-    """The leading corner of `tensor` that has the shape of `like`: what `pad` filled."""
-    return tensor[tuple(slice(size) for size in like.shape)]
-
-
-def extent(shape: torch.Size, padded: torch.Size) -> int:
-    """How many leading numbers of a tensor of shape `padded` hold its `corner` of `shape`."""
-    last = 0
-    for size, whole in zip(shape, padded, strict=True):
-        last = last * whole + size - 1
-    return last + 1
 
 
 def flat(x: Tensor, features: int) -> Tensor:

@@ -27,8 +27,11 @@ from mtlsearch.report.figure_style import (
 )
 from mtlsearch.report.figures_confirmed import comparison, confirmation
 from mtlsearch.report.figures_hyperparameters import hyperparameters
-from mtlsearch.report.figures_tasks import trade_offs
-from mtlsearch.report.reading import Report, value_of
+from mtlsearch.report.figures_many_tasks import of_metrics, of_weights
+from mtlsearch.report.figures_three_tasks import of_three
+from mtlsearch.report.figures_two_tasks import of_two
+from mtlsearch.report.reading import Report, value_of, weights_of
+from mtlsearch.wording import shown_tasks
 
 MOST_CURVES = 400
 
@@ -175,3 +178,19 @@ def busy_clock(trials: Sequence[FrozenTrial]) -> Callable[[datetime | None], flo
         return sum((min(moment, done) - begun).total_seconds() for begun, done in spans if begun < moment)
 
     return clock
+
+
+def trade_offs(report: Report) -> list[Plot]:
+    """What weights do to the tasks: points over the one weight of two tasks, a triangle of three, lines of more."""
+    if not report.complete or len(report.tasks) < 2:
+        return []
+    if len(report.tasks) == 2:
+        return [of_two(report)]
+    if len(report.tasks) == 3:
+        return [of_three(report)]
+    weights = weights_of(report.best or report.complete[0])
+    few = [task for task in shown_tasks(weights) if task is not None]
+    drawn = [of_weights(report, few), of_metrics(report, few)]
+    if len(few) < len(report.tasks):
+        drawn.append(of_metrics(report, list(report.tasks), folded=True))
+    return drawn

@@ -23,7 +23,7 @@ from mtlsearch.report.figure_style import (
     scale_of,
 )
 from mtlsearch.report.reading import Report, estimate_of, metric_of
-from mtlsearch.report.terminal_table import MANY_TASKS, shown_tasks
+from mtlsearch.wording import MANY_TASKS, shown_tasks
 
 
 def confirmation(report: Report) -> list[Plot]:

@@ -14,12 +14,13 @@ from importlib.resources import files
 from optuna.trial import TrialState
 from plotly.offline import get_plotlyjs
 
+from mtlsearch.offline_page import escaped, json_text
 from mtlsearch.report.figure_style import DARK, Plot, number
-from mtlsearch.report.page_parts import drawing, escaped, json_text, pair, section, table
+from mtlsearch.report.page_parts import drawing, pair, section, table
 from mtlsearch.report.page_tables import methods_section, tasks_section
 from mtlsearch.report.reading import Report
 from mtlsearch.report.reproduce import command, commands, facts, named
-from mtlsearch.report.terminal_table import MANY_TASKS
+from mtlsearch.wording import MANY_TASKS
 
 KINDS = {
     "tuned": "Tuned weights",

@@ -1,23 +1,13 @@
 """What the report's page is made of: escaped text, cards, tables, the places of figures."""
 
-import html
 from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate
+from mtlsearch.offline_page import escaped, json_text
 from mtlsearch.report.figure_style import Plot
-
-
-def escaped(value: object) -> str:
-    """A user's text for HTML: nothing in it is markup."""
-    return html.escape(str(value))
-
-
-def json_text(text: str) -> str:
-    """JSON that cannot end the element that it stands in."""
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def section(title: str, *parts: str, name: str = "", kind: str = "") -> str:

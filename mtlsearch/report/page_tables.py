@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial
 from mtlsearch.evidence.delta_m import delta_m
 from mtlsearch.evidence.sentences import TaskMetric
 from mtlsearch.evidence.statistics import estimate
+from mtlsearch.offline_page import escaped
 from mtlsearch.report.figure_style import Plot, number, scale_of
 from mtlsearch.report.figures_confirmed import ranked
-from mtlsearch.report.page_parts import drawing, escaped, estimated, section, table
+from mtlsearch.report.page_parts import drawing, estimated, section, table
 from mtlsearch.report.reading import Report, estimate_of, metric_of
-from mtlsearch.report.terminal_table import MANY_TASKS, plain, shown_tasks
+from mtlsearch.wording import MANY_TASKS, plain, shown_tasks
 
 
 def tasks_section(report: Report) -> str:

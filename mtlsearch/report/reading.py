@@ -17,8 +17,8 @@ from mtlsearch.evidence.answer import Plan, best_answer, outdated
 from mtlsearch.evidence.sentences import TaskMetric
 from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
+from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import is_counted
-from mtlsearch.store.document import trial_config
 from mtlsearch.store.record import Record
 
 COMPARISON_FORMAT = "mtlsearch/comparison/1"

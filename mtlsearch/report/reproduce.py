@@ -8,9 +8,9 @@ from typing import Any
 from optuna.distributions import json_to_distribution
 
 from mtlsearch.report.reading import Report
-from mtlsearch.report.terminal_table import MANY_TASKS
 from mtlsearch.store.record import DEFAULT_STORAGE
 from mtlsearch.study.space import fixed_value
+from mtlsearch.wording import MANY_TASKS
 
 AGAIN = ("--storage", "sqlite:///again.db")
 DIGITS = 16  # of a digest, enough to tell two apart

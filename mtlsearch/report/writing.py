@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtlsearch.errors import ConfigError
+from mtlsearch.files import check_writable, write_text
 from mtlsearch.report.figure_style import Plot
 from mtlsearch.report.figures import plots
 from mtlsearch.report.page import page
 from mtlsearch.report.reading import Report
-from mtlsearch.store.config_file import check_writable, write_text
-from mtlsearch.tuning.progress import notice
+from mtlsearch.terminal import notice
 
 PNG_WIDTH, PNG_SCALE = 1000, 2  # CSS pixels, and device pixels to each
 

@@ -2,46 +2,23 @@
 
 import json
 import math
-import os
-import tempfile
+import platform
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import FrozenTrial
+
 from mtlsearch.errors import ConfigError
+from mtlsearch.study.space import Config
 
 if TYPE_CHECKING:
-    from mtlsearch.study.space import Config
     from mtlsearch.study.study import Study
 
 FORMAT = "mtlsearch/config/1"
-
-
-def check_writable(*paths: Path | None) -> None:
-    """Raise ConfigError where a file cannot be written there, before any work is done for it."""
-    for path in paths:
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            rule = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-            raise ConfigError(f"{path} cannot be written: {rule}")
-        if path is not None and not os.access(path.parent, os.W_OK):
-            raise ConfigError(f"{path} cannot be written: the folder {path.parent} may not be written")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole or as it was. Raises ConfigError where it cannot be written."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -102,3 +79,52 @@ def schema() -> dict[str, Any]:
 
 def _short(message: str) -> str:
     return message if len(message) <= 200 else f"{message[:197]}…"
+
+
+VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
+
+
+def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
+    """The config of a stored trial; what was not searched comes from the study's default."""
+    searched = {name: value for name, value in trial.params.items() if name in info["default"]}
+    return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
+
+
+def config_document(
+    info: Mapping[str, Any],
+    *,
+    name: str,
+    trial: int | None,
+    score: float | None,
+    config: Config,
+    validation: Mapping[str, Any],
+    training: Mapping[str, Any],
+    trained_on: Mapping[str, Any],
+    time: str,
+    storage: str | None,
+) -> dict[str, Any]:
+    """The exported config of one trained model; `config.schema.json` describes it."""
+    return {
+        "format": "mtlsearch/config/1",
+        "study": {"name": name, "source": info["source"], "source_sha256": info["source_sha256"]},
+        "trial": trial,
+        "score": {"kind": info["score"], "value": score},
+        "task_weights": dict(config.task_weights),
+        "hyperparameters": dict(config.hyperparameters),
+        "validation": validation,
+        "training": {**info["budget"], **training, **trained_on},
+        "tasks": info["tasks"],
+        **({"text": info["text"]} if "text" in info else {}),
+        **({"table": info["table"]} if "table" in info else {}),
+        "provenance": {
+            "versions": versions(),
+            "time": time,
+            "storage": storage,
+            "data_sha256": info["fingerprint"]["data"],
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in VERSIONED}}

@@ -19,15 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import artifact_store
+from mtlsearch.store.config_file import config_document, trial_config
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import check_same
-from mtlsearch.store.document import config_document, trial_config
-from mtlsearch.store.owner import is_alive, is_here, this_process
-from mtlsearch.store.ownership import Heart, Watch
+from mtlsearch.store.ownership import Heart, Watch, is_alive, is_here, this_process
 from mtlsearch.study.space import Config, Space
 
 if TYPE_CHECKING:
-    from mtlsearch.training.trainer import EpochResult
+    from mtlsearch.study.results import EpochResult
 
 DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
 Info = Mapping[str, Any]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data, Part, Source, Splits, divide
 from mtlsearch.errors import DataError, MtlsearchError, kind_and_line
-from mtlsearch.tasks.task import Classification, Target, Task, labelled
+from mtlsearch.tasks.classification import Classification
+from mtlsearch.tasks.task import Target, Task, labelled
 
 
 def by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:

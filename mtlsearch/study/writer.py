@@ -9,7 +9,7 @@ from string import Template
 from mtlsearch.data.table import task_name
 from mtlsearch.data.table_guess import Guess
 from mtlsearch.errors import UsageError
-from mtlsearch.store.config_file import check_writable, write_text
+from mtlsearch.files import check_writable, write_text
 from mtlsearch.study.study_file import shipped_studies
 
 SMALL = 5_000  # rows; fewer are cheap enough for more epochs

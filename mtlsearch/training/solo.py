@@ -13,24 +13,23 @@ from torch import Tensor, nn
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.study.results import EpochResult, Progress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.gradient_weighting import method_named
-from mtlsearch.training.losses import (
+from mtlsearch.training.batches import (
     NOTHING_READ,
     Read,
     batch_parts,
-    derived_seed,
-    each_loss,
     epoch_batches,
-    epoch_keys,
     epoch_reads,
-    evaluate,
-    layer_keys,
     steps_per_epoch,
 )
+from mtlsearch.training.evaluation import evaluate
+from mtlsearch.training.gradient_weighting import method_named
+from mtlsearch.training.losses import each_loss
 from mtlsearch.training.optim import OptimizerSettings
-from mtlsearch.training.trainer import EpochResult, Progress, Training, failure_reason
+from mtlsearch.training.seeds import derived_seed, epoch_keys, layer_keys
+from mtlsearch.training.trainer import Training
 
 SOLO_CONDITIONS: dict[str, Any] = {
     "trainer": "solo",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.kernels.noise import BITS, mix, noise
-from mtlsearch.training.losses import layer_keys
+from mtlsearch.training.seeds import layer_keys
 
 State = Mapping[str, Tensor]
 STATIC = "static"

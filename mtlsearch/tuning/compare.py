@@ -26,14 +26,15 @@ from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
 from mtlsearch.training.device import conditions_of, use_device
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
-from mtlsearch.training.population.capacity import search_population
+from mtlsearch.training.population.layout import search_population
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, STATIC
-from mtlsearch.tuning.confirm import Confirming, as_recorded, duration, make_plan, test_examples
+from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.confirm import Confirming, as_recorded, make_plan, test_examples
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
-from mtlsearch.tuning.loop import make_pruner, make_sampler
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import show_in_dashboard
+from mtlsearch.wording import duration
 
 KNOWN = (EQUAL, TUNED, *(name for name in METHODS if name != STATIC), *GRADIENT_BASED)
 

@@ -22,13 +22,15 @@ from mtlsearch.evidence.answer import Plan, candidates, conclusion, expected_sec
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_confirmation
 from mtlsearch.store.model_file import save_model
 from mtlsearch.store.record import Record
+from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import fixed_value
 from mtlsearch.study.study import SCORES, LoadedStudy, Study
-from mtlsearch.training.losses import derived_seed
+from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.solo import evaluate_state
-from mtlsearch.training.trainer import EpochResult, Trainer, Training
+from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.loop import WAIT_SECONDS, barrier
-from mtlsearch.tuning.progress import Progress, described
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.wording import described, duration
 
 MOST_SINGLES = 8
 MakeTrainer = Callable[[Training], Trainer]
@@ -242,13 +244,6 @@ def test_examples(loaded: LoadedStudy) -> dict[str, int]:
     """How many labels each task has in the test split."""
     labels = {task: splits.test.labels[task] for splits in loaded.splits for task in splits.tasks}
     return {task: _labels(labels[task]) for task in loaded.study.task_names}
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _labels(labels: torch.Tensor) -> int:

@@ -13,18 +13,19 @@ import torch
 from mtlsearch.errors import StoreError
 from mtlsearch.evidence.comparison import EQUAL, TUNED, Outcome, best_of, busy_seconds, first_counted
 from mtlsearch.evidence.trainings import Repeat, ended, linked_study, open_confirmation
-from mtlsearch.store.document import trial_config
+from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record
 from mtlsearch.study.space import quantiles_from_weights, real
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
-from mtlsearch.training.losses import derived_seed
-from mtlsearch.training.population.capacity import repeat_population
+from mtlsearch.training.population.layout import repeat_population
+from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import STATIC
+from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import MakeTrainer, Work
-from mtlsearch.tuning.loop import enqueue_default, make_pruner, make_sampler, search
+from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import trainer_maker
 

@@ -3,7 +3,6 @@
 import html
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,21 +10,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mtlsearch.report.terminal_table import MANY_TASKS
+from mtlsearch.terminal import notice
+from mtlsearch.wording import clock, described
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from mtlsearch.study.results import EpochResult
     from mtlsearch.study.space import Config
-    from mtlsearch.training.trainer import EpochResult
 
 WINDOW_SECONDS = 20.0
 NOTEBOOK_SECONDS = 0.25
-
-
-def notice(text: str) -> None:
-    """One line for the user that is no result."""
-    print(f"mtlsearch: {text}", file=sys.stderr, flush=True)
 
 
 class NotebookLine:
@@ -180,31 +175,3 @@ class Progress:
             f"best {self.best[1]}" if self.best else "no best yet",
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
-
-
-def clock(seconds: float) -> str:
-    """A duration as a person reads it: 0:07, 12:34, 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def described(values: Mapping[str, Mapping[str, float]]) -> str:
-    """Per-task metrics on one line; of very many tasks the lowest and highest of each metric."""
-    if len(values) > MANY_TASKS:
-        return ", ".join(_ranges(values))
-    return ", ".join(
-        f"{task} {metric} {value:.4f}"
-        for task, metrics in values.items()
-        for metric, value in metrics.items()
-    )
-
-
-def _ranges(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    found: dict[str, list[tuple[float, str]]] = {}
-    for task, metrics in values.items():
-        for metric, value in metrics.items():
-            found.setdefault(metric, []).append((value, task))
-    for metric, pairs in found.items():
-        (low, lowest), (high, highest) = min(pairs), max(pairs)
-        yield f"{len(pairs)} × {metric} {low:.4f} ({lowest}) to {high:.4f} ({highest})"

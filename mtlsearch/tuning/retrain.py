@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from mtlsearch.errors import ConfigError, StudyError
-from mtlsearch.store.config_file import config_of, read_config
-from mtlsearch.store.document import config_document
+from mtlsearch.store.config_file import config_document, config_of, read_config
 from mtlsearch.store.model_file import study_of
 from mtlsearch.study.describe import describe
+from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, study_name
@@ -21,7 +21,7 @@ from mtlsearch.training.device import conditions_of, use_device
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
-from mtlsearch.training.trainer import EpochResult, Trainer, Training
+from mtlsearch.training.trainer import Trainer, Training
 
 TOLERANCE = 0.002
 

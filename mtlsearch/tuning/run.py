@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from mtlsearch.data.torchvision_images import DownloadError
+from mtlsearch.download import DownloadError
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence.answer import best_answer, outdated
-from mtlsearch.kernels.launch import works
+from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
@@ -23,14 +23,15 @@ from mtlsearch.study.study import SCORES, LoadedStudy, Study
 from mtlsearch.study.study_file import load_study, study_name
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import conditions_of, slow_choices, use_device
-from mtlsearch.training.losses import derived_seed
-from mtlsearch.training.population.capacity import repeat_population, search_population
+from mtlsearch.training.population.layout import repeat_population, search_population
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import choose_steps
+from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import Confirming, as_recorded, confirm
-from mtlsearch.tuning.loop import enqueue_default, make_pruner, make_sampler, search
+from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.progress import Progress
 
 DEFAULT_STUDY = "mnist-fashion"
@@ -193,7 +194,7 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
 
 def show_in_dashboard(record: Record) -> None:
     """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
-    from mtlsearch.report.notes import publish  # plotly is slow to import, and needed only at the end
+    from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
 
     publish(record)
 

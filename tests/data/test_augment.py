@@ -16,7 +16,7 @@ from mtlsearch import Classification, ConvTrunk, Data, Study, real
 from mtlsearch.data.augment import augmented, described
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
-from mtlsearch.training.losses import epoch_reads, steps_per_epoch
+from mtlsearch.training.batches import epoch_reads, steps_per_epoch
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused
 from mtlsearch.training.solo import SoloTrainer

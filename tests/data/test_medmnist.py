@@ -20,7 +20,7 @@ from xrays import SIZES, chest_arrays, write
 
 from mtlsearch import Classification, ConvTrunk, Data, MedMNIST, MultiLabel, Study
 from mtlsearch.data.medmnist import CHEST
-from mtlsearch.data.torchvision_images import DownloadError
+from mtlsearch.download import DownloadError
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tasks.metrics import aurocs, multilabel_macro_auroc
 

@@ -22,14 +22,15 @@ from mtlsearch.data.on_disk import SAMPLES, Stored
 from mtlsearch.data.parts import divide
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
+from mtlsearch.study.results import EpochResult
 from mtlsearch.training.ahead import AHEAD, read_ahead
-from mtlsearch.training.losses import steps_per_epoch
-from mtlsearch.training.population.capacity import member_bytes
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.population.lane import Lane, plain_step
+from mtlsearch.training.population.layout import member_bytes
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.training.solo import SoloTrainer
-from mtlsearch.training.trainer import EpochResult, Interrupted, Training
+from mtlsearch.training.trainer import Interrupted, Training
 
 Source = Callable[[Path], Data]
 Members = Sequence[tuple[dict[str, Any], int | None]]  # values of a config, and a seed of its own
@@ -492,13 +493,13 @@ import sys
 import numpy as np, torch
 from pathlib import Path
 from mtlsearch import Classification, Data, SharedTrunk, Study
-from mtlsearch.population import PopulationTrainer
-from mtlsearch.programs import Eager
-from mtlsearch.training import losses as step
-from mtlsearch.trainer import Training
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Eager
+from mtlsearch.training import evaluation
+from mtlsearch.training.trainer import Training
 
 torch.set_num_threads(1)
-step.READ_BYTES = 1 << 20
+evaluation.READ_BYTES = 1 << 20
 FEATURES, ROWS = 1 << 14, int(sys.argv[2])
 
 def kib(name):

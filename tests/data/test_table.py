@@ -14,7 +14,7 @@ from mtlsearch.data.parts import Part
 from mtlsearch.data.table import task_name
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.errors import DataError, StudyError
-from mtlsearch.inference.inputs_table import read_rows
+from mtlsearch.inference.inputs import read_rows
 
 
 def table(path: Path | str = "houses.csv", **changes: Any) -> Table:

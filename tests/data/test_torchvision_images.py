@@ -12,7 +12,7 @@ import torch
 from torchvision import datasets
 
 from mtlsearch import TorchvisionImages, load_study
-from mtlsearch.data.torchvision_images import DownloadError
+from mtlsearch.download import DownloadError
 from mtlsearch.errors import DataError
 
 LABELS = "t10k-labels-idx1-ubyte"

@@ -13,13 +13,14 @@ from problems import CLASSES, config, disjoint, joint
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from mtlsearch.kernels import available
 from mtlsearch.kernels import launch as kernel_module
-from mtlsearch.kernels.launch import kernels, use_kernels
-from mtlsearch.nn.norms import NORMS
-from mtlsearch.nn.trunks import HiddenLayer, corner
+from mtlsearch.kernels.launch import NORMS, kernels, use_kernels
+from mtlsearch.nn.layers import HiddenLayer
+from mtlsearch.nn.widening import corner
 from mtlsearch.study.space import integer
 from mtlsearch.study.study import Study
-from mtlsearch.tasks.task import Classification
+from mtlsearch.tasks.classification import Classification
 from mtlsearch.training.population import population
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused, Steps, uncompiled
@@ -243,15 +244,15 @@ CLAIMS = [
 
 
 def assert_kernels_work_until_they_cannot_be_built(device: str) -> None:
-    assert kernel_module.works(torch.device(device))
-    kernel_module.works.cache_clear()
+    assert available.works(torch.device(device))
+    available.works.cache_clear()
 
     class Unbuilt:
         def __getitem__(self, grid: Any) -> Any:
             raise CalledProcessError(1, "gcc")
 
     loss_kernel._note = Unbuilt()
-    assert not kernel_module.works(torch.device(device))
+    assert not available.works(torch.device(device))
 
 
 BY_INTERPRETER = (

@@ -25,9 +25,9 @@ from mtlsearch import (
     Study,
     load_study,
 )
-from mtlsearch.data.torchvision_images import DownloadError
+from mtlsearch.download import DownloadError
 from mtlsearch.errors import ModelError, StudyError
-from mtlsearch.nn.trunks import pad
+from mtlsearch.nn.widening import pad
 from mtlsearch.training.population.layout import counted_flop
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused

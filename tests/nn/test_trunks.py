@@ -15,9 +15,9 @@ from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import noise
 from mtlsearch.nn.dropout import noise_keys, with_own_dropout
-from mtlsearch.nn.trunks import corner, extent, pad
-from mtlsearch.training.losses import epoch_keys, layer_keys
+from mtlsearch.nn.widening import corner, extent, pad
 from mtlsearch.training.optim import OPTIMIZERS, OptimizerSettings
+from mtlsearch.training.seeds import epoch_keys, layer_keys
 
 HEADS = {"a": 3, "b": 2}
 B, H = 256, 256

@@ -11,12 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
-from mtlsearch.report.terminal_table import MANY_TASKS, show_config, verdict_lines
+from mtlsearch.report.terminal_table import show_config, verdict_lines
 from mtlsearch.study.study_file import shipped_studies
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.progress import described
+from mtlsearch.wording import MANY_TASKS, described
 
 FEATURES, HIDDEN, CLASSES, BATCH, MEMBERS = 20, 16, 3, 8, 4
 STUDY_OF_40 = """

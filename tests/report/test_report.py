@@ -22,8 +22,8 @@ from plotly.offline import get_plotlyjs
 from report_stores import states, store
 
 from mtlsearch.cli.main import main
-from mtlsearch.report import notes
-from mtlsearch.report.notes import publish
+from mtlsearch.report import dashboard as notes
+from mtlsearch.report.dashboard import publish
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.report.reproduce import commands
 from mtlsearch.store.database.opening import open_storage

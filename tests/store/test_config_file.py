@@ -13,7 +13,8 @@ import torch
 from commands import SHORT, done, refused, stored
 
 from mtlsearch import load_model, load_study
-from mtlsearch.store.config_file import check_config, schema, write_text
+from mtlsearch.files import write_text
+from mtlsearch.store.config_file import check_config, schema
 from mtlsearch.store.model_file import read_model
 
 # Reads a store as somebody who does not have mtlsearch.

@@ -13,7 +13,7 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import check_same
-from mtlsearch.store.owner import this_process
+from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import (
     Record,
     best_artifact,
@@ -22,7 +22,7 @@ from mtlsearch.store.record import (
 )
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.describe import describe
-from mtlsearch.training.trainer import EpochResult
+from mtlsearch.study.results import EpochResult
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from mtlsearch.evidence.trainings import ended, open_confirmation
 from mtlsearch.store.database.opening import Storage, is_counted, open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import SoloTrainer
-from mtlsearch.training.trainer import EpochResult, Training
+from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.confirm import Confirming, confirm
 from mtlsearch.tuning.loop import search
 from mtlsearch.tuning.progress import Progress

@@ -13,8 +13,8 @@ from mtlsearch.study.space import integer
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training import device
 from mtlsearch.training.device import bf16_slowdown, fewer_are_faster, slow_choices
-from mtlsearch.training.population import capacity
-from mtlsearch.training.population.capacity import (
+from mtlsearch.training.population import layout
+from mtlsearch.training.population.layout import (
     DEFAULT_POPULATION,
     free_bytes,
     member_bytes,
@@ -33,7 +33,7 @@ def loaded(hidden: int) -> LoadedStudy:
 
 def test_a_member_takes_at_least_its_parameters_gradients_moments_and_best() -> None:
     study = loaded(512)
-    widest = study.study.build(capacity._widest(study), seed=0)
+    widest = study.study.build(layout._widest(study), seed=0)
     state = sum(p.numel() * p.element_size() for p in widest.parameters())
     assert member_bytes(study) > 5 * state
 
@@ -53,9 +53,9 @@ def test_the_population_is_the_devices_default_where_it_fits() -> None:
 
 def test_the_population_is_smaller_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     study = loaded(256)
-    monkeypatch.setattr(capacity, "free_bytes", lambda device: 4 * member_bytes(study))
+    monkeypatch.setattr(layout, "free_bytes", lambda device: 4 * member_bytes(study))
     assert population_size(study) == 3
-    monkeypatch.setattr(capacity, "free_bytes", lambda device: 0)
+    monkeypatch.setattr(layout, "free_bytes", lambda device: 0)
     assert population_size(study) == 1
 
 
@@ -69,7 +69,7 @@ def test_a_search_trains_few_at_once_that_its_asks_know_most_trials(
 
 def test_a_search_trains_no_more_at_once_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     study = loaded(256)
-    monkeypatch.setattr(capacity, "free_bytes", lambda device: 4 * member_bytes(study))
+    monkeypatch.setattr(layout, "free_bytes", lambda device: 4 * member_bytes(study))
     assert search_population(study, 100) == 3
 
 
@@ -138,7 +138,7 @@ def test_bf16_is_advised_against_where_the_cpu_is_slow_at_it(
 
 FAULTS = """
 import resource, sys, torch
-from mtlsearch.device import use_device
+from mtlsearch.training.device import use_device
 
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":

@@ -12,9 +12,11 @@ from problems import CLASSES, NanFor, broken, config, disjoint, joint, joint_sou
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Study
-from mtlsearch.training.losses import epoch_batches, steps_per_epoch, task_losses
+from mtlsearch.study.results import EpochResult
+from mtlsearch.training.batches import epoch_batches, steps_per_epoch
+from mtlsearch.training.losses import task_losses
 from mtlsearch.training.solo import SoloMember, SoloTrainer, evaluate_state
-from mtlsearch.training.trainer import EpochResult, Interrupted, Training
+from mtlsearch.training.trainer import Interrupted, Training
 
 
 def run(
@@ -300,7 +302,7 @@ def test_evaluation_in_chunks_is_evaluation_at_once(monkeypatch: pytest.MonkeyPa
     study = loaded(joint(0.3))
     member = SoloMember(Training(study), 0, study.study.default_config(), 0, 0)
     whole = member.evaluate("test")
-    monkeypatch.setattr("mtlsearch.training.losses.EVALUATION_ROWS", {"cpu": 7})
+    monkeypatch.setattr("mtlsearch.training.evaluation.EVALUATION_ROWS", {"cpu": 7})
     chunks = member.evaluate("test")
     for task, values in whole.items():
         assert chunks[task] == pytest.approx(values, rel=1e-5)

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from mtlsearch import Config, CustomTask, Data, Study
 from mtlsearch.errors import UsageError
+from mtlsearch.study.results import EpochResult
 from mtlsearch.training import gradient_weighting as jacobian
+from mtlsearch.training.batches import epoch_batches
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator, project
-from mtlsearch.training.losses import epoch_batches, epoch_keys
 from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, Steps, has_compiler
+from mtlsearch.training.seeds import epoch_keys
 from mtlsearch.training.solo import SoloMember, SoloTrainer
-from mtlsearch.training.trainer import EpochResult, Training
+from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, normals
 
 Array = NDArray[np.float64]

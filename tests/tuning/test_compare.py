@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, table
 from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.study.results import EpochResult
 from mtlsearch.training import gradient_weighting as jacobian
 from mtlsearch.training.solo import SoloTrainer
-from mtlsearch.training.trainer import EpochResult, Interrupted
+from mtlsearch.training.trainer import Interrupted
 from mtlsearch.tuning import compare as module
 from mtlsearch.tuning import entrants
 

@@ -29,12 +29,13 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
 from mtlsearch.store.record import Record, best_artifact, find_record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
-from mtlsearch.training.trainer import EpochResult, Interrupted, Training
+from mtlsearch.training.trainer import Interrupted, Training
 from mtlsearch.tuning import run as running
 from mtlsearch.tuning.confirm import Confirming, alone, as_recorded, confirm, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from mtlsearch import load_study, objective
 from mtlsearch.errors import UsageError
-from mtlsearch.tuning.loop import make_pruner, make_sampler
+from mtlsearch.tuning.choices import make_pruner, make_sampler
 
 
 @pytest.fixture

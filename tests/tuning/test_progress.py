@@ -13,9 +13,10 @@ import pytest
 from commands import SOLO, STUDY_FILE
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
-from mtlsearch.training.trainer import EpochResult
-from mtlsearch.tuning.progress import Progress, clock, described
+from mtlsearch.tuning.progress import Progress
+from mtlsearch.wording import clock, described
 
 VALUES = {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}}
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
-from mtlsearch.tuning.loop import make_pruner
+from mtlsearch.tuning.choices import make_pruner
 from mtlsearch.tuning.pruners import PeerPruner
 from mtlsearch.tuning.run import RunOptions
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from postgres_server import PostgresServer, start_or_skip
 
 from mtlsearch.store import ownership as lease
-from mtlsearch.store.owner import this_process
+from mtlsearch.store.ownership import this_process
 
 TOTAL = 6
 FAST_LEASE = (0.2, 2.0)  # seconds between two beats, seconds to the expiry

@@ -19,8 +19,7 @@ from sqlalchemy.engine import URL
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database import rows
 from mtlsearch.store.database.errors import where
-from mtlsearch.store.database.memory import RememberedStorage
-from mtlsearch.store.database.memory_small import StudyMemory
+from mtlsearch.store.database.memory import RememberedStorage, StudyMemory
 from mtlsearch.store.database.storage import new_running_trial, retry_of
 from mtlsearch.store.database.write_buffer import WriteBuffer
 

@@ -14,22 +14,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.nn.trunks import corner, extent
+from mtlsearch.nn.widening import corner, extent
+from mtlsearch.study.results import EpochResult, Progress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.losses import (
-    Values,
-    empty_reads,
-    epoch_batches,
-    epoch_keys,
-    epoch_reads,
-    evaluate_together,
-    layer_keys,
-    steps_per_epoch,
-)
+from mtlsearch.training.batches import empty_reads, epoch_batches, epoch_reads, steps_per_epoch
+from mtlsearch.training.evaluation import Values, evaluate_together
 from mtlsearch.training.optim import IDLE, SCALES, OptimizerSettings, scales
 from mtlsearch.training.population.program import EpochTables, LaneProgram, Tensors, empty_state
-from mtlsearch.training.trainer import EpochResult, Progress, failure_reason
+from mtlsearch.training.seeds import epoch_keys, layer_keys
 
 
 @dataclass

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.kernels.launch import LINEAR_DTYPES
-from mtlsearch.nn.trunks import Widenable, pad
+from mtlsearch.nn.widening import Widenable, pad
+from mtlsearch.study.results import EpochResult, Progress
 from mtlsearch.study.space import Config
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.optim import OptimizerSettings
@@ -30,7 +31,7 @@ from mtlsearch.training.population.packing import Seat, packed
 from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Captured, Steps, build_kernels, uncompiled
 from mtlsearch.training.solo import SOLO_CONDITIONS, SoloMember
-from mtlsearch.training.trainer import EpochResult, Progress, Training
+from mtlsearch.training.trainer import Training
 
 Notice = Callable[[str], None]
 NARROW_FLOP = 5e8  # of empty slots in a step, above which a narrow step that is not compiled is faster

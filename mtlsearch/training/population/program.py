@@ -16,7 +16,8 @@ from torch.func import functional_call, grad, vmap
 
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
-from mtlsearch.training.losses import batch_parts, task_losses
+from mtlsearch.training.batches import batch_parts
+from mtlsearch.training.losses import task_losses
 from mtlsearch.training.optim import IDLE, SCALES, UpdateRule, clip_scale, update
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, State

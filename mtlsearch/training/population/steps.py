@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 from mtlsearch.data.parts import as_input
-from mtlsearch.kernels.launch import building, kernels, works
+from mtlsearch.kernels.available import works
+from mtlsearch.kernels.launch import building, kernels
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.losses import steps_per_epoch
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.optim import clip_scale
 from mtlsearch.training.population.compiler import Call, NotCompiledError, compiled
 from mtlsearch.training.population.lane import Lane, Step, plain_step

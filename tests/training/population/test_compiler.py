@@ -82,7 +82,9 @@ def test_what_is_slow_and_broadcast_is_computed_once(function, kept):
 def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monkeypatch):
     graphs: list[GraphModule] = []
     monkeypatch.setattr(
-        mtlsearch.training.population.compiler, "built", lambda graph, inputs: graphs.append(graph) or built(graph, inputs)
+        mtlsearch.training.population.compiler,
+        "built",
+        lambda graph, inputs: graphs.append(graph) or built(graph, inputs),
     )
     study = disjoint_study()
     training = Training(study.load(None), seed=3, dtype=torch.float64, slots=1)

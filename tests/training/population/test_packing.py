@@ -9,7 +9,7 @@ import torch
 from population_asserts import EPOCHS, assert_same_trial, config, disjoint_study, double
 
 from mtlsearch import integer
-from mtlsearch.training.losses import steps_per_epoch
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.population.layout import lane_widths
 from mtlsearch.training.population.packing import carried_up
 from mtlsearch.training.population.population import PopulationTrainer

@@ -1,0 +1,107 @@
+"""Metrics of one model or of many members over a split."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from mtlsearch.data.parts import Part, Splits, as_input
+from mtlsearch.study.study import LoadedStudy
+from mtlsearch.tasks.metrics import CountedMetric, Metric
+from mtlsearch.training.ahead import paced, read_ahead
+from mtlsearch.training.losses import Forward
+
+Values = dict[str, dict[str, float]]
+READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
+EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # a chunk that stays in the cache, or that fills the device
+MEMBER_ROWS = 1 << 17  # of all members of a lane in a chunk, at most
+
+
+def evaluate(
+    loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype
+) -> dict[str, dict[str, float]]:
+    """{task: {metric: value}} of `forward` over one split: "validation" or "test"."""
+
+    def one(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {task: output.unsqueeze(0) for task, output in forward(inputs).items()}
+
+    return evaluate_members(loaded, one, split, dtype, members=1)[0]
+
+
+def evaluate_members(
+    loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype, members: int
+) -> list[Values]:
+    """`evaluate` for each of M members, whose `forward` gives outputs [M, B, C]; read back once per task."""
+    return evaluate_together(loaded, [forward], split, dtype, [members])[0]
+
+
+def evaluate_together(
+    loaded: LoadedStudy, forwards: Sequence[Forward], split: str, dtype: torch.dtype, members: Sequence[int]
+) -> list[list[Values]]:
+    """`evaluate_members` for each of several forwards; what is stored is read once for all of them."""
+    metrics = loaded.metrics
+    values: list[dict[str, list[float]]] = [{} for _ in forwards]
+    for splits in loaded.splits:
+        found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype, max(members))
+        values = [before | new for before, new in zip(values, found, strict=True)]
+    return [
+        [
+            {task: {metrics[task].name: own[task][member]} for task in loaded.study.task_names}
+            for member in range(count)
+        ]
+        for own, count in zip(values, members, strict=True)
+    ]
+
+
+def _evaluate_source(
+    splits: Splits,
+    part: Part,
+    metrics: Mapping[str, Metric],
+    forwards: Sequence[Forward],
+    dtype: torch.dtype,
+    members: int,
+) -> list[dict[str, list[float]]]:
+    """Each task's metric for every member of each forward, over the tasks of one source."""
+    collected: list[dict[str, list[Tensor]]] = [{task: [] for task in splits.tasks} for _ in forwards]
+    with _chunks(part, members) as chunks:
+        for rows, inputs in chunks:
+            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype))
+            for own, forward in zip(collected, forwards, strict=True):
+                outputs = forward(given)
+                for task in splits.tasks:
+                    own[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
+    return [
+        {task: _finish(metrics[task], own[task], part.labels[task]) for task in splits.tasks}
+        for own in collected
+    ]
+
+
+@contextmanager
+def _chunks(part: Part, members: int) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+    """The inputs of a part on the device, with the rows that they are; what is stored is read ahead."""
+    inputs = part.inputs
+    size = min(EVALUATION_ROWS[inputs.device.type], MEMBER_ROWS // members)
+    if isinstance(inputs, Tensor):
+        yield ((slice(n, n + size), inputs[n : n + size]) for n in range(0, len(part), size))
+        return
+    size = min(size, max(1, READ_BYTES // max(1, inputs.example_bytes)))
+    rows = [slice(n, n + size) for n in range(0, len(part), size)]
+    with read_ahead(lambda number: inputs[rows[number]], len(rows)) as chunks:
+        yield zip(rows, paced(chunks, inputs.device), strict=True)
+
+
+def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
+    """What a metric needs of one chunk: its sums [M, ...], or the outputs [M, B, ...] themselves."""
+    if isinstance(metric, CountedMetric):
+        sums: Tensor = vmap(metric.count, in_dims=(0, None))(outputs, labels)
+        return sums
+    return outputs
+
+
+def _finish(metric: Metric, collected: Sequence[Tensor], labels: Tensor) -> list[float]:
+    if isinstance(metric, CountedMetric):
+        numbers: list[float] = metric.finish(torch.stack(list(collected)).sum(0)).tolist()
+        return numbers
+    return [float(metric.compute(outputs, labels)) for outputs in torch.cat(list(collected), 1)]

@@ -1,0 +1,44 @@
+"""The training of a study as an ordinary Optuna objective."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import torch
+
+from mtlsearch.store.record import suggest
+from mtlsearch.study.study import Study
+from mtlsearch.training.solo import SoloTrainer
+from mtlsearch.training.trainer import Training
+
+
+def objective(
+    study: Study, *, data: str | Path = ".", device: torch.device | str = "cpu", seed: int = 0
+) -> Callable[[optuna.Trial], float]:
+    """The training of `study` as an ordinary Optuna objective, to be maximised, for one's own `study.optimize`.
+
+    `data` is the data directory. Scores are reported at every epoch, and a trial is pruned where the Optuna
+    study's pruner says so; a loss that is not finite gives NaN, which Optuna records as a failed trial.
+    """
+    training = Training(study.load(Path(data), device), seed)
+    space = study.search_space
+
+    def train(trial: optuna.Trial) -> float:
+        params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
+        config = space.config(params, study.default)
+        trial.set_user_attr("task_weights", dict(config.task_weights))
+        trainer = SoloTrainer(training)
+        trainer.add(trial.number, config)
+        while True:
+            (result,) = trainer.advance()
+            if result.reason is not None:
+                trial.set_user_attr("reason", result.reason)
+                return float("nan")
+            trial.report(result.score, result.epoch)
+            trial.set_user_attr("validation", result.best_validation)
+            if result.finished:
+                return result.best_score
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    return train

@@ -1,0 +1,63 @@
+"""Numbers, durations and lists in words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+MANY_TASKS = 12
+
+
+def shown_tasks(weights: Mapping[str, float]) -> list[str | None]:
+    """All tasks where they are few; else the top and bottom ones by weight, with None for the rest between."""
+    if len(weights) <= MANY_TASKS:
+        return list(weights)
+    ranked = sorted(weights, key=lambda task: -weights[task])
+    half = MANY_TASKS // 2
+    return [*ranked[:half], None, *ranked[-half + 1 :]]
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Names on one line; of more than `most` the first ones, and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])}, … {len(names) - most + 1} more"
+
+
+def plain(value: object) -> str:
+    """A value as a person writes it."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def described(values: Mapping[str, Mapping[str, float]]) -> str:
+    """Per-task metrics on one line; of very many tasks the lowest and highest of each metric."""
+    if len(values) > MANY_TASKS:
+        return ", ".join(_ranges(values))
+    return ", ".join(
+        f"{task} {metric} {value:.4f}"
+        for task, metrics in values.items()
+        for metric, value in metrics.items()
+    )
+
+
+def _ranges(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    found: dict[str, list[tuple[float, str]]] = {}
+    for task, metrics in values.items():
+        for metric, value in metrics.items():
+            found.setdefault(metric, []).append((value, task))
+    for metric, pairs in found.items():
+        (low, lowest), (high, highest) = min(pairs), max(pairs)
+        yield f"{len(pairs)} × {metric} {low:.4f} ({lowest}) to {high:.4f} ({highest})"

@@ -161,8 +161,7 @@ def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[
         row += [_cell(method["difference"], unit.scale), method["trial_epochs"], round(method["seconds"])]
         row += [_cell(method["delta_m"], 1.0, " %")] if gains else []
         for task, metric in tasks.items():
-            scale, suffix = (100.0, " %") if metric.fraction else (1.0, "")
-            row.append(_cell(method["tasks"][task], scale, suffix))
+            row.append(_cell(method["tasks"][task], metric.scale, metric.unit))
         rows.append(row)
     return columns, rows
 

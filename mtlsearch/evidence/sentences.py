@@ -40,6 +40,16 @@ class TaskMetric:
         return self.name in FRACTIONS
 
     @property
+    def scale(self) -> float:
+        """The factor that makes a value readable: 100 for a fraction, which is shown in percent."""
+        return 100.0 if self.fraction else 1.0
+
+    @property
+    def unit(self) -> str:
+        """The unit behind a scaled value: " %" or nothing."""
+        return " %" if self.fraction else ""
+
+    @property
     def step(self) -> float:
         """The smallest change the test set can show; 0 where it is unknown or there is none."""
         return 1 / self.test_examples if self.name == "accuracy" and self.test_examples else 0.0

@@ -118,7 +118,7 @@ class Verdict:
         weights = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
         lines = [self.sentence, *self.harm_sentences, f"weights: {weights}"]
         for task, metric in self.measured.items():
-            scale, unit = (100.0, " %") if metric.fraction else (1.0, "")
+            scale, unit = metric.scale, metric.unit
             line = f"{task}: {metric.name} {shown(self.metrics[task], scale, unit)}"
             line += f"; equal weights {shown(self.equal_metrics[task], scale, unit)}"
             if self.single_metrics:

@@ -137,7 +137,7 @@ def test_a_name_that_resolves_to_nothing_is_no_mirror(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["https://mirror.invalid/mnist/"])
-    monkeypatch.setattr("mtlsearch.data.torchvision_images.getproxies", dict)
+    monkeypatch.setattr("mtlsearch.download.getproxies", dict)
     with pytest.raises(DownloadError, match=r"no mirror answers"):
         TorchvisionImages("MNIST")(tmp_path)
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlsearch.errors import ConfigError, UsageError
-from mtlsearch.files import check_writable, write_text
+from mtlsearch.errors import UsageError
+from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.terminal import notice, show_rows
 
@@ -43,13 +43,12 @@ def _json(frame: "pd.DataFrame") -> str:
 
 def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
     try:
-        frame.to_parquet(output)
+        with replacing(output) as partial:
+            frame.to_parquet(partial)
     except ImportError as error:
         raise UsageError(
             "--format parquet needs pyarrow: pip install pyarrow, or use --format csv"
         ) from error
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror or error}") from error
 
 
 def _show(frame: "pd.DataFrame") -> None:

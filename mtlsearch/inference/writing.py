@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mtlsearch.errors import ConfigError, UsageError
-from mtlsearch.files import check_writable, write_text
+from mtlsearch.errors import UsageError
+from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.inference.attribution import effective_units, relied_on
 from mtlsearch.inference.explain import BASELINES, Answer, Example, Explained, Explanation, by_part
 from mtlsearch.terminal import notice, show_rows
@@ -40,10 +40,9 @@ def _write_sheet(explanation: Explanation, output: Path) -> None:
     other = next((each.example for each in explanation.inputs if each.example.kind != "picture"), None)
     if other is not None:
         raise UsageError(f"a .png shows pictures, but {other.name} is none: use -o NAME.html")
-    try:
-        sheet(explanation).save(output)
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror or error}") from error
+    picture = sheet(explanation)
+    with replacing(output) as partial:
+        picture.save(partial, "PNG")
 
 
 def show_explanation(explanation: Explanation) -> None:

@@ -1,8 +1,6 @@
 """Files of parameters: safetensors with the exported config in their metadata. Nothing is ever unpickled."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtlsearch.errors import ModelError
+from mtlsearch.files import replacing
 from mtlsearch.store.config_file import check_config, config_of
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies
@@ -21,18 +20,10 @@ METADATA_KEY = "mtlsearch"
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write the parameters `state` with the exported `config`; the file is whole or not there."""
+    """Write the parameters `state` with the exported `config`, whole or not at all. Raises ConfigError."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, {METADATA_KEY: json.dumps(config)})
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    with replacing(path) as partial:
+        save_file(tensors, partial, {METADATA_KEY: json.dumps(config)})
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Inputs that stay where they are stored, on disk or elsewhere, and are read a batch at a time.
+"""Inputs that stay on disk, or wherever they are, and are read a batch at a time.
 
-`Stored` stands in for a tensor as a part's inputs: it has a length, a shape and a dtype, and what is taken from
-it is read. It is made of a `np.memmap`, or of anything that gives `Rows`.
+`OnDisk` stands in for a tensor as a part's inputs: it has a length, a shape and a dtype, and indexing reads the
+examples. It wraps a `np.memmap`, or anything else that gives `Rows`.
 """
 
 import mmap
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from mtlsearch.errors import DataError, kind_and_line
 
-SAMPLES, SAMPLE_BYTES = 64, 4096  # of the content: so many places, and what is looked at in each
-MAPPED_BYTES = 32 << 20  # of a file in this process's memory, at most, before they are let go
-FAULT_BYTES = 64 << 10  # what the system maps around the page that a row lies in
+SAMPLES, SAMPLE_BYTES = 64, 4096  # the digest reads this many places of the content, this much at each
+MAPPED_BYTES = (
+    32 << 20
+)  # a mapped file may fill this much of the process's memory before its pages are released
+FAULT_BYTES = 64 << 10  # the system maps this much around each row that is read
 
 CPU = torch.device("cpu")
 
@@ -27,7 +29,7 @@ Index = NDArray[np.int64]
 
 @runtime_checkable
 class Rows(Protocol):
-    """N examples that are read when they are asked for, as h5py's and zarr's arrays are."""
+    """N examples that are read on request, as from arrays of h5py and zarr."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,12 +42,12 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Index, /) -> Any:
-        """The examples [n, ...] at `rows` [n], which rise strictly."""
+        """The examples [n, ...] at `rows` [n], which are sorted and distinct."""
         ...
 
 
 def reads_rows(array: object) -> bool:
-    """Whether `array` is to stay where it is stored: a memory-mapped file, or what is no array in memory at all."""
+    """Whether `array` stays where it is: a memory-mapped file, or `Rows` that are no array in memory."""
     if isinstance(array, np.memmap):
         return getattr(array, "_mmap", None) is not None
     # The columns of a data frame lie in memory, and are indexed by label.
@@ -53,8 +55,8 @@ def reads_rows(array: object) -> bool:
     return not resident and isinstance(array, Rows)
 
 
-class Stored:
-    """The examples of `rows`, or those at `index` [n] of them; what is taken from it goes to `device`."""
+class OnDisk:
+    """The examples of `rows`, or of those at `index` [n]; reading puts them on `device`."""
 
     def __init__(self, rows: Rows, index: Index | None = None, device: torch.device = CPU) -> None:
         self.rows, self.index, self.device = rows, index, device
@@ -75,13 +77,13 @@ class Stored:
     def example_bytes(self) -> int:
         return self.shape[1:].numel() * self.dtype.itemsize
 
-    def to(self, device: torch.device) -> "Stored":
-        return Stored(self.rows, self.index, device)
+    def to(self, device: torch.device) -> "OnDisk":
+        return OnDisk(self.rows, self.index, device)
 
-    def taken(self, index: Tensor) -> "Stored":
-        """The examples at `index` [n], still unread."""
+    def taken(self, index: Tensor) -> "OnDisk":
+        """The examples at `index` [n], without reading them."""
         own = index.numpy()
-        return Stored(self.rows, own if self.index is None else self.index[own], self.device)
+        return OnDisk(self.rows, own if self.index is None else self.index[own], self.device)
 
     def __getitem__(self, rows: slice | int) -> Tensor:
         """The example at `rows`, or those in that slice, on the device."""
@@ -98,7 +100,7 @@ class Stored:
     def read(self, index: Index) -> Tensor:
         """The examples [n, ...] at `index` [n], on the host; pinned where the device is CUDA.
 
-        They are read in the order in which they lie, each once: that is what disks and page caches are good at.
+        Each is read once, in the order of the file, which disks and page caches serve fastest.
         """
         rows = index if self.index is None else self.index[index]
         ordered, back = np.unique(rows, return_inverse=True)
@@ -106,21 +108,21 @@ class Stored:
         batch = torch.empty(
             (len(index), *found.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda"
         )
-        # Any other mode than "raise" writes without a copy between; `back` is in range.
+        # Mode "clip" writes without an intermediate copy; `back` is in range anyway.
         np.take(found, back, axis=0, out=batch.numpy(), mode="clip")
         return batch
 
     def _found(self, ordered: Index) -> NDArray[Any]:
-        """The examples at `ordered` rows. Raises DataError where they cannot be had."""
+        """The examples at `ordered` rows. Raises DataError where they cannot be read."""
         if not isinstance(self.rows, np.memmap):
             return self._given(ordered)
         whole: NDArray[Any] = np.asarray(self.rows)
-        # `take` copies whole rows, several times as fast; of any other layout it would first copy all of the file.
+        # `take` is several times as fast, but would first copy the whole file where its layout is another.
         plain = whole.flags.c_contiguous and whole.flags.aligned
         found = whole.take(ordered, axis=0, mode="clip") if plain else whole[ordered]
         self._mapped += len(ordered) * max(self.example_bytes, FAULT_BYTES)
         if self._mapped > MAPPED_BYTES:
-            self._let_go(self.rows)
+            self._release(self.rows)
         return found
 
     def _given(self, ordered: Index) -> NDArray[Any]:
@@ -137,17 +139,17 @@ class Stored:
             )
         return found
 
-    def _let_go(self, rows: "np.memmap[Any, Any]") -> None:
-        """Take a file's pages out of this process's memory; they stay in the system's cache as long as it has room."""
+    def _release(self, rows: "np.memmap[Any, Any]") -> None:
+        """Drop a file's pages from this process's memory; the system's cache keeps them while it has room."""
         self._mapped = 0
         mapped: mmap.mmap = rows._mmap  # type: ignore[attr-defined]
-        if rows.mode != "c":  # of a private copy, what was written would be lost
+        if rows.mode != "c":  # a private copy would lose what was written to it
             mapped.madvise(mmap.MADV_DONTNEED)
 
     def sample(self) -> Iterator[bytes]:
-        """What tells these inputs from others without reading all of them: shape, dtype, bytes of the content.
+        """Bytes that identify these inputs without reading all of them: shape, dtype, samples of the content.
 
-        The time of the last change is left out: a copy of the data is the same data, and goes on with their study.
+        The file's time is left out: a copy of the data is the same data, and its study can be resumed.
         """
         yield f"{self.dtype} {tuple(self.shape)} sampled".encode()
         many = max(1, SAMPLE_BYTES // max(1, self.example_bytes))
@@ -156,7 +158,7 @@ class Stored:
             yield self.read(np.arange(start, min(start + many, len(self)))).numpy().tobytes()
 
     def changed(self) -> bool:
-        """Whether the content has changed since this was first asked: looked at where size or time of the file have."""
+        """Whether the content has changed since the first call; it is read only where the file's size or time has."""
         stamp = _stamp(self.rows)
         if self._sampled is not None and stamp == self._stamp:
             return False
@@ -165,7 +167,7 @@ class Stored:
 
 
 def _stamp(rows: Rows) -> tuple[int, int] | None:
-    """Size and time of the last change of the file, None where there is none."""
+    """The size and modification time of the file behind `rows`, None where there is none."""
     name = getattr(rows, "filename", None)
     if not isinstance(name, str | Path) or not Path(name).is_file():
         return None

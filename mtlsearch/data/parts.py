@@ -1,13 +1,13 @@
-"""What a study learns from: arrays by part, checked, divided, fingerprinted and kept on the device.
+"""The data of a study: arrays by part, checked, divided, fingerprinted, and put on the device.
 
-A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a
-step draws one batch from each source. Inputs of uint8 stay uint8 on the device and are scaled in the step.
-A missing label is NaN (real labels) or −1 (whole numbers). Inputs in a memory-mapped file, or that otherwise
-give rows on request, stay where they are (`stored`).
+A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a step draws
+one batch from each source. Inputs of uint8 stay uint8 on the device; the step scales them. A missing label is NaN
+among reals, −1 among whole numbers. Inputs in a memory-mapped file, or that give rows on request, stay on disk
+(`on_disk`).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.augment import Augment
-from mtlsearch.data.on_disk import Rows, Stored, reads_rows
+from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
 from mtlsearch.errors import DataError
 from mtlsearch.importing import importing
 
@@ -31,19 +31,19 @@ SINGLE = "label"
 class Part:
     """The examples of one split: `inputs` [N, ...], and `labels` [N, ...] by column."""
 
-    inputs: Tensor | Stored
+    inputs: Tensor | OnDisk
     labels: Mapping[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def rows(self, index: Tensor, read: Tensor | None = None) -> "Part":
-        """The examples at `index` [n]; `read` [n, ...] are their inputs where they have been read already."""
+        """The examples at `index` [n]; `read` [n, ...] are their inputs where those are read already."""
         inputs = self.inputs.index_select(0, index) if read is None else read
         return Part(inputs, {name: y.index_select(0, index) for name, y in self.labels.items()})
 
     def taken(self, index: Tensor) -> "Part":
-        """The part with the examples at `index` [n] alone; what is stored stays where it is, unread."""
+        """The part of the examples at `index` [n]; inputs on disk stay there, unread."""
         if isinstance(self.inputs, Tensor):
             return self.rows(index)
         labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
@@ -54,13 +54,15 @@ class Part:
 
 
 class Data:
-    """What a source returns: `train` and `test` as (inputs, labels), and how to validate.
+    """The data of a source: `train` and `test` as (inputs, labels), and a `validation` part or its size.
 
     Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
-    Labels are one array [N, ...], or a mapping of arrays by column. `validation` is a third pair, or the
-    number (or fraction) of training examples to hold out. `classes` names the classes of a column. Where the
-    inputs stand for texts, `text` says how texts become inputs (`Vocabulary.describe`), and goes into models' files.
-    `augment`, as of torchvision's v2 transforms, changes each training input at random, on the device, every time.
+    Labels are one array [N, ...], or arrays by column. `validation` is a third pair, or the number (or fraction) of
+    training examples to hold out. `classes` names the classes of a column. `text` says how texts became the inputs
+    (`Vocabulary.describe`); models' files keep it. `augment`, such as a transform of torchvision's v2, changes each
+    training input at random, on the device, in every batch.
+
+    Raises DataError where inputs and labels do not fit, or inputs are not finite numbers.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class Data:
         self.text, self.augment = text, augment
 
     def column(self, part: Part, name: str) -> Tensor:
-        """The label column for a task of that name: its own, or the only one there is."""
+        """The labels of task `name`: the column of its name, or the only one. Raises DataError where there is none."""
         if name in part.labels:
             return part.labels[name]
         if SINGLE in part.labels:
@@ -96,13 +98,13 @@ class Data:
     def sha256(self, name: str) -> str:
         """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
 
-        Of inputs that are stored, samples of the content stand for all of it.
+        Samples of inputs on disk stand for all of them.
         """
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             if isinstance(part, Part):
                 for tensor in (part.inputs, self.column(part, name)):
-                    if isinstance(tensor, Stored):
+                    if isinstance(tensor, OnDisk):
                         for sample in tensor.sample():
                             digest.update(sample)
                         continue
@@ -112,14 +114,14 @@ class Data:
 
 
 class Source(Protocol):
-    """Where data come from."""
+    """A callable that loads data from the data directory."""
 
     def __call__(self, directory: Path, /) -> Data: ...
 
 
 @dataclass(frozen=True)
 class Splits:
-    """One source on the device, divided; labels are by task name, prepared for the loss."""
+    """The data of one source, divided, with labels by task name, prepared for the loss."""
 
     tasks: tuple[str, ...]
     train: Part
@@ -135,15 +137,15 @@ class Splits:
 
 
 def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, whole numbers as they are."""
+    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, other whole numbers unchanged."""
     if inputs.dtype == torch.uint8:
-        # Divided at once where that gives `dtype`: one kernel instead of two.
+        # The division gives the default dtype by itself: one kernel instead of two.
         return inputs / 255 if dtype == torch.get_default_dtype() else inputs.to(dtype) / 255
     return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
-    """Training and validation part; the division depends on `split_seed` alone, stratified by `strata`."""
+    """The training and the validation part, drawn by `split_seed`, stratified by `strata` [N] where possible."""
     if isinstance(data.validation, Part):
         return data.train, data.validation
     with importing():
@@ -153,7 +155,7 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
         raise DataError(
-            f"validation must leave some of the {rows} training examples on both sides, but got {size}"
+            f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}"
         )
     if strata is not None and not _divisible(strata, held):
         strata = None
@@ -161,13 +163,13 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     train, validation = train_test_split(
         np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
     )
-    # Sorted rows read the memory in order, which costs nothing here and helps every later gather.
+    # Sorted rows make every later gather read the memory in order.
     rest, held_out = (data.train.taken(torch.from_numpy(np.sort(part))) for part in (train, validation))
     return rest, held_out
 
 
 def _divisible(strata: Tensor, held: int) -> bool:
-    """Whether each class can be on both sides, as stratifying asks."""
+    """Whether every class can be on both sides, which stratifying needs."""
     counts = torch.unique(strata, return_counts=True)[1]
     return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
 
@@ -200,11 +202,11 @@ def _check_finite(where: str, inputs: Tensor) -> None:
         )
 
 
-def _inputs(what: str, inputs: Inputs) -> Tensor | Stored:
+def _inputs(what: str, inputs: Inputs) -> Tensor | OnDisk:
     if not reads_rows(inputs):
         return _tensor(what, inputs)
     try:
-        return Stored(inputs)
+        return OnDisk(inputs)
     except TypeError as error:
         raise DataError(f"{what} must be an array of numbers, but: {error}") from error
 
@@ -213,13 +215,10 @@ def _tensor(what: str, array: Inputs) -> Tensor:
     """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
     try:
         if not isinstance(array, Tensor):
-            # A copy where torch could not share the memory: read-only, or walked backwards.
+            # `require` copies memory that torch cannot share: read-only, or of negative strides.
             array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} must be an array of numbers, but: {error}") from error
     if not array.ndim:
         raise DataError(f"{what} must be an array of examples, but got a single number")
     return array.detach().cpu()
-
-
-Loader = Callable[[Path], Data]

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from torch import nn
 
 from mtlsearch.data.augment import Augment, check_augment, described
-from mtlsearch.data.on_disk import Stored
+from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Data, Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
@@ -164,10 +164,10 @@ class LoadedStudy:
         return self.splits[0].train.inputs.device
 
     @property
-    def stored(self) -> dict[int, Stored]:
-        """The training inputs that are read while training goes on, by the number of their source."""
+    def on_disk(self) -> dict[int, OnDisk]:
+        """The training inputs that are read during training, by the number of their source."""
         inputs = enumerate(splits.train.inputs for splits in self.splits)
-        return {number: x for number, x in inputs if isinstance(x, Stored)}
+        return {number: x for number, x in inputs if isinstance(x, OnDisk)}
 
     @property
     def augments(self) -> dict[int, Augment]:
@@ -176,9 +176,9 @@ class LoadedStudy:
 
     @property
     def reads(self) -> bool:
-        """Whether an epoch, of training or validation, reads inputs that are stored, or augments them."""
-        stored = any(isinstance(splits.validation.inputs, Stored) for splits in self.splits)
-        return bool(self.stored or self.augments) or stored
+        """Whether an epoch reads inputs from disk, for training or validation, or augments them."""
+        validation = any(isinstance(splits.validation.inputs, OnDisk) for splits in self.splits)
+        return bool(self.on_disk or self.augments) or validation
 
     def score(self, values: Mapping[str, Mapping[str, float]]) -> float:
         """The score of {task: {metric: value}}, each metric oriented so that higher is better."""

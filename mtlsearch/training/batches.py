@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.augment import augmented
-from mtlsearch.data.on_disk import Stored
+from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part
 from mtlsearch.errors import DataError
 from mtlsearch.study.study import LoadedStudy
@@ -54,11 +54,11 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
     It is nothing where all is resident as it is. Raises DataError where a file's content has changed since training
     began.
     """
-    steps, stored, augments = steps_per_epoch(loaded), loaded.stored, loaded.augments
-    if not (stored or augments):
+    steps, on_disk, augments = steps_per_epoch(loaded), loaded.on_disk, loaded.augments
+    if not (on_disk or augments):
         yield repeat(NOTHING_READ, steps)
         return
-    if any(inputs.changed() for inputs in stored.values()):
+    if any(inputs.changed() for inputs in on_disk.values()):
         raise DataError(
             "the inputs on disk have changed since training began: a study needs the same data throughout;"
             " start another one with --name"
@@ -66,7 +66,7 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
     rows = epoch_rows(loaded, seed, epoch)
 
     def read(step: int) -> Read:
-        return {number: inputs.read(rows[number][step].numpy()) for number, inputs in stored.items()}
+        return {number: inputs.read(rows[number][step].numpy()) for number, inputs in on_disk.items()}
 
     with read_ahead(read, steps) as batches:
         on_device = (
@@ -92,7 +92,7 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
 
 def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
     """Tensors [B, ...] on the device that inputs stored or augmented go into, by the number of their source."""
-    like: dict[int, Tensor | Stored] = dict(loaded.stored)
+    like: dict[int, Tensor | OnDisk] = dict(loaded.on_disk)
     for number, augment in loaded.augments.items():  # it may turn bytes into reals
         like[number] = augmented(augment, loaded.splits[number].train.inputs[:1], seed=0)
     return {

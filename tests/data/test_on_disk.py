@@ -18,7 +18,7 @@ from problems import CLASSES, NOWHERE, config, disjoint, inputs, joint, joint_so
 from torch import Tensor
 
 from mtlsearch import Data, Study, load_study, objective
-from mtlsearch.data.on_disk import SAMPLES, Stored
+from mtlsearch.data.on_disk import SAMPLES, OnDisk
 from mtlsearch.data.parts import divide
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
@@ -151,8 +151,8 @@ def test_population_from_disk_is_the_population_from_memory_on_cuda(steps: Steps
         assert got.score == pytest.approx(due.score, abs=1e-3)
 
 
-def test_resident_training_and_stored_validation_go_together(tmp_path: Path) -> None:
-    """Each part may be stored or not."""
+def test_resident_training_and_validation_on_disk_go_together(tmp_path: Path) -> None:
+    """Each part may be on disk or in memory."""
     data, opened = joint_source(0.3)(NOWHERE), mapped(tmp_path)
 
     def source(change: Callable[[Tensor], Any]) -> Source:
@@ -212,7 +212,7 @@ def test_inputs_are_never_read_as_a_whole() -> None:
     member_bytes(loaded)
     rows = found[0]
     assert sum(rows.asked) <= len(rows) * 3, "samples for the digest of a short file, and single examples"
-    assert isinstance(loaded.splits[0].train.inputs, Stored)
+    assert isinstance(loaded.splits[0].train.inputs, OnDisk)
     rows.asked.clear()
     population()(Training(loaded)).add(0, study.default_config())
     assert sum(rows.asked) < 10
@@ -344,18 +344,18 @@ def test_what_lies_in_memory_stays_resident(tmp_path: Path) -> None:
     for given in (x, x.numpy(), pd.DataFrame(x.numpy()), opened + 1, np.array(opened)):
         assert isinstance(Data((given, y), (x, y)).train.inputs, Tensor)
     for given in (opened, opened[::-1], Counted(x)):
-        assert isinstance(Data((given, y), (x, y)).train.inputs, Stored)
+        assert isinstance(Data((given, y), (x, y)).train.inputs, OnDisk)
 
 
-def test_stored_inputs_are_taken_as_a_tensor_is(tmp_path: Path) -> None:
+def test_inputs_on_disk_are_indexed_as_a_tensor_is(tmp_path: Path) -> None:
     x = inputs(50, 0)
-    stored = Stored(mapped(tmp_path)(x))
-    assert (len(stored), stored.shape, stored.dtype) == (50, x.shape, x.dtype)
+    kept = OnDisk(mapped(tmp_path)(x))
+    assert (len(kept), kept.shape, kept.dtype) == (50, x.shape, x.dtype)
     index = torch.tensor([7, 3, 3, 49, 0])
-    assert torch.equal(stored.index_select(0, index), x[index])
-    assert torch.equal(stored[4], x[4])
-    assert torch.equal(stored[-3:], x[-3:])
-    part = stored.taken(torch.tensor([9, 8, 30]))
+    assert torch.equal(kept.index_select(0, index), x[index])
+    assert torch.equal(kept[4], x[4])
+    assert torch.equal(kept[-3:], x[-3:])
+    part = kept.taken(torch.tensor([9, 8, 30]))
     assert torch.equal(part[:], x[[9, 8, 30]])
     assert torch.equal(part.taken(torch.tensor([2, 0]))[:], x[[30, 9]])
 
@@ -363,19 +363,19 @@ def test_stored_inputs_are_taken_as_a_tensor_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("view", [lambda m: m[::3], lambda m: m[:, ::2], lambda m: m[5:25]])
 def test_views_of_a_mapped_file_are_read_as_they_are(view: Any, tmp_path: Path) -> None:
     opened = view(mapped(tmp_path)(inputs(50, 0)))
-    assert torch.equal(Stored(opened)[:], torch.from_numpy(np.array(opened)))
+    assert torch.equal(OnDisk(opened)[:], torch.from_numpy(np.array(opened)))
 
 
-def test_pages_are_let_go_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_released_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mtlsearch.data.on_disk.MAPPED_BYTES", 0)
     x = inputs(50, 0)
-    stored = Stored(mapped(tmp_path)(x))
-    assert torch.equal(stored[:], x)
-    assert torch.equal(stored[:], x)
+    kept = OnDisk(mapped(tmp_path)(x))
+    assert torch.equal(kept[:], x)
+    assert torch.equal(kept[:], x)
     np.save(tmp_path / "own.npy", x.numpy())
     own = np.load(tmp_path / "own.npy", mmap_mode="c")
     own[3] = 7.0  # in this process's memory alone
-    changed = Stored(own)
+    changed = OnDisk(own)
     assert (changed[:][3] == 7).all()
     assert (changed[:][3] == 7).all()
 
@@ -537,7 +537,7 @@ def test_host_memory_stays_flat_while_a_large_file_is_read(tmp_path: Path) -> No
 
 def test_a_single_tasks_study_keeps_its_inputs_on_disk(tmp_path: Path) -> None:
     only = with_inputs(disjoint(), mapped(tmp_path)).load(NOWHERE).only("b")
-    assert list(only.stored) == [0]
+    assert list(only.on_disk) == [0]
     trainer = SoloTrainer(Training(only))
     trainer.add(0, only.study.default_config())
     assert trainer.advance()[0].reason is None
@@ -547,4 +547,4 @@ def test_rows_that_are_not_aligned_in_their_file_are_read(tmp_path: Path) -> Non
     x = inputs(50, 0)
     (tmp_path / "raw").write_bytes(b"odd" + x.numpy().tobytes())
     opened = np.memmap(tmp_path / "raw", np.float32, "r", offset=3, shape=(50, 6))
-    assert torch.equal(Stored(opened)[:], x)
+    assert torch.equal(OnDisk(opened)[:], x)

@@ -65,7 +65,7 @@ def test_validation_must_leave_examples_on_both_sides(size: float) -> None:
     with pytest.raises(DataError) as error:
         divide(data, None, 0)
     assert str(error.value) == (
-        f"validation must leave some of the 20 training examples on both sides, but got {size}"
+        f"validation must hold out 1 to 19 of the 20 training examples, but got {size}"
     )
 
 

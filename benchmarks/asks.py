@@ -34,13 +34,16 @@ from optuna.trial import FrozenTrial
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
-from mtlsearch.study.results import EpochResult, Progress
+from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
+from mtlsearch.training.device import Conditions
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.run import RunOptions
+from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.progress import Progress as Watcher
+from mtlsearch.tuning.session import Session
 
 EPOCHS, IN_FLIGHT = 10, 16
 PARTS = {"ask": "ask", "report": "report", "should_prune": "prune?", "tell": "tell", "refresh": "refresh"}
@@ -51,7 +54,7 @@ class Sleeping:
     """A trainer that sleeps; a trial's score depends on its config, so that TPE has something to learn."""
 
     seconds: float
-    members: dict[int, tuple[Progress, float]] = field(default_factory=dict)
+    members: dict[int, tuple[TrialProgress, float]] = field(default_factory=dict)
     epoch: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -64,7 +67,7 @@ class Sleeping:
         rate = math.log10(config.number("learning_rate", 1e-3))
         score = 0.95 - 0.02 * (rate + 2.5) ** 2 - 0.1 * config.number("dropout", 0.0)
         score += 0.01 * math.log2(config.number("hidden", 16)) - 0.05 * abs(config.task_weights["left"] - 0.4)
-        self.members[number] = Progress(number, EPOCHS, None, self.epoch), score
+        self.members[number] = TrialProgress(number, EPOCHS, None, self.epoch), score
         return self.epoch
 
     def advance(self) -> list[EpochResult]:
@@ -72,7 +75,7 @@ class Sleeping:
         self.epoch += 1
         return [self._result(progress, score) for progress, score in self.members.values()]
 
-    def _result(self, progress: Progress, score: float) -> EpochResult:
+    def _result(self, progress: TrialProgress, score: float) -> EpochResult:
         now = score * (1 - 0.5 ** (progress.epoch + 1)) + 0.002 * float(self.random.normal())
         validation = {task: {"accuracy": now, "macro_f1": now} for task in ("left", "right")}
         return progress.update(now, validation)[0]
@@ -85,18 +88,6 @@ class Sleeping:
 
     def state(self, number: int) -> dict[str, torch.Tensor]:
         return {"weight": torch.zeros(128, 144)}
-
-
-class Silent:
-    """Who is told how the search goes, and does nothing about it."""
-
-    def asked(self, number: int, config: Config) -> None: ...
-
-    def reported(self, result: EpochResult) -> None: ...
-
-    def ended(self, trial: FrozenTrial) -> None: ...
-
-    def waiting(self, others: int) -> None: ...
 
 
 def unheeded(pruner: BasePruner) -> BasePruner:
@@ -147,9 +138,16 @@ def whole_search(
             record = open_record(storage, "digits", info, 0, artifacts)
             enqueue_default(record, study)
             record.study.sampler, record.study.pruner = sampler, pruner
+            session = Session(
+                record,
+                training,
+                lambda training: Sleeping(seconds),
+                Watcher(quiet=True),
+                Conditions(torch.device("cpu"), 1),
+            )
             with timed_parts() as spent:
                 begun = time.perf_counter()
-                search(record, Sleeping(seconds), training, trials, Silent(), {})
+                search(session, trials)
             wall = time.perf_counter() - begun
             assert record.counted() == trials
     return wall, spent

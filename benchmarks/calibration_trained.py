@@ -36,9 +36,9 @@ from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Data, Study, real
 from mtlsearch.evidence.statistics import detectable
-from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import RunOptions, run_search
+from mtlsearch.tuning.run import run_search
 
 TASKS = ("a", "b")
 FEATURES, WIDTH = 4, 16
@@ -123,7 +123,9 @@ def whole_run(run: int, seeds: int = SEEDS) -> Outcome:
             pruner="none",
             population=1,
             threads=1,
-            confirming=Confirming(seeds, CONFIGS, single=False),
+            seeds=seeds,
+            top=CONFIGS,
+            single=False,
         )
         verdict = run_search(options, Progress(TRIALS, quiet=True), Event())["verdict"]
     found = verdict["difference"]

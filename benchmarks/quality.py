@@ -30,8 +30,9 @@ from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
 from mtlsearch.training.population.layout import LEAST_AT_ONCE
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import RunOptions, run_search
+from mtlsearch.tuning.run import run_search
 
 STUDY, REFERENCE, POPULATION = "digits", "one at a time", "population"
 PRUNERS = ("peers", "median", "hyperband", "halving", "none")
@@ -105,7 +106,7 @@ def search(arm: Arm, seed: int, trials: int, epochs: int | None) -> Outcome:
             pruner=arm.pruner,
             population=arm.population,
             threads=1,
-            confirming=None,
+            confirm=False,
         )
         best = run_search(options, Progress(trials, quiet=True), Event())
         with open_storage(url, create=False) as storage:

@@ -23,8 +23,9 @@ from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Captured, Compiled
 from mtlsearch.training.solo import SoloMember
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import RunOptions, run_search
+from mtlsearch.tuning.run import run_search
 
 # Every part of a search, by what is patched: (owner, function, part).
 PARTS: tuple[tuple[Any, str, str], ...] = (
@@ -113,7 +114,7 @@ def profile(options: argparse.Namespace, study: str, folder: Path, store: Path) 
         device=options.device,
         threads=options.threads,
         precision=options.precision,
-        confirming=None,
+        confirm=False,
     )
     with ExitStack() as patches:
         for owner, name, part in PARTS:

@@ -28,9 +28,9 @@ from common import conclude, cores, parser, rounded, table
 from mtlsearch.cli.main import main as mtlsearch
 from mtlsearch.evidence.sentences import FRACTIONS, shown
 from mtlsearch.evidence.statistics import Estimate
-from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import RunOptions, run_search
+from mtlsearch.tuning.run import run_search
 
 SHOWN = {"tuned": "metrics", "equal weights": "equal_metrics", "alone": "single_metrics"}
 
@@ -75,7 +75,9 @@ def searched(study: str, budget: Budget, options: argparse.Namespace, folder: Pa
                 seed=0,
                 epochs=budget.epochs,
                 threads=options.threads,
-                confirming=Confirming(budget.seeds, budget.top, single=True),
+                seeds=budget.seeds,
+                top=budget.top,
+                single=True,
             ),
             progress,
             Event(),

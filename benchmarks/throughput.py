@@ -316,7 +316,7 @@ def main() -> None:
     if options.quick:
         options.threads = 1
         options.members, options.rounds, options.steps = [2], 1, 10
-    device, _ = use_device(options.device, options.threads)
+    device = use_device(options.device, options.threads).device
     options.members = options.members or ([128, 256] if device.type == "cuda" else [16, 32])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="mtlsearch-throughput-") as scratch:

@@ -1,31 +1,32 @@
 """The search from Python, in a script or a notebook: `search` gives a `Result`, which reads from the store."""
 
 import html
+import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from rich.console import Console
 from torch import nn
 
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
-from mtlsearch.files import data_directory
 from mtlsearch.report.terminal_table import show_config
 from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model, restore
-from mtlsearch.store.record import DEFAULT_STORAGE, best_artifact, find_record
+from mtlsearch.store.record import best_artifact, find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
-from mtlsearch.tuning.confirm import Confirming
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import RunOptions, recorded_name, run_search
+from mtlsearch.tuning.run import run_search
+from mtlsearch.tuning.studies import recorded_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,65 +96,43 @@ class Result:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def search(
-    study: Study | str | Path,
-    *,
-    trials: int = 100,
-    storage: str = DEFAULT_STORAGE,
-    name: str | None = None,
-    data: str | Path | None = None,
-    device: str = "auto",
-    seed: int | None = None,
-    sampler: str = "tpe",
-    pruner: str = RunOptions.pruner,
-    score: str | None = None,
-    epochs: int | None = None,
-    timeout: float | None = None,
-    population: int | None = None,
-    threads: int | None = None,
-    precision: str = "fp32",
-    fixed: Mapping[str, object] | None = None,
-    artifacts: str | Path | None = None,
-    confirm: bool = True,
-    seeds: int = 5,
-    top: int = 2,
-    quiet: bool = False,
-) -> Result:
+P = ParamSpec("P")
+
+
+def _taking(
+    options: Callable[P, RunOptions],
+) -> Callable[[Callable[[RunOptions], Result]], Callable[P, Result]]:
+    """Let a function of options take the arguments that make them, with their types and defaults."""
+
+    def decorate(function: Callable[[RunOptions], Result]) -> Callable[P, Result]:
+        @wraps(function)
+        def call(*given: P.args, **named: P.kwargs) -> Result:
+            return function(options(*given, **named))
+
+        call.__signature__ = inspect.signature(options).replace(return_annotation=Result)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+@_taking(RunOptions)
+def search(options: RunOptions) -> Result:
     """Search `study` until it has `trials` trials, and confirm its best configs: `mtlsearch run` as a function.
 
     `study` is a `Study`, a shipped name or the path of a study file; one that is defined in Python needs a
     `name`. The same call goes on where an earlier one stopped. `fixed` holds dimensions of the space at a value.
-    Raises MtlsearchError, with the line that the command would print.
+    The other arguments are the options of `mtlsearch run`. Raises MtlsearchError, with the line that the command
+    would print.
     """
-    if isinstance(study, Path):
-        study = str(study)
-    if trials < 1:
-        raise UsageError(f"a search needs 1 trial or more, but got {trials}")
-    options = RunOptions(
-        study=study,
-        trials=trials,
-        storage=storage,
-        name=name,
-        data=data_directory(None if data is None else Path(data)),
-        device=device,
-        seed=seed,
-        sampler=sampler,
-        pruner=pruner,
-        score=score,
-        epochs=epochs,
-        timeout=timeout,
-        population=population,
-        threads=threads,
-        precision=precision,
-        settings=tuple((dimension, str(value)) for dimension, value in (fixed or {}).items()),
-        artifacts=None if artifacts is None else Path(artifacts),
-        confirming=Confirming(seeds, top) if confirm else None,
-    )
-    definition = study if isinstance(study, Study) else load_study(study)
-    named = recorded_name(options, definition)
-    with Progress(trials, quiet=quiet) as progress:
+    if options.study is None:
+        raise UsageError("search needs a study: a Study, a shipped name, or the path of a study file")
+    study = options.study
+    definition = study if isinstance(study, Study) else load_study(str(study))
+    name = recorded_name(options, definition)
+    with Progress(options.trials, quiet=options.quiet) as progress:
         best = run_search(options, progress, Event())
-    return Result(definition, storage, named, artifacts_folder(storage, options.artifacts), best)
+    artifacts = artifacts_folder(options.storage, options.artifacts_path)
+    return Result(definition, options.storage, name, artifacts, best)
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -15,7 +15,10 @@ from mtlsearch.cli.options import PATH
 )
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def init(source: Path | None, targets: tuple[str, ...], out: Path, force: bool) -> None:
-    """Write a study file: for a table, or a commented one to start from."""
+    """Write a study file, for a table or as a start.
+
+    With --csv and --targets the file is for a table. Without, it is a commented study that runs as it is.
+    """
     from mtlsearch.data.table_guess import guess_table
     from mtlsearch.errors import UsageError
     from mtlsearch.study.writer import check_new, write_starter, write_table_study

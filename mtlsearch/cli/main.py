@@ -20,9 +20,24 @@ from mtlsearch.importing import exit_soon
 
 HELP_WIDTH = 110
 
+# The commands as `--help` lists them. A new command goes into the group of its question.
+GROUPS = {
+    "Search": (run, studies, init),
+    "Answer": (best, confirm, compare, export),
+    "Model": (train, verify, predict, explain),
+    "Look": (trials, report, dashboard),
+}
+
 
 class Commands(click.Group):
-    """Prints errors that a user can mend as one line, and ends with their status."""
+    """Lists commands in groups, prints errors that a user can mend as one line, and ends with their status."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, self.commands))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                rows = [(f"{each.name:{longest}}", each.get_short_help_str(100)) for each in commands]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         exit_soon()
@@ -48,20 +63,6 @@ def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""
 
 
-for command in (
-    run,
-    studies,
-    best,
-    confirm,
-    compare,
-    export,
-    trials,
-    train,
-    verify,
-    predict,
-    explain,
-    dashboard,
-    init,
-    report,
-):
-    main.add_command(command)
+for group in GROUPS.values():
+    for command in group:
+        main.add_command(command)

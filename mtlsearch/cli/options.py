@@ -1,77 +1,104 @@
-"""The options that several commands take, and how what they give is checked."""
+"""Flags of the command line, made from the options classes in `tuning.options`, and what else commands share."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from functools import wraps
+from inspect import get_annotations
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from mtlsearch.tuning.options import Flag, Options
+
 PATH = click.Path(path_type=Path)
 
-storage_option = click.option(
-    "--storage",
-    default="sqlite:///mtlsearch.db",
-    envvar="MTLSEARCH_STORAGE",
-    show_default=True,
-    show_envvar=True,
-    help="The store's URL.",
-)
-name_option = click.option(
-    "--name", help="The study's name in the store. [default: the shipped name or the file's stem]"
-)
-data_option = click.option(
-    "--data",
-    type=PATH,
-    envvar="MTLSEARCH_DATA",
-    show_envvar=True,
-    help="The data directory. [default: the user's cache]",
-)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: the cores]")
-study_option = click.option(
-    "--study", "study_path", help="The study file of a user's config or model; its code runs."
-)
-artifacts_option = click.option(
-    "--artifacts", type=PATH, help="Where parameters are kept. [default: beside a SQLite store]"
-)
-seeds_option = click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Fresh seeds with which each confirmed config is trained again.",
-)
-top_option = click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    help="How many of the best configs are confirmed.",
-)
-single_option = click.option(
-    "--single/--no-single",
-    default=None,
-    help="Train each task alone too. [default: where there are at most 8 tasks]",
-)
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["fp32", "tf32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Of matrix products.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
-def total_trials(context: click.Context, parameter: click.Parameter, value: int) -> int:
-    if value < 1:
-        raise click.BadParameter(f"a search needs 1 trial or more, but got {value}")
-    return value
+def takes(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the options of `kind`: it is called with an instance, and its other parameters by name."""
+    names = [each.name for each in fields(kind)]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def call(**values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            command(kind(**given), **values)
+
+        made: Callable[..., None] = call
+        hints = get_type_hints(kind, localns={"Study": str})
+        for each in reversed(_ordered(kind)):
+            made = _flag(each, hints[each.name])(made)
+        return made
+
+    return decorate
 
 
-def assignments(
+def _ordered(kind: type[Options]) -> list["Field[Any]"]:
+    """The fields with flags: those of the class itself, then those of its groups."""
+    flagged = [each for each in fields(kind) if "flag" in each.metadata]
+    own = get_annotations(kind)
+    return sorted(flagged, key=lambda each: each.name not in own)
+
+
+def _flag(each: "Field[Any]", hint: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The click option of one field."""
+    flag: Flag = each.metadata["flag"]
+    default = each.default if each.default is not MISSING else None
+    settings: dict[str, Any] = {
+        "help": flag.help,
+        "envvar": flag.envvar,
+        "show_envvar": flag.envvar is not None,
+        "show_default": flag.default or default is not None,
+    }
+    if flag.metavar:
+        settings["metavar"] = flag.metavar
+    if flag.pairs:
+        settings |= {"multiple": True, "callback": _pairs}
+    elif flag.listed:
+        settings |= {"default": ",".join(default or ()), "callback": _listed}
+    elif _plain(hint) is bool and "/" not in flag.names[-1]:
+        settings |= {"is_flag": True, "flag_value": not default, "default": default, "show_default": False}
+    else:
+        settings |= {"default": default, "type": _type(flag, hint)}
+    return click.option(*flag.names, each.name, **settings)
+
+
+def _plain(hint: Any) -> Any:
+    """The type that a value has where it is given: without None, and a path for what may be a path."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return Path if Path in kinds else kinds[0]
+
+
+def _type(flag: Flag, hint: Any) -> Any:
+    """The click type of an option's value."""
+    kind = _plain(hint)
+    if flag.choices:
+        return click.Choice(flag.choices)
+    if kind is int and flag.low is not None:
+        return click.IntRange(int(flag.low), None if flag.high is None else int(flag.high))
+    if kind is float and flag.low is not None:
+        return click.FloatRange(flag.low, flag.high, min_open=flag.above)
+    return PATH if kind is Path else kind
+
+
+def _listed(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _pairs(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    pairs = [value.partition("=") for value in values]
-    for value, (name, equals, text) in zip(values, pairs, strict=True):
+) -> Mapping[str, str] | None:
+    """NAME=VALUE, each name with its last value; None where there is none."""
+    pairs = {}
+    for value in values:
+        name, equals, text = value.partition("=")
         if not (name and equals and text):
             raise click.BadParameter(f"it must be NAME=VALUE, but got {value!r}")
-    return tuple((name, text) for name, _, text in pairs)
+        pairs[name] = text
+    return pairs or None

@@ -1,4 +1,4 @@
-"""What the commands read from the store and print."""
+"""Results that commands read from the store and print."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from mtlsearch.tuning.options import StudyOptions
 from mtlsearch.wording import plain
 
 if TYPE_CHECKING:
@@ -31,18 +32,15 @@ def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any]
     return answer
 
 
-def with_record(
-    study: str | None, storage: str, name: str | None, artifacts: Path | None, work: Callable[["Record"], T]
-) -> T:
+def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts: Path | None = None) -> T:
     """Do `work` on the record of a study, read-only; a study that was not named is told on stderr."""
     from mtlsearch.store.artifacts import artifacts_folder
     from mtlsearch.store.database.opening import open_storage
     from mtlsearch.store.record import find_record
 
-    wanted = name or (None if study is None else Path(study).stem if study.endswith(".py") else study)
-    with open_storage(storage, create=False) as store:
-        record = find_record(store, wanted, artifacts_folder(storage, artifacts))
-        if wanted is None:
+    with open_storage(options.storage, create=False) as storage:
+        record = find_record(storage, options.wanted, artifacts_folder(options.storage, artifacts))
+        if options.wanted is None:
             from mtlsearch.terminal import notice
 
             notice(f"study {record.name}")
@@ -50,7 +48,7 @@ def with_record(
 
 
 def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) -> None:
-    """A config as JSON or as a table, on stdout; of very many tasks `every` one on request."""
+    """Print a config as JSON or as a table; with `every`, all of very many tasks."""
     if as_json:
         click.echo(json.dumps(config))
     else:

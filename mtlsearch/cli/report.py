@@ -1,12 +1,12 @@
-"""The command that makes a report of a study: one HTML page, pictures, or what the dashboard shows."""
+"""The command that writes a report of a study: one HTML page, and pictures."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mtlsearch.cli.options import PATH, name_option, storage_option
+from mtlsearch.cli.options import takes
 from mtlsearch.cli.output import with_record
+from mtlsearch.tuning.options import ReportOptions
 
 if TYPE_CHECKING:
     from mtlsearch.store.record import Record
@@ -14,20 +14,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("study", required=False)
-@storage_option
-@name_option
-@click.option(
-    "-o", "--output", type=PATH, default=Path("report.html"), show_default=True, help="The HTML file."
-)
-@click.option("--png", "pictures", type=PATH, metavar="DIR", help="Write every figure as a PNG too.")
-def report(study: str | None, storage: str, name: str | None, output: Path, pictures: Path | None) -> None:
-    """Write a report of STUDY: one HTML page with verdict, figures and how to reproduce it; works offline."""
+@takes(ReportOptions)
+def report(options: ReportOptions) -> None:
+    """Write one HTML page with verdict and figures.
+
+    The page works offline, and says how to reproduce the answer.
+    """
     from mtlsearch.report.reading import read_report
     from mtlsearch.report.writing import check_places, write_report
 
-    check_places(output, pictures)
+    check_places(options.output, options.png)
 
     def work(record: "Record") -> None:
-        write_report(read_report(record), output, pictures)
+        write_report(read_report(record), options.output, options.png)
 
-    with_record(study, storage, name, None, work)
+    with_record(options, work)

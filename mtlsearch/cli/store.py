@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlsearch.cli.options import PATH, artifacts_option, json_option, name_option, storage_option
+from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import best_config, print_result, with_record
+from mtlsearch.tuning.options import BestOptions, DashboardOptions, ExportOptions, TrialsOptions
 
 if TYPE_CHECKING:
     from mtlsearch.store.record import Record
@@ -34,92 +34,57 @@ def studies(as_json: bool) -> None:
 
 @click.command()
 @click.argument("study", required=False)
-@storage_option
-@name_option
-@artifacts_option
-@click.option("--search", "from_search", is_flag=True, help="Optuna's best trial, before confirmation.")
-@click.option("--all", "every", is_flag=True, help="Every task, where they are many.")
+@takes(BestOptions)
 @json_option
-def best(
-    study: str | None,
-    storage: str,
-    name: str | None,
-    artifacts: Path | None,
-    from_search: bool,
-    every: bool,
-    as_json: bool,
-) -> None:
-    """Show the best config of STUDY: task weights, hyperparameters, per-task metrics, and the verdict."""
-    config = with_record(study, storage, name, artifacts, lambda record: best_config(record, from_search)[0])
-    print_result(config, as_json, every)
+def best(options: BestOptions, as_json: bool) -> None:
+    """Show the best config, its metrics and the verdict."""
+    config = with_record(
+        options, lambda record: best_config(record, options.search)[0], options.artifacts_path
+    )
+    print_result(config, as_json, options.every)
 
 
 @click.command()
 @click.argument("study", required=False)
-@storage_option
-@name_option
-@artifacts_option
-@click.option("-o", "--output", type=PATH, help="The JSON file. [default: stdout]")
-@click.option("--checkpoint", type=PATH, help="Write the trained parameters too (safetensors).")
-@click.option("--search", "from_search", is_flag=True, help="Optuna's best trial, before confirmation.")
-def export(
-    study: str | None,
-    storage: str,
-    name: str | None,
-    artifacts: Path | None,
-    output: Path | None,
-    checkpoint: Path | None,
-    from_search: bool,
-) -> None:
-    """Export the best config of STUDY as JSON, and its trained parameters."""
+@takes(ExportOptions)
+def export(options: ExportOptions) -> None:
+    """Export the best config as JSON, and its parameters."""
     from mtlsearch.files import check_writable, write_text
 
-    check_writable(output, checkpoint)
+    check_writable(options.output, options.checkpoint)
 
     def work(record: "Record") -> Mapping[str, Any]:
-        config, holder, trial = best_config(record, from_search)
-        if checkpoint is not None:
+        config, holder, trial = best_config(record, options.search)
+        if options.checkpoint is not None:
             from mtlsearch.store.model_file import read_model, save_model
             from mtlsearch.store.record import best_artifact
 
             state, _ = read_model(best_artifact(holder, trial))
-            save_model(checkpoint, state, config)
+            save_model(options.checkpoint, state, config)
         return config
 
-    text = json.dumps(with_record(study, storage, name, artifacts, work), indent=2) + "\n"
-    if output is None:
+    text = json.dumps(with_record(options, work, options.artifacts_path), indent=2) + "\n"
+    if options.output is None:
         click.echo(text, nl=False)
     else:
-        write_text(output, text)
+        write_text(options.output, text)
 
 
 @click.command()
 @click.argument("study", required=False)
-@storage_option
-@name_option
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-)
-@click.option("-o", "--output", type=PATH, help="The file. [default: stdout]")
-def trials(study: str | None, storage: str, name: str | None, kind: str, output: Path | None) -> None:
-    """Every trial of STUDY."""
+@takes(TrialsOptions)
+def trials(options: TrialsOptions) -> None:
+    """Show every trial, as a table, CSV, JSON or Parquet."""
     from mtlsearch.cli.frames import write_frame
     from mtlsearch.store.trials import trials_frame
 
-    write_frame(with_record(study, storage, name, None, trials_frame), kind, output)
+    write_frame(with_record(options, trials_frame), options.format, options.output)
 
 
 @click.command()
-@storage_option
-@artifacts_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-def dashboard(storage: str, artifacts: Path | None, host: str, port: int) -> None:
+@takes(DashboardOptions)
+def dashboard(options: DashboardOptions) -> None:
     """Browse the store with optuna-dashboard."""
     from mtlsearch.report.serving import serve
 
-    serve(storage, artifacts, host, port)
+    serve(options.storage, options.artifacts_path, options.host, options.port)

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import json_to_distribution
 
 from mtlsearch.report.reading import Report
-from mtlsearch.store.record import DEFAULT_STORAGE
+from mtlsearch.files import DEFAULT_STORAGE
 from mtlsearch.study.space import fixed_value
 from mtlsearch.wording import MANY_TASKS
 

@@ -21,29 +21,54 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import artifact_store
 from mtlsearch.store.config_file import config_document, trial_config
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
-from mtlsearch.store.definition import check_same
-from mtlsearch.store.ownership import Heart, Watch, is_alive, is_here, this_process
+from mtlsearch.store.definition import STUDY_FORMAT, check_same
+from mtlsearch.store.ownership import Heart, Watch, this_process
+from mtlsearch.store.trials import best_of, rank, score_of
 from mtlsearch.study.space import Config, Space
 
 if TYPE_CHECKING:
     from mtlsearch.study.results import EpochResult
 
-DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
 Info = Mapping[str, Any]
+Save = Callable[[Path, dict[str, Any]], None]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+@dataclass(frozen=True)
+class Policy:
+    """The rules by which the record of a search and that of a confirmation differ.
+
+    `asks_again` says whether the params of an interrupted trial go back into the queue. `group` names the trials
+    with which a trial competes: each group keeps the parameters of its best trial, and the group None keeps none.
+    """
+
+    asks_again: bool
+    group: Callable[[FrozenTrial], str | None]
+
+
+SEARCH = Policy(asks_again=True, group=lambda trial: "search")
+
+
+@dataclass
+class InTraining:
+    """A trial of this process that has not ended: since when it runs, and the attributes to store at its end."""
+
+    trial: optuna.Trial
+    begun: float = field(default_factory=time.monotonic)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Record:
-    """One study in an open store, and what its run keeps at hand."""
+    """One study in an open store, with the trials that this process has in training."""
 
     storage: Storage
     study: optuna.Study
     info: Info
     artifacts: Path
-    running: dict[int, tuple[optuna.Trial, float]] = field(default_factory=dict)
-    entered: dict[int, dict[str, Any]] = field(default_factory=dict)
+    policy: Policy = SEARCH
+    running: dict[int, InTraining] = field(default_factory=dict)  # by trial number
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
 
@@ -65,7 +90,7 @@ class Record:
         return sum(map(is_counted, self.trials()))
 
     def best(self) -> FrozenTrial:
-        """The complete trial of the highest score, the earliest of equals. Raises StoreError where none is complete."""
+        """The best trial. Raises StoreError where none is complete."""
         best = self.best_or_none()
         if best is None:
             raise StoreError(
@@ -75,8 +100,7 @@ class Record:
 
     def best_or_none(self) -> FrozenTrial | None:
         """The best trial, None where none is complete."""
-        complete = self.trials(TrialState.COMPLETE)
-        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+        return best_of(self.trials(TrialState.COMPLETE))
 
     # The life of a trial.
 
@@ -85,61 +109,60 @@ class Record:
         trial = self.storage.ask(self.study, total, {"owner": this_process()})
         if trial is None:
             return None
-        self.running[trial.number] = trial, time.monotonic()
+        self.running[trial.number] = InTraining(trial)
         params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
         config = space.config(params, self.info["default"])
         trial.set_user_attr("task_weights", dict(config.task_weights))
         return trial, config
 
-    def enter(self, number: int, entry_epoch: int, trained_on: Mapping[str, Any]) -> None:
-        """Note where a trial entered the shared batches, and on what it is trained."""
-        self.entered[number] = {"entry_epoch": entry_epoch, "trained_on": dict(trained_on)}
+    def enter(self, number: int, entry_epoch: int, conditions: Mapping[str, Any]) -> None:
+        """Note the epoch at which a trial entered the shared batches, and the conditions of its training."""
+        self.running[number].attrs |= {"entry_epoch": entry_epoch, "trained_on": dict(conditions)}
         if self.heart is None:
             self.heart = Heart(self._in_training)
 
     def _in_training(self) -> list[optuna.Trial]:
-        return [trial for trial, _ in list(self.running.values())]
+        return [running.trial for running in list(self.running.values())]
 
     def note(self, number: int, conditions: Mapping[str, Any]) -> None:
-        """Add to what is known of how a trial is trained."""
-        self.entered[number]["trained_on"] |= conditions
+        """Add to the conditions of a trial's training."""
+        self.running[number].attrs["trained_on"] |= conditions
 
     def report(self, result: "EpochResult") -> None:
         """Store the score of an epoch."""
         if result.reason is None:
             with self.losing(result.number):
-                self.running[result.number][0].report(result.score, result.epoch)
+                self.running[result.number].trial.report(result.score, result.epoch)
 
     def should_prune(self, number: int) -> bool:
-        return self.running[number][0].should_prune()
+        return self.running[number].trial.should_prune()
 
-    def tell(
-        self, result: "EpochResult", state: TrialState, save: Callable[[Path, dict[str, Any]], None]
-    ) -> bool:
+    def tell(self, result: "EpochResult", state: TrialState, save: Save) -> bool:
         """End a trial; False where another process had taken it over.
 
-        Its parameters are saved first by `save(path, config)` where it becomes the best.
+        Its parameters are saved first, by `save(path, config)`, where it becomes the best of its group.
         """
-        trial, begun = self.running[result.number]
-        attributes = {**outcome(result), **self.entered.pop(result.number)}
+        running = self.running[result.number]
+        seconds = round(time.monotonic() - running.begun, 3)
+        score = result.best_score if state is TrialState.COMPLETE else None
         with self.losing(result.number):
-            for name, value in {**attributes, "seconds": round(time.monotonic() - begun, 3)}.items():
-                trial.set_user_attr(name, value)
-            if state is TrialState.COMPLETE and self._is_best(trial, result.best_score):
-                self._save_best(trial, result.best_score, save)
-            self.study.tell(trial, result.best_score if state is TrialState.COMPLETE else None, state)
+            for name, value in {**outcome(result), **running.attrs, "seconds": seconds}.items():
+                running.trial.set_user_attr(name, value)
+            if score is not None and self._is_best(self._stored(running.trial), score):
+                self._save_best(running.trial, score, save)
+            self.study.tell(running.trial, score, state)
         return self.running.pop(result.number, None) is not None
 
     @contextmanager
     def losing(self, number: int) -> Iterator[None]:
-        """Inside, a trial that another process took over, since this one seemed dead, leaves `running`."""
+        """Inside, a trial that another process took over, because this one seemed dead, leaves `running`."""
         try:
             yield
         except optuna.exceptions.UpdateFinishedTrialError:
             self.running.pop(number, None)
 
     def refresh(self) -> list[int]:
-        """Take in what other processes wrote; the trials that they took from this one, which seemed dead."""
+        """Take in what other processes wrote; the numbers of the trials that they took over from this one."""
         self.storage.refresh(self.study._study_id)
         lost = [number for number in self.running if self.trial(number).state.is_finished()]
         for number in lost:
@@ -147,44 +170,44 @@ class Record:
         return lost
 
     def interrupt(self) -> None:
-        """End what is in training as interrupted; its params are asked again by the next run."""
+        """End the trials in training as interrupted."""
         if self.heart is not None:
             self.heart.stop()
             self.heart = None
-        for trial, _ in self.running.values():
-            self._interrupt(trial._trial_id)
+        for trial in self._in_training():
+            self._withdraw(trial._trial_id)
         self.running.clear()
         self.storage.flush()
 
     def take_over(self) -> int:
-        """End the running trials of processes that have died, so that they are asked again; how many there were."""
-        dead = [
-            t for t in self.trials(TrialState.RUNNING) if t.number not in self.running and not self._lives(t)
-        ]
-        return sum(self._interrupt(trial._trial_id) for trial in dead)
+        """End the running trials of dead processes as interrupted; how many there were."""
+        others = (trial for trial in self.trials(TrialState.RUNNING) if trial.number not in self.running)
+        dead = [trial for trial in others if not self.watch.lives(trial)]
+        return sum(self._withdraw(trial._trial_id) for trial in dead)
 
-    def _lives(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("owner")
-        if owner is not None and is_here(owner):
-            return is_alive(owner)
-        return not self.watch.expired(trial)
+    def _withdraw(self, trial_id: int) -> bool:
+        """End a trial as interrupted; False where another process has ended it."""
+        if self.policy.asks_again:
+            return self.storage.interrupt(trial_id) is not None
+        return self.storage.withdraw(trial_id)
 
-    def _interrupt(self, trial_id: int) -> bool:
-        return self.storage.interrupt(trial_id) is not None
+    def _stored(self, trial: optuna.Trial) -> FrozenTrial:
+        return self.storage.get_trial(trial._trial_id)
 
-    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
-        complete = self.trials(TrialState.COMPLETE)
-        return all(other.value is not None and score > other.value for other in complete)
+    def _is_best(self, trial: FrozenTrial, score: float) -> bool:
+        """Whether a trial that ends with `score` becomes the best of its group."""
+        group = self.policy.group(trial)
+        if group is None:
+            return False
+        rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
+        return all(rank(score, trial.number) < rank(score_of(other), other.number) for other in rivals)
 
-    def _save_best(
-        self, trial: optuna.Trial, score: float, save: Callable[[Path, dict[str, Any]], None]
-    ) -> None:
+    def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         store = artifact_store(self.artifacts)
-        frozen = self.storage.get_trial(trial._trial_id)
         try:
             with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
                 path = Path(folder) / f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
-                save(path, exported(self, frozen, score))
+                save(path, exported(self, self._stored(trial), score))
                 optuna.artifacts.upload_artifact(
                     artifact_store=store, file_path=str(path), study_or_trial=trial
                 )
@@ -196,8 +219,9 @@ class Record:
 
 
 def outcome(result: "EpochResult") -> dict[str, Any]:
-    """What a trial has reached, as user attributes: what a person looks for first, and plain numbers by themselves,
-    since the dashboard shows attributes in this order and plots numbers only.
+    """The user attributes of a trial that has ended.
+
+    The metrics come first and once more as plain numbers: the dashboard keeps this order and plots numbers only.
     """
     reached: dict[str, Any] = {}
     if result.reason is not None:
@@ -223,7 +247,7 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
         if found is None and study.get_trials(deepcopy=False):
             raise _not_ours(name)
         if found is None:
-            found = {**info, "seed": 0 if seed is None else seed}
+            found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
             study.set_user_attr("mtlsearch", found)
             study.set_metric_names([found["score"]])
     check_same(name, found, info, seed)
@@ -264,9 +288,8 @@ def best_artifact(record: Record, trial: FrozenTrial) -> Path:
 
 
 def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> dict[str, Any]:
-    """The config of a trial as it is exported."""
+    """The config of a trial as it is exported; `score` is that of a trial which is about to end."""
     info, attrs = record.info, trial.user_attrs
-    trained = attrs.get("trained_on", {})
     ended = trial.datetime_complete or datetime.now()
     return config_document(
         info,
@@ -280,8 +303,8 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
             "best_epoch": attrs["best_epoch"],
             "entry_epoch": attrs["entry_epoch"],
             "seed": attrs.get("seed", info["seed"]),
+            **attrs.get("trained_on", {}),
         },
-        trained_on=trained,
         time=ended.astimezone(UTC).isoformat(timespec="seconds"),
         storage=mask_password(str(record.storage.url)),
     )

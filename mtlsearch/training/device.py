@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,29 @@ WORTH_TELLING = 1.3
 ROUNDS = 5
 # Of glibc's mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The device, CPU threads and precision of training; the last bits of a trial depend on them.
+
+    `method` is the weighting method, where several are compared.
+    """
+
+    device: torch.device
+    threads: int
+    precision: str = "fp32"
+    method: str | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """The conditions as a trial stores them; a trainer may add its own over those of the solo trainer."""
+        return {
+            "device": str(self.device),
+            "threads": self.threads,
+            "precision": self.precision,
+            **SOLO_CONDITIONS,
+            **({} if self.method is None else {"method": self.method}),
+        }
 
 
 def fewer_are_faster(threads: int) -> float | None:
@@ -56,18 +80,19 @@ def bf16_slowdown() -> float | None:
     return ratio if ratio > WORTH_TELLING else None
 
 
-def slow_choices(device: torch.device, threads: int, precision: str) -> Iterator[str]:
+def slow_choices(conditions: Conditions) -> Iterator[str]:
     """What a quick measurement finds to be faster than what was chosen, a line each; nothing changes by itself."""
-    if device.type != "cpu":
+    if conditions.device.type != "cpu":
         return
+    threads = conditions.threads
     if (ratio := fewer_are_faster(threads)) is not None:
         yield f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
-    if precision == "bf16" and (ratio := bf16_slowdown()) is not None:
+    if conditions.precision == "bf16" and (ratio := bf16_slowdown()) is not None:
         yield f"bf16 products take {ratio:.0f} times as long as fp32 on this CPU: try --precision fp32"
 
 
-def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple[torch.device, int]:
-    """The device that `name` names, made ready; and the number of CPU threads. Raises UsageError."""
+def use_device(name: str, threads: int | None, precision: str = "fp32") -> Conditions:
+    """The conditions of training on the device that `name` names, which is made ready. Raises UsageError."""
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
@@ -88,7 +113,7 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> tuple
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
     if device.type == "cpu":
         keep_freed_memory()
-    return device, threads
+    return Conditions(device, threads, precision)
 
 
 def keep_freed_memory() -> None:
@@ -101,7 +126,3 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
-
-def conditions_of(device: torch.device, threads: int, precision: str) -> dict[str, Any]:
-    """On what a model is trained, as it is recorded."""
-    return {"device": str(device), "threads": threads, "precision": precision, **SOLO_CONDITIONS}

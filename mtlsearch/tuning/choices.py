@@ -5,15 +5,13 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 
 from mtlsearch.errors import UsageError
-from mtlsearch.tuning.pruners import KeptHyperbandPruner, KeptMedianPruner, PeerPruner
+from mtlsearch.tuning.options import PRUNERS, SAMPLERS
+from mtlsearch.tuning.pruners import PeerPruner
 from mtlsearch.tuning.tpe import tpe_sampler
-
-SAMPLERS = ("tpe", "random", "gp")
-PRUNERS = ("peers", "median", "hyperband", "halving", "none")
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -35,9 +33,9 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     if name == "peers":
         return PeerPruner()
     if name == "median":
-        return KeptMedianPruner(n_startup_trials=5, n_warmup_steps=1)
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
     if name == "hyperband":
-        return KeptHyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+        return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     if name == "halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     if name == "none":

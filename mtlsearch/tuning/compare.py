@@ -9,7 +9,6 @@ on test once. Methods that look at losses are searched in the population, those 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,51 +19,35 @@ from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, single_runs
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Info, Record, find_record, open_record
+from mtlsearch.store.record import Info, find_record, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
-from mtlsearch.training.device import conditions_of, use_device
+from mtlsearch.training.device import use_device
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
 from mtlsearch.training.population.layout import search_population
+from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, STATIC
 from mtlsearch.tuning.choices import make_pruner, make_sampler
-from mtlsearch.tuning.confirm import Confirming, as_recorded, make_plan, test_examples
+from mtlsearch.tuning.confirm import fresh_seeds, test_examples
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
-from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import show_in_dashboard
+from mtlsearch.tuning.options import CompareOptions
+from mtlsearch.tuning.progress import Progress, Watcher
+from mtlsearch.tuning.session import Session, show_in_dashboard
+from mtlsearch.tuning.studies import as_recorded
 from mtlsearch.wording import duration
 
 KNOWN = (EQUAL, TUNED, *(name for name in METHODS if name != STATIC), *GRADIENT_BASED)
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """Everything that `compare` was told."""
-
-    study: str | None
-    methods: tuple[str, ...]
-    trials: int
-    seeds: int
-    storage: str
-    name: str | None
-    data: Path
-    device: str
-    threads: int | None
-    precision: str
-    population: int | None
-    sampler: str
-    pruner: str
-    artifacts: Path | None
 
 
 def compare_command(options: CompareOptions, progress: Progress, stop: Event) -> dict[str, Any]:
     """Compare methods on a study; the comparison with the study's name. Raises Interrupted after a stop."""
     methods = with_equal(options.methods)
     make_sampler(options.sampler, 0)  # wrong names are told before the store is touched
-    artifacts = artifacts_folder(options.storage, options.artifacts)
+    artifacts = artifacts_folder(options.storage, options.artifacts_path)
     name, study = definition(options, artifacts, progress)
+    make_pruner(options.pruner, study.epochs)
     if len(study.tasks) == 1:
         raise UsageError(
             f"study {name!r} has one task, whose weight nothing changes: compare needs two or more"
@@ -72,23 +55,19 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     for method in methods:
         if method in GRADIENT_BASED:
             aggregator(method, len(study.tasks))  # a missing package is told now, not hours later
-    device, threads = use_device(options.device, options.threads, options.precision)
-    loaded = study.load(options.data, device)
-    make_pruner(options.pruner, study.epochs)
+    conditions = use_device(options.device, options.threads, options.precision)
+    loaded = study.load(options.directory, conditions.device)
     if options.artifacts is not None:
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
         population = options.population or search_population(loaded, options.trials)
         record = open_record(storage, name, {**describe(loaded), "population": population}, None, artifacts)
         training = Training(loaded, int(record.info["seed"]), options.precision, stop=stop)
-        trained_on = conditions_of(device, threads, options.precision)
+        session = Session(record, training, SoloTrainer, progress, conditions)
         size = options.population or int(record.info["population"])
         searched = {"sampler": options.sampler, "pruner": options.pruner, "population": size}
-        entrants = [
-            entrant(record, training, method, options.trials, searched, trained_on, progress)
-            for method in methods
-        ]
-        comparison = compare(record, entrants, options, progress)
+        entrants = [entrant(session, method, options.trials, searched) for method in methods]
+        comparison = compare(session, entrants, options)
         record.study.set_user_attr("comparison", comparison)
         show_in_dashboard(record)
         return {"study": name, "score": study.score_name, **comparison}
@@ -105,13 +84,13 @@ def with_equal(methods: Sequence[str]) -> list[str]:
     return chosen if EQUAL in chosen else [EQUAL, *chosen]
 
 
-def definition(options: CompareOptions, artifacts: Path, progress: Progress) -> tuple[str, Study]:
+def definition(options: CompareOptions, artifacts: Path, watcher: Watcher) -> tuple[str, Study]:
     """The study's name in the store and its definition, as its search had changed it where there is one."""
     if options.study is None:
         with open_storage(options.storage, create=False) as storage:
             found = find_record(storage, options.name, artifacts)
             name, info = found.name, found.info
-        progress.notice(f"study {name}")
+        watcher.notice(f"study {name}")
         if info["source"] not in shipped_studies():
             raise UsageError(
                 f"study {name!r} belongs to the study file {info['source']}, whose code runs only when named:"
@@ -125,7 +104,7 @@ def definition(options: CompareOptions, artifacts: Path, progress: Progress) -> 
 
 
 def _recorded(storage: str, name: str, artifacts: Path) -> Info | None:
-    """What the store holds of a study, None where it has none; a bad store is told of when it is opened for real."""
+    """The description of a study in the store, None where there is none or the store cannot be read."""
     try:
         with open_storage(storage, create=False) as opened:
             return find_record(opened, name, artifacts).info
@@ -133,30 +112,25 @@ def _recorded(storage: str, name: str, artifacts: Path) -> Info | None:
         return None
 
 
-def compare(
-    record: Record, entrants: Sequence[Entrant], options: CompareOptions, progress: Progress
-) -> dict[str, Any]:
+def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptions) -> dict[str, Any]:
     """Search and train what is left of every method; the comparison. Raises Interrupted after a stop."""
-    seeds = make_plan(record, Confirming(options.seeds), single=False).seeds
-    tell_cost(record, entrants, options, progress)
+    record, loaded = session.record, session.training.loaded
+    seeds = fresh_seeds(session.training.seed, options.seeds)
+    tell_cost(session, entrants, options)
     outcomes, failed = [], {}
     for number, each in enumerate(entrants, 1):
-        search_method(each, options.trials, progress, f"{each.method} ({number} of {len(entrants)})")
-        outcome = outcome_of(each, options.trials, seeds, progress)
+        search_method(each, options.trials, f"{each.method} ({number} of {len(entrants)})")
+        outcome = outcome_of(each, options.trials, seeds)
         if isinstance(outcome, str):
             failed[each.method] = outcome
         else:
             outcomes.append(outcome)
-    loaded = entrants[0].training.loaded
     metrics = task_metrics(record, test_examples(loaded))
     single = single_runs(record, seeds, metrics)
-    score = loaded.study.score
-    return compared(outcomes, failed, metrics, score, single, trials=options.trials, seeds=seeds)
+    return compared(outcomes, failed, metrics, loaded.study.score, single, trials=options.trials, seeds=seeds)
 
 
-def tell_cost(
-    record: Record, entrants: Sequence[Entrant], options: CompareOptions, progress: Progress
-) -> None:
+def tell_cost(session: Session, entrants: Sequence[Entrant], options: CompareOptions) -> None:
     """Say beforehand what is to be trained, in trial-epochs and expected time."""
     trainings = len(entrants) * (options.trials + options.seeds)
     left = 0
@@ -165,17 +139,19 @@ def tell_cost(
         left += max(0, options.trials - each.record.counted())
         left += max(0, options.seeds - len(ended(book) if book is not None else ()))
     if not left:
-        progress.notice(f"all {trainings} trainings of the comparison are done")
+        session.watcher.notice(f"all {trainings} trainings of the comparison are done")
         return
-    epochs = left * entrants[0].training.loaded.study.epochs
-    # Those of the comparison first: the study's own search may have been over larger models.
-    rates = (expected_seconds(timed, epochs) for timed in (*(each.record for each in entrants), record))
+    epochs = left * session.study.epochs
+    # The comparison's own trials first: the study's search may have been over larger models.
+    rates = (
+        expected_seconds(timed, epochs) for timed in (*(each.record for each in entrants), session.record)
+    )
     seconds = next((rate for rate in rates if rate is not None), None)
     about = "" if seconds is None else f", about {duration(seconds)} at the rate of what was searched so far"
     done = f" ({trainings - left} are done)" if left < trainings else ""
     solo = [each.method for each in entrants if each.method in GRADIENT_BASED]
     slower = f"; {', '.join(solo)} one at a time, which takes longer" if solo else ""
-    progress.notice(
+    session.watcher.notice(
         f"comparing {len(entrants)} methods, {options.trials} trials and {options.seeds} seeds of the best config"
         f" each: {left} trainings{done}, up to {epochs:,} trial-epochs{about}{slower}"
     )

@@ -1,8 +1,4 @@
-"""One method in a comparison: the record of its search, the search, and its best config trained again.
-
-What a method is given is the same for all: N trials of the same seed, sampler and pruner that begin with the default
-config, and S fresh seeds. `tuned` alone searches the task weights.
-"""
+"""The entrants of a comparison: a weighting method each, with its search and the trainings of its best config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,36 +7,36 @@ from typing import Any
 import torch
 
 from mtlsearch.errors import StoreError
-from mtlsearch.evidence.comparison import EQUAL, TUNED, Outcome, best_of, busy_seconds, first_counted
+from mtlsearch.evidence.comparison import EQUAL, TUNED, Outcome, first_counted
 from mtlsearch.evidence.trainings import Repeat, ended, linked_study, open_confirmation
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record
+from mtlsearch.store.trials import best_of, busy_seconds
 from mtlsearch.study.space import quantiles_from_weights, real
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.solo import SoloTrainer
-from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import STATIC
 from mtlsearch.tuning.choices import make_pruner, make_sampler
-from mtlsearch.tuning.confirm import MakeTrainer, Work
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.run import trainer_maker
+from mtlsearch.tuning.repeats import train_repeats
+from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One method in the comparison: its search's record, and its training with the weights that it searches."""
+    """One method in the comparison: the session of its search, and how its best config is trained again."""
 
     method: str
-    record: Record
-    training: Training
-    make_trainer: MakeTrainer  # of the search
-    make_again: MakeTrainer  # of the trainings with fresh seeds
+    session: Session
+    make_again: MakeTrainer
     searched: Mapping[str, Any]  # sampler, pruner, population
-    trained_on: Mapping[str, Any]
+
+    @property
+    def record(self) -> Record:
+        return self.session.record
 
 
 @dataclass(frozen=True)
@@ -56,35 +52,25 @@ class MethodRepeat(Repeat):
         return f"{self.method}, trial {self.of}"
 
 
-def entrant(
-    record: Record,
-    training: Training,
-    method: str,
-    trials: int,
-    searched: Mapping[str, Any],
-    trained_on: Mapping[str, Any],
-    progress: Progress,
-) -> Entrant:
+def entrant(session: Session, method: str, trials: int, searched: Mapping[str, Any]) -> Entrant:
     """A method with its record, made where there is none. Raises StoreError where it was searched otherwise."""
+    training, notice = session.training, session.watcher.notice
     loaded = replace(training.loaded, study=weighted(training.loaded.study, method))
     population = 1 if method in GRADIENT_BASED else int(searched["population"])
     searched = {**searched, "population": population}
-    own = replace(training, loaded=loaded, method=STATIC if method in (EQUAL, TUNED) else method)
-    # More slots than trials would stay empty. What is asked for at once is the same.
-    make = trainer_maker(loaded, min(population, trials), trials, progress.notice)
     # Each seed has batches of its own, so a population would be lanes of one member: on a CPU that gains nothing.
-    again: MakeTrainer = SoloTrainer
+    make_again: MakeTrainer = SoloTrainer
     if loaded.device.type == "cuda" and population > 1:
-        again = trainer_maker(loaded, repeat_population(loaded, population), trials, progress.notice)
-    return Entrant(
-        method,
-        open_entrant(record, loaded, method, searched),
-        own,
-        make,
-        again,
-        searched,
-        {**trained_on, "method": method},
+        make_again = TrainerMaker(loaded, repeat_population(loaded, population), trials, notice)
+    own = replace(
+        session,
+        record=open_entrant(session.record, loaded, method, searched),
+        training=replace(training, loaded=loaded, method=STATIC if method in (EQUAL, TUNED) else method),
+        # More slots than trials would stay empty. As many are asked for at once as in the study's search.
+        make_trainer=TrainerMaker(loaded, min(population, trials), trials, notice),
+        conditions=replace(session.conditions, method=method),
     )
+    return Entrant(method, own, make_again, searched)
 
 
 def weighted(study: Study, method: str) -> Study:
@@ -117,26 +103,24 @@ def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Map
     return Record(record.storage, study, {**record.info, "fingerprint": fingerprint}, record.artifacts)
 
 
-def search_method(each: Entrant, trials: int, progress: Progress, told: str) -> None:
+def search_method(each: Entrant, trials: int, told: str) -> None:
     """Search a method's hyperparameters until it has its trials."""
-    record, study, training = each.record, each.training.loaded.study, each.training
+    record, study, watcher = each.record, each.session.study, each.session.watcher
     record.take_over()
     enqueue_default(record, study)
     before = record.counted()
     if before >= trials:
         return
-    progress.notice(f"{told}: {trials - before} trials")
-    record.study.sampler = make_sampler(
-        each.searched["sampler"], derived_seed(training.seed, "sampler", before)
-    )
+    watcher.notice(f"{told}: {trials - before} trials")
+    seed = derived_seed(each.session.training.seed, "sampler", before)
+    record.study.sampler = make_sampler(each.searched["sampler"], seed)
     record.study.pruner = make_pruner(each.searched["pruner"], study.epochs)
-    progress.total, progress.best = trials, None
-    progress.begun(before, study.epochs, record.best_or_none())
-    search(record, each.make_trainer(training), training, trials, progress, dict(each.trained_on))
+    watcher.begun(trials, before, study.epochs, record.best_or_none())
+    search(each.session, trials)
 
 
-def outcome_of(each: Entrant, trials: int, seeds: Sequence[int], progress: Progress) -> Outcome | str:
-    """Train the method's best config with every seed; what it reached, or why it has no config."""
+def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | str:
+    """Train the method's best config with every seed; its outcome, or why it has no config."""
     searched = first_counted(each.record, trials)
     best = best_of(searched)
     if best is None:
@@ -144,15 +128,13 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int], progress: Progr
         return (
             f"none of {len(searched)} trials is complete ({next(filter(None, reasons), 'all were pruned')})"
         )
-    config, loaded = trial_config(each.record.info, best), each.training.loaded
+    config, loaded = trial_config(each.record.info, best), each.session.training.loaded
     repeats = [MethodRepeat("config", best.number, config, seed, method=each.method) for seed in seeds]
     book = open_confirmation(each.record)
     book.take_over()
     left = book.left(repeats)
-    progress.total = len(repeats)
-    progress.begun(len(repeats) - len(left), loaded.study.epochs)
-    work = Work(book, each.training, each.make_again, progress, each.trained_on, None)
-    work.train(each.training, repeats)
+    each.session.watcher.begun(len(repeats), len(repeats) - len(left), loaded.study.epochs)
+    train_repeats(replace(each.session, make_trainer=each.make_again), book, repeats)
     found = ended(book)
     trained = [found[repeat.key] for repeat in repeats]
     tests = [trial.user_attrs.get("test") for trial in trained]

@@ -1,58 +1,39 @@
 """The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
 
-import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from mtlsearch.store.model_file import save_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
-from mtlsearch.study.space import Config
 from mtlsearch.study.study import Study
-from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.training.trainer import Trainer
+from mtlsearch.tuning.session import Session
 
 WAIT_SECONDS = 1.0
 
 
-class Watcher(Protocol):
-    """Who is told how a search goes."""
-
-    def asked(self, number: int, config: Config) -> None: ...
-
-    def reported(self, result: EpochResult) -> None: ...
-
-    def ended(self, trial: FrozenTrial) -> None: ...
-
-    def waiting(self, others: int) -> None: ...
-
-
-def search(
-    record: Record,
-    trainer: Trainer,
-    training: Training,
-    total: int,
-    watcher: Watcher,
-    trained_on: dict[str, Any],
-    deadline: float | None = None,
-) -> None:
-    """Search until `total` trials are counted, or the monotonic clock passes `deadline`.
+def search(session: Session, total: int) -> None:
+    """Search until `total` trials are counted, or until the session's deadline.
 
     All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
-    so that the same seed gives the same trials. Whatever ends the search early, `Interrupted` included, leaves
-    the trials in training to be asked again.
+    so that the same seed gives the same trials. If the search ends early, by `Interrupted` say, the trials in
+    training are left to be asked again.
     """
-    space = training.loaded.study.search_space
+    record, watcher, space = session.record, session.watcher, session.study.search_space
+    trainer = session.make_trainer(session.training)
+    conditions = session.conditions.recorded()
     try:
         record.take_over()
-        while deadline is None or time.monotonic() < deadline:
+        while session.is_in_time():
             while trainer.room() and (asked := record.ask(space, total)):
                 trial, config = asked
-                record.enter(trial.number, trainer.add(trial.number, config), trained_on)
+                record.enter(trial.number, trainer.add(trial.number, config), conditions)
                 watcher.asked(trial.number, config)
             if not record.running:
-                if not _wait_for_others(record, training, watcher, total):
+                if not _wait_for_others(session, total):
                     return
                 continue
             results = barrier(record, trainer)
@@ -69,7 +50,7 @@ def search(
 
 
 def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
-    """Train an epoch and take in what other processes did; the results by trial number."""
+    """Train an epoch and drop the trials that other processes took over; the results by trial number."""
     results = sorted(trainer.advance(), key=lambda result: result.number)
     for number in record.refresh():
         trainer.drop(number)
@@ -77,7 +58,7 @@ def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
 
 
 def _outcome(record: Record, result: EpochResult) -> TrialState | None:
-    """How a trial ends after this epoch, None where it goes on."""
+    """The state in which a trial ends after this epoch, None where it goes on."""
     if result.reason is not None:
         return TrialState.FAIL
     if result.finished:
@@ -97,15 +78,16 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
     return told
 
 
-def _wait_for_others(record: Record, training: Training, watcher: Watcher, total: int) -> bool:
-    """Whether other processes still train trials of this total; waits a moment for them, takes over the dead's."""
+def _wait_for_others(session: Session, total: int) -> bool:
+    """Wait a moment for trials that other processes train, or take over the dead's; False where none are left."""
+    record = session.record
     record.refresh()
     if record.counted() >= total:
         return False
     if not record.take_over():
-        watcher.waiting(len(record.trials(TrialState.RUNNING)))
-        training.stop.wait(WAIT_SECONDS)
-        training.check_stop()
+        session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
+        session.training.stop.wait(WAIT_SECONDS)
+        session.training.check_stop()
     return True
 
 

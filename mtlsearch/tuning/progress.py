@@ -4,7 +4,7 @@ import html
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,38 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 20.0
 NOTEBOOK_SECONDS = 0.25
+
+
+class Watcher(Protocol):
+    """Is told how a search or a confirmation goes."""
+
+    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+        """Work begins on `total` trials of which `done` are counted; `best` has the highest score."""
+        ...
+
+    def asked(self, number: int, config: "Config") -> None:
+        """Trial `number` goes into training."""
+        ...
+
+    def reported(self, result: "EpochResult") -> None:
+        """An epoch of a trial is stored."""
+        ...
+
+    def ended(self, trial: "FrozenTrial") -> None:
+        """A trial's outcome is in the store."""
+        ...
+
+    def confirmed(self, number: int, what: str) -> None:
+        """A training of a confirmation has ended; `what` names it and its outcome."""
+        ...
+
+    def waiting(self, others: int) -> None:
+        """Nothing is left to ask while other processes train `others` trials."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """A line for the user."""
+        ...
 
 
 class NotebookLine:
@@ -49,7 +81,7 @@ class NotebookLine:
 class Progress:
     """Tells a search's events: trials done, best score, per-task metrics, trial-epochs per second, time left."""
 
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
+    def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         self.total, self.epochs, self.done = total, 0, 0
         self.quiet = quiet
         self.began_with = 0
@@ -76,11 +108,11 @@ class Progress:
             self.live.stop()
         self._draw(last=True)
 
-    # What the search tells (`search.Watcher`).
+    # The watcher.
 
-    def begun(self, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
-        """The search starts from `done` counted trials, of which `best` has the highest score."""
-        self.done = self.began_with = done
+    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+        self.total, self.done, self.began_with = total, done, done
+        self.best = None
         if best is not None:
             self._take_best(best)
         self.epochs = epochs
@@ -117,8 +149,12 @@ class Progress:
             live=bool(reason),
         )
 
+    def confirmed(self, number: int, what: str) -> None:
+        self.training.pop(number, None)
+        self.done += 1
+        self.say(f"confirmation {self.done} of {self.total}: {what}")
+
     def waiting(self, others: int) -> None:
-        """Nothing is left to ask for now; told once, however long it lasts."""
         if not self.is_waiting:
             self.is_waiting = True
             self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
@@ -135,7 +171,7 @@ class Progress:
             self.notebook.draw(self.line().plain, self.done, self.total, last=last)
 
     def notice(self, text: str) -> None:
-        """A notice that is shown always, above the live line where there is one."""
+        """Show a line always, above the live one where there is one."""
         if self.is_live:
             self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
         else:

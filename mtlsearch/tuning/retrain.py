@@ -17,11 +17,12 @@ from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, study_name
-from mtlsearch.training.device import conditions_of, use_device
+from mtlsearch.training.device import Conditions, use_device
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.options import TrainOptions, VerifyOptions
 
 TOLERANCE = 0.002
 
@@ -52,7 +53,7 @@ def train_config(
 def train(
     training: Training,
     config: Config,
-    conditions: Mapping[str, Any],
+    conditions: Conditions,
     on_epoch: Callable[[EpochResult], None],
     name: str,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -70,8 +71,8 @@ def train(
             "best_epoch": result.best_epoch,
             "entry_epoch": 0,
             "seed": training.seed,
+            **conditions.recorded(),
         },
-        trained_on=conditions,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         storage=None,
     )
@@ -80,52 +81,40 @@ def train(
 
 
 def train_command(
-    what: str,
-    data: Path,
-    *,
-    device: str,
-    threads: int | None,
-    seed: int | None,
-    epochs: int | None,
-    study_path: str | None,
-    on_epoch: Callable[[EpochResult], None],
+    options: TrainOptions, on_epoch: Callable[[EpochResult], None]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """`mtlsearch train`: an exported config's file, or a study's default config."""
-    used, count = use_device(device, threads)
+    """Train an exported config from its file, or a study's default config; as `train`."""
+    conditions = use_device(options.device, options.threads)
+    what, seed = options.what, options.seed
     exported_config = read_config(Path(what)) if what.endswith(".json") else None
     if exported_config is None:
         study = load_study(what)
-        config = study.default_config()
+        config, name = study.default_config(), study_name(study.source)
     else:
-        study = budgeted(study_of(exported_config, study_path), exported_config)
-        config = config_of(exported_config, study)
+        study = budgeted(study_of(exported_config, options.study_path), exported_config)
+        config, name = config_of(exported_config, study), exported_config["study"]["name"]
         seed = exported_config["training"]["seed"] if seed is None else seed
-    if epochs is not None:
-        study = replace(study, epochs=epochs)
-    training = Training(study.load(data, used), seed or 0)
-    name = exported_config["study"]["name"] if exported_config else study_name(study.source)
-    return train(training, config, conditions_of(used, count, "fp32"), on_epoch, name)
+    if options.epochs is not None:
+        study = replace(study, epochs=options.epochs)
+    training = Training(study.load(options.directory, conditions.device), seed or 0)
+    return train(training, config, conditions, on_epoch, name)
 
 
-def verify_command(
-    path: Path, data: Path, *, device: str, threads: int | None, study_path: str | None
-) -> dict[str, Any]:
-    """`mtlsearch verify`: train the config in a file again, under its recorded threads unless others are named."""
-    config = read_config(path)
+def verify_command(options: VerifyOptions) -> dict[str, Any]:
+    """Train the config in a file again, under its recorded threads unless others are named; as `verify`."""
+    config = read_config(options.config)
     recorded = config["training"]
-    used, count = use_device(device, threads or recorded.get("threads"), recorded.get("precision", "fp32"))
-    study = budgeted(study_of(config, study_path), config)
+    threads = options.threads or recorded.get("threads")
+    conditions = use_device(options.device, threads, recorded.get("precision", "fp32"))
+    study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
-    loaded = study.load(data, used)
+    loaded = study.load(options.directory, conditions.device)
     changed = [
         task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest
     ]
     if changed:
         raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")
-    precision = recorded.get("precision", "fp32")
-    return verify(
-        Training(loaded, recorded["seed"], precision), config, conditions_of(used, count, precision)
-    )
+    return verify(Training(loaded, recorded["seed"], conditions.precision), config, conditions)
 
 
 def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
@@ -140,7 +129,7 @@ def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
     )
 
 
-def verify(training: Training, config: Mapping[str, Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
+def verify(training: Training, config: Mapping[str, Any], conditions: Conditions) -> dict[str, Any]:
     """Train an exported config again and hold every validation metric against the recorded one.
 
     Bitwise equality is asked for on the same device kind, thread count and trainer; else a difference of the
@@ -155,7 +144,7 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Mapping[st
         recorded["epochs_trained"],
         trainer=trainer,
     )
-    exact = _same_conditions(recorded, {**conditions, **trainer.conditions(0)})
+    exact = _same_conditions(recorded, {**conditions.recorded(), **trainer.conditions(0)})
     sizes = {task: len(splits.validation) for splits in loaded.splits for task in splits.tasks}
     rows = []
     for task, values in config["validation"].items():

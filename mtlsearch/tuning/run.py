@@ -1,141 +1,146 @@
-"""What `run` and `confirm` do: load a study, open its record, search it, confirm it."""
+"""A run: choose what to search, open its record, search it, confirm the best.
+
+`run_search` is `mtlsearch run` and `mtlsearch.search`; its four steps stand below it in their order.
+"""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import torch
+from optuna.pruners import BasePruner
 
-from mtlsearch.download import DownloadError
-from mtlsearch.errors import StudyError, UsageError
+from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
-from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.definition import check_same
-from mtlsearch.store.model_file import study_of
-from mtlsearch.store.record import Record, find_record, open_record
+from mtlsearch.store.database.opening import Storage, open_storage
+from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
-from mtlsearch.study.study import SCORES, LoadedStudy, Study
-from mtlsearch.study.study_file import load_study, study_name
+from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
-from mtlsearch.training.device import conditions_of, slow_choices, use_device
+from mtlsearch.training.device import Conditions, slow_choices, use_device
 from mtlsearch.training.population.layout import repeat_population, search_population
-from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.steps import choose_steps
 from mtlsearch.training.seeds import derived_seed
-from mtlsearch.training.solo import SoloTrainer
-from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler
-from mtlsearch.tuning.confirm import Confirming, as_recorded, confirm
+from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
+from mtlsearch.tuning.studies import load_with_fallback, recorded_name
 
-DEFAULT_STUDY = "mnist-fashion"
-FALLBACK_STUDY = "digits"
 Notice = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """Everything that `run` was told."""
-
-    study: str | Study | None
-    trials: int
-    storage: str
-    name: str | None = None
-    data: Path = Path()
-    device: str = "auto"
-    seed: int | None = None
-    sampler: str = "tpe"
-    pruner: str = "peers"
-    score: str | None = None
-    epochs: int | None = None
-    timeout: float | None = None
-    population: int | None = None
-    threads: int | None = None
-    precision: str = "fp32"
-    settings: tuple[tuple[str, str], ...] = ()
-    artifacts: Path | None = None
-    confirming: Confirming | None = field(default_factory=Confirming)
-
-
 def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str, Any]:
-    """Search, and give the best trial's exported config. Raises Interrupted after a stop."""
-    notice = progress.notice
-    device, threads = use_device(options.device, options.threads, options.precision)
-    begun = time.monotonic()
-    for line in slow_choices(device, threads, options.precision):
-        notice(line)
-    if device.type == "cuda":
-        in_a_thread(works, device)  # the first kernel takes a C compiler its time: while the data are loaded
-    loaded = load_with_fallback(options, device, notice)
-    study = loaded.study
-    make_sampler(options.sampler, 0)  # a wrong name is told before the store is touched
-    pruner = make_pruner(options.pruner, study.epochs)
-    name = recorded_name(options, study)
-    artifacts = artifacts_folder(options.storage, options.artifacts)
-    if options.artifacts is not None:  # one beside a SQLite store is told of with the store
-        check_folder(artifacts)
+    """Search a study and confirm its best; the best trial's exported config. Raises Interrupted after a stop."""
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+    chosen = choose(options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
-        population = options.population or search_population(loaded, options.trials)
-        info = {**describe(loaded), "population": population}
-        record = open_record(storage, name, info, options.seed, artifacts)
-        seed = int(record.info["seed"])
-        record.take_over()
-        enqueue_default(record, study)
-        before = record.counted()
-        record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", before))
-        record.study.pruner = pruner
-        training = Training(loaded, seed, options.precision, stop=stop)
-        population = options.population or int(record.info["population"])
-        deadline = None if options.timeout is None else begun + options.timeout
-        conditions = conditions_of(device, threads, options.precision)
-        if before >= options.trials:
-            notice(
-                f"study {name!r} already has {before} of {options.trials} trials; --trials is a total, so nothing is"
-                " left to do"
-            )
-        else:
-            if before:
-                notice(f"study {name!r} goes on at trial {before} of {options.trials}")
-            progress.begun(before, study.epochs, record.best_or_none())
-            trainer = trainer_maker(loaded, population, options.trials, notice)(training)
-            search(record, trainer, training, options.trials, progress, conditions, deadline)
-        if options.confirming and record.counted() >= options.trials:
-            hint = "; --no-confirm skips it"
-            try:
-                at_once = options.population or repeat_population(loaded, population)
-                make_trainer = trainer_maker(loaded, at_once, options.confirming.trainings, notice)
-                confirm(
-                    record, training, make_trainer, options.confirming, progress, conditions, deadline, hint
-                )
-            except StudyError as error:  # the search has its answer all the same
-                notice(f"not confirmed: {error}")
-        return finished(record, options, notice)
+        session = open_session(storage, options, chosen, progress, stop, deadline)
+        search_study(session, options, progress)
+        if options.confirm and session.record.counted() >= options.trials:
+            confirm_best(session, options, progress)
+        return answer(session.record, options, progress.notice)
 
 
-def recorded_name(options: RunOptions, study: Study) -> str:
-    """The study's name in the store: the one that was given, the shipped name, or the file's stem."""
-    if not (options.name or study.source):
-        raise UsageError("a study that is defined in Python needs a name in the store: search(study, name=…)")
-    return options.name or study_name(study.source)
+# Choose.
 
 
-def trainer_maker(
-    loaded: LoadedStudy, population: int, trials: int, notice: Notice
-) -> Callable[[Training], Trainer]:
-    """What makes the trainers of a run of about `trials` trials: populations, or solo where that is 1."""
-    if population == 1:
-        return SoloTrainer
-    steps = choose_steps(loaded, trials, population, notice)
-    return lambda training: PopulationTrainer(training, population, steps, notice)
+@dataclass(frozen=True)
+class Chosen:
+    """A run's study with its data, its name in the store, and how its trials are trained and ended early."""
+
+    loaded: LoadedStudy
+    name: str
+    artifacts: Path
+    pruner: BasePruner
+    conditions: Conditions
 
 
-def finished(record: Record, options: RunOptions, notice: Notice) -> dict[str, Any]:
+def choose(options: RunOptions, notice: Notice) -> Chosen:
+    """Make the device ready, load the study, and check every name, all before the store is touched."""
+    conditions = use_device(options.device, options.threads, options.precision)
+    for line in slow_choices(conditions):
+        notice(line)
+    if conditions.device.type == "cuda":
+        in_a_thread(
+            works, conditions.device
+        )  # the first kernel takes a C compiler its time: load data meanwhile
+    loaded = load_with_fallback(options, conditions, notice)
+    make_sampler(options.sampler, 0)
+    pruner = make_pruner(options.pruner, loaded.study.epochs)
+    artifacts = artifacts_folder(options.storage, options.artifacts_path)
+    if options.artifacts is not None:  # a folder beside a SQLite store is checked with the store
+        check_folder(artifacts)
+    return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions)
+
+
+# Open.
+
+
+def open_session(
+    storage: Storage,
+    options: RunOptions,
+    chosen: Chosen,
+    progress: Progress,
+    stop: Event,
+    deadline: float | None,
+) -> Session:
+    """Open the study's record, made where there is none, with the sampler for the trials that are left."""
+    loaded = chosen.loaded
+    population = options.population or search_population(loaded, options.trials)
+    info = {**describe(loaded), "population": population}
+    record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
+    record.take_over()
+    enqueue_default(record, loaded.study)
+    seed = int(record.info["seed"])
+    record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", record.counted()))
+    record.study.pruner = chosen.pruner
+    training = Training(loaded, seed, options.precision, stop=stop)
+    members = options.population or int(record.info["population"])
+    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice)
+    return Session(record, training, make_trainer, progress, chosen.conditions, deadline)
+
+
+# Search.
+
+
+def search_study(session: Session, options: RunOptions, progress: Progress) -> None:
+    """Search until the study has its trials, and tell where it goes on."""
+    record, before = session.record, session.record.counted()
+    if before >= options.trials:
+        progress.notice(
+            f"study {record.name!r} already has {before} of {options.trials} trials; --trials is a total, so"
+            " nothing is left to do"
+        )
+        return
+    if before:
+        progress.notice(f"study {record.name!r} goes on at trial {before} of {options.trials}")
+    progress.begun(options.trials, before, session.study.epochs, record.best_or_none())
+    search(session, options.trials)
+
+
+# Confirm.
+
+
+def confirm_best(session: Session, options: RunOptions, progress: Progress) -> None:
+    """Train the best configs again; where that fails, the search has its answer all the same."""
+    loaded = session.training.loaded
+    searched = options.population or int(session.record.info["population"])
+    at_once = options.population or repeat_population(loaded, searched)
+    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice)
+    try:
+        confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
+    except StudyError as error:
+        progress.notice(f"not confirmed: {error}")
+
+
+def answer(record: Record, options: RunOptions, notice: Notice) -> dict[str, Any]:
     """The best config after a search, confirmed or not."""
     counted = record.counted()
     if counted < options.trials:
@@ -149,84 +154,3 @@ def finished(record: Record, options: RunOptions, notice: Notice) -> dict[str, A
     if told:
         notice(told)
     return config
-
-
-@dataclass(frozen=True)
-class ConfirmOptions:
-    """Everything that `confirm` was told."""
-
-    study: str | None
-    storage: str
-    name: str | None
-    data: Path
-    device: str
-    threads: int | None
-    precision: str
-    artifacts: Path | None
-    study_path: str | None
-    confirming: Confirming
-
-
-def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) -> dict[str, Any]:
-    """`mtlsearch confirm`: confirm a study of the store; its best config. Raises Interrupted after a stop."""
-    artifacts = artifacts_folder(options.storage, options.artifacts)
-    wanted = options.name or (options.study and stored_name(options.study))
-    with open_storage(options.storage, create=False) as storage:  # a missing store is not made
-        found = find_record(storage, wanted, artifacts)
-        name, info = found.name, found.info
-    if wanted is None:
-        progress.notice(f"study {name}")
-    path = options.study_path or (options.study if options.study and options.study.endswith(".py") else None)
-    device, threads = use_device(options.device, options.threads, options.precision)
-    loaded = as_recorded(study_of({"study": info}, path), info).load(options.data, device)
-    check_same(name, info, describe(loaded), None)
-    training = Training(loaded, int(info["seed"]), options.precision, stop=stop)
-    with open_storage(options.storage, create=True) as storage:
-        record = find_record(storage, name, artifacts)
-        record.best()  # without a complete trial there is nothing to confirm
-        conditions = conditions_of(device, threads, options.precision)
-        at_once = repeat_population(loaded, int(info["population"]))
-        make_trainer = trainer_maker(loaded, at_once, options.confirming.trainings, progress.notice)
-        confirm(record, training, make_trainer, options.confirming, progress, conditions)
-        show_in_dashboard(record)
-        return best_answer(record)[0]
-
-
-def show_in_dashboard(record: Record) -> None:
-    """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
-    from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
-
-    publish(record)
-
-
-def stored_name(study: str) -> str:
-    """The name in the store that STUDY stands for: a shipped one or another name as it is, a file's stem."""
-    return Path(study).stem if study.endswith(".py") else study
-
-
-def load_with_fallback(options: RunOptions, device: torch.device, notice: Notice) -> LoadedStudy:
-    """The study with its data; without a STUDY, the default one, or the fallback where its data cannot be had."""
-    if options.study is not None:
-        study = options.study if isinstance(options.study, Study) else load_study(options.study)
-        return configured(study, options).load(options.data, device)
-    try:
-        return configured(load_study(DEFAULT_STUDY), options).load(options.data, device)
-    except DownloadError as error:
-        notice(f"{error}")
-        notice(
-            f"searching the study {FALLBACK_STUDY!r} instead, which needs no data; name a STUDY to choose another"
-        )
-        return configured(load_study(FALLBACK_STUDY), options).load(options.data, device)
-
-
-def configured(study: Study, options: RunOptions) -> Study:
-    """The study with what the command line changes in it."""
-    for name, value in options.settings:
-        study = study.fixed(name, value)
-    if options.epochs is not None:
-        study = replace(study, epochs=options.epochs)
-    if options.score is not None:
-        if options.score not in SCORES:
-            raise UsageError(f"--score must be {' or '.join(SCORES)}, but got {options.score!r}")
-        study = replace(study, score=options.score)
-    return study

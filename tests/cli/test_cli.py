@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from commands import SHORT, SOLO, STUDY_FILE, command, contents, done, stored
 
+from mtlsearch.cli.main import GROUPS, main
+
 MTLSEARCH = Path(sys.executable).with_name("mtlsearch")
 
 
@@ -190,11 +192,9 @@ def test_commands_that_only_read_do_not_import_torch(here: Path, arguments: list
     assert ended.stderr.splitlines()[-1] == "False"
 
 
-def test_every_listed_command_has_help_of_its_own() -> None:
-    listed = done("--help").out.partition("Commands:\n")[2].splitlines()
-    assert len(listed) >= 10
-    for line in listed:
-        name = line.split()[0]
+def test_every_command_has_help_of_its_own() -> None:
+    assert len(main.commands) >= 10
+    for name in main.commands:
         assert done(name, "--help").out.startswith(f"Usage: main {name}")
 
 
@@ -261,3 +261,17 @@ def test_the_package_is_the_command_too() -> None:
         )
         assert (ran.returncode, ran.stderr) == (script.returncode, script.stderr)
         assert ran.stdout == script.stdout
+
+
+def test_help_lists_every_command_once_in_a_group_and_cuts_no_line_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = done("--help").out
+    assert [line for line in text.splitlines() if line.endswith(":")] == [
+        "Options:",
+        *(f"{title}:" for title in GROUPS),
+    ]
+    for name, each in main.commands.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"  {name} ")]
+        assert line.split(maxsplit=1)[1] == (each.help or "").splitlines()[0]

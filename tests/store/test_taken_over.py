@@ -8,6 +8,7 @@ import known_weights as known
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sessions import session
 
 from mtlsearch.evidence.trainings import ended, open_confirmation
 from mtlsearch.store.database.opening import Storage, is_counted, open_storage
@@ -16,9 +17,9 @@ from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.confirm import Confirming, confirm
+from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import search
-from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.options import AgainOptions
 
 TRIALS = 3
 
@@ -79,7 +80,7 @@ def test_search_goes_on_without_a_trial_that_was_taken_over(
 ) -> None:
     record, training = opened(storage, tmp_path)
     trainer = Sleeper(training, storage, "known", moment)
-    search(record, trainer, training, TRIALS, Progress(TRIALS, quiet=True), {})
+    search(session(record, training, lambda training: trainer), TRIALS)
     trials = record.trials()
     assert trainer.moment == ""
     assert sum(map(is_counted, trials)) == TRIALS
@@ -92,15 +93,15 @@ def test_search_goes_on_without_a_trial_that_was_taken_over(
 @pytest.mark.parametrize("moment", ["epoch", "state"])
 def test_confirmation_trains_again_what_was_taken_over(storage: Storage, tmp_path: Path, moment: str) -> None:
     record, training = opened(storage, tmp_path)
-    search(record, SoloTrainer(training), training, TRIALS, Progress(TRIALS, quiet=True), {})
+    search(session(record, training), TRIALS)
     made: list[Sleeper] = []
 
     def make(training: Training) -> Sleeper:
         made.append(Sleeper(training, storage, "known/confirmation", "" if made else moment))
         return made[-1]
 
-    amount = Confirming(seeds=2, top=1, single=False)
-    assert confirm(record, training, make, amount, Progress(0, quiet=True), {})
+    amount = AgainOptions(seeds=2, top=1, single=False)
+    assert confirm(session(record, training, make), amount)
     confirmation = open_confirmation(record)
     assert made[0].moment == ""
     assert len(ended(confirmation)) == 4

@@ -12,7 +12,7 @@ from problems import disjoint
 from mtlsearch.study.space import integer
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training import device
-from mtlsearch.training.device import bf16_slowdown, fewer_are_faster, slow_choices
+from mtlsearch.training.device import Conditions, bf16_slowdown, fewer_are_faster, slow_choices
 from mtlsearch.training.population import layout
 from mtlsearch.training.population.layout import (
     DEFAULT_POPULATION,
@@ -131,9 +131,9 @@ def test_bf16_is_advised_against_where_the_cpu_is_slow_at_it(
     monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
     assert bf16_slowdown() == (factor if told else None)
     expected = ["bf16 products take 90 times as long as fp32 on this CPU: try --precision fp32"]
-    assert list(slow_choices(torch.device("cpu"), 1, "bf16")) == (expected if told else [])
-    assert list(slow_choices(torch.device("cpu"), 1, "fp32")) == []
-    assert list(slow_choices(torch.device("cuda"), 1, "bf16")) == []
+    assert list(slow_choices(Conditions(torch.device("cpu"), 1, "bf16"))) == (expected if told else [])
+    assert list(slow_choices(Conditions(torch.device("cpu"), 1, "fp32"))) == []
+    assert list(slow_choices(Conditions(torch.device("cuda"), 1, "bf16"))) == []
 
 
 FAULTS = """

@@ -242,7 +242,7 @@ def test_interrupted_comparison_goes_on_and_ends_as_an_undisturbed_one(
 ) -> None:
     """In the search of the first method, in that of the second, and in its trainings with fresh seeds."""
     amount = ("--trials", 6, "--seeds", 2, "--json")
-    monkeypatch.setattr(entrants, "trainer_maker", lambda *given: Stopping)
+    monkeypatch.setattr(entrants, "TrainerMaker", lambda *given: Stopping)
     monkeypatch.setattr(entrants, "SoloTrainer", Stopping)
     monkeypatch.setattr(Stopping, "left", after)
     cut = command(*comparing(tmp_path, *amount, methods="rlw"))

@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner, Result
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from sessions import session
 from torch import Tensor, nn
 
 from mtlsearch import Config, Data, Study, real
@@ -36,14 +37,16 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Interrupted, Training
-from mtlsearch.tuning import run as running
-from mtlsearch.tuning.confirm import Confirming, alone, as_recorded, confirm, make_plan
+from mtlsearch.tuning import session as sessions
+from mtlsearch.tuning.confirm import alone, confirm, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
+from mtlsearch.tuning.options import AgainOptions
 from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.studies import as_recorded
 
 FILE = Path(known.__file__)
 NOWHERE = Path("nowhere")
-QUICK = Confirming(seeds=2, top=2)
+QUICK = AgainOptions(seeds=2, top=2)
 
 
 def trained(
@@ -55,7 +58,7 @@ def trained(
     record.study.sampler = optuna.samplers.RandomSampler(seed=0)
     training = Training(loaded, 0)
     enqueue_default(record, study)
-    search(record, SoloTrainer(training), training, trials, Progress(trials, quiet=True), {})
+    search(session(record, training), trials)
     return record, training
 
 
@@ -70,9 +73,9 @@ def searched(storage: Any, tmp_path: Path) -> tuple[Record, Training]:
     return trained(storage, tmp_path, known.study, trials=6)
 
 
-def confirmed(record: Record, training: Training, amount: Confirming = QUICK, **options: Any) -> Confirmation:
+def confirmed(record: Record, training: Training, amount: AgainOptions = QUICK) -> Confirmation:
     """The confirmation after a whole run of it."""
-    assert confirm(record, training, SoloTrainer, amount, Progress(0, quiet=True), {}, **options)
+    assert confirm(session(record, training), amount)
     return open_confirmation(record)
 
 
@@ -135,7 +138,7 @@ def test_weights_that_do_not_matter_are_not_called_tuned(storage: Any, tmp_path:
     default = {"optimizer": "adam", "learning_rate": 0.3, "schedule": "cosine"}
     study = replace(known.study, model=lambda config: known.OwnMaps(), default=default, epochs=4)
     record, training = trained(storage, tmp_path, study, trials=8)
-    confirmed(record, training, Confirming(seeds=5, top=2))
+    confirmed(record, training, AgainOptions(seeds=5, top=2))
     config, _, _ = best_answer(record)
     assert config["verdict"]["kind"] == "equal"
     assert config["task_weights"] == {"clean": 0.5, "noisy": 0.5}
@@ -218,10 +221,10 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
 
 
 def test_fresh_seeds_are_others_than_the_searchs(searched: tuple[Record, Training]) -> None:
-    seeds = make_plan(searched[0], Confirming(seeds=20), single=False).seeds
+    seeds = make_plan(searched[0], 2, 20, single=False).seeds
     assert len(set(seeds)) == 20
     assert searched[0].info["seed"] not in seeds
-    assert list(seeds[:5]) == list(make_plan(searched[0], Confirming(seeds=5), single=False).seeds)
+    assert list(seeds[:5]) == list(make_plan(searched[0], 2, 5, single=False).seeds)
 
 
 def test_candidates_are_the_best_distinct_configs(searched: tuple[Record, Training]) -> None:
@@ -229,7 +232,7 @@ def test_candidates_are_the_best_distinct_configs(searched: tuple[Record, Traini
     best = candidates(record, 2)
     again = record.trial(next(iter(best)))
     record.study.enqueue_trial(again.params)
-    search(record, SoloTrainer(training), training, 7, Progress(7, quiet=True), {})
+    search(session(record, training), 7)
     assert record.trial(6).params == again.params
     assert candidates(record, 2) == best
     scores = [record.trial(number).value for number in candidates(record, 7)]
@@ -254,7 +257,7 @@ def test_config_of_equal_weights_is_its_own_twin(storage: Any, tmp_path: Path) -
 def test_config_and_twin_of_a_seed_differ_in_nothing_but_weights(storage: Any, tmp_path: Path) -> None:
     study = replace(known.study, space={"learning_rate": real(0.2, 0.6)})
     record, training = trained(storage, tmp_path, study, trials=4)
-    trials = confirmed(record, training, Confirming(2, 2, single=False)).trials()
+    trials = confirmed(record, training, AgainOptions(seeds=2, top=2, single=False)).trials()
     assert len(trials) == 8
     for of in candidates(record, 2):
         mine = [t for t in trials if t.user_attrs["of"] == of]
@@ -326,7 +329,7 @@ def test_single_tasks_are_trained_of_up_to_eight_tasks_or_on_request() -> None:
 
 def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    trials = confirmed(record, training, Confirming(seeds=3, top=3)).trials()
+    trials = confirmed(record, training, AgainOptions(seeds=3, top=3)).trials()
     configs = candidates(record, 3)
     means = {
         of: sum(t.value or 0 for t in trials if t.user_attrs["kind"] == "config" and t.user_attrs["of"] == of)
@@ -334,7 +337,7 @@ def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Tr
     }
     winner = max(means, key=means.__getitem__)
     assert {t.user_attrs["of"] for t in trials if t.user_attrs["kind"] == "single"} == {winner}
-    plan = make_plan(record, Confirming(seeds=3, top=3), single=False)
+    plan = make_plan(record, 3, 3, single=False)
     others_first = dict(sorted(configs.items(), key=lambda item: item[0] == winner))
     assert replace(plan, configs=others_first).winner(ended(open_confirmation(record))) == winner
 
@@ -368,7 +371,7 @@ def test_interrupted_confirmation_goes_on_and_trains_nothing_twice(storage: Any,
     other, same = trained(storage, tmp_path, known.study, 6, name="undisturbed")
     ends = [0] * 4
     with pytest.raises(Interrupted):
-        confirm(record, training, lambda t: Stopping(t, ends), QUICK, Progress(0, quiet=True), {})
+        confirm(session(record, training, lambda t: Stopping(t, ends)), QUICK)
     (cut,) = open_confirmation(record).trials(TrialState.FAIL)
     assert cut.user_attrs["interrupted"] is True
     assert "verdict" not in best_answer(record)[0]
@@ -382,7 +385,7 @@ def test_interrupted_confirmation_goes_on_and_trains_nothing_twice(storage: Any,
 def test_training_of_a_dead_process_is_trained_again(searched: tuple[Record, Training]) -> None:
     record, training = searched
     confirmation = open_confirmation(record)
-    plan = make_plan(record, QUICK, single=True)
+    plan = make_plan(record, 2, 2, single=True)
     number = confirmation.begin(plan.shared()[0], training.loaded.study)
     trial, _ = confirmation.running.pop(number)
     dead = {**confirmation.trial(number).user_attrs["owner"], "pid": 2**22 + 1}
@@ -398,7 +401,7 @@ def test_training_of_a_living_process_is_waited_for(searched: tuple[Record, Trai
     open_confirmation(record)
     with open_storage(str(record.storage.url), create=True) as theirs:
         other = open_confirmation(find_record(theirs, "known", record.artifacts))
-        number = other.begin(make_plan(record, QUICK, single=True).shared()[0], training.loaded.study)
+        number = other.begin(make_plan(record, 2, 2, single=True).shared()[0], training.loaded.study)
         theirs.flush()
         ended_there = threading.Timer(1.5, other.interrupt)
         ended_there.start()
@@ -418,7 +421,7 @@ def test_confirmation_in_a_population_says_what_it_says_alone(storage: Any, tmp_
         ("together", lambda training: PopulationTrainer(training, 8, Eager())),
     ):
         record, training = trained(storage, tmp_path, known.study, trials=6, name=name)
-        confirm(record, training, make, QUICK, Progress(0, quiet=True), {})
+        confirm(session(record, training, make), QUICK)
         answers.append(best_answer(record)[0]["verdict"])
     alone, together = answers
     assert together["kind"] == alone["kind"]
@@ -429,17 +432,17 @@ def test_confirmation_in_a_population_says_what_it_says_alone(storage: Any, tmp_
 
 def test_more_seeds_take_over_what_is_there(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    before = len(confirmed(record, training, Confirming(seeds=2, top=2)).trials())
-    after = confirmed(record, training, Confirming(seeds=3, top=2)).trials()
+    before = len(confirmed(record, training, AgainOptions(seeds=2, top=2)).trials())
+    after = confirmed(record, training, AgainOptions(seeds=3, top=2)).trials()
     assert (before, len(after)) == (10, 15)
     assert best_answer(record)[0]["verdict"]["seeds"] == 3
-    assert len(confirmed(record, training, Confirming(seeds=3, top=2)).trials()) == 15
+    assert len(confirmed(record, training, AgainOptions(seeds=3, top=2)).trials()) == 15
 
 
 def test_deadline_leaves_the_rest_for_later(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    progress = Progress(0, quiet=True)
-    assert not confirm(record, training, SoloTrainer, QUICK, progress, {}, deadline=time.monotonic() - 1)
+    late = session(record, training, deadline=time.monotonic() - 1)
+    assert not confirm(late, QUICK)
     assert not ended(open_confirmation(record))
     assert "verdict" not in best_answer(record)[0]
 
@@ -460,7 +463,7 @@ def test_failed_seed_is_recorded_and_left_out(storage: Any, tmp_path: Path) -> N
     record, training = trained(
         storage, tmp_path, replace(known.study, model=lambda config: Fragile()), trials=4
     )
-    confirmation = confirmed(record, training, Confirming(seeds=6, top=1, single=False))
+    confirmation = confirmed(record, training, AgainOptions(seeds=6, top=1, single=False))
     failed = confirmation.trials(TrialState.FAIL)
     config = best_answer(record)[0]
     assert 0 < len(failed) < 12
@@ -479,13 +482,13 @@ def test_confirmation_in_which_all_fail_says_so(searched: tuple[Record, Training
 
     hopeless = replace(training, loaded=replace(known.study, model=broken).load(NOWHERE))
     with pytest.raises(StudyError, match="all of them failed"):
-        confirm(record, hopeless, SoloTrainer, QUICK, Progress(0, quiet=True), {})
+        confirm(session(record, hopeless), QUICK)
     assert "verdict" not in best_answer(record)[0]
 
 
 def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    confirmation = confirmed(record, training, Confirming(seeds=4, top=2))
+    confirmation = confirmed(record, training, AgainOptions(seeds=4, top=2))
     config, holder, trial = best_answer(record)
     group = [
         t.value
@@ -502,7 +505,7 @@ def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> N
 
 def test_parameters_are_there_of_each_configs_best_seed(searched: tuple[Record, Training]) -> None:
     record, training = searched
-    confirmation = confirmed(record, training, Confirming(seeds=10, top=2, single=False))
+    confirmation = confirmed(record, training, AgainOptions(seeds=10, top=2, single=False))
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in confirmation.trials():
         groups.setdefault(group_of(trial, confirmation), []).append(trial)
@@ -517,7 +520,7 @@ def test_later_trials_outdate_a_confirmation(searched: tuple[Record, Training]) 
     record, training = searched
     confirmed(record, training)
     assert outdated(record, best_answer(record)[0]) is None
-    search(record, SoloTrainer(training), training, 8, Progress(8, quiet=True), {})
+    search(session(record, training), 8)
     assert "of the first 6 of 8 trials" in str(outdated(record, best_answer(record)[0]))
     confirmed(record, training)
     assert outdated(record, best_answer(record)[0]) is None
@@ -592,13 +595,13 @@ def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
     store = ("--storage", f"sqlite:///{tmp_path}/store.db")
     command("run", FILE, "--trials", 4, "--no-confirm", "--population", 2, *store)
     asked: list[int] = []
-    choose = running.choose_steps
+    choose = sessions.choose_steps
 
     def noted(loaded: LoadedStudy, trials: int, *options: Any) -> Any:
         asked.append(trials)
         return choose(loaded, trials, *options)
 
-    monkeypatch.setattr(running, "choose_steps", noted)
+    monkeypatch.setattr(sessions, "choose_steps", noted)
     command("confirm", FILE, "--top", 2, "--seeds", 3, "--no-single", *store)
     assert asked == [12]  # two configs and their twins, with three seeds
 

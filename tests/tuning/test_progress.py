@@ -39,7 +39,7 @@ def test_each_end_of_a_trial_is_one_line_with_the_count_and_the_best(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with Progress(3) as progress:
-        progress.begun(0, 2)
+        progress.begun(progress.total, 0, 2)
         progress.ended(ended(0, 0.4))
         progress.ended(ended(1, None, TrialState.FAIL, reason="the loss of a was not finite"))
         progress.ended(ended(2, 0.3))
@@ -54,7 +54,7 @@ def test_each_end_of_a_trial_is_one_line_with_the_count_and_the_best(
 
 def test_quiet_progress_tells_notices_only(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress(3, quiet=True) as progress:
-        progress.begun(0, 2)
+        progress.begun(progress.total, 0, 2)
         progress.ended(ended(0, 0.4))
         progress.waiting(2)
         progress.notice("something to know")
@@ -63,7 +63,7 @@ def test_quiet_progress_tells_notices_only(capfd: pytest.CaptureFixture[str]) ->
 
 def test_line_shows_what_is_done_the_best_the_rate_and_the_time_left() -> None:
     progress = Progress(10)
-    progress.begun(0, 2)
+    progress.begun(progress.total, 0, 2)
     assert str(progress.line()) == "0/10 trials · 0 training · 0.0 trial-epochs/s · no best yet"
     progress.asked(0, Config({}, {}))
     progress.asked(1, Config({}, {}))
@@ -80,7 +80,7 @@ def test_line_shows_what_is_done_the_best_the_rate_and_the_time_left() -> None:
 
 def test_resumed_search_shows_the_best_of_before_and_counts_on() -> None:
     progress = Progress(10)
-    progress.begun(4, 2, ended(3, 0.9))
+    progress.begun(10, 4, 2, ended(3, 0.9))
     progress.ended(ended(4, 0.4))
     line = str(progress.line())
     assert line.startswith("5/10 trials")

@@ -10,8 +10,8 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from mtlsearch.tuning.choices import make_pruner
+from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.pruners import PeerPruner
-from mtlsearch.tuning.run import RunOptions
 
 
 def in_flight(pruner, scores, epochs=2):

@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+from optuna.pruners import HyperbandPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
@@ -19,7 +19,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.tuning.foresight import Foresight
-from mtlsearch.tuning.pruners import KeptHyperbandPruner, KeptMedianPruner
 from mtlsearch.tuning.tpe import Density, SharedTPESampler, log_mass, tpe_sampler
 
 SPACE: dict[str, BaseDistribution] = {
@@ -164,71 +163,6 @@ def test_finished_trials_are_split_once_per_change(tmp_path: Path) -> None:
         splits.append(sampler._split)
     assert splits[0] is not None
     assert all(split is splits[0] for split in splits)
-
-
-def test_brackets_and_decisions_are_those_of_plain_hyperband(tmp_path: Path) -> None:
-    found = []
-    for number, pruner in enumerate([HyperbandPruner(1, 27, 3), KeptHyperbandPruner(1, 27, 3)]):
-        scores, decisions = random.Random(4), []
-        with open_storage(f"sqlite:///{tmp_path}/{number}.db", create=True) as storage:
-            study = optuna.create_study(storage=storage, study_name="study", pruner=pruner)
-            for _ in range(60):
-                trial, pruned = study.ask(), False
-                for step in range(27):
-                    trial.report(scores.random(), step)
-                    pruned = pruned or trial.should_prune()
-                    decisions.append((trial.number, step, pruned))
-                study.tell(trial, 0.0)
-            assert pruner._get_bracket_id(study, storage.get_trial(1)) in range(4)
-        found.append(decisions)
-    assert found[0] == found[1]
-    assert any(pruned for _, _, pruned in found[0])
-
-
-def test_decisions_are_those_of_the_plain_median_pruner() -> None:
-    """Trials in flight sixteen at a time, which end in another order than they began, and some reports of NaN."""
-    found = []
-    for pruner in (MedianPruner(n_startup_trials=5, n_warmup_steps=1), KeptMedianPruner(5, 1)):
-        scores, decisions = random.Random(6), []
-        study = optuna.create_study(direction="maximize", pruner=pruner)
-        for _ in range(8):
-            flight = [study.ask() for _ in range(16)]
-            for step in range(6):
-                for trial in flight:
-                    score = scores.random() + trial.number / 500
-                    trial.report(float("nan") if score < 0.02 else score, step)
-                for trial in flight[::-1]:
-                    pruned = trial.should_prune()
-                    decisions.append((trial.number, step, pruned))
-                    if pruned:
-                        study.tell(trial, state=TrialState.PRUNED)
-                        flight.remove(trial)
-                    elif scores.random() < 0.1:
-                        study.tell(trial, 1.0)
-                        flight.remove(trial)
-            for trial in flight:
-                study.tell(trial, scores.random())
-        found.append(decisions)
-    assert found[0] == found[1]
-    assert 20 < sum(pruned for _, _, pruned in found[0]) < len(found[0]) - 20
-
-
-def test_a_median_is_worked_out_once_per_complete_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = optuna.create_study(direction="maximize", pruner=KeptMedianPruner(1, 0))
-    for _ in range(3):
-        trial = study.ask()
-        trial.report(0.5, 0)
-        study.tell(trial, 0.5)
-    asked: list[int] = []
-    monkeypatch.setattr("mtlsearch.tuning.pruners.median_at", lambda step, trials: asked.append(step) or 0.5)
-    flight = [study.ask() for _ in range(4)]
-    for trial in flight:
-        trial.report(0.6, 0)
-        assert not trial.should_prune()
-    assert asked == [0]
-    study.tell(flight[0], 0.6)
-    assert not flight[1].should_prune()
-    assert asked == [0, 0]
 
 
 def test_a_trial_in_training_is_told_as_what_it_is_expected_to_reach() -> None:

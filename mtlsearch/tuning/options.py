@@ -1,0 +1,334 @@
+"""The options of every command: name, type, default, bounds and help, in one place each.
+
+A command's options are one frozen dataclass, put together from groups that commands share. The command line makes
+its flags from these fields (`cli/options.py`), and `mtlsearch.search` takes its arguments from `RunOptions`. Importing
+this module is cheap: no torch, no Optuna.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mtlsearch.errors import UsageError
+from mtlsearch.files import DEFAULT_STORAGE, data_directory
+
+if TYPE_CHECKING:
+    from mtlsearch.study.study import Study
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+SAMPLERS = ("tpe", "random", "gp")
+PRUNERS = ("peers", "median", "hyperband", "halving", "none")
+DEFAULT_METHODS = ("equal", "tuned", "uncertainty", "rlw", "dwa", "famo", "geometric")
+
+
+class Flag(NamedTuple):
+    """An option on the command line.
+
+    `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
+    values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
+    `default` says in words what None stands for.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    choices: tuple[str, ...] = ()
+    envvar: str | None = None
+    metavar: str | None = None
+    listed: bool = False
+    pairs: bool = False
+    default: str | None = None
+
+
+def option(value: Any, *names: str, **about: Any) -> Any:
+    """A field of an options class: its default `value`, and the `Flag` that gives it another one."""
+    return field(default=value, metadata={"flag": Flag(names, **about)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Checks every value against the bounds of its flag."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            flag: Flag | None = each.metadata.get("flag")
+            if flag is not None:
+                check(each.name, flag, getattr(self, each.name))
+
+
+def check(name: str, flag: Flag, value: Any) -> None:
+    """Raise UsageError where the value of option `name` lies outside its bounds."""
+    if value is None:
+        return
+    if flag.choices and value not in flag.choices:
+        raise UsageError(f"{name} must be {', '.join(flag.choices)}, but got {value!r}")
+    if flag.low is not None and not (value > flag.low if flag.above else value >= flag.low):
+        rule = f"above {flag.low:g}" if flag.above else f"{flag.low:g} or more"
+        raise UsageError(f"{name} must be {rule}, but got {value}")
+    if flag.high is not None and value > flag.high:
+        raise UsageError(f"{name} must be {flag.high:g} or less, but got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(Options):
+    """The store to use."""
+
+    storage: str = option(DEFAULT_STORAGE, "--storage", help="The store's URL.", envvar="MTLSEARCH_STORAGE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions(StoreOptions):
+    """One study of a store."""
+
+    name: str | None = option(
+        None,
+        "--name",
+        help="The study's name in the store.",
+        default="the shipped name or the file's stem",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(RecordOptions):
+    """A study of a store by its name there, by its shipped name, or by its file."""
+
+    study: str | None = None
+
+    @property
+    def wanted(self) -> str | None:
+        """The study's name in the store, None for the latest study there."""
+        if self.name or self.study is None:
+            return self.name
+        return Path(self.study).stem if self.study.endswith(".py") else self.study
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactOptions(Options):
+    """The folder of trained parameters."""
+
+    artifacts: str | Path | None = option(
+        None, "--artifacts", help="The folder of trained parameters.", default="beside a SQLite store"
+    )
+
+    @property
+    def artifacts_path(self) -> Path | None:
+        return None if self.artifacts is None else Path(self.artifacts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """The data, the device and the CPU threads of a command that trains."""
+
+    data: str | Path | None = option(
+        None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache"
+    )
+    device: str = option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
+    threads: int | None = option(None, "--threads", help="CPU threads.", low=1, default="the cores")
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return data_directory(None if self.data is None else Path(self.data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionOptions(Options):
+    """The precision of matrix products."""
+
+    precision: str = option("fp32", "--precision", help="Of matrix products.", choices=PRECISIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(Options):
+    """Which configs a search asks for, which trials it ends early, and how many it trains at once."""
+
+    sampler: str = option("tpe", "--sampler", help=f"{', '.join(SAMPLERS)}, or an import path.")
+    pruner: str = option("peers", "--pruner", help=f"{', '.join(PRUNERS)}, or an import path.")
+    population: int | None = option(
+        None,
+        "--population",
+        help="Trials in training at once; 1 trains them solo.",
+        low=1,
+        default="16; on CUDA more for many trials",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsOptions(Options):
+    """How often a config is trained again."""
+
+    seeds: int = option(5, "--seeds", help="Fresh seeds for each config that is trained again.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainOptions(SeedsOptions):
+    """What a confirmation trains again."""
+
+    top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1)
+    single: bool | None = option(
+        None,
+        "--single/--no-single",
+        help="Train each task alone too.",
+        default="up to 8 tasks",
+    )
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of all tasks together: each config and its twin, with each seed."""
+        return 2 * self.top * self.seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietOptions(Options):
+    """How much is told."""
+
+    quiet: bool = option(False, "--quiet", help="No progress on stderr.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPathOptions(Options):
+    """The file of a user's study."""
+
+    study_path: str | None = option(
+        None, "--study", help="The study file of a user's config or model; its code runs."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(
+    QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, DeviceOptions, RecordOptions
+):
+    """Options of `mtlsearch run` and of `mtlsearch.search`."""
+
+    study: "Study | str | Path | None" = field(default=None, kw_only=False)
+    trials: int = option(
+        100,
+        "--trials",
+        help="The total of the study's trials, earlier runs included.",
+        low=1,
+    )
+    seed: int | None = option(
+        None, "--seed", help="Seed of initialisation, batches, noise and sampler.", low=0, default="0"
+    )
+    score: str | None = option(None, "--score", help="mean or min over the tasks.", default="the study's")
+    epochs: int | None = option(None, "--epochs", help="Epochs of a trial.", low=1, default="the study's")
+    timeout: float | None = option(
+        None, "--timeout", help="Seconds after which nothing new is trained.", low=0, above=True
+    )
+    fixed: Mapping[str, object] | None = option(
+        None, "--set", help="Fix a dimension of the space.", pairs=True, metavar="NAME=VALUE"
+    )
+    confirm: bool = option(True, "--no-confirm", help="Do not train the best configs again after the search.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmOptions(
+    QuietOptions,
+    AgainOptions,
+    StudyPathOptions,
+    ArtifactOptions,
+    PrecisionOptions,
+    DeviceOptions,
+    StudyOptions,
+):
+    """Options of `mtlsearch confirm`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(
+    QuietOptions, ArtifactOptions, AskOptions, SeedsOptions, PrecisionOptions, DeviceOptions, StudyOptions
+):
+    """Options of `mtlsearch compare`."""
+
+    methods: tuple[str, ...] = option(
+        DEFAULT_METHODS,
+        "--methods",
+        help="Also: scale-invariant; and with mtlsearch[jd] upgrad, mgda, pcgrad, cagrad, nashmtl, imtlg,"
+        " aligned-mtl, dualproj.",
+        listed=True,
+    )
+    trials: int = option(
+        50,
+        "--trials",
+        help="The total of each method's trials, earlier runs included.",
+        low=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
+    """Options of `mtlsearch train`."""
+
+    what: str
+    output: Path | None = option(
+        None, "-o", "--output", help="The file for the trained parameters (safetensors)."
+    )
+    seed: int | None = option(None, "--seed", help="", low=0, default="the config's, or 0")
+    epochs: int | None = option(None, "--epochs", help="", low=1, default="the config's, or the study's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(StudyPathOptions):
+    """Options of `mtlsearch explain`."""
+
+    output: Path = option(
+        Path("explained.html"), "-o", "--output", help="The HTML file, or for pictures a .png."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(StudyPathOptions, DeviceOptions):
+    """Options of `mtlsearch verify`."""
+
+    config: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedOptions(Options):
+    """Which best trial is meant."""
+
+    search: bool = option(False, "--search", help="Optuna's best trial, before confirmation.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOptions(SearchedOptions, ArtifactOptions, StudyOptions):
+    """Options of `mtlsearch best`."""
+
+    every: bool = option(False, "--all", help="Show every task, where they are many.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
+    """Options of `mtlsearch export`."""
+
+    output: Path | None = option(None, "-o", "--output", help="The JSON file.", default="stdout")
+    checkpoint: Path | None = option(
+        None, "--checkpoint", help="Write the trained parameters too (safetensors)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialsOptions(StudyOptions):
+    """Options of `mtlsearch trials`."""
+
+    format: str = option("table", "--format", help="", choices=("table", "csv", "json", "parquet"))
+    output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(StudyOptions):
+    """Options of `mtlsearch report`."""
+
+    output: Path = option(Path("report.html"), "-o", "--output", help="The HTML file.")
+    png: Path | None = option(None, "--png", help="Write every figure as a PNG too.", metavar="DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardOptions(ArtifactOptions, StoreOptions):
+    """Options of `mtlsearch dashboard`."""
+
+    host: str = option("127.0.0.1", "--host", help="The address to listen on.")
+    port: int = option(8080, "--port", help="The port to listen on.", low=1, high=65535)

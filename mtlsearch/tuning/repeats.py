@@ -1,0 +1,94 @@
+"""Training the repeats of a confirmation, each once, and scoring each on test."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
+from mtlsearch.store.model_file import save_model
+from mtlsearch.study.results import EpochResult
+from mtlsearch.training.solo import evaluate_state
+from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.loop import WAIT_SECONDS, barrier
+from mtlsearch.tuning.session import Session
+from mtlsearch.wording import described
+
+
+def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
+    """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted."""
+    watcher, conditions = session.watcher, session.conditions.recorded()
+    # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
+    slots = max(Counter(repeat.seed for repeat in repeats).values())
+    training = replace(session.training, slots=slots)
+    trainer = session.make_trainer(training) if book.left(repeats) else None
+    members: dict[int, Repeat] = {}
+    try:
+        while session.is_in_time():
+            while trainer is not None and trainer.room() and (left := book.left(repeats)):
+                number = book.begin(left[0], session.study)
+                members[number] = left[0]
+                # A config and its twin of one seed come together, so that they share its batches.
+                entry = trainer.add(number, left[0].config, entry_epoch=0, seed=left[0].seed)
+                book.enter(number, entry, conditions)
+                watcher.asked(number, left[0].config)
+            if trainer is None or not book.running:
+                if not _others_train(session, book, repeats):
+                    return True
+                if trainer is None and book.left(repeats):
+                    trainer = session.make_trainer(training)
+                continue
+            for result in barrier(book, trainer):
+                book.report(result)
+                watcher.reported(result)
+                if result.number not in book.running:  # another process has just taken it over
+                    trainer.drop(result.number)
+                elif result.finished:
+                    told = _end(book, trainer, training, result, members[result.number])
+                    watcher.confirmed(result.number, told)
+        return _all_ended(book, repeats)
+    finally:
+        book.interrupt()
+
+
+def _all_ended(book: Confirmation, repeats: Sequence[Repeat]) -> bool:
+    book.storage.refresh(book.study._study_id)
+    found = ended(book)
+    return all(repeat.key in found for repeat in repeats)
+
+
+def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
+    """Wait a moment for other processes, or take over what the dead left; False where all repeats have ended."""
+    if _all_ended(book, repeats):
+        return False
+    if not book.take_over() and not book.left(repeats):
+        session.watcher.waiting(len(book.trials(TrialState.RUNNING)))
+        time.sleep(WAIT_SECONDS)
+    return True
+
+
+def _end(
+    book: Confirmation, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat
+) -> str:
+    """Score a member on test, once, and store how it ended; a line that says so."""
+    number, told = result.number, result.reason
+    if result.reason is None:
+        state = trainer.state(number)
+        test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)
+        with book.losing(number):
+            book.scored(number, test)
+        told = f"test {described(test)}"
+
+    def save(path: Path, config: dict[str, Any]) -> None:
+        of = {"name": book.study.user_attrs["of"]}
+        save_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
+
+    if number in book.running:
+        book.note(number, trainer.conditions(number))
+        book.tell(result, TrialState.COMPLETE if result.reason is None else TrialState.FAIL, save)
+    trainer.drop(number)
+    return f"{repeat}, seed {repeat.seed}: {told}"

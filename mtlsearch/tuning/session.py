@@ -1,0 +1,66 @@
+"""A session: one study in work, with all that a search, a confirmation or a comparison needs of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mtlsearch.store.record import Record
+from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.training.device import Conditions
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Steps, choose_steps
+from mtlsearch.training.solo import SoloTrainer
+from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.progress import Watcher
+
+MakeTrainer = Callable[[Training], Trainer]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A study's record, its training, the trainers that do it, and the watcher who is told.
+
+    `deadline` is a time of the monotonic clock, after which nothing new is trained.
+    """
+
+    record: Record
+    training: Training
+    make_trainer: MakeTrainer
+    watcher: Watcher
+    conditions: Conditions
+    deadline: float | None = None
+
+    @property
+    def study(self) -> Study:
+        return self.training.loaded.study
+
+    def is_in_time(self) -> bool:
+        """Whether the deadline is still to come."""
+        return self.deadline is None or time.monotonic() < self.deadline
+
+
+class TrainerMaker:
+    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1."""
+
+    def __init__(
+        self, loaded: LoadedStudy, population: int, trials: int, notice: Callable[[str], None]
+    ) -> None:
+        self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The way to run a step, chosen once for all trainers."""
+        return choose_steps(self.loaded, self.trials, self.population, self.notice)
+
+    def __call__(self, training: Training) -> Trainer:
+        if self.population == 1:
+            return SoloTrainer(training)
+        return PopulationTrainer(training, self.population, self.steps, self.notice)
+
+
+def show_in_dashboard(record: Record) -> None:
+    """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
+    from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
+
+    publish(record)

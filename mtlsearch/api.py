@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a search has found; `storage` and `name` say where it is kept. Printed, it is the best config's table."""
+    """The result of a search, kept in `storage` under `name`. Printed, it is the table of the best config."""
 
     study: Study = field(repr=False)
     storage: str
@@ -45,7 +45,7 @@ class Result:
 
     @property
     def verdict(self) -> Mapping[str, Any] | None:
-        """What the confirmation says of the task weights: its `kind`, numbers and `lines`; None without one."""
+        """The confirmation's verdict on the task weights: its `kind`, numbers and `lines`; None without one."""
         found: Mapping[str, Any] | None = self.best.get("verdict")
         return found
 
@@ -57,7 +57,7 @@ class Result:
 
     @cached_property
     def front(self) -> "pd.DataFrame":
-        """The complete trials that no other beats on every task: what can be had by trading tasks off."""
+        """The complete trials that no other beats on every task: the possible trade-offs between tasks."""
         frame = self.frame[self.frame["state"] == "complete"]
         oriented = [
             frame[f"validation.{task}.{about['metric']}"] * (1 if about["higher_is_better"] else -1)

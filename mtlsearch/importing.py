@@ -1,7 +1,7 @@
-"""Large packages are imported without looking for garbage in between.
+"""Imports of large packages without garbage collection.
 
-torch, scikit-learn and what they need make half a million objects, which all live on. Python looks through them for
-garbage again and again while they come, and once more at exit. For a command that trains, leaving that out saves
+torch, scikit-learn and their dependencies create half a million objects that live until exit. Python's collector
+searches them again and again during the imports, and once more at exit. Switching it off saves a command that trains
 about a second and a half (benchmarks/RESULTS.md).
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside, Python does not look for garbage."""
+    """Switch the garbage collector off inside."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -24,5 +24,5 @@ def importing() -> Iterator[None]:
 
 
 def exit_soon() -> None:
-    """Let this process end without looking for garbage: the system takes all of it back."""
+    """Let this process end without a last garbage collection."""
     atexit.register(gc.freeze)

@@ -36,7 +36,7 @@ def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
 
 
 def _json(frame: "pd.DataFrame") -> str:
-    """A list of one object a row; numbers to the last bit, which pandas would round."""
+    """A list of one object for each row, with unrounded numbers; pandas would round them."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return json.dumps(rows, default=lambda time: time.isoformat(timespec="milliseconds"))
 
@@ -52,8 +52,8 @@ def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
 
 
 def _show(frame: "pd.DataFrame") -> None:
-    """The columns that fit the screen: weights and metrics first; what is left out is told on stderr."""
-    # A param `weight:TASK` says of two tasks what `task_weight` says, and of more nothing that is readable.
+    """Show the columns that fit the screen, weights and metrics first; tell on stderr how many do not fit."""
+    # Params `weight:TASK` are how the sampler sees task weights; `task_weight` is what a person reads.
     columns = [
         name
         for prefix in TABLE_COLUMNS

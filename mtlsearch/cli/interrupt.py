@@ -1,4 +1,4 @@
-"""How long work is interrupted: the first Ctrl-C or SIGTERM stops it in order, the second at once."""
+"""Interruption of long work: the first Ctrl-C or SIGTERM stops it in order, the second at once."""
 
 import os
 import signal
@@ -22,9 +22,8 @@ def interruptible(
     from mtlsearch.tuning.progress import Progress
 
     if "@" in os.environ.get("MTLSEARCH_STORAGE", ""):
-        del os.environ[
-            "MTLSEARCH_STORAGE"
-        ]  # its password is not for the compilers and workers that torch starts
+        # Compilers and workers that torch starts must not inherit the password.
+        del os.environ["MTLSEARCH_STORAGE"]
     stop = Event()
     with watched_signals(stop), Progress(total, quiet=quiet) as progress:
         try:

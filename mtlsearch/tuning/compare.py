@@ -1,11 +1,11 @@
 """The fair comparison of weighting methods: the same search for each, and the same seeds for its best config.
 
 `compare_command` is `mtlsearch compare`. Each method is searched in an Optuna study of its own,
-`NAME/compare/METHOD`: N trials of the same seed, sampler and pruner, which begin with the default config. All
-methods search the other hyperparameters; `tuned` alone searches the task weights too, and equal ones are given to
-the rest. `tuned` is searched anew even where the study was: only so are budget, sampler and pruner surely the same.
-The best config on validation is trained again with S fresh seeds (`NAME/compare/METHOD/confirmation`), each scored
-on test once. Methods that look at losses are searched in the population, those of TorchJD solo.
+`NAME/compare/METHOD`: N trials with the same seed, sampler and pruner, which begin with the default config. All
+methods search the other hyperparameters; only `tuned` searches the task weights too, the others start from equal
+ones. `tuned` is searched anew even where the study was searched before, so that budget, sampler and pruner are the
+same. The best config on validation is trained again with S fresh seeds (`NAME/compare/METHOD/confirmation`), each
+scored on test once. Methods that look at losses are searched in the population, those of TorchJD solo.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""What trials in training are expected to reach, so that a sampler need not wait for their last epoch.
+"""The expected score of trials in training, so that a sampler need not wait for their last epoch.
 
-With many trials in training at once, a sampler that learns of a trial at its end asks for most of them in the dark.
+With many trials in training at once, a sampler that learns of a trial only at its end knows little at each ask.
 """
 
 from collections import defaultdict
@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-LEAST_EPOCHS = 2  # before a trial's rank says much of its last one
+# After so many epochs the rank of a trial says much about its last one.
+LEAST_EPOCHS = 2
 
 
 class Foresight:
-    """Takes a trial in training for one that is complete: its best score, and the median of what others still gained.
+    """Predicts the final score of trials in training, of one study whose score is maximised.
 
-    That is from as many epochs on, by the complete trials of one study whose score is maximised.
+    The prediction is the trial's best score so far plus the median gain that complete trials still made after as
+    many epochs.
     """
 
     def __init__(self) -> None:
         self._known: set[int] = set()
-        self._gains: defaultdict[int, list[float]] = defaultdict(list)  # by the epochs trained before
+        # Later gains of complete trials, by the number of epochs trained before.
+        self._gains: defaultdict[int, list[float]] = defaultdict(list)
 
     def learn(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in the complete ones of `trials` that are not known yet."""
+        """Take in the complete trials that are not known yet."""
         for trial in trials:
             if trial.state is TrialState.COMPLETE and trial.number not in self._known:
                 self._known.add(trial.number)
@@ -34,7 +37,7 @@ class Foresight:
                     self._gains[epoch].append(float(best[-1] - score))
 
     def of(self, trial: FrozenTrial) -> FrozenTrial:
-        """The trial as it is expected to end, where it is in training and has scores enough; else as it is."""
+        """The trial as complete with its expected score, if it is in training and has enough scores; else as it is."""
         if trial.state is not TrialState.RUNNING or len(trial.intermediate_values) < LEAST_EPOCHS:
             return trial
         best = best_scores(trial)

@@ -165,7 +165,7 @@ class SeedsOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class AgainOptions(SeedsOptions):
-    """What a confirmation trains again."""
+    """The configs and tasks that a confirmation trains again."""
 
     top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1)
     single: bool | None = option(

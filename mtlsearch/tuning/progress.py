@@ -1,4 +1,4 @@
-"""How a search shows its progress on stderr: a live line on a terminal, else one plain line per event."""
+"""Progress of a search on stderr: a live line on a terminal, else one plain line for each event."""
 
 import html
 import sys
@@ -63,7 +63,7 @@ class NotebookLine:
         self.drawn = 0.0
 
     def draw(self, text: str, done: int, total: int, *, last: bool = False) -> None:
-        """Show `text`, and how much is done, in place of what was shown; the last one always."""
+        """Replace the output by `text` and a bar of `done` of `total`; the `last` one always."""
         if time.monotonic() - self.drawn < NOTEBOOK_SECONDS and not last:
             return
         from IPython.display import display
@@ -160,7 +160,7 @@ class Progress:
             self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
 
     def say(self, text: str, *, live: bool = False) -> None:
-        """An event: a plain line where there is no live one, and above that where it is so important."""
+        """Tell an event: a plain line without a live one; above the live one only where `live` asks for it."""
         if self.is_live and live:
             self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif not self.is_live and not self.quiet and self.notebook is None:

@@ -1,4 +1,4 @@
-"""One config trained again: `train` scores it on test, `verify` holds it against what was recorded."""
+"""Training one config again: `train` scores it on test, `verify` compares it with the recorded metrics."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -130,10 +130,10 @@ def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
 
 
 def verify(training: Training, config: Mapping[str, Any], conditions: Conditions) -> dict[str, Any]:
-    """Train an exported config again and hold every validation metric against the recorded one.
+    """Train an exported config again and compare every validation metric with the recorded one.
 
-    Bitwise equality is asked for on the same device kind, thread count and trainer; else a difference of the
-    larger of 0.2 points and 3 binomial standard errors is allowed.
+    On the same device kind, thread count and trainer they must be equal to the bit. Elsewhere they may differ by the
+    larger of 0.2 points and 3 binomial standard errors.
     """
     loaded, recorded = training.loaded, config["training"]
     trainer = _trainer_like(training, recorded)

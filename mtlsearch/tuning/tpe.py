@@ -1,15 +1,17 @@
-"""Optuna's TPE that learns of trials while they train, with what the asks of one barrier can share done once.
+"""Optuna's TPE that learns of trials while they train, and shares work between the asks of one barrier.
 
-Plain TPE takes every trial in training for a bad one, so that asks differ. Here one that has scores counts as what it
-is expected to reach (`foresight.py`), so that sixteen trials at once lose little to one at a time.
+Plain TPE counts every trial in training as a bad one, so that asks differ. Here a trial in training with scores
+counts as complete with its expected score (`foresight.py`), so that sixteen trials at once lose little to one at a
+time.
 
-Two things cost TPE its time. The history is split and read again at every ask, though between two epochs only trials
-without scores are added; here the split is kept. And the candidates' densities are taken by a Python function per
-number; here by torch's functions of whole arrays, equal up to rounding, in which a candidate wins that is Optuna's
-own, float for float. A test holds the suggestions to those of plain TPE that is told the same.
+Two things cost TPE its time. It splits and reads the history again at every ask, though between two epochs only
+trials without scores are added; this sampler keeps the split. And it computes candidates' densities with a Python
+function for each number; this one uses torch's functions on whole arrays. Densities are equal up to rounding, and the
+winning candidate is Optuna's own, float for float. A test holds the suggestions to those of a plain TPE with the same
+history.
 
-Source: optuna/samplers/_tpe of Optuna 5.0, whose private parts this file knows; with another version the plain
-sampler is taken.
+Source: optuna/samplers/_tpe of Optuna 5.0. This file uses its private parts; with another version the plain sampler
+is taken.
 """
 
 import math
@@ -40,29 +42,32 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def tpe_sampler(seed: int) -> TPESampler:
-    """The fast sampler where the installed Optuna is the one that it knows, else the plain one."""
+    """The fast sampler with the Optuna version that it knows, else the plain one."""
     return (SharedTPESampler if optuna.__version__.startswith(KNOWN_OPTUNA) else TPESampler)(seed=seed)
 
 
-# How many trials are finished, for those never change; and of those in training that have scores the number and how
-# many.
+# The count of finished trials, which never change; and the number and count of scores of each trial in training.
 Told = tuple[int, tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True)
 class Split:
-    """What follows from the trials that have scores: the better ones' density, and the others' observations."""
+    """The better trials' density and the other trials' observations.
+
+    `told` is the history that the split follows from. `density` is that of the better trials `below`. `numbers` are
+    those of the other trials that have all params of the space, ascending, and `above` their observations by name.
+    """
 
     told: Told
     space: Space
     below: _ParzenEstimator
-    density: "Density"  # of the better ones
-    numbers: NDArray[np.int64]  # of the other trials that have all params of the space, ascending
+    density: "Density"
+    numbers: NDArray[np.int64]
     above: dict[str, Array]
 
 
 class SharedTPESampler(TPESampler):
-    """TPE for one score that is maximised, which keeps the split of the trials from ask to ask."""
+    """TPE for one score that is maximised; it keeps the split of the trials from ask to ask."""
 
     _split: Split | None = None
 
@@ -107,18 +112,18 @@ class SharedTPESampler(TPESampler):
 
 
 def told_of(trials: list[FrozenTrial]) -> Told:
-    """What a split follows from."""
+    """The history that a split follows from."""
     training = [t for t in trials if t.state == TrialState.RUNNING]
     scores = tuple((t.number, len(t.intermediate_values)) for t in training if t.intermediate_values)
     return len(trials) - len(training), scores
 
 
 class Density:
-    """A mixture of K kernels, and what does not depend on the candidates taken once.
+    """A mixture of K kernels, with the parts that do not depend on candidates computed once.
 
-    Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. A
-    normal's exponent is a quadratic in the candidate, and a category's logarithm is picked by a row of zeros and a
-    one; so these are all one product of matrices: the candidates' features [C, F] and `factors` [F, K].
+    Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. The
+    exponent of a normal is quadratic in the candidate, and a one-hot row picks the logarithm of a category. So one
+    matrix product gives all: the candidates' features [C, F] times `factors` [F, K].
     """
 
     def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
@@ -162,14 +167,14 @@ class Density:
 
 
 def _quadratic(d: Any, whole_K: Array) -> Array:
-    """The log density of truncated normals as factors [3, K] of x², x and 1, where x begins at their lower end."""
+    """The log density of truncated normals as factors [3, K] of x², x and 1, where x starts at their lower end."""
     mu_K, half_K = d.mu - d.adapted_low, 0.5 / d.sigma**2
     constant_K = -half_K * mu_K**2 - whole_K - np.log(d.sigma) - _LOG_SQRT_2PI
     return np.stack([-half_K, 2 * half_K * mu_K, constant_K])
 
 
 def _outside(x_C: Array, d: Any) -> list[Array]:
-    """What bars a candidate that rounding has put beyond an end from the kernels that it is outside of."""
+    """−infinity [C, K] for kernels that a candidate lies outside of, because rounding moved it beyond an end."""
     if not ((x_C < d.adapted_low) | (x_C > d.adapted_high)).any():
         return []
     z_CK = (x_C[:, np.newaxis] - d.mu) / d.sigma
@@ -179,7 +184,7 @@ def _outside(x_C: Array, d: Any) -> list[Array]:
 
 def _discrete(x_C: Array, d: Any) -> Array:
     """The logarithm of each kernel's mass in each candidate's step, [C, K]."""
-    # Few values and few kernels differ: each pair's mass is taken once.
+    # Few values and few kernels differ, so the mass of each pair is computed once.
     x_X, of_x = np.unique(x_C, return_inverse=True)
     kernels, of_kernel = np.unique(d.mu + 1j * d.sigma, return_inverse=True)
     ends = np.stack([x_X - d.step / 2, x_X + d.step / 2])[..., np.newaxis]
@@ -188,7 +193,7 @@ def _discrete(x_C: Array, d: Any) -> Array:
 
 
 def log_mass(a: Array, b: Array) -> Array:
-    """The logarithm of the standard normal's mass between `a` and `b` > `a`, taken in the left tail or the middle."""
+    """The logarithm of the standard normal's mass between `a` and `b` > `a`, in the left tail or the middle."""
     a_, b_ = torch.from_numpy(a), torch.from_numpy(b)
     low, high = torch.where(a_ > 0, -b_, a_), torch.where(a_ > 0, -a_, b_)
     log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)

@@ -1,34 +1,34 @@
-"""Results of training: an epoch's metrics, and how far a trial has come."""
+"""Results of training: an epoch's metrics, and a trial's progress from epoch to epoch."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Values = Mapping[str, Mapping[str, float]]
+Metrics = Mapping[str, Mapping[str, float]]  # {task: {metric: value}}
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave one trial: its 0-based `epoch`, and what it has reached so far.
+    """One trial's result of one epoch, whose `epoch` counts from 0, and its best epoch so far.
 
-    `reason` is set where a loss was not finite: the trial has failed. `finished` says that the budget is spent
-    or the score has stopped rising; the trial's result is then its best epoch's.
+    `reason` is set where the trial has failed: a loss was not finite, or no epoch had a finite score. `finished` is
+    set where the budget is spent or the score has stopped rising; the best epoch is then the trial's result.
     """
 
     number: int
     epoch: int
     score: float
-    validation: Values
+    validation: Metrics
     best_epoch: int
     best_score: float
-    best_validation: Values
+    best_validation: Metrics
     finished: bool
     reason: str | None = None
 
 
 @dataclass
-class Progress:
-    """How far one trial has come: its best epoch, and whether it goes on."""
+class TrialProgress:
+    """A trial's epochs so far: the best one, and whether another one follows."""
 
     number: int
     epochs: int
@@ -37,53 +37,38 @@ class Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
-    best_validation: Values = field(default_factory=dict)
+    best_validation: Metrics = field(default_factory=dict)
 
     def fail(self, reason: str) -> EpochResult:
-        """The result of an epoch whose loss was not finite."""
-        return EpochResult(
-            self.number,
-            self.epoch,
-            math.nan,
-            {},
-            self.best_epoch,
-            self.best_score,
-            self.best_validation,
-            True,
-            reason,
-        )
+        """Give the result of an epoch whose loss was not finite."""
+        return self._result(math.nan, {}, finished=True, reason=reason)
 
-    def update(self, score: float, validation: Values) -> tuple[EpochResult, bool]:
-        """Record an epoch's score; the result, and whether this epoch is the best."""
+    def update(self, score: float, validation: Metrics) -> tuple[EpochResult, bool]:
+        """Record an epoch's score. Give the result, and whether this epoch is the best."""
         improved = score > self.best_score
         if improved:
             self.best_epoch, self.best_score, self.best_validation = self.epoch, score, validation
         stale = self.patience is not None and self.epoch - self.best_epoch >= self.patience
+        finished = stale or self.epoch + 1 == self.epochs
+        reason = _no_score(validation, self.epoch) if finished and not self.best_validation else None
+        result = self._result(score, validation, finished, reason)
         self.epoch += 1
-        finished = stale or self.epoch == self.epochs
-        result = EpochResult(
-            self.number,
-            self.epoch - 1,
-            score,
-            validation,
-            self.best_epoch,
-            self.best_score,
-            self.best_validation,
-            finished,
-            reason=_no_score(validation, self.epoch - 1) if finished and not self.best_validation else None,
-        )
         return result, improved
 
+    def _result(self, score: float, validation: Metrics, finished: bool, reason: str | None) -> EpochResult:
+        best = self.best_epoch, self.best_score, self.best_validation
+        return EpochResult(self.number, self.epoch, score, validation, *best, finished, reason)
 
-def _no_score(validation: Values, epoch: int) -> str:
-    """Why a trial without one finite score failed."""
+
+def _no_score(validation: Metrics, epoch: int) -> str:
+    """Say why a trial without one finite score failed."""
     tasks = [task for task, values in validation.items() if not all(map(math.isfinite, values.values()))]
     of = f"the metric of {', '.join(tasks)}" if tasks else "the score"
     return f"{of} was not finite in any epoch up to {epoch}"
 
 
 def failure_reason(bad_steps: Mapping[str, int], epoch: int, steps: int, rule: str = "finite") -> str | None:
-    """Why a trial failed, from the first step (S where none) at which each task's loss broke the `rule`."""
+    """Say why a trial failed, by the first step at which each task's loss broke the `rule`; S where none did."""
     first = min(bad_steps.values())
     if first == steps:
         return None

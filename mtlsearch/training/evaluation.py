@@ -1,4 +1,4 @@
-"""Metrics of one model or of many members over a split."""
+"""Metrics of one model, or of many members, over a split."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,39 +8,33 @@ from torch import Tensor
 from torch.func import vmap
 
 from mtlsearch.data.parts import Part, Splits, as_input
+from mtlsearch.study.results import Metrics
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tasks.metrics import CountedMetric, Metric
 from mtlsearch.training.ahead import paced, read_ahead
 from mtlsearch.training.losses import Forward
 
-Values = dict[str, dict[str, float]]
-READ_BYTES = 8 << 20  # of a chunk that is read: a few of them lie in memory at a time
-EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # a chunk that stays in the cache, or that fills the device
-MEMBER_ROWS = 1 << 17  # of all members of a lane in a chunk, at most
+READ_BYTES = 8 << 20  # of a chunk that is read from disk; a few chunks lie in memory at a time
+EVALUATION_ROWS = {"cpu": 1000, "cuda": 16384}  # of a chunk: it stays in a CPU's cache, or fills a GPU
+MEMBER_ROWS = 1 << 17  # rows of a chunk times members, at most
 
 
-def evaluate(
-    loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype
-) -> dict[str, dict[str, float]]:
-    """{task: {metric: value}} of `forward` over one split: "validation" or "test"."""
+def evaluate(loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype) -> Metrics:
+    """Metrics of `forward` over one split, "validation" or "test"."""
 
     def one(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {task: output.unsqueeze(0) for task, output in forward(inputs).items()}
 
-    return evaluate_members(loaded, one, split, dtype, members=1)[0]
-
-
-def evaluate_members(
-    loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dtype, members: int
-) -> list[Values]:
-    """`evaluate` for each of M members, whose `forward` gives outputs [M, B, C]; read back once per task."""
-    return evaluate_together(loaded, [forward], split, dtype, [members])[0]
+    return evaluate_together(loaded, [one], split, dtype, members=[1])[0][0]
 
 
 def evaluate_together(
     loaded: LoadedStudy, forwards: Sequence[Forward], split: str, dtype: torch.dtype, members: Sequence[int]
-) -> list[list[Values]]:
-    """`evaluate_members` for each of several forwards; what is stored is read once for all of them."""
+) -> list[list[Metrics]]:
+    """Metrics of every member of each forward; data on disk are read once for all of them.
+
+    A forward gives the outputs [M, B, C] of its M `members`. Values are read back to the host once per task.
+    """
     metrics = loaded.metrics
     values: list[dict[str, list[float]]] = [{} for _ in forwards]
     for splits in loaded.splits:
@@ -80,7 +74,7 @@ def _evaluate_source(
 
 @contextmanager
 def _chunks(part: Part, members: int) -> Iterator[Iterator[tuple[slice, Tensor]]]:
-    """The inputs of a part on the device, with the rows that they are; what is stored is read ahead."""
+    """Chunks of a part's inputs on the device, each with its rows; inputs on disk are read ahead."""
     inputs = part.inputs
     size = min(EVALUATION_ROWS[inputs.device.type], MEMBER_ROWS // members)
     if isinstance(inputs, Tensor):
@@ -93,7 +87,7 @@ def _chunks(part: Part, members: int) -> Iterator[Iterator[tuple[slice, Tensor]]
 
 
 def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
-    """What a metric needs of one chunk: its sums [M, ...], or the outputs [M, B, ...] themselves."""
+    """Reduce one chunk to the metric's sums [M, ...], or keep its outputs [M, B, ...]."""
     if isinstance(metric, CountedMetric):
         sums: Tensor = vmap(metric.count, in_dims=(0, None))(outputs, labels)
         return sums
@@ -101,6 +95,7 @@ def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _finish(metric: Metric, collected: Sequence[Tensor], labels: Tensor) -> list[float]:
+    """Each member's value of a metric, from all chunks."""
     if isinstance(metric, CountedMetric):
         numbers: list[float] = metric.finish(torch.stack(list(collected)).sum(0)).tolist()
         return numbers

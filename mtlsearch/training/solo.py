@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
-from mtlsearch.study.results import EpochResult, Progress, failure_reason
+from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import (
@@ -45,13 +45,13 @@ class SoloMember:
     def __init__(self, training: Training, number: int, config: Config, entry_epoch: int, seed: int) -> None:
         study = training.loaded.study
         self.training, self.seed = training, seed
-        self.progress = Progress(number, study.epochs, study.patience, entry_epoch)
+        self.progress = TrialProgress(number, study.epochs, study.patience, entry_epoch)
         self.model = study.build(config, seed).to(training.loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
         weights = [config.task_weights[task] for task in study.task_names]
         self.weights = torch.tensor(weights, dtype=training.dtype, device=training.loaded.device)
         self.method = method_named(training.method, len(weights))
-        self.balance = self.method.initial(self.weights)
+        self.weighting = self.method.initial(self.weights)
         self.learned = {name: nn.Parameter(t) for name, t in self.method.learned(self.weights).items()}
         self.params = [*self.model.parameters(), *self.learned.values()]
         self.optimizer = self.settings.build(self.params)
@@ -94,7 +94,7 @@ class SoloMember:
                 weights = self.method.draw(key, ticks[step], self.weights)
                 losses = self.method.checked(self.step(batches, step, weights, read))
                 bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
-        self.balance = self.method.end_epoch(self.balance, steps)
+        self.weighting = self.method.end_epoch(self.weighting, steps)
         return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
 
     def step(
@@ -109,7 +109,7 @@ class SoloMember:
         self.optimizer.zero_grad(set_to_none=True)
         weights = self.weights if weights is None else weights
         trained = [param for param in self.params if param.requires_grad]
-        self.method.backward(losses, each, weights, {**self.balance, **self.learned}, trained)
+        self.method.backward(losses, each, weights, {**self.weighting, **self.learned}, trained)
         if math.isfinite(self.settings.clip_norm):
             nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
         total = loaded.study.epochs * len(batches[0])
@@ -119,7 +119,7 @@ class SoloMember:
         self.optimizer.step()
         if self.method.observes:
             again = self._losses_again(parts) if self.method.looks_again else losses
-            self.balance = self.method.observe(self.balance, losses.detach(), again.detach())
+            self.weighting = self.method.observe(self.weighting, losses.detach(), again.detach())
         return losses.detach()
 
     def _losses_again(self, parts: list[Part]) -> Tensor:
@@ -131,7 +131,7 @@ class SoloMember:
                 buffer.copy_(old)
         return losses
 
-    def evaluate(self, split: str) -> dict[str, dict[str, float]]:
+    def evaluate(self, split: str) -> Metrics:
         """{task: {metric: value}} on "validation" or "test"."""
         self.model.eval()
         with torch.no_grad(), self.training.autocast():
@@ -171,7 +171,7 @@ class SoloTrainer:
 
 def evaluate_state(
     loaded: LoadedStudy, config: Config, state: Mapping[str, Tensor], split: str, precision: str = "fp32"
-) -> dict[str, dict[str, float]]:
+) -> Metrics:
     """{task: {metric: value}} on `split` of the model of `config` with the parameters `state`."""
     member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
     member.model.load_state_dict(dict(state))

@@ -25,7 +25,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Training:
-    """The complete value that a trainer is made from; `method` weighs the tasks (`balance`).
+    """The complete value that a trainer is made from; `method` weighs the tasks (`weighting`).
 
     `slots` is the most that a lane may have, None for what suits it.
     """

@@ -21,7 +21,7 @@ from mtlsearch.training.seeds import layer_keys
 
 State = Mapping[str, Tensor]
 STATIC = "static"
-LOG_VARIANCE = "balance:log_variance"  # no module can have a parameter with a colon and a name like this
+LOG_VARIANCE = "weighting:log_variance"  # no module can have a parameter with a colon and a name like this
 DWA_TEMPERATURE = 2.0
 FAMO_RATE, FAMO_DECAY, FAMO_BETAS = 0.025, 1e-3, (0.9, 0.999)
 EPS = 1e-8

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtlsearch import Config, CustomTask, Data, Study
 from mtlsearch.errors import UsageError
 from mtlsearch.study.results import EpochResult
-from mtlsearch.training import gradient_weighting as jacobian
+from mtlsearch.training import gradient_weighting
 from mtlsearch.training.batches import epoch_batches
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator, project
 from mtlsearch.training.population.lane import Lane, plain_step
@@ -26,7 +26,7 @@ from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused
 from mtlsearch.training.seeds import epoch_keys
 from mtlsearch.training.solo import SoloMember, SoloTrainer
 from mtlsearch.training.trainer import Training
-from mtlsearch.training.weighting import METHODS, normals
+from mtlsearch.training.weighting import LOG_VARIANCE, METHODS, normals
 
 Array = NDArray[np.float64]
 LOSS_BASED = tuple(name for name in METHODS if name != "static")
@@ -196,7 +196,7 @@ def test_log_variances_settle_where_the_variance_is_the_loss() -> None:
     method, losses = METHODS["uncertainty"], torch.tensor([0.3, 4.0], dtype=torch.float64)
     s = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     for _ in range(400):
-        (gradient,) = torch.autograd.grad(method.total(losses, losses, {"balance:log_variance": s}), s)
+        (gradient,) = torch.autograd.grad(method.total(losses, losses, {LOG_VARIANCE: s}), s)
         s = (s - 0.1 * gradient).detach().requires_grad_()
     torch.testing.assert_close(s.detach(), losses.log(), rtol=0, atol=1e-9)
 
@@ -348,7 +348,7 @@ def test_static_weights_keep_no_state_and_learn_nothing() -> None:
     trainer = PopulationTrainer(Training(loaded(study)), 1, Eager())
     trainer.add(0, study.default_config())
     ((lane,),) = trainer.lanes.values()
-    assert lane.state.balance == {}
+    assert lane.state.weighting == {}
     assert lane.state.params.keys() == dict(lane.program.base.named_parameters()).keys()
 
 
@@ -490,6 +490,6 @@ def test_gradient_based_method_fails_on_nan_with_the_task_named() -> None:
 
 
 def test_missing_extra_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jacobian, "find_spec", lambda name: None)
+    monkeypatch.setattr(gradient_weighting, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"upgrad needs TorchJD: pip install 'mtlsearch\[jd\]'"):
         aggregator("upgrad", 2)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.nn.widening import corner, extent
-from mtlsearch.study.results import EpochResult, Progress, failure_reason
+from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import empty_reads, epoch_batches, epoch_reads, steps_per_epoch
-from mtlsearch.training.evaluation import Values, evaluate_together
+from mtlsearch.training.evaluation import evaluate_together
 from mtlsearch.training.optim import IDLE, SCALES, OptimizerSettings, scales
 from mtlsearch.training.population.program import EpochTables, LaneProgram, Tensors, empty_state
 from mtlsearch.training.seeds import epoch_keys, layer_keys
@@ -32,7 +32,7 @@ class LaneMember:
     number: int
     config: Config
     settings: OptimizerSettings
-    progress: Progress
+    progress: TrialProgress
     module: nn.Module
     shapes: Mapping[str, torch.Size]
     moved: bool = False
@@ -96,8 +96,8 @@ class Lane:
             tensors |= self.program.learned
             for name, tensor in (state.params | state.buffers).items():
                 tensor[slot].copy_(tensors[name])
-            for name, tensor in state.balance.items():
-                tensor[slot].copy_(self.program.balance[name])
+            for name, tensor in state.weighting.items():
+                tensor[slot].copy_(self.program.weighting[name])
         self._set_extents(slot, member)
         steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
         self._set_coefficients(slot, member.settings.coefficients(steps))
@@ -179,7 +179,7 @@ class Lane:
             lane.program.end_epoch(lane.state, steps)
             lane.state.step.add_(steps)
 
-    def results(self, values: Sequence[Values] | None = None) -> list[EpochResult]:
+    def results(self, values: Sequence[Metrics] | None = None) -> list[EpochResult]:
         """What an epoch gave every member, and keep the parameters of those at their best.
 
         `values` are those of each slot on the validation data, which is read for this lane where they are not given.
@@ -203,7 +203,7 @@ class Lane:
         self._keep_best(improved)
         return results
 
-    def evaluate(self, split: str) -> list[Values]:
+    def evaluate(self, split: str) -> list[Metrics]:
         """{task: {metric: value}} for each slot."""
         return evaluate_lanes([self], split)[0]
 
@@ -279,7 +279,7 @@ def streams_beside(lanes: Sequence[Lane]) -> Iterator[Sequence[torch.cuda.Stream
             current.wait_stream(stream)
 
 
-def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Values]]:
+def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Metrics]]:
     """{task: {metric: value}} for each slot of each lane; what is stored is read once for all."""
     training = lanes[0].program.training
     forwards = [partial(lane.program.forward, lane.state) for lane in lanes]

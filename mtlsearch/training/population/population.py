@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mtlsearch.kernels.launch import LINEAR_DTYPES
 from mtlsearch.nn.widening import Widenable, pad
-from mtlsearch.study.results import EpochResult, Progress
+from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.optim import OptimizerSettings
@@ -95,7 +95,7 @@ class PopulationTrainer:
             self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
             return self.epoch
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-        progress = Progress(number, study.epochs, study.patience, self.epoch)
+        progress = TrialProgress(number, study.epochs, study.patience, self.epoch)
         member = LaneMember(number, config, settings, progress, wide, shapes)
         self._lane_with_room((*key, seed), program, seed).seat(member)
         if self.packs and isinstance(wide, Widenable) and wide.hidden in self.widths:

@@ -46,7 +46,7 @@ class LaneState:
     """The tensors of a lane; each has the slots as its first dimension, but for the last three.
 
     `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
-    is the first step of the epoch at which a loss was not finite (S where none). `balance` is what the method that
+    is the first step of the epoch at which a loss was not finite (S where none). `weighting` is what the method that
     weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
     each member's own epoch. `extents` [M, parameters] are the leading numbers of each parameter beyond which all is
     padding, none in an empty slot. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are
@@ -63,7 +63,7 @@ class LaneState:
     step: Tensor
     bad: Tensor
     key: Tensor
-    balance: Tensors
+    weighting: Tensors
     extents: Tensor
     tables: EpochTables | None = None
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
@@ -72,7 +72,7 @@ class LaneState:
     def stacked(self) -> Iterable[Tensor]:
         """Every tensor that has slots."""
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
-        for tensors in (*dicts, self.balance):
+        for tensors in (*dicts, self.weighting):
             yield from tensors.values()
         yield from (self.weights, self.step, self.bad, self.key, self.extents)
 
@@ -117,7 +117,7 @@ class LaneProgram:
         like = torch.zeros(
             len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
         )
-        self.learned, self.balance = self.method.learned(like), self.method.initial(like)
+        self.learned, self.weighting = self.method.learned(like), self.method.initial(like)
         config = training.loaded.study.default
         self.clips = "clip_norm" in config
 
@@ -126,17 +126,17 @@ class LaneProgram:
         losses_of = self._member_losses(state)
 
         def member_loss(
-            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, balance: State
+            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, weighting: State
         ) -> tuple[Tensor, Tensor]:
             losses = losses_of(params, buffers, keys)
             weights = self.method.draw(key, state.tick, weights)
             learned = {name: params[name] for name in self.learned}
-            return self.method.total(losses, weights, {**balance, **learned}), losses
+            return self.method.total(losses, weights, {**weighting, **learned}), losses
 
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
         keys = state.keys(self.layers)
-        return batched(state.params, state.buffers, keys, state.key, state.weights, state.balance)
+        return batched(state.params, state.buffers, keys, state.key, state.weights, state.weighting)
 
     def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
         """One member's task losses [T] by its parameters, buffers and noise keys, on the batch at the `tick`."""
@@ -188,16 +188,16 @@ class LaneProgram:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
                 again = vmap(self._member_losses(state))(state.params, buffers, state.keys(self.layers))
-        self._set_balance(state, vmap(self.method.observe)(state.balance, losses, again))
+        self._set_weighting(state, vmap(self.method.observe)(state.weighting, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:
         """Let the method see the end of an epoch of S `steps`."""
-        if self.balance:
-            end: Callable[[Tensors], Tensors] = vmap(lambda balance: self.method.end_epoch(balance, steps))
-            self._set_balance(state, end(state.balance))
+        if self.weighting:
+            end: Callable[[Tensors], Tensors] = vmap(lambda kept: self.method.end_epoch(kept, steps))
+            self._set_weighting(state, end(state.weighting))
 
-    def _set_balance(self, state: LaneState, new: State) -> None:
-        for name, tensor in state.balance.items():
+    def _set_weighting(self, state: LaneState, new: State) -> None:
+        for name, tensor in state.weighting.items():
             tensor.copy_(new[name])
 
     def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -241,7 +241,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         step=torch.zeros(slots, dtype=torch.float64, device=device),
         bad=torch.zeros(slots, tasks, dtype=torch.int64, device=device),
         key=torch.zeros(slots, dtype=torch.int32, device=device),
-        balance=stacked(program.balance.items()),
+        weighting=stacked(program.weighting.items()),
         extents=torch.zeros(slots, len(params), dtype=torch.int64, device=device),
         tick=torch.tensor(0, device=device),
     )

@@ -1,13 +1,22 @@
-"""The parts that every offline HTML page shares."""
+"""HTML pages that fetch nothing: one Jinja environment, which escapes every value, over the package's templates.
 
-import html
+`base.html.j2` is the skeleton of every page. A page's own template lies beside the module that fills it.
+"""
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def escaped(value: object) -> str:
-    """A user's text for HTML: nothing in it is markup."""
-    return html.escape(str(value))
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("mtlsearch", "")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
 
 
-def json_text(text: str) -> str:
-    """JSON that cannot end the element that it stands in."""
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def render(template: str, **values: Any) -> str:
+    """The page that `template`, a path below the package, makes of `values`."""
+    return _environment().get_template(template).render(values)

@@ -40,7 +40,8 @@ def test_wheel_holds_the_package_the_studies_and_the_schema(wheel: ZipFile) -> N
     assert {f"mtlsearch/{name}" for name in modules("mtlsearch")} <= names
     assert {f"mtlsearch/studies/{name}" for name in modules("studies")} <= names
     assert len(modules("mtlsearch")) > 100
-    data = ("store/config.schema.json", "report/page.js", "page.css", "inference/explain.css")
+    data = {"store/config.schema.json", "report/page.js", "page.css", "inference/explain.css"}
+    data |= {"base.html.j2", "report/page.html.j2", "inference/page.html.j2"}
     assert {f"mtlsearch/{name}" for name in data} <= names
 
 

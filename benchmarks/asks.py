@@ -1,12 +1,12 @@
-"""What asking, reporting and telling add to a search: 1,000 trials of one second, 16 in flight.
+"""Cost of asking, reporting and telling in a search: 1,000 trials of one second, 16 in training at once.
 
     python benchmarks/asks.py [--trials 1000] [--seconds 1] [--dry-run]
 
-The search is that of `mtlsearch run` on the study digits with all its defaults: its loop, sampler, pruner, a SQLite
-store on disk with every epoch reported, the best trial's parameters kept. Only the trainer sleeps instead of
-training, and what the pruner decides is not followed, so that every trial takes its second. The ideal is the
-sleeping alone: 63 rounds of 16. Each row is one search; the second table is the mean of what each part took in the
-last tenth of the search, where the history is longest.
+The search is `mtlsearch run` on the study digits with its defaults: loop, sampler, pruner, and a SQLite store on disk
+that gets every epoch and the best trial's parameters. Two things differ: the trainer sleeps instead of training, and
+the pruner's decisions are not followed. So every trial takes its second. The ideal is the sleeping alone: 63 rounds
+of 16. Each row is one search. The second table holds the mean time of each part in the last tenth of the search, where
+the history is longest.
 """
 
 import argparse
@@ -91,7 +91,7 @@ class Sleeping:
 
 
 def unheeded(pruner: BasePruner) -> BasePruner:
-    """The pruner, whose decisions are made as ever, and not followed."""
+    """The pruner, made to decide as usual and then let every trial go on."""
     prune = pruner.prune
 
     def decide(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -104,7 +104,7 @@ def unheeded(pruner: BasePruner) -> BasePruner:
 
 @contextmanager
 def timed_parts() -> Iterator[dict[str, list[float]]]:
-    """The seconds of every call of the parts, in order."""
+    """The seconds of every call of each part, in order."""
     spent: dict[str, list[float]] = defaultdict(list)
 
     def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
@@ -127,7 +127,7 @@ def timed_parts() -> Iterator[dict[str, list[float]]]:
 def whole_search(
     trials: int, seconds: float, sampler: BaseSampler, pruner: BasePruner
 ) -> tuple[float, dict[str, list[float]]]:
-    """The wall time of a search in a new store, and what its parts took."""
+    """The wall time of a search in a new store, and the seconds of its parts."""
     study = replace(load_study("digits"), epochs=EPOCHS)
     training = Training(study.load(Path(), "cpu"))
     with tempfile.TemporaryDirectory(prefix="mtlsearch-asks-") as folder:
@@ -153,7 +153,7 @@ def whole_search(
     return wall, spent
 
 
-# Per row a sampler and a pruner of its own: both keep what they have seen.
+# Each row makes its own sampler and pruner: both remember what they have seen.
 CASES: dict[str, Callable[[], tuple[BaseSampler, BasePruner]]] = {
     "mtlsearch's TPE and pruner of peers (the defaults)": lambda: (
         make_sampler("tpe", 0),
@@ -170,7 +170,7 @@ CASES: dict[str, Callable[[], tuple[BaseSampler, BasePruner]]] = {
 
 
 def late(times: list[float]) -> float:
-    """The mean of the last tenth, in milliseconds."""
+    """The mean of the last tenth of `times`, in milliseconds."""
     return 1000 * fmean(times[-max(1, len(times) // 10) :])
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--trials", type=int, default=1000)
     made.add_argument("--seconds", type=float, default=1.0, help="of each trial")
-    made.add_argument("--only", default="", help="the rows whose name holds this")
+    made.add_argument("--only", default="", help="only the rows whose names contain this")
     options = made.parse_args()
     if options.quick:
         options.trials, options.seconds = 40, 0.05

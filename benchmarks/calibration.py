@@ -1,20 +1,19 @@
-"""How often the verdict is wrong: simulated confirmations, the choice among k configs included.
+"""Error rate of the verdict in simulated confirmations, the choice among k configs included.
 
     python benchmarks/calibration.py [--simulations 2000] [--seed 0]
 
-What real trainings give is in `calibration_trained.py`.
+`calibration_trained.py` does the same with real trainings.
 
-Each simulated confirmation has k configs and their twins, S seeds, and noise of training around true scores
-that are known. Tuned and twin share a part of it (`twins`: their correlation under common random numbers),
-and so do a model's validation and test scores (`trained`: one training gives both). No effect at all, one
-real effect beside a null, and real effects everywhere are drawn; noise is normal, heavy-tailed (t with 4
-degrees), or rounded to the counts of a small test set.
+A simulated confirmation has k configs and their twins, S seeds, and known true scores with noise around them. Tuned
+and twin share a part of the noise (`twins` is their correlation under common random numbers), and so do a model's
+validation and test scores (`trained`: one training gives both). The settings have no effect at all, one real effect
+beside a null, or real effects everywhere. The noise is normal, heavy-tailed (t with 4 degrees of freedom), or rounded
+to the counts of a small test set.
 
-Told are the share of false *tuned* (the winner's true difference is zero or less) and the coverage of the
-winner's interval, each at its worst setting with a Clopper-Pearson interval, and the power of S seeds. The
-worst of 279 settings is extreme by chance too: by 1.5 points with 2,000 simulations, by 0.5 with 20,000. So a row
-has held where none of these intervals is all on the wrong side: more than 5 % false, or a coverage outside of 93 to
-97 %.
+The report gives the share of false *tuned* verdicts (the winner's true difference is zero or less) and the coverage of
+the winner's interval, each at its worst setting with a Clopper-Pearson interval, and the power of S seeds. The worst of
+279 settings is extreme by chance too: by 1.5 points with 2,000 simulations, by 0.5 with 20,000. So the rule fails a row
+only where a whole interval lies on the wrong side: above 5 % false, or outside a coverage of 93 to 97 %.
 """
 
 import itertools
@@ -35,7 +34,7 @@ COUNTS = 720  # right answers of two tasks with 360 test examples each, as in th
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of confirmation; `noise` is a config's sd over seeds, the unit of the effects and the gap."""
+    """One kind of confirmation; `noise`, a config's sd over seeds, is the unit of the effects and the gap."""
 
     seeds: int = 5
     configs: int = 2
@@ -44,7 +43,7 @@ class Setting:
     trained: float = 0.5  # correlation of a model's validation and test scores
     shared: float = 0.0  # correlation of different configs under the same seed
     effect: float = 0.0  # tuned minus equal of the last config
-    others: float = 0.0  # and of all the others
+    others: float = 0.0  # tuned minus equal of all other configs
     gap: float = 0.0  # how much better than the others the last config is
     tail: str = "normal"
 
@@ -83,14 +82,14 @@ def draw(setting: Setting, simulations: int, rng: np.random.Generator) -> tuple[
 
 
 def _mix(a: Array, b: Array, correlation: float) -> Array:
-    """Noise of variance 1 that correlates so much with `a`."""
+    """Noise of variance 1 with this correlation to `a`."""
     return np.asarray(correlation * a + np.sqrt(1 - correlation**2) * b)
 
 
 def simulate(
     setting: Setting, simulations: int, rng: np.random.Generator, margin: float = FRACTION_MARGIN
 ) -> Outcome:
-    """The package's own rule on so many confirmations."""
+    """The outcomes of the package's own rule on simulated confirmations."""
     validation, difference, truth = draw(setting, simulations, rng)
     floor = rounding_sd(1 / COUNTS) if setting.tail == "counts" else 0.0
     result = contest(validation, difference, margin, floor)
@@ -115,7 +114,7 @@ def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, fl
 
 
 def smooth_settings(configs: int, seeds: int) -> list[Setting]:
-    """All settings for so many configs and seeds, of noise that is not rounded."""
+    """All settings for these numbers of configs and seeds whose noise is not rounded."""
     effects = [(0, 0, 0), (0, 0, 1), (2, 0, 0), (0, 2, 0), (0.5, 0.5, 0)]
     grid = itertools.product((0.0, 0.5, 0.9), (0.0, 0.5, 1.0), (0.0, 0.5), (0.001, 0.003, 0.01), effects)
     made = [
@@ -130,7 +129,7 @@ def smooth_settings(configs: int, seeds: int) -> list[Setting]:
 
 
 def count_settings(configs: int, seeds: int) -> list[Setting]:
-    """Accuracies of small test sets: noise of less than a step (0.0014), of two and of seven."""
+    """Accuracies of small test sets, with noise of less than one step (0.0014), of two steps, and of seven."""
     grid = itertools.product((0.0, 0.5, 0.9), (0.5, 1.0), (0.001, 0.003, 0.01))
     return [Setting(seeds, configs, noise, twins, trained, tail="counts") for twins, trained, noise in grid]
 
@@ -138,7 +137,7 @@ def count_settings(configs: int, seeds: int) -> list[Setting]:
 def power_of(seeds: int, configs: int, everywhere: bool, simulations: int, rng: np.random.Generator) -> float:
     """The true difference, in sds of the paired difference, that the whole rule calls tuned 80 % of the time.
 
-    It is that of every config, or of a clear winner alone.
+    With `everywhere` every config has this difference, else only a clear winner.
     """
     low, high = 0.0, 12.0
     for _ in range(12):
@@ -166,7 +165,7 @@ def told(found: Share) -> str:
 
 
 def row(name: str, outcomes: Sequence[Outcome]) -> list[object]:
-    """The worst settings of a row, and whether the rule has held there."""
+    """The worst settings of a row, and whether the rule holds there."""
     n, covered = outcomes[0].simulations, [o.covered for o in outcomes]
     false, least, most = (
         percent(hits, n) for hits in (max(o.false_tuned for o in outcomes), min(covered), max(covered))
@@ -182,7 +181,7 @@ def row(name: str, outcomes: Sequence[Outcome]) -> list[object]:
 
 
 def power_row(configs: int, seeds: int, simulations: int, rng: np.random.Generator) -> list[object]:
-    """What so many seeds see 80 % of the time: stated by the verdict, and measured on the whole rule."""
+    """The difference that S seeds see 80 % of the time: as the verdict states it, and measured on the whole rule."""
     stated = detectable(seeds, 1.0, 0.05 / configs)
     alone, everywhere = (power_of(seeds, configs, every, simulations, rng) for every in (False, True))
     return [f"k={configs} S={seeds}", f"{stated:.2f}", f"{alone:.2f}", f"{everywhere:.2f}"]

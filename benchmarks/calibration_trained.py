@@ -1,16 +1,17 @@
-"""How often the verdict is wrong: whole runs, search and confirmation, of a study whose task weights do not matter.
+"""Error rate of the verdict in whole runs, search and confirmation, of a study whose task weights do not matter.
 
     python benchmarks/calibration_trained.py [--runs 100] [--jobs 2] [--cache FILE]
 
-Each run is `mtlsearch run` from inside: a few trials of random sampling, then the best two configs and their twins of
-equal weights with five fresh seeds. The two tasks share data and nothing else, and Adam takes no notice of a
-loss's scale, so a weight changes nothing but the rounding of a gradient (Adam's ε of 1e-8 aside). The learning rates
-are so large that training is chaotic: by its end that rounding has grown into another model, about as good. So
-tuned minus equal is noise around zero, of the size that other seeds give, and every *tuned* is a false one.
+Each run does in this process what `mtlsearch run` does: a few trials of random sampling, then the best two configs and
+their twins of equal weights with five fresh seeds. The two tasks share their data and nothing else. Adam ignores a
+loss's scale, so a weight changes only the rounding of a gradient (apart from Adam's ε of 1e-8). The learning rates are
+so large that training is chaotic: by its end that rounding has grown into another model, about as good. So tuned minus
+equal is noise around zero, as large as the noise of other seeds, and every *tuned* verdict is false.
 
-Told are their share with a Clopper-Pearson interval, how often the winner's interval covers zero, and the noise.
-The exit status is 1 only where the interval of the share lies above 5 %. Runs are kept in the cache as they end, so
-this can be stopped and gone on with; give a changed verdict a cache of its own. One thread each, --jobs at once.
+The report gives the share of false verdicts with a Clopper-Pearson interval, how often the winner's interval covers
+zero, and the noise. The exit status is 1 only where the interval of the share lies above 5 %. The cache keeps each run
+as it ends, so a stopped benchmark goes on; give a changed verdict a cache of its own. Each run takes one thread, and
+--jobs runs are made at once.
 """
 
 import argparse
@@ -67,7 +68,7 @@ class Outcome:
 
 
 class OwnNetworks(nn.Module):
-    """A network of two hidden layers per task, and nothing that is shared."""
+    """A network of two hidden layers for each task; nothing is shared."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class OwnNetworks(nn.Module):
 
 
 def no_effect(run: int) -> Study:
-    """The study, with data of the run's own: whether two of the inputs have the same sign, other two for each task."""
+    """The study, with data of the run's own; a task tells whether two inputs, its own two, have the same sign."""
 
     def signs(directory: Path) -> Data:
         random = np.random.default_rng(run)
@@ -157,7 +158,7 @@ class Cache:
 
 
 def outcomes(todo: Sequence[int], jobs: int) -> Iterator[Outcome]:
-    """What every run gives, as they end; `jobs` at once in processes of their own."""
+    """The outcome of every run as it ends; `jobs` at once, in processes of their own."""
     if jobs == 1:
         yield from map(whole_run, todo)
         return
@@ -168,7 +169,7 @@ def outcomes(todo: Sequence[int], jobs: int) -> Iterator[Outcome]:
 
 
 def failing(false: int, runs: int) -> bool:
-    """Whether so many false wins are too many for chance."""
+    """Whether chance cannot explain so many false wins."""
     return percent(false, runs)[1] > MOST_FALSE
 
 

@@ -1,7 +1,7 @@
-"""What the benchmarks share: where a number was taken, how it was timed, and where it is written down.
+"""Shared by the benchmarks: options, data, timing, tables, and the section that a result gets in RESULTS.md.
 
-Cases that are compared run in one process, one after the other in every round, so that a busy minute of the
-machine falls on all of them; what is told is the median over the rounds.
+Cases that are compared run in one process, one after the other in every round, so a busy minute of the machine
+falls on all of them. The number reported is the median over the rounds.
 """
 
 import argparse
@@ -28,7 +28,7 @@ T = TypeVar("T")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = "# Measured\n\nEvery section is the output of one script in this folder, with the machine and the commit.\n"
 PICTURE_SETS = ("MNIST", "FashionMNIST")
-HELD_OUT, TINY = 10_000, 384  # validation examples of each task: as in the mnist-fashion study, with --quick
+HELD_OUT, TINY = 10_000, 384  # validation examples of each task: of the study mnist-fashion, and with --quick
 TINY_EPOCHS = 2
 
 
@@ -57,7 +57,7 @@ def add_data_option(made: argparse.ArgumentParser) -> None:
 
 
 def data_folder(options: argparse.Namespace, scratch: Path) -> Path:
-    """The folder with the real pictures; with --quick tiny random ones, which are made in `scratch`."""
+    """The folder of the real pictures; with --quick, of tiny random ones that are made in `scratch`."""
     if options.quick:
         return tiny_pictures(scratch)
     if options.data is None or not all((options.data / name / "raw").is_dir() for name in PICTURE_SETS):
@@ -66,7 +66,7 @@ def data_folder(options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def mnist_fashion(quick: bool) -> Study:
-    """The shipped study; with `quick` it holds out few enough for the tiny pictures."""
+    """The shipped study; with `quick` it holds out as few examples as the tiny pictures allow."""
     study = load_study("mnist-fashion")
     if not quick:
         return study
@@ -100,13 +100,13 @@ def _write_idx(path: Path, numbers: Tensor) -> None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """The wall time of `work`, all that it put on the device included."""
+    """The wall time of `work`, with all that it started on the device."""
     synchronize(device)
     begun = time.perf_counter()
     work()
@@ -115,7 +115,7 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def interleaved(cases: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Every case once a round; what each gave, round by round."""
+    """Run every case once in each round; the results of each case, round by round."""
     found: dict[str, list[T]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
@@ -170,7 +170,7 @@ def commit() -> str:
     return found.stdout.strip() or "none"
 
 
-COMMIT = commit()  # of the code that runs: the checkout may move on under a long benchmark
+COMMIT = commit()  # at the start: the checkout may move on during a long benchmark
 
 
 def machine(device: torch.device | None = None) -> str:

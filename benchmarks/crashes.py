@@ -1,8 +1,8 @@
-"""What killing and disturbing searches loses: the count of `tests/crash_harness.py`, written down.
+"""Trials that are lost when searches are killed and disturbed: the count of `tests/crash_harness.py`.
 
     python benchmarks/crashes.py [--kills 50] [--dry-run]
 
-About six minutes on two cores. A fault that this machine cannot be made to have is told as skipped.
+About six minutes on two cores. Faults that this machine cannot produce are reported as skipped.
 """
 
 import subprocess

@@ -1,13 +1,13 @@
-"""Trial-epochs a second with the pictures on disk against resident ones, for populations of 1 to 64.
+"""Trial-epochs a second with the pictures on disk, beside resident ones, for populations of 1 to 64.
 
     python benchmarks/disk.py --data DIR [--device cuda] [--threads N] [--members 1 4 16 64] [--rounds 3] [--examples N]
 
-One task, MNIST, 64 examples a step at width 128: the pictures that are least to read, and a step that is least to
-compute beside it. They are written once as a .npy file; *disk* opens it with `np.load(…, mmap_mode="r")`, *resident*
-without. Whole epochs are timed, validation included. The file has just been written, so its pages lie in the
-system's cache: what is told is the cost of reading by batches, on top of which a cold disk has its own.
+One task, MNIST, 64 examples a step at width 128: a step with little arithmetic, beside which reading weighs most. The
+pictures are written once as a .npy file. *Disk* opens it with `np.load(…, mmap_mode="r")`, *resident* without. Whole
+epochs are timed, validation included. The file has just been written, so its pages lie in the system's cache. So the
+numbers show the cost of reading by batches; a cold disk adds its own.
 
-That memory stays flat while a file is read is held by a test, `tests/data/test_on_disk.py`.
+A test checks that memory stays flat while a file is read: `tests/data/test_on_disk.py`.
 """
 
 import argparse
@@ -46,14 +46,14 @@ WAYS = {"resident": None, "disk": "r"}  # how NumPy opens the file
 
 
 def written(data: Data, folder: Path, examples: int | None) -> None:
-    """Both parts' pictures and labels as files of NumPy's own, of at most so many examples."""
+    """Write both parts' pictures and labels as .npy files, with at most `examples` rows."""
     for name, part in {"train": data.train, "test": data.test}.items():
         np.save(folder / f"{name}.npy", part.inputs[:].numpy()[:examples])
         np.save(folder / f"{name}_labels.npy", part.labels["label"].numpy()[:examples])
 
 
 def opened(folder: Path, mode: Any, held_out: int, directory: Path) -> Data:
-    """The files as data."""
+    """The files as `Data`."""
     train, test = (
         (np.load(folder / f"{name}.npy", mmap_mode=mode), np.load(folder / f"{name}_labels.npy"))
         for name in ("train", "test")
@@ -91,8 +91,8 @@ class Trained:
 
 
 def measured(folder: Path, members: int, held_out: int, options: argparse.Namespace) -> list[object]:
-    """One line of the table: both ways, one after the other in every round."""
-    epochs = options.rounds + 1  # no member may end in between
+    """One row of the table: both ways, one after the other in every round."""
+    epochs = options.rounds + 1  # so that no member ends before the last round
     cases: dict[str, Trained] = {
         name: Trained(make_study(folder, mode, held_out, epochs), members, options)
         for name, mode in WAYS.items()
@@ -122,7 +122,7 @@ def main() -> None:
     add_data_option(made)
     made.add_argument("--members", type=int, nargs="+", default=[1, 4, 16, 64], help="population sizes")
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--examples", type=int, help="in the file; default all: an epoch is shorter with fewer")
+    made.add_argument("--examples", type=int, help="in the file, default all; fewer make an epoch shorter")
     options = made.parse_args()
     if options.quick:
         options.threads, options.rounds, options.members = 1, TINY_EPOCHS, [1, 2]

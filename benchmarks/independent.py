@@ -1,12 +1,12 @@
-"""Equal weights and single tasks, trained again by a program of plain PyTorch, beside what a confirmation says.
+"""Equal weights and single tasks, trained again in plain PyTorch, beside the numbers of a confirmation.
 
     mtlsearch run mnist-fashion && mtlsearch export mnist-fashion -o best.json
     python benchmarks/independent.py --config best.json --data DIR [--seeds 5] [--jobs 2]
 
-`plain.py`, which imports nothing of mtlsearch, trains the confirmed hyperparameters with equal weights, and each
-task alone, with seeds of its own on the same split; --jobs at once. Told are both means on test with 95 % intervals
-over seeds (Student), and the difference with its interval (Welch): they agree where it holds 0, or is smaller than the
-margin of 0.2 points within which the verdict calls two configs equal.
+`plain.py` imports nothing of mtlsearch. It trains the confirmed hyperparameters with equal weights, and each task
+alone, with seeds of its own on the same split, --jobs at once. The table shows both means on test with 95 % intervals
+over seeds (Student), and the difference with its interval (Welch). They agree where that interval holds 0, or where
+the difference is below the verdict's margin of 0.2 points.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The loop people write: one trial at a time, torchvision pictures through a `DataLoader`, plain PyTorch.
 
-What an ordinary Optuna objective does for each trial; the benchmarks hold the search against it.
+An ordinary Optuna objective does this for each trial. The benchmarks compare the search with it.
 """
 
 import time
@@ -22,7 +22,7 @@ WARM_UP = 10
 
 @dataclass(frozen=True)
 class Rates:
-    """What one case gave in one round, summed over its members, a second."""
+    """The steps and epochs a second of one case in one round, summed over its members."""
 
     steps: float
     epochs: float
@@ -91,7 +91,7 @@ class PeopleLoop:
         return [count / self.held_out for count in correct]
 
     def sample(self, steps: int, validated: bool = True) -> Rates:
-        """Take so many steps and validate once; an epoch is extrapolated from them."""
+        """Take `steps` steps and validate once; the rate of epochs is extrapolated."""
         torch.set_num_threads(self.threads)
         start, step = self.timed_steps(min(steps, self.steps_per_epoch - WARM_UP - 1))
         validation = seconds(self.device, self.validate) if validated else 0.0

@@ -1,8 +1,8 @@
-"""MNIST and Fashion-MNIST on one shared layer, in plain PyTorch: what `independent.py` holds mtlsearch's numbers to.
+"""MNIST and Fashion-MNIST on one shared layer, in plain PyTorch: the reference of `independent.py`.
 
-Nothing of mtlsearch is imported here, and nothing of it was copied: another reader of the files, another network,
-torch's own optimizers and dropout, torch's own random numbers. Only the split is the same, for the intervals of a
-confirmation are over seeds on one split: scikit-learn's, stratified, by the same seed.
+This program imports and copies nothing of mtlsearch. It has its own reader of the files and its own network, and takes
+torch's optimizers, dropout and random numbers. Only the split is the same, because the intervals of a confirmation are
+over seeds on one split: scikit-learn's, stratified, with the same seed.
 """
 
 import gzip
@@ -51,7 +51,7 @@ def read(folder: Path, held_out: int, split_seed: int = 0) -> Sets:
 
 
 class Network(nn.Module):
-    """One hidden layer for all tasks, a linear head for each."""
+    """One hidden layer for all tasks, and a linear head for each."""
 
     def __init__(self, tasks: Sequence[str], hidden: int, dropout: float, norm: str) -> None:
         super().__init__()

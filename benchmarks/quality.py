@@ -1,14 +1,14 @@
-"""The best score after N trials on `digits`: population against one at a time, random search, and the pruners.
+"""The best score after N trials on `digits`: the population, one at a time, random search, and the pruners.
 
     python benchmarks/quality.py [--trials 100] [--seeds 20] [--arms NAME …] [--sizes 8 32] [--jobs 2] [--cache FILE]
 
-Every arm is `mtlsearch run` from inside, with its defaults but for what the arm's name says: the same budget, the
-same space, a store of its own. An arm and a seed give one number, the best complete trial's validation score;
-arms are compared seed by seed: the mean difference in points (hundredths of the score) with Student's 95 %
+Every arm does in this process what `mtlsearch run` does, with all defaults except those in the arm's name: the same
+budget, the same space, a store of its own. An arm and a seed give one number, the validation score of the best complete
+trial. Arms are compared seed by seed, by the mean difference in points (hundredths of the score) with Student's 95 %
 interval. *wins* counts the seeds that are at least as good as the reference.
 
-Runs are kept in the cache as they end, so this can be stopped and gone on with, in pieces and with more seeds;
-what is there already is not run again, so give a changed search a cache of its own. One thread each, --jobs at once.
+The cache keeps each run as it ends, so a stopped benchmark goes on, also with more seeds. A run that is there is not
+made again, so give a changed search a cache of its own. Each run takes one thread, and --jobs runs are made at once.
 """
 
 import argparse
@@ -50,13 +50,13 @@ class Arm:
 
     @property
     def way(self) -> str:
-        """All that makes it what it is, whatever the defaults are: rows that are the same search share its runs."""
+        """The search by its settings, whatever the defaults are: rows of the same search share its runs."""
         return f"population {self.population}, {self.sampler}, {self.pruner}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one search gave, `trained` in trial-epochs."""
+    """The result of one search; `trained` is in trial-epochs."""
 
     way: str
     seed: int
@@ -86,7 +86,7 @@ def all_arms(sizes: Sequence[int]) -> dict[str, Arm]:
 
 
 def default_arms(sizes: Sequence[int]) -> list[str]:
-    """All that answers the question: the one-at-a-time pruners are there to be asked for."""
+    """Every arm except the one-at-a-time pruners, which only `--arms` runs."""
     return [name for name in all_arms(sizes) if not name.startswith(f"{REFERENCE},")]
 
 
@@ -176,7 +176,7 @@ def compared(found: dict[int, Outcome], reference: dict[int, Outcome]) -> tuple[
 
 
 def report(cache: Cache, arms: Sequence[Arm], options: argparse.Namespace) -> str:
-    """Every arm beside one at a time, and beside the population."""
+    """Every arm compared with one at a time, and with the population."""
     head = ["", "seeds", "mean best score", "points over one at a time [95 %]", "wins"]
     more = ["points over the default population [95 %]", "trial-epochs", "s"]
     known = all_arms(())

@@ -6,9 +6,9 @@ Random pictures of MNIST's shape, resident; an epoch is 782 steps of 64 examples
 timed (the median of --rounds chunks) and scaled to an epoch, without validation. Three sweeps: population 1 to
 1024 (width 128, two tasks), width 32 to 1024 and tasks 2 to 32 (a population of 16, on CUDA of 64).
 
-Memory is the lanes' own tensors and what a step takes on top of them, at its peak: on CUDA by torch's allocator,
-on a CPU from torch's record of every allocation. A point that would not fit, or whose size makes it likely to take
-longer than --budget seconds, is left out and marked –.
+Memory is the lanes' own tensors and the peak of what a step allocates on top: on CUDA by torch's allocator, on a CPU
+from torch's record of every allocation. A point that would not fit, or that would probably take longer than --budget
+seconds, is left out and marked –.
 """
 
 import argparse
@@ -30,14 +30,13 @@ from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device
-from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.layout import SHARE, free_bytes, member_bytes
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.training.trainer import Training
 
 EPOCH, BATCH, HELD_OUT = 782, 64, 64
-SLOWER_BY = 1.5  # how much more than in proportion a larger point may take
+SLOWER_BY = 1.5  # a larger point may take so many times its share by arithmetic
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ class Point:
 
     @property
     def work(self) -> int:
-        """In proportion to the arithmetic of a step."""
+        """A number proportional to the arithmetic of a step."""
         return self.population * self.hidden * self.tasks
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds and bytes per trial of one epoch; `whole` is what measuring took, in seconds."""
+    """Seconds and bytes of one trial-epoch; `whole` is how many seconds the measurement took."""
 
     seconds: float
     bytes: float
@@ -64,7 +63,7 @@ class Cost:
 
 
 def pictures(steps: int, number: int) -> Callable[[Path], Data]:
-    """Random pictures for a task of its own."""
+    """Random pictures for one task."""
 
     def source(directory: Path) -> Data:
         generator = torch.Generator().manual_seed(number)
@@ -79,7 +78,7 @@ def pictures(steps: int, number: int) -> Callable[[Path], Data]:
 
 
 def make_study(point: Point, steps: int) -> Study:
-    """So many disjoint tasks on one trunk, with a training set of so many steps."""
+    """Disjoint tasks on one trunk, with a training set of `steps` steps."""
     names = [f"task{number}" for number in range(point.tasks)]
 
     def model(config: Config) -> SharedTrunk:
@@ -99,7 +98,7 @@ class Measured:
             trainer.add(number, loaded.study.default_config())
         if trainer.solo:
             raise SystemExit("the population is trained solo: there is nothing to measure")
-        self.lanes: list[Lane] = [lane for lanes in trainer.lanes.values() for lane in lanes]
+        self.lanes = list(trainer.lanes)
         for lane in self.lanes:
             lane.begin_epoch(0)
         self.take(3)  # compiles, or captures
@@ -111,14 +110,14 @@ class Measured:
                 lane.run_step(lane, tick)
 
     def own_bytes(self) -> int:
-        """What the lanes hold from step to step."""
+        """The bytes of the tensors that the lanes keep from step to step."""
         tensors = [tensor for lane in self.lanes for tensor in lane.state.all()]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def transient_bytes(self) -> int:
-        """What one step allocates on top, at its peak; lanes step one after the other."""
+        """The peak of what one step allocates on top; lanes step one after the other."""
         if self.device.type == "cuda":
-            return 0  # it is in what `peak_bytes` sees
+            return 0  # the allocator's peak in `measure` includes it
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
             self.take(1)
         level = peak = 0
@@ -156,7 +155,7 @@ def measure(point: Point, make_steps: Callable[[], Steps], options: argparse.Nam
 
 
 def fits(point: Point, options: argparse.Namespace) -> bool:
-    """Whether the device has the memory, by the estimate that the search itself goes by."""
+    """Whether the device has the memory, by the search's own estimate."""
     loaded = make_study(point, 1).load(Path(), options.device)
     return member_bytes(loaded) * point.population < SHARE * free_bytes(loaded.device)
 
@@ -164,7 +163,7 @@ def fits(point: Point, options: argparse.Namespace) -> bool:
 def sweep(
     points: Sequence[Point], make_steps: Callable[[], Steps], options: argparse.Namespace
 ) -> list[Cost | None]:
-    """Every point in turn; from one on that is too large, none."""
+    """The cost of every point in turn; None from the first point on that is too large."""
     costs: list[Cost | None] = []
     for number, point in enumerate(points):
         last = costs[-1] if costs else None
@@ -180,7 +179,7 @@ def sweep(
 
 
 def forget() -> None:
-    """Let go of what the last point has compiled and allocated."""
+    """Free what the last point compiled and allocated."""
     torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
@@ -188,7 +187,7 @@ def forget() -> None:
 
 
 def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Steps]]:
-    """The ways to run a step, by name; a fresh one for each point, so that none holds another's lanes."""
+    """The ways to run a step, by name; each point gets a fresh one, so that none keeps another's lanes."""
     device = torch.device(options.device)
     makers: list[Callable[[], Steps]] = [lambda: uncompiled(device)]
     if has_compiler() and not (options.quick or options.no_compile):
@@ -197,7 +196,7 @@ def kinds(options: argparse.Namespace) -> dict[str, Callable[[], Steps]]:
 
 
 def rows(name: str, points: Sequence[Point], found: dict[str, list[Cost | None]]) -> Iterator[list[str]]:
-    """A line for each point: milliseconds and megabytes a trial-epoch, by kind."""
+    """A row for each point: milliseconds and megabytes of a trial-epoch, by kind."""
     for number, point in enumerate(points):
         line = [f"{name} {getattr(point, name)}"]
         for costs in found.values():
@@ -227,10 +226,12 @@ def main() -> None:
     made = parser(__doc__)
     add_device_options(made)
     made.add_argument("--max", type=int, default=1024, help="the largest population")
-    made.add_argument("--no-compile", action="store_true", help="only what needs no compiler")
+    made.add_argument("--no-compile", action="store_true", help="only steps that need no compiler")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--steps", type=int, default=20, help="timed at once")
-    made.add_argument("--budget", type=float, default=120.0, help="seconds a point may be expected to take")
+    made.add_argument(
+        "--budget", type=float, default=120.0, help="the most seconds that a point may be expected to take"
+    )
     options = made.parse_args()
     if options.quick:
         options.threads, options.rounds, options.steps = 1, 1, 3

@@ -1,18 +1,18 @@
-"""A whole search: wall time and best score of `mtlsearch run` beside the loop people write, and where the time goes.
+"""A whole search: wall time and best score of `mtlsearch run`, the loop people write, and where the time goes.
 
     python benchmarks/search.py --data DIR [--trials 100] [--device cuda] [--warm] [--one-at-a-time] [--keep DIR]
 
 `mtlsearch run mnist-fashion --trials 100 --no-confirm` is started as a user starts it, with an empty folder for
-compiled code: Python's start, imports, data, compiling and the store are all in its wall time. --warm runs it once
-more with the code that the first run has compiled, --one-at-a-time also with `--population 1 --pruner none`, which
-is slow, for the score of a search without pruning.
+compiled code. So its wall time includes Python's start, imports, data, compiling and the store. --warm runs it again
+with the code that the first run has compiled. --one-at-a-time adds a run with `--population 1 --pruner none`, which is
+slow and gives the score of a search without pruning.
 
-The loop people write is not run to its end: its epoch is measured at the best thread and worker count at three
-widths, and its total is extrapolated (~) over the same trials' widths: *unpruned* with all epochs of each trial,
-*with the same pruner* with as many epochs as each trial had. Its sampler and store are left out, in its favour.
+The loop people write is not run to its end. Its epoch is measured at the best thread and worker count at three widths,
+and its total is extrapolated (~) over the widths of the same trials: *unpruned* with all epochs of each trial, *same
+pruner* with as many epochs as each trial had. Its sampler and store are left out, in its favour.
 
-The profile is a second search in this process with fewer trials (--profile-trials), in which every part's own time
-is taken, the parts inside it left out.
+The profile is a second search in this process with fewer trials (--profile-trials). It takes each part's own time,
+without the parts inside it.
 """
 
 import argparse
@@ -66,7 +66,7 @@ MTLSEARCH = "from mtlsearch.cli import main; main()"
 
 @dataclass(frozen=True)
 class Searched:
-    """What a whole search gave: each trial's width and epochs, the best score, and its wall time in seconds."""
+    """The result of a whole search: wall time in seconds, best score, and each trial's width and epochs."""
 
     wall: float
     score: float
@@ -78,7 +78,7 @@ class Searched:
 
 
 def command_line(options: argparse.Namespace, study: str, folder: Path, store: Path) -> list[str]:
-    """The command as a user would give it."""
+    """The command as a user would type it."""
     given: dict[str, Any] = {
         "trials": options.trials,
         "data": folder,
@@ -110,7 +110,7 @@ def whole_run(command: Sequence[str], cache: Path, store: Path) -> Searched:
 def people_epochs(
     options: argparse.Namespace, folder: Path, device: torch.device
 ) -> tuple[Callable[[int], float], str]:
-    """Seconds of an epoch of the loop people write by width, and at how many threads and workers."""
+    """Seconds of an epoch of the loop people write by width, and a line on its threads and workers."""
     held_out = TINY if options.quick else HELD_OUT
     if options.quick:
         threads, workers = 1, 0
@@ -166,7 +166,7 @@ def comparison(
 
 
 def whole_runs(options: argparse.Namespace, study: str, folder: Path, scratch: Path) -> dict[str, Searched]:
-    """The searches that are asked for, by name."""
+    """The searches that the options ask for, by name."""
     kinds: dict[str, list[str]] = {"mtlsearch run, nothing compiled before": []}
     if options.warm:
         kinds["mtlsearch run, compiled before"] = []
@@ -188,7 +188,7 @@ def main() -> None:
     made.add_argument("--trials", type=int, default=100)
     made.add_argument("--profile-trials", type=int, default=30)
     made.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
-    made.add_argument("--warm", action="store_true", help="once more with what was compiled")
+    made.add_argument("--warm", action="store_true", help="once more, with the code that was compiled")
     made.add_argument("--one-at-a-time", action="store_true", help="also --population 1 --pruner none")
     made.add_argument("--keep", type=Path, metavar="DIR", help="leave the searches' stores here")
     made.add_argument("--rounds", type=int, default=3, help="of the loop people write, at each width")

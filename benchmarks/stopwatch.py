@@ -1,4 +1,4 @@
-"""Where the time of a search goes: every part's own seconds, taken while a search runs in this process."""
+"""Where the time of a search goes: each part's own seconds, taken while a search runs in this process."""
 
 import argparse
 import subprocess
@@ -27,7 +27,7 @@ from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 
-# Every part of a search, by what is patched: (owner, function, part).
+# Every timed part of a search: (owner, function to patch, part).
 PARTS: tuple[tuple[Any, str, str], ...] = (
     (Study, "load", "data: read, check, divide"),
     (Record, "ask", "ask: sampler and store"),
@@ -47,7 +47,7 @@ COMPILING, REST = "compiling: each program's first step", "all else"
 
 
 class Stopwatch:
-    """Every part's own seconds: while a part runs inside another, only the inner one's clock runs."""
+    """Each part's own seconds: while one part runs inside another, only the inner clock runs."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -57,7 +57,7 @@ class Stopwatch:
         self.since = time.perf_counter()
 
     def turn(self) -> None:
-        """Book the time since the last turn on the part that runs."""
+        """Add the time since the last turn to the part that is running."""
         synchronize(self.device)
         now = time.perf_counter()
         self.spent[self.stack[-1]] += now - self.since
@@ -83,7 +83,7 @@ class Stopwatch:
         return run
 
     def first_timed(self, of: Callable[..., Any]) -> Callable[..., Any]:
-        """Time the first call of every step that `of` gives: there it is compiled, or captured."""
+        """Time the first call of every step that `of` makes, which compiles or captures it."""
         met: set[Callable[..., None]] = set()
 
         @wraps(of)
@@ -128,14 +128,14 @@ def profile(options: argparse.Namespace, study: str, folder: Path, store: Path) 
 
 
 def start_seconds() -> float:
-    """What Python's start and the imports of a run take, in a process of their own."""
+    """Seconds of Python's start and the imports of a run, in a process of their own."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import mtlsearch.tuning.run"], check=True)
     return time.perf_counter() - begun
 
 
 def profile_table(watch: Stopwatch, start: float, trials: int) -> str:
-    """Every part's own time, the longest first."""
+    """Each part's own time, the longest first."""
     spent = {"Python's start and imports (a process of its own)": start, **watch.spent}
     total = sum(spent.values())
     rows = [

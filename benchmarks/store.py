@@ -1,15 +1,15 @@
-"""What storing costs per trial: 7 params, 10 reports, 3 attributes, and the tell, beside plain Optuna.
+"""Cost of storing one trial: 7 params, 10 reports, 3 attributes, and the tell, beside plain Optuna.
 
     python benchmarks/store.py [--full] [--dry-run]
 
-Each store is filled with finished trials (100, 1,000; with --full 10,000), then more are asked, reported and
-told for 3 seconds, TRIALS at least, with PAUSE seconds between them for the training. Random sampling and no
-pruning, so that Optuna's bookkeeping and the store are all that counts.
+Each store is filled with finished trials (100, 1,000; with --full 10,000). Then more are asked, reported and told for
+3 seconds, at least TRIALS of them, with PAUSE seconds between them in place of the training. Sampling is random and
+nothing is pruned, so only Optuna's bookkeeping and the store count.
 
-What an open dashboard adds is measured by itself, in pairs: five times without and with, each for 10 s
-on a copy of the same store, since one trial's cost varies less than what the machine does meanwhile. The dashboard
-is optuna-dashboard's server in a process of its own, asked what its page asks, but every second (the page: every
-2 s below 100 trials, 5 s below 500, then 10 s).
+The cost of an open dashboard is measured separately, in pairs: five times without it and with it, each for 10 s on a
+copy of the same store, because the machine's load varies more than one trial's cost. The dashboard is
+optuna-dashboard's server in a process of its own. It is asked what its page asks, but every second (the page asks every
+2 s below 100 trials, every 5 s below 500, then every 10 s).
 """
 
 import json
@@ -51,7 +51,7 @@ ATTRS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a store is measured, and in how many rounds of how many seconds a dashboard is."""
+    """Numbers of finished trials, seconds for each store, and rounds and seconds for the dashboard's pairs."""
 
     counts: tuple[int, ...] = (100, 1000)
     seconds: float = 3.0
@@ -68,7 +68,7 @@ def finished_trial() -> FrozenTrial:
 
 
 def milliseconds(storage: BaseStorage, seconds: float, pause: float) -> float:
-    """The mean of what one trial costs, from the ask to the return of the tell, the training left out."""
+    """The mean cost of one trial, from the ask to the return of the tell, without the training."""
     study = load(storage)
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -122,7 +122,7 @@ def ours(folder: Path) -> Iterator[BaseStorage]:
 
 @contextmanager
 def dashboard(url: str) -> Iterator[None]:
-    """A dashboard that somebody looks at, once it has answered for the first time."""
+    """An open dashboard, from its first answer on."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     reader = context.Process(target=poll_dashboard, args=(url, ready), daemon=True)
@@ -137,7 +137,7 @@ def dashboard(url: str) -> Iterator[None]:
 
 
 def poll_dashboard(url: str, ready: Any) -> None:
-    """An open page: asks for the studies, and for what is new of the first one's trials, every second."""
+    """Ask as an open page does, but every second: for the studies, and for new trials of the first study."""
     from optuna_dashboard import wsgi
 
     app: Any = wsgi(url)
@@ -153,7 +153,7 @@ def poll_dashboard(url: str, ready: Any) -> None:
 
 
 def answer(app: Any, path: str, query: str) -> bytes:
-    """What the server answers to a GET, without a network between."""
+    """The server's answer to a GET, without a network in between."""
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
@@ -208,7 +208,7 @@ STORES: dict[str, Callable[[Path], Any]] = {
 
 
 def fill_quickly(folder: Path, count: int) -> None:
-    """Fills the SQLite files of others through our store: the tables are the same."""
+    """Fill Optuna's SQLite files through our store, whose tables are the same."""
     for name in ("plain", "wal", "pairs"):
         with open_storage(f"sqlite:///{folder}/{name}.db", create=True) as storage:
             fill(storage, count)
@@ -217,7 +217,7 @@ def fill_quickly(folder: Path, count: int) -> None:
 
 
 def beside(folder: Path, seconds: float, open_page: bool) -> float:
-    """What a trial costs in a copy of the store, with and without a page open."""
+    """The cost of a trial in a copy of the store, with or without an open page."""
     with tempfile.TemporaryDirectory(dir=folder) as own:
         shutil.copy(folder / "pairs.db", own)
         url = f"sqlite:///{own}/pairs.db"
@@ -230,7 +230,7 @@ def beside(folder: Path, seconds: float, open_page: bool) -> float:
 
 
 def pairs(folder: Path, effort: Effort) -> list[tuple[float, float]]:
-    """Without and with a page, round by round; who begins takes turns."""
+    """The costs without and with a page, round by round; the two take turns in going first."""
     found = []
     for number in range(effort.rounds):
         first = beside(folder, effort.pair_seconds, number % 2 == 1)
@@ -240,7 +240,7 @@ def pairs(folder: Path, effort: Effort) -> list[tuple[float, float]]:
 
 
 def measured(effort: Effort) -> str:
-    """Per store its milliseconds per trial at each number of finished trials, and what a dashboard adds."""
+    """The milliseconds per trial of each store at each number of finished trials, and the cost of a dashboard."""
     times: dict[str, list[float]] = {name: [] for name in STORES}
     added = []
     for count in effort.counts:

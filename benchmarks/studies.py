@@ -1,14 +1,14 @@
-"""Whole searches of the studies of text and of a table, with what each task reaches alone.
+"""Whole searches of the text and the table study, beside each task trained alone.
 
     python benchmarks/studies.py [tweets] [wine] [--trials N] [--seeds N] [--top N] [--threads N] [--data DIR]
 
-Each is `mtlsearch run` from inside, confirmation included: the best configs, their twins at equal weights and each
-task alone, trained with the winner's hyperparameters, are repeated with fresh seeds. `tweets` reads the data
-directory. `wine` is scikit-learn's table of 178 wines; its study of two targets, the grower (3 classes) and the
-alcohol, is the file that `mtlsearch init` writes for it, unchanged.
+Each search does in this process what `mtlsearch run` does, confirmation included: fresh seeds for the best configs, for
+their twins at equal weights, and for each task alone with the winner's hyperparameters. `tweets` reads the data
+directory. `wine` is scikit-learn's table of 178 wines. Its study has two targets, the grower (3 classes) and the
+alcohol, and is the file that `mtlsearch init` writes, unchanged.
 
-Told per task are the test metrics with 95 % intervals over seeds (Student), and the whole verdict. With --quick
-`tweets` is left out: no data, no seconds.
+The table shows each task's test metrics with 95 % intervals over seeds (Student); the whole verdict follows. --quick
+leaves out `tweets`, which needs data and minutes.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SHOWN = {"tuned": "metrics", "equal weights": "equal_metrics", "alone": "single_
 
 @dataclass(frozen=True)
 class Budget:
-    """Trials of a search, epochs of a trial (None: the study's), and what is confirmed."""
+    """Trials of a search, epochs of a trial (None: the study's), and seeds and configs of the confirmation."""
 
     trials: int
     epochs: int | None
@@ -85,7 +85,7 @@ def searched(study: str, budget: Budget, options: argparse.Namespace, folder: Pa
 
 
 def rows(name: str, config: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A line for each task: its metric, tuned, at equal weights and alone."""
+    """A row for each task: its metric with tuned weights, with equal weights, and alone."""
     verdict = config["verdict"]
     for task, about in config["tasks"].items():
         scale, unit = (100.0, " %") if about["metric"] in FRACTIONS else (1.0, "")

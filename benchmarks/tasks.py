@@ -1,11 +1,12 @@
-"""The time of a step as the number of tasks grows from 2 to 64, beside the arithmetic that tasks add.
+"""The time of a step as the number of tasks grows from 2 to 64, beside the arithmetic that the tasks add.
 
     python benchmarks/tasks.py [--device cuda] [--threads N] [--tasks 2 4 … 64] [--members 16] [--no-compile]
 
-Random numbers, resident: 64 examples a step of 784 numbers, a trunk of width 128, ten classes a task. *Joint* tasks
-label the same examples, so that a further task adds a head, a loss and an update; *disjoint* ones bring 64 examples
-each, so that it adds as much of the trunk too. The arithmetic is that of the products, forward and backward: three
-times forward, but for the gradient of the inputs, which nobody needs. On one CPU thread what is told is CPU time.
+The inputs are random numbers, resident: 64 examples a step of 784 numbers, a trunk of width 128, ten classes a task.
+*Joint* tasks label the same examples, so a further task adds a head, a loss and an update. *Disjoint* tasks bring 64
+examples each, so a further task adds work in the trunk too. The arithmetic is that of the products, forward and
+backward: three times forward, without the gradient of the inputs, which nothing needs. On one CPU thread the time is
+CPU time.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def products(tasks: int, joint: bool) -> float:
 
 
 def took(device: torch.device, work: Callable[[], object]) -> float:
-    """Seconds of `work`: of the process's own CPU time where it has one thread, which no other process's load is in."""
+    """Seconds of `work`; with one thread the process's own CPU time, on which other load has no effect."""
     if device.type == "cuda" or torch.get_num_threads() > 1:
         return seconds(device, work)
     begun = time.process_time()
@@ -81,7 +82,7 @@ def measure(tasks: int, joint: bool, make_steps: Callable[[], Steps], options: a
 
 
 def rows(joint: bool, options: argparse.Namespace) -> Iterator[list[str]]:
-    """A line for each number of tasks: time and arithmetic, each also as a multiple of the first line's."""
+    """A row for each number of tasks: time and arithmetic, each also as a multiple of the first row's."""
     makers = kinds(options)
     first: list[float] = []
     for tasks in options.tasks:
@@ -103,7 +104,7 @@ def main() -> None:
     add_device_options(made)
     made.add_argument("--tasks", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
     made.add_argument("--members", type=int, default=16)
-    made.add_argument("--no-compile", action="store_true", help="only what needs no compiler")
+    made.add_argument("--no-compile", action="store_true", help="only steps that need no compiler")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--steps", type=int, default=10, help="timed at once")
     options = made.parse_args()

@@ -1,21 +1,22 @@
-"""Trial-steps and trial-epochs a second: the loop people write, solo, and the population, beside the limits.
+"""Trial-steps and trial-epochs a second of the loop people write, solo, and the population, beside the limits.
 
     python benchmarks/throughput.py --data DIR [--device cuda] [--threads N] [--members 16 32] [--rounds 5]
 
-Two tasks of 64 examples a step at width 128, as in the mnist-fashion study without normalisation. *The loop
-people write* is an Optuna objective's inside: torchvision data sets with `ToTensor` in a `DataLoader` each, an
-`nn.Module`, `torch.optim.Adam`, one trial at a time, at the thread and worker count that is best for it. *Solo*
-has its data resident, at its best thread count. All cases run in this process, one after the other in every
-round; told is the median over the rounds.
+Two tasks of 64 examples a step at width 128, as in the study mnist-fashion without normalisation. *The loop people
+write* is the inside of an Optuna objective: torchvision data sets with `ToTensor` in a `DataLoader` each, an
+`nn.Module`, `torch.optim.Adam`, one trial at a time, at its best thread and worker count. *Solo* has its data resident,
+at its best thread count. All cases run in this process, one after the other in every round. The table shows the median
+over the rounds.
 
-Solo and population take whole epochs, validation included. The loop people write takes --steps steps and one
-whole validation; its epoch is extrapolated from them and marked ~.
+Solo and population take whole epochs, validation included. The loop people write takes --steps steps and one whole
+validation; its epoch is extrapolated from them and marked ~.
 
-The limits: FLOP are those of the products that one trial's step asks for, counted by torch on the plain module
-(6 · parameters · examples, less the gradient of the pictures, which nobody needs), at the rate of the best large
-product that this process reached at the same thread count. Memory is parameters, gradients and two moments, read
-and written (32 bytes a parameter and step), at the rate of the best large copy. *Both* takes them one after the
-other. The default space has its drawn members padded to lanes; a step of width h counts as FLOP(h) ÷ FLOP(128).
+There are two limits. The FLOP limit is the arithmetic of the products in one trial's step, counted by torch on the
+plain module (6 · parameters · examples, without the gradient of the pictures, which nothing needs), at the rate of
+the best large product in this process at the same thread count. The memory limit is parameters, gradients and two
+moments, read and written (32 bytes a parameter and step), at the rate of the best large copy. *Both* takes the two
+one after the other. In the default space, drawn members are padded to lanes, and a step of width h counts as FLOP(h)
+÷ FLOP(128).
 """
 
 import argparse
@@ -55,7 +56,7 @@ from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.batches import epoch_batches, steps_per_epoch
 from mtlsearch.training.device import bf16_slowdown, use_device
 from mtlsearch.training.population.lane import Lane
-from mtlsearch.training.population.population import PopulationTrainer, results_of
+from mtlsearch.training.population.population import PopulationTrainer, results_of, side_by_side
 from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.training.solo import SoloMember
 from mtlsearch.training.trainer import Training
@@ -81,7 +82,7 @@ class Solo:
 
 
 class Population:
-    """Members as the search trains them; `equivalents` are their steps in units of one of width 128."""
+    """Members as the search trains them."""
 
     def __init__(
         self, loaded: LoadedStudy, configs: Sequence[Config], precision: str, steps: Steps, threads: int
@@ -94,16 +95,16 @@ class Population:
             self.trainer.add(number, config)
         if self.trainer.solo:
             raise SystemExit("the population is trained solo: there is nothing to measure")
-        self.trainer.arrange()
+        self.trainer.lanes.arrange(self.trainer.room())
         self.warm_up()
 
     @property
     def lanes(self) -> list[Lane]:
-        return [lane for lanes in self.trainer.lanes.values() for lane in lanes]
+        return list(self.trainer.lanes)
 
     def warm_up(self) -> None:
         """Compile, or build kernels and capture."""
-        self.trainer.wait_for_kernels()
+        self.trainer.architectures.wait_for_kernels()
         for lane in self.lanes:
             lane.begin_epoch(0)
             for tick in range(3):
@@ -111,11 +112,11 @@ class Population:
             lane.evaluate("validation")
 
     def train(self) -> None:
-        for first, *beside in self.trainer.together(self.lanes):
+        for first, *beside in side_by_side(self.lanes):
             first.train_epoch(self.epoch, beside)
 
     def validate(self) -> None:
-        for lanes in self.trainer.together(self.lanes):
+        for lanes in side_by_side(self.lanes):
             results_of(lanes)
 
     def sample(self) -> Rates:
@@ -140,12 +141,12 @@ def step_flop(loaded: LoadedStudy, config: Config) -> int:
 
 
 def step_bytes(loaded: LoadedStudy, config: Config) -> int:
-    """What a step's update moves through memory."""
+    """The bytes that a step's update moves through memory."""
     return BYTES * sum(p.numel() for p in loaded.study.build(config, seed=0).parameters())
 
 
 def drawn(study: Study, count: int) -> list[Config]:
-    """So many configs at random from the study's space."""
+    """`count` configs drawn at random from the study's space."""
     space = study.search_space
     asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     trials = [asked.ask(space.distributions) for _ in range(count)]
@@ -166,7 +167,7 @@ def best_solo(loaded: LoadedStudy, threads: int) -> int:
 
 
 def steps_for(options: argparse.Namespace, device: torch.device, widths: str) -> Steps:
-    """Compiled, and on CUDA captured; uncompiled where asked for, when quick, and where there is no compiler."""
+    """Compiled steps, on CUDA captured; uncompiled ones on request, with --quick, and without a compiler."""
     if has_compiler() and options.compile in ("all", widths) and not options.quick:
         return replayed(Compiled(), device)
     return uncompiled(device)
@@ -174,12 +175,12 @@ def steps_for(options: argparse.Namespace, device: torch.device, widths: str) ->
 
 @cache
 def precisions_of(device: torch.device) -> tuple[str, ...]:
-    """Those whose products are worth measuring: not bf16 on a CPU without instructions for it."""
+    """The precisions worth measuring: no bf16 on a CPU without instructions for it."""
     return ("fp32",) if device.type == "cpu" and bf16_slowdown() is not None else ("fp32", "bf16")
 
 
 def rate_of(name: str, probes: dict[str, list[float]], threads: int) -> float:
-    """The best that a probe reached."""
+    """The best rate that a probe reached."""
     return max(probes[f"{name} {threads}"])
 
 
@@ -206,7 +207,7 @@ def make_probes(device: torch.device, threads: Sequence[int], quick: bool) -> di
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table: how it is sampled, and what its limits depend on."""
+    """A row of the table: how to sample it, and the settings that its limits depend on."""
 
     sample: Callable[[], Rates]
     threads: int
@@ -218,7 +219,7 @@ class Case:
 def make_cases(
     options: argparse.Namespace, folder: Path, device: torch.device, wide: LoadedStudy, whole: LoadedStudy
 ) -> dict[str, Case]:
-    """Everything that is measured, by the name of its row."""
+    """Every case by the name of its row."""
     threads, workers = (
         (1, 0) if options.quick else best_people(folder, device, options.threads, options.workers)
     )
@@ -251,7 +252,7 @@ def make_cases(
 def report(
     cases: dict[str, Case], rates: dict[str, list[Rates]], probes: dict[str, list[float]], wide: LoadedStudy
 ) -> str:
-    """The tables of rates and of limits, and what the limits are."""
+    """The table of rates and shares of the limits, and notes on the limits."""
     config = wide.study.default_config()
     flop, moved = step_flop(wide, config), step_bytes(wide, config)
     steps = {name: [r.steps * cases[name].equivalents for r in found] for name, found in rates.items()}

@@ -16,7 +16,7 @@ import mtlsearch
 from mtlsearch import Result, Study
 from mtlsearch.errors import MtlsearchError, UsageError
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 QUICK: dict[str, Any] = {"trials": 6, "population": 1, "threads": 1, "quiet": True, "sampler": "random"}
 
 
@@ -109,11 +109,13 @@ def test_model_of_a_python_study_is_not_loaded_without_it(study: Study, here: Pa
 
 
 def notebook_cells() -> list[str]:
-    return re.findall(r"^```python notebook\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```python notebook\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.mark.slow
-def test_notebook_in_the_words_of_the_readme_runs_with_progress_and_result(here: Path) -> None:
+def test_notebook_of_the_documentation_runs_with_progress_and_result(here: Path) -> None:
     cells = notebook_cells()
     assert cells
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

@@ -1,0 +1,482 @@
+"""The documentation is run: each page's blocks in its order; its tables, paths and links are held to the code."""
+
+import importlib.util
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import click
+import numpy as np
+import pytest
+import texts
+import xrays
+from commands import done, stored
+from PIL import Image
+from population_asserts import assert_population_equals_solo, config
+
+import mtlsearch
+from mtlsearch import Data
+from mtlsearch.cli.main import main
+from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.verdict import Confirmed, judge
+from mtlsearch.store.config_file import schema
+from mtlsearch.study.study_file import load_study, shipped_studies
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {str(path.relative_to(ROOT)): path for path in (*sorted(ROOT.glob("*.md")), *DOCS)}
+# So that a command costs seconds; the last of repeated options counts.
+FEW = ("--trials", "2", "--threads", "1", "--seeds", "2")
+SHORT = {
+    "run": (*FEW, "--epochs", "1", "--top", "1"),
+    "confirm": ("--threads", "1", "--seeds", "2", "--top", "1"),
+    "compare": FEW,
+    "train": ("--threads", "1"),
+}
+# A reader does some forty things, a minute or two on an idle core; a busy machine is no hang.
+pytestmark = pytest.mark.timeout(1800)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the words after its fence, and its text."""
+
+    words: tuple[str, ...]
+    text: str
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The `$ mtlsearch …` lines of a console block."""
+        lines = re.findall(r"^\$ mtlsearch (.*)$", self.text, re.MULTILINE)
+        return [shlex.split(line) for line in lines]
+
+
+@cache
+def text_of(page: str) -> str:
+    return PAGES[page].read_text(encoding="utf-8")
+
+
+def blocks(page: str, *words: str) -> list[Block]:
+    """The blocks of a page in its order: those with these words, or all."""
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
+    every = [Block(tuple(after.split()), text) for after, text in found]
+    return [block for block in every if not words or block.words == words]
+
+
+RUN = [page for page in PAGES if blocks(page, "console")]
+
+
+def tables(page: str, heading: str) -> list[list[list[str]]]:
+    """The rows of each table of a page whose first column is headed `heading`."""
+    found = re.findall(rf"^\| {heading} \|.*\n\|[-|: ]+\n((?:\|.*\n)+)", text_of(page), re.MULTILINE)
+    assert found
+    rows = [table.replace(r"\|", "¦").splitlines() for table in found]
+    return [[[cell.strip() for cell in row.strip("|").split("|")] for row in each] for each in rows]
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    (rows,) = tables(page, heading)
+    return rows
+
+
+def printed(text: str) -> set[str]:
+    """The lines that a console block shows, without the commands and without what is left out."""
+    lines = (line.rstrip() for line in text.splitlines())
+    return {line for line in lines if line and line != "…" and not line.startswith("$ ")}
+
+
+class Reader:
+    """Does what a page says, in a folder of its own, with searches made short and small data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "data").mkdir()
+        xrays.write(folder / "data" / "chestmnist.npz")
+        texts.write_tweets(folder / "data" / "tweets")
+
+    def follow(self, block: Block) -> None:
+        match block.words:
+            case ("python", "notebook"):
+                pass  # test_api runs it as one
+            case ("python", name):
+                (self.folder / name).write_text(block.text)
+            case ("python",):
+                exec(compile(block.text, "a page's block", "exec"), {"__name__": "__main__"})
+            case ("console",):
+                said = "".join(self.command(command) for command in block.commands)
+                if block.commands[0][0] == "init":  # tells nothing that changes from run to run
+                    assert printed(block.text) <= printed(said)
+            case ("sh", *_) | ("text",) | ():
+                pass  # for a shell in a checkout; a usage line; a picture
+            case _:
+                raise AssertionError(f"nobody runs a block of {block.words}")
+
+    def command(self, words: list[str]) -> str:
+        """Do a command; what it said."""
+        name, *rest = words
+        if name == "predict" and not Path(rest[1]).exists():
+            self.make_picture(rest[1])
+        if name == "run" and (not rest or rest[0].startswith("--")):
+            # `digits` under the default study's name: neither downloads nor minutes.
+            rest = ["digits", "--name", "mnist-fashion", *rest]
+        if name in ("run", "compare"):
+            # More slots than trials would be empty, and computed all the same.
+            rest[1:1] = ("--population", "2")
+        outcome = done(name, *rest, *SHORT.get(name, ()))
+        return outcome.out + outcome.err
+
+    def make_picture(self, name: str) -> None:
+        tasks = json.loads((self.folder / "best.json").read_text())["tasks"]
+        shape = next(iter(tasks.values()))["input_shape"]
+        Image.fromarray(np.zeros(shape, np.uint8)).save(self.folder / name)
+
+
+Follow = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Follow:
+    """Gives the folder of a reader who has done everything that a page shows; each page is followed once."""
+
+    @cache
+    def follow(page: str) -> Path:
+        folder = tmp_path_factory.mktemp("reader")
+        reader = Reader(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("MTLSEARCH_DATA", str(folder / "data"))
+            patch.delenv("MTLSEARCH_STORAGE", raising=False)
+            for block in blocks(page):
+                reader.follow(block)
+        return folder
+
+    return follow
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN)
+def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
+    followed: Follow, page: str
+) -> None:
+    folder = followed(page)
+    named = {
+        word
+        for block in blocks(page, "console")
+        for command in block.commands
+        for before, word in pairwise(command)
+        if before in ("-o", "--checkpoint", "--out")
+    }
+    assert [name for name in sorted(named) if not (folder / name).stat().st_size] == []
+    pictures = [
+        w for b in blocks(page, "console") for c in b.commands for p, w in pairwise(c) if p == "--png"
+    ]
+    assert all(list((folder / name).glob("*.png")) for name in pictures)
+
+
+def test_the_pages_that_are_run_are_those_that_show_commands() -> None:
+    pages = {
+        "README.md",
+        *(f"docs/{name}.md" for name in ("bring-your-own", "evidence", "store", "speed", "python")),
+    }
+    assert set(RUN) == pages
+
+
+@pytest.mark.slow
+def test_exported_files_are_of_the_studies_that_were_searched(followed: Follow) -> None:
+    exported = json.loads((followed("README.md") / "best.json").read_text())
+    assert exported["study"]["name"] == "mnist-fashion"
+    exported = json.loads((followed("docs/bring-your-own.md") / "wine.json").read_text())
+    assert exported["study"]["source"].endswith("wine.py")
+
+
+def test_two_commands_do_their_own_setup() -> None:
+    (run,), (test,) = blocks("README.md", "sh", "run"), blocks("README.md", "sh", "test")
+    assert run.text == "pip install . && mtlsearch run --trials 100\n"
+    assert test.text == "pip install '.[test]' && pytest\n"
+
+
+# Commands.
+
+COMMANDS = "docs/commands.md"
+
+
+@pytest.fixture(scope="module")
+def writer() -> ModuleType:
+    """The script that writes docs/commands.md."""
+    spec = importlib.util.spec_from_file_location("write_commands", ROOT / "docs" / "commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_page_of_commands_is_what_would_be_written(writer: ModuleType) -> None:
+    assert text_of(COMMANDS) == writer.page(), "write it again: python docs/commands.py"
+
+
+def test_every_command_is_documented_and_every_documented_one_exists() -> None:
+    listed = re.findall(r"^\|[^|]*\| \[`(\w+)`\]\(#\1\) \|", text_of(COMMANDS), re.MULTILINE)
+    assert listed == list(main.commands)
+
+
+def command_options(command: click.Command) -> set[str]:
+    """The long names of a command's own options."""
+    names = {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    }
+    return names - {"--help"}
+
+
+def section(name: str) -> str:
+    """A command's section of the page."""
+    found = re.search(rf"^## {name}\n(.*?)(?=^## )", text_of(COMMANDS), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_options_are_those_that_the_page_lists(name: str) -> None:
+    assert set(re.findall(r"`(--[a-z-]+)", section(name))) == command_options(main.commands[name])
+
+
+def test_shared_options_name_the_commands_that_take_them() -> None:
+    *_, shared = tables(COMMANDS, "option")
+    for options, _, _, takers in shared:
+        for name in re.findall(r"`(\w+)`", takers):
+            assert set(re.findall(r"`(--[a-z-]+)", options)) <= command_options(main.commands[name])
+
+
+# DESIGN's contract, by command: what later work may add to and not take from.
+CONTRACT = {
+    "run": "--trials --storage --name --data --device --seed --sampler --pruner --score --epochs --timeout"
+    " --threads --precision --set --no-confirm --quiet --json --artifacts",
+    "studies": "",
+    "best": "--storage --name --search --json",
+    "export": "--storage --name --output --checkpoint --search --artifacts",
+    "trials": "--storage --name --format --output",
+    "train": "--data --device --seed --output --study --json",
+    "verify": "--data --device --study --json",
+    "predict": "--study --json",
+    "dashboard": "--storage --host --port",
+    "compare": "--methods --trials --seeds --json",
+    "init": "--csv --targets --out",
+}
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_options_of_the_contract_are_accepted(name: str) -> None:
+    assert set(CONTRACT[name].split()) <= command_options(main.commands[name])
+
+
+def test_results_are_described_of_every_command_that_prints_json(writer: ModuleType) -> None:
+    described = {name for names in writer.RESULTS for name in names}
+    assert described == {name for name, c in main.commands.items() if "--json" in command_options(c)}
+    assert set(writer.CONFIG) == set(schema()["properties"])
+
+
+@pytest.mark.slow
+def test_json_results_have_the_keys_that_the_page_lists(
+    followed: Follow, writer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = followed("docs/evidence.md")
+    monkeypatch.chdir(folder)
+    Image.fromarray(np.zeros((12, 12), np.uint8)).save("picture.png")
+    model = ("best.safetensors", "picture.png")
+    arguments: dict[str, tuple[str, ...]] = {
+        "run": ("digits", "--no-confirm", *SHORT["run"]),
+        "best": ("digits",),
+        "confirm": ("digits", *SHORT["confirm"]),
+        "compare": ("digits", "--methods", "tuned", *SHORT["compare"]),
+        "train": ("best.json", "--epochs", "1", "--threads", "1"),
+        "verify": ("best.json", "--threads", "1"),
+        "predict": model,
+        "explain": (*model, "-o", "why.png"),
+        "studies": (),
+    }
+    for names, (_, listed) in writer.RESULTS.items():
+        for name in names:
+            found = done(name, *arguments[name], "--json").json
+            keys = set(found[0] if isinstance(found, list) else found)
+            assert keys <= set(listed), name
+            assert keys == set(listed) or listed is writer.CONFIG, name
+
+
+def test_shipped_studies_are_those_that_the_page_lists_and_the_command_prints() -> None:
+    listed = [[name.strip("`"), *about] for name, *about in table(COMMANDS, "study")]
+    assert listed == [
+        [name, s.description, s.needs] for name in shipped_studies() for s in [load_study(name)]
+    ]
+    lines = done("studies").out.splitlines()
+    assert all(any(name in line and needs in line for line in lines) for name, _, needs in listed)
+
+
+def test_extras_are_those_that_the_page_lists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert [row[0].strip("`") for row in table(COMMANDS, "extra")] == list(project["optional-dependencies"])
+
+
+# Evidence.
+
+
+def test_weighting_methods_are_those_that_the_page_lists() -> None:
+    from mtlsearch.tuning.compare import KNOWN
+
+    rows = table("docs/evidence.md", "methods")
+    assert [name for row in rows for name in re.findall(r"`([a-z-]+)`", row[0])] == list(KNOWN)
+
+
+# Tuned minus equal by seed, in the order of the rules that they fall under.
+DIFFERENCES = [
+    [0.01],
+    [0.0002, -0.0003, 0.0004, -0.0001, 0.0001],
+    [0.0101, 0.0099, 0.0103, 0.0098, 0.0100],
+    [-0.0101, -0.0099, -0.0103, -0.0098, -0.0100],
+    [-0.0060, 0.0010, -0.0045, -0.0005, -0.0030],
+    [0.03, -0.02, 0.01, -0.01, 0.02],
+]
+
+
+def verdict(differences: list[float], alone: float) -> tuple[str, ...]:
+    """The sentences on two tasks whose accuracy is 0.9 at equal weights, and so much more alone."""
+    equal = [0.9] * len(differences)
+    tuned = [0.9 + difference for difference in differences]
+    single = [0.9 + alone + 0.1 * difference for difference in differences]
+    confirmed = Confirmed(
+        {"a": 0.6, "b": 0.4},
+        tuned,
+        tuned={"a": tuned, "b": tuned},
+        twin={"a": equal, "b": equal},
+        single={"a": single, "b": single},
+    )
+    found = judge([confirmed], {"a": TaskMetric(), "b": TaskMetric()})
+    return (found.sentence, *found.harm_sentences)
+
+
+def worded(sentence: str) -> str:
+    """A pattern for the sentences that a row of the page stands for."""
+    return re.sub(r"\\?…|\b[A-Z]\b", ".+", re.escape(sentence))
+
+
+def test_words_of_the_verdict_are_those_that_the_page_lists() -> None:
+    ruled, (harm,) = tables("docs/evidence.md", "rule")
+    assert len(ruled) == len(DIFFERENCES)
+    for (_, begins), differences in zip(ruled, DIFFERENCES, strict=True):
+        sentence, *more = verdict(differences, alone=0.0)
+        assert re.match(worded(begins), sentence), (begins, sentence)
+        assert more == []
+    _, *more = verdict(DIFFERENCES[1], alone=0.02)
+    assert [bool(re.fullmatch(worded(harm[1]), sentence)) for sentence in more] == [True, True]
+
+
+# Paths and links.
+
+
+def written_by_readers() -> set[str]:
+    """The names of the Python files that the pages tell their reader to write."""
+    named = {block.words[1] for page in PAGES for block in blocks(page) if len(block.words) > 1}
+    return named | set(
+        re.findall(r"[\w-]+\.py", " ".join(re.findall(r"--out \S+", "".join(map(text_of, PAGES)))))
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_folders_that_are_named_exist(page: str) -> None:
+    text = text_of(page)
+    named = set(re.findall(r"(?<![\w/])(?:[\w.-]+/)*[\w-]+\.py\b", text)) - written_by_readers()
+    named |= set(re.findall(r"(?<=`)(?:[\w.-]+/)+(?=`)", text)) - {"mtlsearch.artifacts/"}
+    there = {path.name for folder in ("mtlsearch", "studies") for path in (ROOT / folder).rglob("*.py")}
+    missing = [
+        name
+        for name in sorted(named)
+        if not ((ROOT / name).exists() or (ROOT / "mtlsearch" / name).exists() or name in there)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_are_named_exist(page: str) -> None:
+    for file, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text_of(page)):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text_of(page), flags=re.M | re.S)):
+        if re.match(r"https?:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (PAGES[page].parent / file).resolve() if file else PAGES[page]
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_readme_leads_to_every_page() -> None:
+    links = set(re.findall(r"\]\(([^)#\s]+)\)", text_of("README.md")))
+    assert set(PAGES) - {"README.md"} <= links
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_page_begins_with_what_its_reader_can_do(page: str) -> None:
+    assert re.match(r"# .+\n\n(<!--.*-->\n\n)?After this page you can ", text_of(page))
+
+
+# What the reader brings.
+
+
+@pytest.mark.slow
+def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Follow) -> None:
+    folder = followed("docs/bring-your-own.md")
+    (block,) = blocks("docs/bring-your-own.md", "python", "cnn.py")
+    assert len(block.text.splitlines()) < 40
+    study = load_study(str(folder / "cnn.py"))
+    read = study.tasks[0].data(folder)
+
+    def pictures(directory: Path) -> Data:
+        return read
+
+    tasks = [replace(task, data=pictures) for task in study.tasks]
+    study = replace(study, epochs=2, tasks=tasks)
+    members = [config(study, [0.2, 0.8], dropout=0.4, channels=8), config(study, dropout=0.0, channels=8)]
+    assert_population_equals_solo(study, members)
+
+
+@pytest.mark.slow
+def test_what_the_reader_brings_trains_in_the_population(followed: Follow) -> None:
+    store = followed("docs/bring-your-own.md") / "mtlsearch.db"
+    names = (
+        "my_study",
+        "wine",
+        "wine_table",
+        "cnn",
+        "sharing",
+        "quantile",
+        "series",
+        "tweets",
+        "chest",
+        "scenes",
+    )
+    for name in names:
+        trials = stored(store, name)
+        assert {trial.user_attrs["trained_on"]["trainer"] for trial in trials} == {"population"}, name
+
+
+def test_changelog_tells_of_this_version() -> None:
+    assert re.search(rf"^## {re.escape(mtlsearch.__version__)}\b", text_of("CHANGELOG.md"), re.MULTILINE)

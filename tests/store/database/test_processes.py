@@ -17,7 +17,7 @@ import storage_workers as workers
 from optuna.trial import FrozenTrial, TrialState
 from postgres_server import PostgresServer, start_or_skip
 
-import mtlsearch.store.database.opening
+import mtlsearch.store.database.storage
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.opening import open_storage
 
@@ -172,7 +172,7 @@ def test_restarted_server_is_reconnected_to(server: PostgresServer) -> None:
 def test_server_that_stays_away_is_told_in_one_line(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mtlsearch.storage_public, "RECONNECT_S", 0.5)
+    monkeypatch.setattr(mtlsearch.store.database.storage, "RECONNECT_S", 0.5)
     storage = open_storage(server.url(), create=True)
     study = optuna.create_study(storage=storage, study_name="away")
     server.stop()

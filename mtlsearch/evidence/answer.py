@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.sentences import Score, TaskMetric
 from mtlsearch.evidence.statistics import choose
@@ -18,6 +18,7 @@ from mtlsearch.evidence.trainings import Found, Repeat, find_confirmation, group
 from mtlsearch.evidence.verdict import Confirmed, Verdict, judge
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record, exported
+from mtlsearch.store.trials import best_of, busy_seconds, ranked
 from mtlsearch.study.space import Config
 
 
@@ -82,9 +83,8 @@ class Plan:
 
 def candidates(record: Record, top: int) -> dict[int, Config]:
     """The `top` best distinct configs of the search by the number of their trial, the best first."""
-    ranked = sorted(record.trials(TrialState.COMPLETE), key=lambda trial: (-_value(trial), trial.number))
     distinct: dict[str, int] = {}
-    for trial in ranked:
+    for trial in ranked(record.trials()):
         distinct.setdefault(group_of(trial, record), trial.number)
     return {n: trial_config(record.info, record.trial(n)) for n in list(distinct.values())[:top]}
 
@@ -106,11 +106,12 @@ def conclusion(
     keep_equal = verdict.kind == "equal" and len(verdict.weights) > 1
     weights: Literal["equal", "tuned"] = "equal" if keep_equal else "tuned"
     repeats = plan.repeats_of("twin" if weights == "equal" else "config", of)
-    complete = [found[r.key] for r in repeats if found[r.key].state is TrialState.COMPLETE]
+    kept = best_of(found[repeat.key] for repeat in repeats)
+    assert kept is not None
     return {
         "of": of,
         "weights": weights,
-        "kept": max(complete, key=lambda trial: (_value(trial), -trial.number)).number,
+        "kept": kept.number,
         "configs": list(plan.configs),
         "seeds": list(plan.seeds),
         "searched": record.counted(),
@@ -163,14 +164,9 @@ def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
 
 def expected_seconds(record: Record, trial_epochs: int) -> float | None:
     """How long so many trial-epochs take at the rate of the search, None where nothing was timed."""
-    timed = [t for t in record.trials() if t.datetime_start and t.datetime_complete]
+    timed = [trial for trial in record.trials() if trial.datetime_start and trial.datetime_complete]
     epochs = sum(len(trial.intermediate_values) for trial in timed)
-    busy, until = 0.0, -math.inf
-    # Members of a population train at the same time: the union of their times is what they took.
-    for begun, done in sorted((_stamp(t.datetime_start), _stamp(t.datetime_complete)) for t in timed):
-        busy += max(0.0, done - max(begun, until))
-        until = max(until, done)
-    return busy / epochs * trial_epochs if epochs else None
+    return busy_seconds(timed) / epochs * trial_epochs if epochs else None
 
 
 def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, TaskMetric]:
@@ -191,12 +187,3 @@ def _metric(repeats: Iterable[Repeat], found: Found, task: str, metric: TaskMetr
     """A task's test metric of each, NaN where it failed."""
     attrs = (found[repeat.key].user_attrs for repeat in repeats)
     return [math.nan if "test" not in a else a["test"][task][metric.name] for a in attrs]
-
-
-def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
-
-
-def _stamp(time: Any) -> float:
-    return float(time.timestamp())

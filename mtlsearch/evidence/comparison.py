@@ -15,12 +15,12 @@ A further line names each method that falls behind equal weights by the same tes
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.delta_m import delta_m
 from mtlsearch.evidence.sentences import Score, TaskMetric, Unit, covers_text, decimals, shown
@@ -176,12 +176,6 @@ def first_counted(record: Record, trials: int) -> list[FrozenTrial]:
     return sorted(filter(is_counted, record.trials()), key=lambda trial: trial.number)[:trials]
 
 
-def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial of the highest validation score, the earliest of equals."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
-
-
 def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> Values | None:
     """Each task's test metric alone, by seed, from the study's confirmation; None where it has not all these seeds."""
     confirmation = find_confirmation(record)
@@ -196,20 +190,6 @@ def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, Task
         task: [runs[task, seed].get("test", {task: {m.name: math.nan}})[task][m.name] for seed in seeds]
         for task, m in metrics.items()
     }
-
-
-def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
-    """How long trials were in training; members of a population train at the same time, so their union counts."""
-    times = [
-        (t.datetime_start.timestamp(), t.datetime_complete.timestamp())
-        for t in trials
-        if t.datetime_start and t.datetime_complete
-    ]
-    busy, until = 0.0, -math.inf
-    for begun, done in sorted(times):
-        busy += max(0.0, done - max(begun, until))
-        until = max(until, done)
-    return busy
 
 
 def _claims(outcomes: Sequence[Outcome], metrics: Mapping[str, TaskMetric], score: Score) -> dict[str, Claim]:

@@ -6,7 +6,6 @@ later or larger confirmation takes over what is there. Nothing here needs torch.
 """
 
 import json
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import this_process
-from mtlsearch.store.record import Record
+from mtlsearch.store.record import InTraining, Policy, Record
 from mtlsearch.study.space import Config
 
 if TYPE_CHECKING:
-    from mtlsearch.study.results import Values
+    from mtlsearch.study.results import Metrics
     from mtlsearch.study.study import Study
 
 Kind = Literal["config", "twin", "single"]
@@ -72,7 +71,7 @@ class Confirmation(Record):
         )
         trial_id = self.storage.create_new_trial(self.study._study_id, template)
         trial = optuna.Trial(self.study, trial_id)
-        self.running[trial.number] = trial, time.monotonic()
+        self.running[trial.number] = InTraining(trial)
         return trial.number
 
     def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
@@ -81,9 +80,9 @@ class Confirmation(Record):
         known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
         return [repeat for repeat in repeats if repeat.key not in known]
 
-    def scored(self, number: int, test: "Values") -> None:
+    def scored(self, number: int, test: "Metrics") -> None:
         """Store the test metrics of a training; before it ends, so that both are committed together."""
-        trial = self.running[number][0]
+        trial = self.running[number].trial
         trial.set_user_attr("test", test)
         for task, values in test.items():
             for metric, value in values.items():
@@ -92,21 +91,6 @@ class Confirmation(Record):
     def test_scorings(self) -> int:
         """How often the test split was scored."""
         return sum("test" in trial.user_attrs for trial in self.trials())
-
-    def _interrupt(self, trial_id: int) -> bool:
-        # Not put into the queue as the search does: what is left follows from the plan.
-        try:
-            self.storage.set_trial_user_attr(trial_id, "interrupted", True)
-            return self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            return False
-
-    def _is_best(self, trial: optuna.Trial, score: float) -> bool:
-        # Of the seeds of one config the best on validation is kept; of equals each, since the first to end may
-        # not be the first by number.
-        group = group_of(self.storage.get_trial(trial._trial_id), self)
-        rivals = (t.value for t in ended(self).values() if group_of(t, self) == group)
-        return "task" not in trial.user_attrs and all(value is None or score >= value for value in rivals)
 
 
 def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any]) -> optuna.Study:
@@ -141,7 +125,7 @@ def open_confirmation(record: Record) -> Confirmation:
         )
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
-    return Confirmation(record.storage, study, record.info, record.artifacts)
+    return _confirmation(record, study)
 
 
 def find_confirmation(record: Record) -> Confirmation | None:
@@ -153,7 +137,14 @@ def find_confirmation(record: Record) -> Confirmation | None:
         study = optuna.load_study(storage=record.storage, study_name=name)
     except KeyError:  # it was deleted, in the dashboard say
         return None
-    return Confirmation(record.storage, study, record.info, record.artifacts)
+    return _confirmation(record, study)
+
+
+def _confirmation(record: Record, study: optuna.Study) -> Confirmation:
+    # What is left to train follows from the plan, so no params are asked again; of the seeds of a config the
+    # parameters of the best on validation are kept, and none of a task alone.
+    policy = Policy(asks_again=False, group=lambda t: None if "task" in t.user_attrs else group_of(t, record))
+    return Confirmation(record.storage, study, record.info, record.artifacts, policy)
 
 
 def key_of(trial: FrozenTrial, record: Record) -> str:

@@ -1,7 +1,9 @@
-"""A lease on the trials in training, for processes of other hosts, which cannot look whether the owner lives.
+"""Whether the process that trains a trial still lives: exact on its own host, by a lease elsewhere.
 
-The owner counts up a `beat` in each of its running trials. Whoever watches takes a trial for dead whose beat
-stood still for EXPIRY_S seconds on the watcher's own monotonic clock: nobody's time of day matters.
+A trial names its owner: host, boot, process id, and start of the process. Processes of the same host look whether
+that process still runs. Others cannot, so the owner counts up a `beat` in each of its running trials, and a watcher
+takes a trial for dead whose beat stood still for EXPIRY_S seconds on the watcher's own monotonic clock: the time of
+day of neither host matters.
 """
 
 import os
@@ -22,61 +24,15 @@ from mtlsearch.errors import StoreError
 
 BEAT_S = 10.0
 EXPIRY_S = 60.0
-Running = Callable[[], Iterable[optuna.Trial]]
-
-
-class Heart:
-    """A thread that renews the lease of the trials that `running` gives, until it is stopped or forgotten."""
-
-    def __init__(self, running: Running) -> None:
-        self._stopped = threading.Event()
-        arguments = (weakref.WeakMethod(running), self._stopped)
-        self._thread = threading.Thread(target=_beat, args=arguments, name="mtlsearch-lease", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-
-def _beat(running: "weakref.WeakMethod[Running]", stopped: threading.Event) -> None:
-    count = 0
-    while not stopped.wait(BEAT_S):
-        living = running()
-        if living is None:
-            return
-        count += 1
-        for trial in living():
-            try:
-                trial.storage.set_trial_user_attr(trial._trial_id, "beat", count)
-            except (UpdateFinishedTrialError, KeyError):
-                continue  # it has just ended
-            except StoreError:
-                break  # the search meets the same error, and tells it
-        del living
-
-
-class Watch:
-    """What one process has seen of other hosts' beats."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[object, float]] = {}  # by trial id: the sign of life, and since when
-
-    def expired(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial has shown no sign of life for EXPIRY_S seconds, as far as was looked."""
-        sign = trial.user_attrs.get("beat"), len(trial.intermediate_values), len(trial.user_attrs)
-        before, since = self._seen.get(trial._trial_id, (None, 0.0))
-        if before != sign:
-            self._seen[trial._trial_id] = sign, time.monotonic()
-            return False
-        return time.monotonic() - since > EXPIRY_S
-
 
 Owner = dict[str, Any]
+Running = Callable[[], Iterable[optuna.Trial]]
+
+# The owner.
 
 
 def this_process() -> Owner:
-    """This process: host, namespace and boot id, process id, and its start in clock ticks since the boot."""
+    """This process: host, boot id, process id, start in clock ticks since the boot, and namespace of ids."""
     return _owner(os.getpid())
 
 
@@ -88,7 +44,7 @@ def _owner(pid: int) -> Owner:
 
 
 def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether `owner` ran on this host, in sight of this process, so that its life can be told exactly."""
+    """Whether `owner` ran on this host and in this process's namespace, where its process can be looked for."""
     # Two containers may share a host name, and then neither sees the other's processes.
     return owner.get("host") == socket.gethostname() and owner.get("namespace") == _namespace()
 
@@ -133,3 +89,60 @@ def _started(pid: int) -> int | None:
     state, *fields = stat.rpartition(")")[2].split()
     # A zombie has ended; only its parent has not looked yet.
     return None if state in "ZX" else int(fields[18])
+
+
+# The lease.
+
+
+class Heart:
+    """A thread that renews the lease of the trials that `running` gives, until it is stopped or forgotten."""
+
+    def __init__(self, running: Running) -> None:
+        self._stopped = threading.Event()
+        arguments = (weakref.WeakMethod(running), self._stopped)
+        self._thread = threading.Thread(target=_beat, args=arguments, name="mtlsearch-lease", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+def _beat(running: "weakref.WeakMethod[Running]", stopped: threading.Event) -> None:
+    count = 0
+    while not stopped.wait(BEAT_S):
+        living = running()
+        if living is None:
+            return
+        count += 1
+        for trial in living():
+            try:
+                trial.storage.set_trial_user_attr(trial._trial_id, "beat", count)
+            except (UpdateFinishedTrialError, KeyError):
+                continue  # it has just ended
+            except StoreError:
+                break  # the search meets the same error, and tells it
+        del living
+
+
+class Watch:
+    """The signs of life that one process has seen of running trials."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[object, float]] = {}  # by trial id: the last sign, and when it came
+
+    def lives(self, trial: FrozenTrial) -> bool:
+        """Whether the process that trains a running trial lives, or is to be taken for living."""
+        owner = trial.user_attrs.get("owner")
+        if owner is not None and is_here(owner):
+            return is_alive(owner)
+        return not self.expired(trial)
+
+    def expired(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial has shown no sign of life for EXPIRY_S seconds, since the first look at it."""
+        sign = trial.user_attrs.get("beat"), len(trial.intermediate_values), len(trial.user_attrs)
+        before, since = self._seen.get(trial._trial_id, (None, 0.0))
+        if before != sign:
+            self._seen[trial._trial_id] = sign, time.monotonic()
+            return False
+        return time.monotonic() - since > EXPIRY_S

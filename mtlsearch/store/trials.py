@@ -1,16 +1,62 @@
-"""Every trial of a study as one row of a table."""
+"""Trials of a study: which is the best, how long they were in training, and all of them as a table."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial
-
-from mtlsearch.store.record import Record
+from optuna.trial import FrozenTrial, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mtlsearch.store.record import Record
 
-def trials_frame(record: Record) -> "pd.DataFrame":
+SHOWN_ATTRIBUTES = ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
+
+
+def rank(score: float, number: int) -> tuple[float, int]:
+    """The sort key of "best": the highest score comes first, and of equal scores the earliest trial."""
+    return -score, number
+
+
+def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The complete trials, the best first."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: rank(score_of(trial), trial.number))
+
+
+def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """The best complete trial, None where none is complete."""
+    return next(iter(ranked(trials)), None)
+
+
+def score_of(trial: FrozenTrial) -> float:
+    """The score of a complete trial."""
+    assert trial.value is not None
+    return trial.value
+
+
+def busy_spans(trials: Iterable[FrozenTrial]) -> list[tuple[datetime, datetime]]:
+    """The spans of time in which at least one trial was in training, in order and apart."""
+    times = ((t.datetime_start, t.datetime_complete) for t in trials)
+    spans: list[tuple[datetime, datetime]] = []
+    # A clock that was set back gives a trial that ends before it begins.
+    for begun, ended in sorted(
+        (begun, ended) for begun, ended in times if begun and ended and begun <= ended
+    ):
+        if spans and begun <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(spans[-1][1], ended)
+        else:
+            spans.append((begun, ended))
+    return spans
+
+
+def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
+    """The time in which at least one trial was in training: members of a population train at the same time."""
+    return sum((ended - begun).total_seconds() for begun, ended in busy_spans(trials))
+
+
+def trials_frame(record: "Record") -> "pd.DataFrame":
     """Every trial, one row each: number, state, score, params, task weights, metrics, times."""
     import pandas as pd
 
@@ -27,10 +73,6 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         for task, values in attrs.get("validation", {}).items()
         for metric, value in values.items()
     }
-    told = {
-        key: attrs.get(key)
-        for key in ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
-    }
     return {
         "number": trial.number,
         "state": "interrupted" if attrs.get("interrupted") else trial.state.name.lower(),
@@ -38,7 +80,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         **weights,
         **metrics,
         **{f"params.{name}": value for name, value in trial.params.items()},
-        **told,
+        **{name: attrs.get(name) for name in SHOWN_ATTRIBUTES},
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }

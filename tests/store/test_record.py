@@ -12,14 +12,9 @@ from mtlsearch import load_study
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
-from mtlsearch.store.definition import check_same
+from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import this_process
-from mtlsearch.store.record import (
-    Record,
-    best_artifact,
-    find_record,
-    open_record,
-)
+from mtlsearch.store.record import Policy, Record, best_artifact, find_record, open_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
@@ -43,18 +38,27 @@ def record(storage: Storage, info: dict[str, Any], tmp_path: Path) -> Record:
     return open_record(storage, "mine", info, 3, tmp_path / "artifacts")
 
 
-def run_trial(record: Record, score: float, state: TrialState = TrialState.COMPLETE) -> int:
-    """Ask a trial, report one epoch of `score`, and end it; the number it has."""
-    space = load_study(record.info["source"]).search_space
-    asked = record.ask(space, total=100)
+def begin_trial(record: Record) -> int:
+    """Ask a trial and begin to train it; its number."""
+    asked = record.ask(load_study(record.info["source"]).search_space, total=100)
     assert asked is not None
-    number = asked[0].number
-    record.enter(number, 0, {"device": "cpu"})
+    record.enter(asked[0].number, 0, {"device": "cpu"})
+    return asked[0].number
+
+
+def end_trial(record: Record, number: int, score: float, state: TrialState = TrialState.COMPLETE) -> None:
+    """Report one epoch of `score`, and end the trial."""
     values = {"a": {"accuracy": score}, "b": {"accuracy": score}}
     reason = "the loss of a was not finite in epoch 0, step 0" if state is TrialState.FAIL else None
     result = EpochResult(number, 0, score, values, 0, score, values, True, reason)
     record.report(result)
     record.tell(result, state, lambda path, config: path.write_text(str(config["trial"])))
+
+
+def run_trial(record: Record, score: float, state: TrialState = TrialState.COMPLETE) -> int:
+    """Ask a trial, report one epoch of `score`, and end it; its number."""
+    number = begin_trial(record)
+    end_trial(record, number, score, state)
     return number
 
 
@@ -96,6 +100,28 @@ def test_parameters_are_saved_as_a_trial_becomes_the_best_and_found_again(record
         best_artifact(record, record.trial(second))
 
 
+def test_parameters_of_the_best_are_saved_whichever_of_equal_trials_ends_first(record: Record) -> None:
+    first, second = begin_trial(record), begin_trial(record)
+    end_trial(record, second, 0.7)
+    end_trial(record, first, 0.7)
+    assert record.best().number == first
+    assert best_artifact(record, record.best()).read_text() == str(first)
+
+
+def test_policy_groups_the_trials_that_compete_for_having_their_parameters_kept(record: Record) -> None:
+    groups = ["a", "b", None, None]
+    record.policy = Policy(asks_again=False, group=lambda trial: groups[trial.number])
+    numbers = [run_trial(record, score) for score in (0.7, 0.5, 0.9)]
+    for number in numbers[:2]:
+        assert best_artifact(record, record.trial(number)).read_text() == str(number)
+    with pytest.raises(StoreError, match="has no parameters"):
+        best_artifact(record, record.trial(numbers[2]))
+    begin_trial(record)
+    record.interrupt()
+    assert record.trials(TrialState.WAITING) == []
+    assert record.counted() == 3
+
+
 def test_interrupted_trial_is_not_counted_and_its_params_are_asked_again(record: Record) -> None:
     space = load_study(record.info["source"]).search_space
     asked = record.ask(space, total=2)
@@ -124,7 +150,7 @@ def test_seed_is_kept_at_the_first_run_and_taken_again(
 
 
 def test_what_differs_between_definitions_is_named_by_its_path(info: dict[str, Any]) -> None:
-    found = {**info, "seed": 0}
+    found = {"format": STUDY_FORMAT, **info, "seed": 0}
     check_same("mine", found, info, None)
     other = {**info, "fingerprint": {**info["fingerprint"], "epochs": 9, "score": "min"}}
     with pytest.raises(StoreError, match=r"epochs: 2, now 9; score: mean, now min"):

@@ -387,7 +387,7 @@ def test_training_of_a_dead_process_is_trained_again(searched: tuple[Record, Tra
     confirmation = open_confirmation(record)
     plan = make_plan(record, 2, 2, single=True)
     number = confirmation.begin(plan.shared()[0], training.loaded.study)
-    trial, _ = confirmation.running.pop(number)
+    trial = confirmation.running.pop(number).trial
     dead = {**confirmation.trial(number).user_attrs["owner"], "pid": 2**22 + 1}
     trial.set_user_attr("owner", dead)
     trials = confirmed(record, training).trials()

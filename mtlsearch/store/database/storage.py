@@ -100,8 +100,7 @@ class Storage(BaseStorage):
         trial_id = self._pop_waiting(study_id) or self.create_new_trial(study_id)
         number = self.get_trial(trial_id).number
         if self._reserved(study_id, below=number) >= total:
-            self.set_trial_user_attr(trial_id, "interrupted", True)
-            self.set_trial_state_values(trial_id, TrialState.FAIL)
+            self.withdraw(trial_id)
             return None
         for key, value in (attrs or {}).items():
             self.set_trial_user_attr(trial_id, key, value)
@@ -124,17 +123,24 @@ class Storage(BaseStorage):
                 continue
         return None
 
-    def interrupt(self, trial_id: int) -> int | None:
-        """Ends a running trial as FAIL with `interrupted`, and puts its params into the queue again.
+    def withdraw(self, trial_id: int) -> bool:
+        """End a running trial as FAIL with `interrupted`, so that it does not count; False if it had ended before.
 
-        Gives the id of the waiting trial (`retry_of` is the old one's number), or None if the trial had been
-        ended by somebody else: of two processes that take over a dead one's trial, one gets it.
+        Of two processes that take over a dead one's trial, one gets True.
         """
-        trial = copy.deepcopy(self.get_trial(trial_id))
         try:
             self.set_trial_user_attr(trial_id, "interrupted", True)
-            self.set_trial_state_values(trial_id, TrialState.FAIL)
+            return self.set_trial_state_values(trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
+            return False
+
+    def interrupt(self, trial_id: int) -> int | None:
+        """Withdraw a running trial and put its params into the queue again; None if it had ended before.
+
+        Gives the id of the waiting trial, whose `retry_of` is the number of the withdrawn one.
+        """
+        trial = copy.deepcopy(self.get_trial(trial_id))
+        if not self.withdraw(trial_id):
             return None
         return self.create_new_trial(self._study_id_of(trial_id), retry_of(trial))
 

@@ -1,4 +1,7 @@
-"""Exported configs: written whole or not at all, and checked by the JSON Schema when read."""
+"""Configs as they are exported: what is written of a trained model, and how that is read and checked.
+
+`config.schema.json` describes the JSON; a config in a file of its own and one in a file of parameters are the same.
+"""
 
 import json
 import math
@@ -19,6 +22,53 @@ if TYPE_CHECKING:
     from mtlsearch.study.study import Study
 
 FORMAT = "mtlsearch/config/1"
+VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
+LONGEST_MESSAGE = 200
+
+# Writing.
+
+
+def config_document(
+    info: Mapping[str, Any],
+    *,
+    name: str,
+    trial: int | None,
+    score: float | None,
+    config: Config,
+    validation: Mapping[str, Any],
+    training: Mapping[str, Any],
+    time: str,
+    storage: str | None,
+) -> dict[str, Any]:
+    """The exported config of one trained model; `training` holds its epochs, its seed and its conditions."""
+    read_by_data = {part: info[part] for part in ("text", "table") if part in info}
+    return {
+        "format": FORMAT,
+        "study": {"name": name, "source": info["source"], "source_sha256": info["source_sha256"]},
+        "trial": trial,
+        "score": {"kind": info["score"], "value": score},
+        "task_weights": dict(config.task_weights),
+        "hyperparameters": dict(config.hyperparameters),
+        "validation": validation,
+        "training": {**info["budget"], **training},
+        "tasks": info["tasks"],
+        **read_by_data,
+        "provenance": {
+            "versions": {"python": platform.python_version(), **{each: version(each) for each in VERSIONED}},
+            "time": time,
+            "storage": storage,
+            "data_sha256": info["fingerprint"]["data"],
+        },
+    }
+
+
+def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
+    """The config of a stored trial; what was not searched comes from the study's default."""
+    searched = {name: value for name, value in trial.params.items() if name in info["default"]}
+    return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
+
+
+# Reading.
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -54,10 +104,15 @@ def check_config(config: Any, where: str) -> None:
         raise ConfigError(f"config {where}: task_weights must sum to 1, but sum to {total:.6g}")
 
 
-def config_of(config: Mapping[str, Any], study: "Study") -> "Config":
-    """The values of an exported config for `study`. Raises ConfigError where it is for other tasks."""
-    from mtlsearch.study.space import Config
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of an exported config, as it ships with the package."""
+    text = files("mtlsearch.store").joinpath("config.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
 
+
+def config_of(config: Mapping[str, Any], study: "Study") -> Config:
+    """The values of an exported config for `study`. Raises ConfigError where it is for other tasks."""
     weights = config["task_weights"]
     if set(weights) != set(study.task_names):
         got, due = ", ".join(sorted(weights)), ", ".join(study.task_names)
@@ -70,61 +125,5 @@ def config_of(config: Mapping[str, Any], study: "Study") -> "Config":
     return Config(config["hyperparameters"], {task: weights[task] for task in study.task_names})
 
 
-@cache
-def schema() -> dict[str, Any]:
-    """The JSON Schema of an exported config, as it ships with the package."""
-    text = files("mtlsearch.store").joinpath("config.schema.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
-
-
 def _short(message: str) -> str:
-    return message if len(message) <= 200 else f"{message[:197]}…"
-
-
-VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
-
-
-def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
-    """The config of a stored trial; what was not searched comes from the study's default."""
-    searched = {name: value for name, value in trial.params.items() if name in info["default"]}
-    return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
-
-
-def config_document(
-    info: Mapping[str, Any],
-    *,
-    name: str,
-    trial: int | None,
-    score: float | None,
-    config: Config,
-    validation: Mapping[str, Any],
-    training: Mapping[str, Any],
-    trained_on: Mapping[str, Any],
-    time: str,
-    storage: str | None,
-) -> dict[str, Any]:
-    """The exported config of one trained model; `config.schema.json` describes it."""
-    return {
-        "format": "mtlsearch/config/1",
-        "study": {"name": name, "source": info["source"], "source_sha256": info["source_sha256"]},
-        "trial": trial,
-        "score": {"kind": info["score"], "value": score},
-        "task_weights": dict(config.task_weights),
-        "hyperparameters": dict(config.hyperparameters),
-        "validation": validation,
-        "training": {**info["budget"], **training, **trained_on},
-        "tasks": info["tasks"],
-        **({"text": info["text"]} if "text" in info else {}),
-        **({"table": info["table"]} if "table" in info else {}),
-        "provenance": {
-            "versions": versions(),
-            "time": time,
-            "storage": storage,
-            "data_sha256": info["fingerprint"]["data"],
-        },
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {"python": platform.python_version(), **{package: version(package) for package in VERSIONED}}
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}…"

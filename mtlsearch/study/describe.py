@@ -15,7 +15,6 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
     study = loaded.study
     examples = {task: splits.train.inputs[0] for splits in loaded.splits for task in splits.tasks}
     return {
-        "format": "mtlsearch/study/1",
         "source": study.source,
         "source_sha256": source_sha256(study.source) if study.source else None,
         "score": study.score_name,

@@ -28,6 +28,8 @@ class SharedTrunk(nn.Module):
     With `sharing` "separate", or k, only the first 0, or k, layers are shared: each task has later ones of its own.
     """
 
+    width_dimension, norm_dimension = "hidden", "norm"  # of the space (`Widenable`)
+
     def __init__(
         self,
         in_features: int,
@@ -80,6 +82,8 @@ class SharedTrunk(nn.Module):
 
 class SeparateTrunks(nn.Module):
     """One network per task, with nothing shared: the reference that sharing is held against."""
+
+    width_dimension, norm_dimension = "hidden", "norm"
 
     def __init__(
         self,

@@ -7,26 +7,59 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-# What initialises a tensor in place.
 DRAWS = {draw for name, draw in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")}
 
 
 @runtime_checkable
 class Widenable(Protocol):
-    """A module of `hidden` units whose layers can be padded to more."""
+    """A module of `hidden` units that can be padded to more, so that members of several widths share a lane.
+
+    Padded parameters start at zero, and a padded unit must stay exactly 0: behind a linear layer and ReLU it does; a
+    normalisation has to leave padded units out, as `LayerNorm` does by its mask.
+
+    The attribute `width_dimension` names the dimension of the space that sets `hidden`, and `norm_dimension` the one
+    that chooses the normalisation; a module without them names "hidden" and "norm":
+
+        class Net(nn.Module):
+            width_dimension = "width"
+
+            def __init__(self, width: int) -> None:
+                super().__init__()
+                self.hidden = width
+                self.body = nn.Linear(64, width)
+                self.head = nn.Linear(width, 10)
+
+            def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+                return {task: self.head(self.body(x).relu()) for task, x in inputs.items()}
+
+            def widened(self, hidden: int, norm: str | None = None) -> "Net":
+                return Net(hidden)
+
+    A shipped trunk takes other names on the instance: `trunk.width_dimension = "width"`.
+    """
 
     hidden: int
 
     def widened(self, hidden: int, norm: str | None = None) -> nn.Module:
         """A fresh module of the same architecture with `hidden` units; its parameters are overwritten.
 
-        With `norm` "any" its normalisation is a value instead (`AnyNorm`), else it stays as it is.
+        With `norm` "any" its normalisation becomes a value (`AnyNorm`), else it stays as it is.
         """
         ...
 
 
+def width_dimension(module: nn.Module) -> str:
+    """The dimension of the space that sets the hidden units of `module`."""
+    return str(getattr(module, "width_dimension", "hidden"))
+
+
+def norm_dimension(module: nn.Module) -> str:
+    """The dimension of the space that chooses the normalisation of `module`."""
+    return str(getattr(module, "norm_dimension", "norm"))
+
+
 class Undrawn(TorchFunctionMode):
-    """Initialises no parameter, where all are overwritten: to draw them takes most of the time that padding does."""
+    """Skips the initialisation of parameters that are overwritten: it takes most of the time of padding."""
 
     def __torch_function__(
         self,
@@ -43,9 +76,9 @@ class Undrawn(TorchFunctionMode):
 
 
 def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
-    """`module` at `hidden` units: its tensors in the leading corner, zero (for masks: dead) around them.
+    """`module` at `hidden` units: its tensors in the leading corners, zero (in masks: dead) around them.
 
-    With `norm` "any" modules that differ in their normalisation alone get the same architecture.
+    With `norm` "any", modules that differ in their normalisation alone get the same architecture.
     """
     assert isinstance(module, Widenable)
     small = module.state_dict()
@@ -63,12 +96,12 @@ def pad(module: nn.Module, hidden: int, norm: str | None = None) -> nn.Module:
 
 
 def corner(tensor: Tensor, like: Tensor) -> Tensor:
-    """The leading corner of `tensor` that has the shape of `like`: what `pad` filled."""
+    """The leading corner of `tensor` in the shape of `like`, which `pad` filled."""
     return tensor[tuple(slice(size) for size in like.shape)]
 
 
 def extent(shape: torch.Size, padded: torch.Size) -> int:
-    """How many leading numbers of a tensor of shape `padded` hold its `corner` of `shape`."""
+    """The count of leading numbers that hold the `corner` of `shape` in a tensor of shape `padded`."""
     last = 0
     for size, whole in zip(shape, padded, strict=True):
         last = last * whole + size - 1

@@ -251,7 +251,7 @@ def test_out_of_memory_in_one_lane_begins_the_epoch_again_for_all(tmp_path: Path
     trainer = PopulationTrainer(training, 4, FailsOnce(at=26), notices.append)
     for number, (values, _) in enumerate(members):
         trainer.add(number, config(on_disk, **values))
-    assert len(trainer.lanes) == 2
+    assert len(list(trainer.lanes)) == 2
     results = [result for _ in range(3) for result in trainer.advance()]
     assert len(notices) == 2, "each lane of four goes on as two of two"
     assert readers() == []

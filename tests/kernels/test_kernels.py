@@ -21,7 +21,7 @@ from mtlsearch.nn.widening import corner
 from mtlsearch.study.space import integer
 from mtlsearch.study.study import Study
 from mtlsearch.tasks.classification import Classification
-from mtlsearch.training.population import population
+from mtlsearch.training.population import architectures
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused, Steps, uncompiled
 from mtlsearch.training.trainer import Training
@@ -194,7 +194,7 @@ def trained(study: Study, steps: Steps, device: str, dtype: torch.dtype) -> list
         trainer.add(number, config(study, hidden=8 * (1 + number), norm=norm, dropout=0.3, depth=2))
     trainer.advance()
     if isinstance(steps, ByKernels):
-        ((lane,),) = trainer.lanes.values()  # one holds them all
+        (lane,) = trainer.lanes  # one holds them all
         assert lane.program.base.hidden == 24
         for slot, member in lane.active:
             for name, tensor in lane.state.params.items():
@@ -218,7 +218,7 @@ def assert_a_lane_is_plain(dtype: torch.dtype, device: str) -> None:
 
 def assert_a_lane_is_plain_in_double(device: str) -> None:
     """As the interpreter alone can take it, which is too slow to do it in single too."""
-    kernel_module.LINEAR_DTYPES = population.LINEAR_DTYPES = (torch.float32, torch.float64)
+    kernel_module.LINEAR_DTYPES = architectures.LINEAR_DTYPES = (torch.float32, torch.float64)
     assert_a_lane_is_plain(torch.float64, device)
 
 
@@ -358,7 +358,7 @@ def test_what_was_built_ahead_is_not_built_again_on_cuda(monkeypatch: pytest.Mon
     )
     for number in range(5):
         trainer.add(number, config(study, hidden=8 + number))
-    trainer.wait_for_kernels()
+    trainer.architectures.wait_for_kernels()
     built = triton.compile
 
     def again(source: Any, **options: Any) -> Any:

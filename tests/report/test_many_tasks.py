@@ -75,7 +75,7 @@ def step_cost(tasks: int) -> tuple[int, int]:
     trainer = PopulationTrainer(Training(made.load(Path())), MEMBERS, Eager(), pytest.fail)
     for number in range(MEMBERS):
         trainer.add(number, made.default_config())
-    ((lane,),) = trainer.lanes.values()
+    (lane,) = trainer.lanes
     lane.begin_epoch(0)
     with FlopCounterMode(display=False) as flop:
         lane.run_step(lane, 0)

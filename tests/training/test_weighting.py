@@ -338,7 +338,7 @@ def test_members_that_move_between_lanes_take_the_methods_state_along(method: st
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [result for _ in range(EPOCHS) for result in trainer.advance()]
-    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [2, 2]
+    assert [lane.slots for lane in trainer.lanes] == [2, 2]
     for number, member in enumerate(configs):
         assert_as_alone(trainer, number, member, results)
 
@@ -347,7 +347,7 @@ def test_static_weights_keep_no_state_and_learn_nothing() -> None:
     study = disjoint()
     trainer = PopulationTrainer(Training(loaded(study)), 1, Eager())
     trainer.add(0, study.default_config())
-    ((lane,),) = trainer.lanes.values()
+    (lane,) = trainer.lanes
     assert lane.state.weighting == {}
     assert lane.state.params.keys() == dict(lane.program.base.named_parameters()).keys()
 

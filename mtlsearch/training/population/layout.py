@@ -1,8 +1,9 @@
-"""How a population is laid out: the widths of its lanes, their slots, and whether compiling their steps pays.
+"""The layout of a population: its size, the widths and slots of its lanes, and whether compiling their steps pays.
 
-All of it follows from the study and the device type alone, by what was measured, so that a search is repeatable.
+All of it follows from measurements, the study, and the device's type and memory, so that a search is repeatable.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,40 +13,45 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.data.parts import as_input
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
+from mtlsearch.nn.widening import norm_dimension, width_dimension
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.losses import task_losses
 from mtlsearch.wording import MANY_TASKS
 
 SLOTS = {"cpu": 16, "cuda": 128}  # of a lane, at most
-# Of a CPU lane's step, above which more slots gain a member less than their staying empty costs.
+# Of a CPU lane's step: above it, more slots save a member less time than empty slots waste.
 LANE_FLOP = 2e8
-# Of a CUDA population that spreads over widths: lanes side by side, and the fewest slots of one.
+# On CUDA, where members spread over several widths: lanes side by side, and the fewest slots of a lane.
 CUDA_LANES, CUDA_SLOTS = 8, 8
-# Close where most arithmetic is, for a search soon turns to the wide, and where most members are drawn; each is
-# compiled by itself, once members come that fill a lane of it.
+# Lane widths, as fractions of the widest hidden size. They lie close together where most arithmetic is, since a search
+# soon prefers wide members, and where most members are drawn. A width is compiled once members fill a lane of it.
 WIDTH_FRACTIONS = (1 / 8, 1 / 4, 7 / 16, 11 / 16, 7 / 8)
 WIDTH_STEP = 32
-NARROWEST = 2  # times the least hidden size
-SMALL_FLOP = 3e7  # of one member's step, below which padding to the full width costs less than another lane
-COMPILE_SECONDS = {
-    "cpu": (20.0, 10.0),
-    "cuda": (13.0, 13.0),
-}  # the first lane shape and each other, the first time
-# Of a CPU lane's step: what dispatching it operator by operator costs. On CUDA, where lanes step side by side, of one
-# step of all: what launching its kernels costs more.
+NARROWEST = 2  # the least lane width, in multiples of the least hidden size
+SMALL_FLOP = 3e7  # of one member's step: below it, padding to the full width costs less than another lane
+# For the first lane shape, and for each other one, while torch's cache holds neither.
+COMPILE_SECONDS = {"cpu": (20.0, 10.0), "cuda": (13.0, 13.0)}
+# On a CPU, of each lane's step: the dispatch of single operators, which compiling saves. On CUDA, where lanes step side
+# by side, of one step of all lanes: the launch of more kernels.
 SAVED_SECONDS = {"cpu": 7e-3, "cuda": 2e-4}
-SAVED_SHARE = 0.4  # of a CPU step's arithmetic, in passes over memory that are fused
+SAVED_SHARE = 0.4  # of a CPU step's arithmetic: passes over memory that compiling fuses
 CPU_FLOPS = 1e11
-KEPT = 0.6  # of all trial-epochs, which pruning leaves
+KEPT = 0.6  # of all trial-epochs, after pruning
+DEFAULT_POPULATION = {"cpu": 16, "cuda": 64}
+SHARE = 0.8  # of the free memory; allocators and kernels take the rest
+# A search of 100 trials loses little with so many at once, compared to one at a time (benchmarks/quality.py).
+LEAST_AT_ONCE, TRIALS_A_MEMBER = 16, 6
+COPIES = 8  # of a member's parameters: themselves, gradients, two moments, best epoch, snapshot (three)
 
 
 def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int, widths: int) -> int:
-    """How many slots a lane of `module` has, at most `population`: most where one width holds all members.
+    """The number of slots of a lane of `module`, at most `population`: most where one width holds all members.
 
-    Where they spread over several `widths`, a lane has few, so that few stay empty: on a CPU as many as keep its step
-    busy, on CUDA an eighth of the population, for about eight lanes side by side keep the device busy.
+    Where members spread over several `widths`, a lane has few slots, so that few stay empty. On a CPU they are as
+    many as keep a step busy; on CUDA an eighth of the population, since about eight lanes side by side keep the
+    device busy.
     """
     most = min(SLOTS[loaded.device.type], population)
     if widths <= 1:
@@ -59,23 +65,24 @@ def lane_slots(loaded: LoadedStudy, module: nn.Module, population: int, widths: 
 
 
 def skips_padding(module: nn.Module) -> bool:
-    """Whether kernels of our own leave out a module's padded units: all of them are in hidden layers."""
+    """Whether kernels of our own skip a module's padded units: all of those are in hidden layers."""
     return type(module) in (SharedTrunk, SeparateTrunks)
 
 
 def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
-    """Whether compiling each lane width once saves more time than it takes, by what was measured.
+    """Whether compiling each lane width once saves more time than it takes, as measured.
 
-    That is two CPU cores, and one H200, where what leaves out padding is as fast as what is compiled.
+    It was measured on two CPU cores, and on one H200, where kernels that skip padding are as fast as a compiled step.
     """
-    study, kind, widths = loaded.study, loaded.device.type, len(lane_widths(loaded))
+    study, kind = loaded.study, loaded.device.type
+    model = study.build(study.default_config(), seed=0)
+    widths = len(lane_widths(loaded, model))
     trial_steps = KEPT * trials * study.epochs * steps_per_epoch(loaded)
     if kind == "cuda":
-        if skips_padding(study.build(study.default_config(), seed=0)):
+        if skips_padding(model):
             return False
         saved = trial_steps / max(min(population, trials), 1) * SAVED_SECONDS[kind]
     else:
-        model = study.build(study.default_config(), seed=0)
         slots = lane_slots(loaded, model, population, widths)
         arithmetic = slots * slot_flop(loaded, model) / CPU_FLOPS
         saved = trial_steps / slots * (SAVED_SECONDS[kind] + SAVED_SHARE * arithmetic)
@@ -84,18 +91,18 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
 
 
 def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
-    """About how many floating-point operations one member's step takes in linear layers: six per weight and example.
+    """Estimate a member's step in floating-point operations, in linear layers alone: six per weight and example.
 
-    What compiling saves was measured on those; a convolution is the same call, compiled or not.
+    Compiling was measured to save time on those; a convolution is the same call, compiled or not.
     """
     parameters = sum(p.numel() for p in model.parameters())
     return 6.0 * parameters * loaded.study.batch_size * len(loaded.splits)
 
 
 def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
-    """About how many floating-point operations one member's step takes, layers of every kind.
+    """Estimate a member's step in floating-point operations, in layers of every kind.
 
-    Those of its outputs are counted on two blank examples of every source; gradients take twice as many again.
+    Those of the forward pass are counted on two blank examples of every source; gradients take twice as many.
     """
     like = next(iter(model.parameters()))
     inputs: dict[str, Tensor] = {}
@@ -110,26 +117,34 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     return 3.0 * int(counter.get_total_flops()) / 2 * loaded.study.batch_size
 
 
-def lane_widths(loaded: LoadedStudy) -> list[int]:
-    """Few widths: fractions of the widest hidden size that the space holds, so that padding wastes little anywhere."""
+def lane_widths(loaded: LoadedStudy, model: nn.Module) -> list[int]:
+    """Few widths: fractions of the widest hidden size that the space holds, so that padding wastes little anywhere.
+
+    `model` is any model of the study; it names the dimension of hidden sizes (`width_dimension`).
+    """
     study = loaded.study
-    distribution = study.space.get("hidden")
+    dimension = width_dimension(model)
+    distribution = study.space.get(dimension)
     high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
     if high is None:
         return []
-    default = study.default_config()
-    widest = study.build(
-        Config({**default.hyperparameters, "hidden": int(high)}, default.task_weights), seed=0
-    )
+    widest = study.build(_changed(study, {dimension: int(high)}), seed=0)
     if slot_flop(loaded, widest) < SMALL_FLOP:
         return [int(high)]
     widths = {-(-int(high * fraction) // WIDTH_STEP) * WIDTH_STEP for fraction in WIDTH_FRACTIONS}
     return [*sorted(width for width in widths if NARROWEST * low <= width < high), int(high)]
 
 
+def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
+    """The normalisation of padded members: "any" where the space searches it, None for each member's own."""
+    norms = loaded.study.space.get(norm_dimension(model))
+    return None if norms is None or norms.single() else "any"
+
+
 def compiling_line(loaded: LoadedStudy) -> str:
-    """What is told before the first step is compiled, so that a search that shows no progress yet is understood."""
-    widths, tasks = len(lane_widths(loaded)), len(loaded.study.tasks)
+    """Announce that the first step is compiled, since a search shows no progress meanwhile."""
+    model = loaded.study.build(loaded.study.default_config(), seed=0)
+    widths, tasks = len(lane_widths(loaded, model)), len(loaded.study.tasks)
     first, other = COMPILE_SECONDS[loaded.device.type]
     if tasks > MANY_TASKS:
         took = f"minutes for each of {widths} lane widths" if widths > 1 else "minutes"
@@ -139,34 +154,27 @@ def compiling_line(loaded: LoadedStudy) -> str:
     return f"compiling the training step: {took}, the first time"
 
 
-DEFAULT_POPULATION = {"cpu": 16, "cuda": 64}
-SHARE = 0.8  # of the free memory; the rest is for what allocators and kernels take on top
-# Of a search: in 100 trials so many at once lose little to one at a time (benchmarks/quality.py).
-LEAST_AT_ONCE, TRIALS_A_MEMBER = 16, 6
-COPIES = 8  # parameters, gradients, two moments, best epoch, snapshot (three)
-
-
 def search_population(loaded: LoadedStudy, trials: int) -> int:
-    """How many of a search's trials train at once: so few that the sampler knows most of those before each ask."""
+    """The number of a search's trials that train at once: few, so that the sampler knows most others at each ask."""
     return min(population_size(loaded), max(LEAST_AT_ONCE, trials // TRIALS_A_MEMBER))
 
 
 def repeat_population(loaded: LoadedStudy, searched: int) -> int:
-    """How many repeats train at once after a search of `searched` at once: as many as fit, for no ask waits for them.
+    """The number of repeats that train at once after a search of `searched` at once.
 
-    Where the search trained one at a time, so do they.
+    It is as many as fit, since no ask waits for them; but one, where the search trained one at a time.
     """
     return 1 if searched == 1 else max(searched, population_size(loaded))
 
 
 def population_size(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int:
-    """The largest population: what the device type pays for, or what fits if that is less."""
+    """The largest population: the most that pays on the device type, or fewer if fewer fit."""
     fits = int(SHARE * free_bytes(loaded.device) / member_bytes(loaded, dtype))
     return max(1, min(DEFAULT_POPULATION[loaded.device.type], fits))
 
 
 def free_bytes(device: torch.device) -> int:
-    """The memory that is free on `device` now."""
+    """The free memory of `device`, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -176,9 +184,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 def member_bytes(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int:
-    """What one member of the widest kind takes: its state, and what one step of it keeps for the gradient."""
+    """The memory of one member of the largest model, in bytes: its state, and a step's activations."""
     study = loaded.study
-    model = study.build(_widest(loaded), seed=0).to(loaded.device, dtype)
+    model = study.build(_widest(study), seed=0).to(loaded.device, dtype)
     state = sum(p.numel() * p.element_size() for p in model.parameters())
     kept: dict[int, int] = {}
 
@@ -190,15 +198,17 @@ def member_bytes(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int
     parts = [splits.train.rows(rows % len(splits.train)) for splits in loaded.splits]
     with saved_tensors_hooks(measure, lambda tensor: tensor):
         task_losses(loaded, model, parts, dtype)
-    # Backward needs about as much again as forward has kept.
+    # The backward pass needs about as much again as the forward pass has kept.
     return COPIES * state + 2 * sum(kept.values())
 
 
-def _widest(loaded: LoadedStudy) -> Config:
-    """The default config with every number of the space at its upper end: the largest model, as a rule."""
-    study = loaded.study
+def _widest(study: Study) -> Config:
+    """The default config with every whole number of the space at its upper end: usually the largest model."""
+    highs = {name: getattr(d, "high", None) for name, d in study.space.items()}
+    return _changed(study, {name: high for name, high in highs.items() if isinstance(high, int)})
+
+
+def _changed(study: Study, values: Mapping[str, int]) -> Config:
+    """The default config with other `values`."""
     default = study.default_config()
-    highs = {
-        name: d.high for name, d in study.space.items() if hasattr(d, "high") and isinstance(d.high, int)
-    }
-    return Config({**default.hyperparameters, **highs}, default.task_weights)
+    return Config({**default.hyperparameters, **values}, default.task_weights)

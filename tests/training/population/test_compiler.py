@@ -96,7 +96,7 @@ def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monk
     assert len(graphs) == 1
     for number, member in enumerate(configs):
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
-    lanes = [weakref.ref(lane) for group in trainer.lanes.values() for lane in group]
+    lanes = [weakref.ref(lane) for lane in trainer.lanes]
     states = [weakref.ref(next(iter(lane().state.params.values()))) for lane in lanes]
     assert len(lanes) == 2
     graphs.clear()
@@ -113,7 +113,7 @@ def test_a_graph_takes_the_data_after_the_tensors_of_a_state_and_does_what_a_ste
         trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)
         for number, norm in enumerate(("layer", "batch")):
             trainer.add(number, config(study, hidden=5, dropout=0.3, norm=norm))
-        ((lane,),) = trainer.lanes.values()
+        (lane,) = trainer.lanes
         lane.begin_epoch(1)
         lanes.append(lane)
     by_graph, plain = lanes

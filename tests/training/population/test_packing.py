@@ -10,7 +10,6 @@ from population_asserts import EPOCHS, assert_same_trial, config, disjoint_study
 
 from mtlsearch import integer
 from mtlsearch.training.batches import steps_per_epoch
-from mtlsearch.training.population.layout import lane_widths
 from mtlsearch.training.population.packing import carried_up
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -64,17 +63,14 @@ def three_widths(monkeypatch):
     monkeypatch.setattr("mtlsearch.training.population.layout.WIDTH_FRACTIONS", (1 / 3, 2 / 3))
     study = disjoint_study()
     training = double(replace(study, space={**study.space, "hidden": integer(4, 24)}))
-    assert lane_widths(training.loaded) == list(WIDTHS)
-    return PopulationTrainer(training, 6, Eager(), pytest.fail), training
+    trainer = PopulationTrainer(training, 6, Eager(), pytest.fail)
+    assert trainer.architectures.widths == list(WIDTHS)
+    return trainer, training
 
 
 def lanes_of(trainer):
     """The members of each lane, by its width."""
-    return sorted(
-        (lane.width, sorted(member.number for _, member in lane.active))
-        for lanes in trainer.lanes.values()
-        for lane in lanes
-    )
+    return sorted((lane.width, sorted(member.number for _, member in lane.active)) for lane in trainer.lanes)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
@@ -114,7 +110,7 @@ def test_a_member_that_moves_leaves_nothing_of_itself_and_finds_nothing_of_other
         trainer.add(number, config(study, hidden=hidden, norm="batch", optimizer="adam"))
     trainer.advance()
     assert lanes_of(trainer) == [(24, [0, 1])]
-    lane, slot = trainer._find(0)
+    lane, slot = trainer.lanes.find(0)
     for name, shape in lane.members[slot].shapes.items():
         for tensors in (lane.state.params, lane.state.first, lane.state.second):
             if name in tensors:

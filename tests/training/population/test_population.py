@@ -23,14 +23,13 @@ from problems import compiles
 from torch import Tensor, nn
 
 from mtlsearch import Classification, SeparateTrunks, SharedTrunk, Study
-from mtlsearch.study.space import integer
+from mtlsearch.study.space import choice, integer
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
-from mtlsearch.training.population import population
-from mtlsearch.training.population.batching import structure
+from mtlsearch.training.population.architectures import structure
 from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.layout import compiling_line, compiling_pays, lane_slots, lane_widths
-from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.population import PopulationTrainer, side_by_side
 from mtlsearch.training.population.program import empty_state
 from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, has_compiler, steps_like
 from mtlsearch.training.trainer import Interrupted, Training
@@ -63,7 +62,7 @@ def test_mixed_optimizers_norms_widths_and_weights_share_one_lane_and_equal_solo
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
-    assert [len(lanes) for lanes in trainer.lanes.values()] == [1]
+    assert len(list(trainer.lanes)) == 1
     assert_population_equals_solo(study, configs)
 
 
@@ -201,7 +200,56 @@ def test_user_modules_that_differ_in_an_attribute_are_each_trained_with_their_ow
     trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
     trainer.add(0, config(study, slope=0.0))
     trainer.add(1, config(study, slope=0.9))
-    assert len(trainer.lanes) == 2
+    assert len(list(trainer.lanes)) == 2
+
+
+class Named(nn.Module):
+    """A user's module that can be padded, and names the dimension of the space that sets its units."""
+
+    width_dimension = "width"
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.hidden = width
+        self.body = nn.Linear(FEATURES, width)
+        self.heads = nn.ModuleDict({"a": nn.Linear(width, 3), "b": nn.Linear(width, 3)})
+
+    def forward(self, inputs):
+        return {task: self.heads[task](self.body(x).relu()) for task, x in inputs.items()}
+
+    def widened(self, hidden, norm=None):
+        return type(self)(hidden)
+
+
+class Unnamed(Named):
+    """It names a dimension that the space lacks, so each width opens a lane."""
+
+    width_dimension = "hidden"
+
+
+def named_trunk(width: int, kind: str = "none") -> SharedTrunk:
+    trunk = SharedTrunk(FEATURES, {"a": 3, "b": 3}, hidden=width, norm=kind)
+    trunk.width_dimension, trunk.norm_dimension = "width", "kind"
+    return trunk
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds", "lanes"),
+    [(Named, {}, 1), (Unnamed, {}, 3), (named_trunk, {"kind": choice(*NORMS)}, 1)],
+)
+def test_a_module_is_padded_along_the_dimension_that_it_names(model, kinds, lanes):
+    default = {"width": 8, **dict.fromkeys(kinds, "none")}
+    space = {"width": integer(4, 24), **kinds}
+    study = replace(plain_study(), model=lambda config: model(**config), space=space, default=default)
+    each = [
+        {"width": width, **dict.fromkeys(kinds, norm)} for width, norm in zip((5, 11, 24), NORMS, strict=True)
+    ]
+    configs = [config(study, **values) for values in each]
+    trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    assert len(list(trainer.lanes)) == lanes
+    assert_population_equals_solo(study, configs)
 
 
 def test_the_order_of_members_does_not_matter():
@@ -290,10 +338,10 @@ def test_kernels_are_not_waited_for_where_the_loss_cannot_be_vmapped(monkeypatch
     study = problems.joint()
     tasks = [replace(task, loss_fn=looks) if task.name == "own" else task for task in study.tasks]
     study = replace(study, tasks=tasks)
-    monkeypatch.setattr("mtlsearch.training.population.population.build_kernels", fails)
+    monkeypatch.setattr("mtlsearch.training.population.architectures.build_kernels", fails)
     notices = []
     trainer = PopulationTrainer(double(study), 2, Eager(), notices.append)
-    trainer.skips = True  # as on CUDA
+    trainer.architectures.skips = True  # as on CUDA
     trainer.add(0, problems.config(study))
     assert "SharedTrunk is trained one at a time" in notices[0]
     assert len(trainer.advance()) == 1
@@ -327,17 +375,16 @@ def test_out_of_memory_halves_the_lane_from_the_epochs_start_and_loses_no_trial(
     results = [r for _ in range(EPOCHS) for r in trainer.advance()]
     assert len(notices) == 1
     assert "half" in notices[0] or "two of 2" in notices[0]
-    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [2, 2]
+    assert [lane.slots for lane in trainer.lanes] == [2, 2]
     for number, member in enumerate(configs):
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
 
 
-def four_members_of_which_three_leave(training: Training, slots: int):
+def four_members_of_which_three_leave(training: Training):
     """The trainer, the config that stays (number 3), and its results."""
     study = training.loaded.study
     configs = [config(study, hidden=h, norm="batch") for h in (5, 8, 13, 21)]
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
-    trainer.slots = slots
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = trainer.advance()
@@ -349,24 +396,24 @@ def four_members_of_which_three_leave(training: Training, slots: int):
 
 
 def test_a_lane_narrows_when_nothing_is_left_to_ask_and_its_members_stay_exact(monkeypatch):
-    monkeypatch.setattr(population, "NARROW_FLOP", 0.0)
+    monkeypatch.setattr("mtlsearch.training.population.lanes.NARROW_FLOP", 0.0)
     training = double(disjoint_study())
-    trainer, member, results = four_members_of_which_three_leave(training, slots=4)
-    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [1]
+    trainer, member, results = four_members_of_which_three_leave(training)
+    assert [lane.slots for lane in trainer.lanes] == [1]
     assert_same_trial(training, member, results, trainer.state(3))
     assert trainer.conditions(3)["lane_slots"] is None
 
 
 def test_a_lane_keeps_its_slots_where_kernels_leave_out_empty_ones(monkeypatch):
-    monkeypatch.setattr(population, "NARROW_FLOP", 0.0)
+    monkeypatch.setattr("mtlsearch.training.population.lanes.NARROW_FLOP", 0.0)
     study = disjoint_study()
     trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
     for number in (0, 1):
         trainer.add(number, config(study))
-    trainer.skips = True  # as steps by kernels do
+    trainer.architectures.skips = True  # as steps by kernels do
     trainer.drop(0)
     trainer.advance()
-    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [2]
+    assert [lane.slots for lane in trainer.lanes] == [2]
 
 
 def test_an_emptied_slot_is_as_one_that_was_never_taken():
@@ -377,7 +424,7 @@ def test_an_emptied_slot_is_as_one_that_was_never_taken():
     trainer.add(1, config(study, norm="batch", dropout=0.3))
     trainer.advance()
     trainer.drop(0)
-    (lane,) = trainer.lanes[next(iter(trainer.lanes))]
+    (lane,) = trainer.lanes
     blank = empty_state(lane.program, 2)
     for own, new in ((lane.state.buffers, blank.buffers), (lane.state.coefficients, blank.coefficients)):
         for name, tensor in own.items():
@@ -388,17 +435,16 @@ def test_an_emptied_slot_is_as_one_that_was_never_taken():
 
 def test_a_lane_keeps_its_slots_where_empty_ones_cost_little():
     training = double(disjoint_study())
-    trainer, member, results = four_members_of_which_three_leave(training, slots=4)
-    assert [lane.slots for lanes in trainer.lanes.values() for lane in lanes] == [4]
+    trainer, member, results = four_members_of_which_three_leave(training)
+    assert [lane.slots for lane in trainer.lanes] == [4]
     assert_same_trial(training, member, results, trainer.state(3))
 
 
 def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
     study = disjoint_study()
-    training = double(study)
+    training = double(study, slots=2)
     configs = [config(study, hidden=h, norm="layer", dropout=0.2) for h in (5, 8, 13, 21)]
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
-    trainer.slots = 2
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = trainer.advance()
@@ -406,7 +452,7 @@ def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
     trainer.drop(2)
     for _ in range(EPOCHS - 1):
         results += trainer.advance()
-    assert [len(lane.active) for lanes in trainer.lanes.values() for lane in lanes] == [2]
+    assert [len(lane.active) for lane in trainer.lanes] == [2]
     for number in (1, 3):
         own = [result for result in results if result.number == number]
         assert_same_trial(training, configs[number], own, trainer.state(number))
@@ -423,7 +469,7 @@ def test_what_is_told_of_compiling_counts_the_first_lane_width_and_the_others(mo
     told = []
     for widths in ([24], [8, 16, 24]):
         monkeypatch.setattr(
-            "mtlsearch.training.population.layout.lane_widths", lambda loaded, widths=widths: widths
+            "mtlsearch.training.population.layout.lane_widths", lambda loaded, model, widths=widths: widths
         )
         told.append(compiling_line(loaded))
     assert told == [
@@ -459,7 +505,7 @@ def test_lane_widths_are_few_and_the_widest_is_the_spaces():
         space={"hidden": integer(32, 4096, log=True)},
         default={"hidden": 32, "dropout": 0.0, "norm": "none", "depth": 2},
     )
-    widths = lane_widths(wide.load(None))
+    widths = lane_widths(wide.load(None), wide.build(wide.default_config(), seed=0))
     assert widths[-1] == 4096
     assert 3 <= len(widths) <= 7
     assert widths == sorted(set(widths))
@@ -583,7 +629,7 @@ def test_lanes_side_by_side_equal_solo_on_cuda():
     trainer = PopulationTrainer(training, 4, Captured(Fused(torch.device("cuda"))), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
-    assert len(trainer.together([lane for lanes in trainer.lanes.values() for lane in lanes])) == 1
+    assert len(side_by_side(trainer.lanes)) == 1
     results = [result for _ in range(EPOCHS) for result in trainer.advance()]
     for number, member in enumerate(configs):
         assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))

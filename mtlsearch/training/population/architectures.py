@@ -1,0 +1,132 @@
+"""The architectures in a population: which members share a lane, and the program that trains them.
+
+Two modules have one architecture where they differ in nothing but the values of their tensors. A Widenable module is
+padded first, so that modules of several widths have one.
+"""
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtlsearch.data.parts import as_input
+from mtlsearch.errors import one_line
+from mtlsearch.kernels.launch import LINEAR_DTYPES
+from mtlsearch.nn.widening import Widenable, pad
+from mtlsearch.training.ahead import in_a_thread
+from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.layout import lane_norm, lane_widths, skips_padding
+from mtlsearch.training.population.program import LaneProgram
+from mtlsearch.training.population.steps import Steps, build_kernels
+from mtlsearch.training.trainer import Training
+
+Key = tuple[Any, ...]
+Notice = Callable[[str], None]
+
+
+class Architectures:
+    """The program of each architecture, or the notice why it has none."""
+
+    def __init__(self, training: Training, steps: Steps, notice: Notice) -> None:
+        loaded = training.loaded
+        default = loaded.study.build(loaded.study.default_config(), seed=0)
+        self.training, self.notice = training, notice
+        self.widths, self.norm = lane_widths(loaded, default), lane_norm(loaded, default)
+        self.by_kernels = steps.by_kernels
+        self.skips = steps.by_kernels and training.dtype in LINEAR_DTYPES
+        self.programs: dict[Key, LaneProgram | None] = {}
+        self.builds: list[Future[None]] = []  # of programs' kernels, while members are added
+
+    def padded(self, module: nn.Module) -> nn.Module:
+        """Pad a module to the narrowest lane width that holds it, or to the widest where padding costs nothing."""
+        if not isinstance(module, Widenable):
+            return module
+        widths, norm = self.widths, self.norm
+        if self.skips_padding(module):
+            widths, norm = widths[-1:], "any"
+        width = min((width for width in widths if width >= module.hidden), default=module.hidden)
+        wide = pad(module, width, norm)
+        # A subclass that inherits `widened` would become its base class, without its own methods.
+        return wide if type(wide) is type(module) else module
+
+    def skips_padding(self, module: nn.Module) -> bool:
+        """Whether a step skips a module's padded units, so that one lane holds every width and normalisation."""
+        return self.skips and skips_padding(module)
+
+    def program(self, module: nn.Module) -> LaneProgram | None:
+        """The program of a padded module's architecture, None where `vmap` cannot batch it."""
+        key = structure(module)
+        if key not in self.programs:
+            self.programs[key] = self._new_program(module)
+        return self.programs[key]
+
+    def _new_program(self, module: nn.Module) -> LaneProgram | None:
+        """Try an architecture on one step, while its kernels are built in a thread."""
+        program = LaneProgram(self.training, module, self.by_kernels)
+        build: Future[None] | None = None
+        if self.skips_padding(module):
+            # The thread gets a copy: the module belongs to a member, which is seated meanwhile.
+            copy = LaneProgram(self.training, deepcopy(module), by_kernels=True)
+            build = in_a_thread(build_kernels, copy)
+        reason = why_not(program)
+        if reason is not None:
+            self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
+            return None
+        if build is not None:
+            self.builds.append(build)
+        return program
+
+    def wait_for_kernels(self) -> None:
+        """Wait until the kernels of all programs are built."""
+        while self.builds:
+            self.builds.pop().result()
+
+
+def structure(module: nn.Module) -> Key:
+    """A module's classes, shapes, and attributes other than tensors: equal for members that share a lane."""
+    layers = tuple((name, type(layer), _attributes(layer)) for name, layer in module.named_modules())
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return layers, tuple((name, tuple(t.shape), t.dtype) for name, t in tensors)
+
+
+def _attributes(layer: nn.Module) -> Key:
+    hidden = {"_parameters", "_buffers", "_modules", "training"}
+    values = {name: value for name, value in vars(layer).items() if name not in hidden}
+    return tuple((name, _comparable(value)) for name, value in sorted(values.items()))
+
+
+def _comparable(value: object) -> object:
+    """A hashable stand-in for an attribute's value; an object of an unknown class equals only itself."""
+    if isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device | None):
+        return type(value), value
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_comparable(v) for v in value)
+    if isinstance(value, dict):
+        return dict, tuple((_comparable(k), _comparable(v)) for k, v in value.items())
+    if isinstance(value, set | frozenset):
+        return type(value), frozenset(_comparable(v) for v in value)
+    return type(value), id(value)
+
+
+def why_not(program: LaneProgram) -> str | None:
+    """Say why `vmap` cannot batch a program, None where it can: one step of a small lane is tried."""
+    lane = Lane(program, 2, seed=0)
+    lane.begin_epoch(0)
+    with warnings.catch_warnings():
+        # torch warns where `vmap` would run members one after the other; the solo trainer does that more simply.
+        warnings.filterwarnings("error", message=".*performance drop.*")
+        try:
+            program.gradients(lane.state)
+            with torch.no_grad():
+                for splits in program.training.loaded.splits:
+                    x = as_input(splits.validation.inputs[:2], program.training.dtype)
+                    program.forward(lane.state, dict.fromkeys(splits.tasks, x))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            return one_line(error)[:200]
+    return None

@@ -7,6 +7,7 @@ among reals, −1 among whole numbers. Inputs in a memory-mapped file, or that g
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,9 +59,9 @@ class Data:
 
     Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
     Labels are one array [N, ...], or arrays by column. `validation` is a third pair, or the number (or fraction) of
-    training examples to hold out. `classes` names the classes of a column. `text` says how texts became the inputs
-    (`Vocabulary.describe`); models' files keep it. `augment`, such as a transform of torchvision's v2, changes each
-    training input at random, on the device, in every batch.
+    training examples to hold out. `classes` names the classes of a column. `text` (`Vocabulary.describe`) or `table`
+    (`Encoding.to_dict`) says how raw examples became inputs; models' files keep it. `augment`, such as a transform of
+    torchvision's v2, changes each training input at random, on the device, in every batch.
 
     Raises DataError where inputs and labels do not fit, or inputs are not finite numbers.
     """
@@ -73,6 +74,7 @@ class Data:
         validation: tuple[Inputs, Labels] | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
         text: Mapping[str, Any] | None = None,
+        table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
     ) -> None:
         self.train = _part("train", train)
@@ -82,7 +84,9 @@ class Data:
         )
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
-        self.text, self.augment = text, augment
+        fitted = {"text": text, "table": table}
+        self.fitted = {key: value for key, value in fitted.items() if value is not None}
+        self.augment = augment
 
     def column(self, part: Part, name: str) -> Tensor:
         """The labels of task `name`: the column of its name, or the only one. Raises DataError where there is none."""
@@ -119,6 +123,17 @@ class Source(Protocol):
     def __call__(self, directory: Path, /) -> Data: ...
 
 
+class FittedSource(ABC):
+    """A source that keeps what it has fitted on the training data, since models are built by it."""
+
+    @abstractmethod
+    def __call__(self, directory: Path, /) -> Data: ...
+
+    @abstractmethod
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        """Take `Data.fitted` back from a model's file, so that the model is built without the training data."""
+
+
 @dataclass(frozen=True)
 class Splits:
     """The data of one source, divided, with labels by task name, prepared for the loss."""
@@ -128,7 +143,7 @@ class Splits:
     validation: Part
     test: Part
     sha256: Mapping[str, str] = field(default_factory=dict)
-    text: Mapping[str, Any] | None = None
+    fitted: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment | None = None
 
     def to(self, device: torch.device) -> "Splits":

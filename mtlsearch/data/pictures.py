@@ -67,7 +67,7 @@ class PictureFolder:
         labels, classes = labels_of(frame, targets)
         parts = divide_rows(frame, labels, classes, self.validation, self.test, split, self.split_seed)
         pictures = self._read(folder, frame[self.file].astype(str).tolist())
-        return data_of(pictures, labels, classes, parts, self.augment)
+        return data_of(pictures, labels, classes, parts, augment=self.augment)
 
     def _listed(self, folder: Path) -> tuple[pd.DataFrame, Mapping[str, Kind], str | None]:
         """Each picture's file with its labels; the targets, and the column of the split."""

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from mtlsearch.data.augment import Augment
-from mtlsearch.data.parts import Data
+from mtlsearch.data.parts import Data, FittedSource
 from mtlsearch.data.table_encoding import Encoding, fit_category, fit_number
 from mtlsearch.data.table_file import check_columns, numbers_of, read_table, texts_of
 from mtlsearch.errors import DataError, StudyError
@@ -33,8 +32,8 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
+@dataclass
+class Table(FittedSource):
     """A CSV or Parquet file (by its suffix) with `targets` to predict from its other columns.
 
     `path` is absolute, or relative to the data directory; a study file names a file beside itself by
@@ -59,7 +58,7 @@ class Table:
     split_seed: int = 0
     decimal: str = "."
     blanks: Sequence[str] = ()
-    _fitted: list[Encoding] = field(default_factory=list, init=False, repr=False, compare=False)
+    _encoding: Encoding | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
@@ -80,25 +79,20 @@ class Table:
         check_columns(frame, [*self.numbers, *self.categories, *self.dates], "the input")
         labels, classes = labels_of(frame, self.targets)
         parts = divide_rows(frame, labels, classes, self.validation, self.test, self.split, self.split_seed)
-        self._fitted[:] = [self._fit(frame.iloc[parts["train"]])]
-        inputs = self.encoding.apply(frame)
-        return data_of(inputs, labels, classes, parts)
+        self._encoding = encoding = self._fit(frame.iloc[parts["train"]])
+        return data_of(encoding.apply(frame), labels, classes, parts, table=encoding.to_dict())
 
     @property
     def encoding(self) -> Encoding:
-        """How columns become inputs, fitted on the training rows; it reads the file where nothing has yet."""
-        if not self._fitted:
+        """The encoding fitted on the training rows when the data were loaded last, which this does if need be."""
+        if self._encoding is None:
             self(Path())
-        return self._fitted[0]
-
-    @property
-    def fitted(self) -> dict[str, Any]:
-        """The encoding as JSON, which a model's file keeps."""
-        return self.encoding.to_dict()
+        assert self._encoding is not None
+        return self._encoding
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
-        """Take the encoding that a model's file has kept, so that the model is built without the data."""
-        self._fitted[:] = [Encoding.from_dict(fitted)]
+        if "table" in fitted:
+            self._encoding = Encoding.from_dict(fitted["table"])
 
     @property
     def features(self) -> int:
@@ -167,14 +161,14 @@ def data_of(
     labels: Labels,
     classes: Mapping[str, Sequence[str]],
     parts: Mapping[str, Rows],
-    augment: Augment | None = None,
+    **options: Any,
 ) -> Data:
-    """The rows of each part as `Data`."""
+    """The rows of each part as `Data`, which takes the `options`."""
     train, validation, test = (
         (inputs[parts[part]], {task: y[parts[part]] for task, y in labels.items()})
         for part in ("train", "validation", "test")
     )
-    return Data(train, test, validation=validation, classes=classes, augment=augment)
+    return Data(train, test, validation=validation, classes=classes, **options)
 
 
 def in_order(texts: Sequence[str]) -> list[str]:

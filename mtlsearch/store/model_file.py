@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mtlsearch.data.parts import FittedSource
 from mtlsearch.errors import ModelError
 from mtlsearch.files import replacing
 from mtlsearch.store.config_file import check_config, config_of
@@ -76,10 +77,9 @@ def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:
 
 def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
     """The model of `config` with the parameters `state`. Raises ModelError where they do not fit."""
-    if "table" in config:
-        for task in study.tasks:
-            if hasattr(task.data, "restore"):
-                task.data.restore(config["table"])
+    for task in study.tasks:
+        if isinstance(task.data, FittedSource):
+            task.data.restore(config)
     model = study.build(config_of(config, study), seed=0)
     try:
         model.load_state_dict(dict(state))

@@ -1,17 +1,17 @@
-"""What the store and an exported config say of a study."""
+"""The description of a study that the store and exported configs keep."""
 
 from typing import Any
 
 from torch import Tensor
 
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
-from mtlsearch.tasks.task import Target, Task
+from mtlsearch.tasks.task import Description, Target, Task
 
 
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
-    """What the store and an exported config say of a study, enough to use its models without its data."""
+    """The description of a study; with it, the study's models are used without its data."""
     study = loaded.study
     examples = {task: splits.train.inputs[0] for splits in loaded.splits for task in splits.tasks}
     return {
@@ -32,24 +32,17 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
             for task in study.tasks
         },
         "fingerprint": loaded.fingerprint(),
-        **_describe_text(loaded),
-        **_describe_table(study),
+        **_fitted(loaded),
     }
 
 
-def _describe_text(loaded: LoadedStudy) -> dict[str, Any]:
-    """How a text becomes the input of every task, where there is one way for all."""
-    ways = [splits.text for splits in loaded.splits]
-    return {"text": dict(ways[0])} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
+def _fitted(loaded: LoadedStudy) -> dict[str, Any]:
+    """How texts or a table's rows become the input of every task, where all sources agree."""
+    first, *others = (splits.fitted for splits in loaded.splits)
+    return dict(first) if all(other == first for other in others) else {}
 
 
-def _describe_table(study: Study) -> dict[str, Any]:
-    """How a row of a table becomes the input of every task, where there is one way for all."""
-    ways = [getattr(task.data, "fitted", None) for task in study.tasks]
-    return {"table": ways[0]} if ways[0] is not None and all(way == ways[0] for way in ways) else {}
-
-
-def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) -> dict[str, Any]:
+def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) -> Description:
     return {
         "kind": task.kind,
         "metric": metric.name,
@@ -59,5 +52,5 @@ def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) 
         "std": target.std.tolist(),
         "input_shape": list(example.shape),
         "input_dtype": str(example.dtype).removeprefix("torch."),
-        "output_shape": list(task.output_shape(target)),
+        "output_shape": list(target.output_shape),
     }

@@ -1,18 +1,31 @@
-"""The sources of a study's data, loaded once each and divided for its tasks."""
+"""The sources of a study's data, loaded once each and divided for its tasks; and the check of its model on them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from mtlsearch.data.parts import Data, Part, Source, Splits, divide
-from mtlsearch.errors import DataError, MtlsearchError, kind_and_line
-from mtlsearch.tasks.classification import Classification
+from mtlsearch.data.parts import Data, Part, Source, Splits, as_input, divide
+from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
 
 
-def by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:
-    """The tasks of each source; equal sources are one, as TorchvisionImages("MNIST") named twice."""
+def load_splits(
+    tasks: Sequence[Task], directory: Path, split_seed: int
+) -> tuple[tuple[Splits, ...], dict[str, Target]]:
+    """The divided data of each source, and the facts about each task. Raises DataError."""
+    splits: list[Splits] = []
+    targets: dict[str, Target] = {}
+    for source, joint in _by_source(tasks):
+        data = _load(source, joint[0].name, directory)
+        targets |= {task.name: task.target(data) for task in joint}
+        splits.append(_split(data, joint, targets, split_seed))
+    return tuple(splits), targets
+
+
+def _by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:
+    """The tasks of each source; equal sources are one, such as TorchvisionImages("MNIST") named twice."""
     groups: list[tuple[Source, list[Task]]] = []
     for task in tasks:
         joint = next((members for source, members in groups if source == task.data), None)
@@ -23,26 +36,28 @@ def by_source(tasks: Sequence[Task]) -> list[tuple[Source, list[Task]]]:
     return groups
 
 
-def source_data(source: Source, task: str, directory: Path) -> Data:
-    """What `source` gives; an error in it is the user's to mend, so it is told in one line."""
+def _load(source: Source, task: str, directory: Path) -> Data:
+    """The data of `source`; an error in a user's own source becomes one line."""
     try:
-        return source(directory)
+        data = source(directory)
     except MtlsearchError:
         raise
     except Exception as error:
         raise DataError(f"the data of task {task!r} cannot be loaded: {kind_and_line(error)}") from error
+    if not isinstance(data, Data):
+        raise DataError(f"the data of task {task!r} must be a Data, but got a {type(data).__name__}")
+    return data
 
 
-def split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], split_seed: int) -> Splits:
-    """Divide one source and prepare its tasks' labels."""
-    strata = next((data.column(data.train, t.name) for t in tasks if isinstance(t, Classification)), None)
-    train, validation = divide(data, strata if strata is not None and strata.ndim == 1 else None, split_seed)
+def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], split_seed: int) -> Splits:
+    """Divide the data of one source, and prepare its tasks' labels."""
+    strata = next((found for task in tasks if (found := task.strata(data)) is not None), None)
+    train, validation = divide(data, strata, split_seed)
 
     def prepared(part: Part) -> Part:
-        return Part(
-            part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs,
-            {t.name: t.prepare(data.column(part, t.name), targets[t.name]).contiguous() for t in tasks},
-        )
+        inputs = part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs
+        labels = {t.name: t.prepare(data.column(part, t.name), targets[t.name]) for t in tasks}
+        return Part(inputs, {name: y.contiguous() for name, y in labels.items()})
 
     parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
     for where, part in parts.items():
@@ -53,6 +68,47 @@ def split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spli
         tasks=tuple(task.name for task in tasks),
         **parts,
         sha256={task.name: data.sha256(task.name) for task in tasks},
-        text=data.text,
+        fitted=data.fitted,
         augment=data.augment,
     )
+
+
+def check_outputs(
+    model: nn.Module, tasks: Sequence[Task], splits: Sequence[Splits], targets: Mapping[str, Target]
+) -> None:
+    """Run `model` on two examples and check its outputs against the tasks' labels. Raises ModelError."""
+    inputs = {task: as_input(each.train.inputs[:2], torch.float32) for each in splits for task in each.tasks}
+    # A disjoint source is evaluated by itself, so a model must take any source's tasks alone.
+    for given in (*(each.tasks for each in splits), tuple(inputs)):
+        outputs = _run(model, {task: inputs[task] for task in given})
+        for task in tasks:
+            if task.name in given:
+                due = (len(inputs[task.name]), *targets[task.name].output_shape)
+                _check_output(task.name, outputs, due)
+
+
+def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    try:
+        with torch.no_grad():
+            outputs = model(inputs)
+    except MtlsearchError as error:
+        raise ModelError(str(error)) from error
+    except Exception as error:
+        shapes = ", ".join(f"{task} {tuple(x.shape)}" for task, x in inputs.items())
+        raise ModelError(f"the model fails on inputs {shapes}: {kind_and_line(error)}") from error
+    if not isinstance(outputs, Mapping):
+        raise ModelError(f"the model must give a dict of outputs by task, but got a {type(outputs).__name__}")
+    return outputs
+
+
+def _check_output(task: str, outputs: Mapping[str, Tensor], due: tuple[int, ...]) -> None:
+    """Raise ModelError unless the outputs hold a tensor of shape `due` for `task`."""
+    if task not in outputs:
+        raise ModelError(
+            f"the model must give an output for task {task!r}, but gave: {', '.join(outputs) or 'none'}"
+        )
+    output, rule = outputs[task], f"the model's output for task {task!r} must"
+    if not isinstance(output, Tensor):
+        raise ModelError(f"{rule} be a tensor, but got a {type(output).__name__}")
+    if tuple(output.shape) != due:
+        raise ModelError(f"{rule} have the shape {due}, but got {tuple(output.shape)}")

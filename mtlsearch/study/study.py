@@ -15,11 +15,10 @@ from torch import nn
 
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Data, Part, Splits
-from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, kind_and_line
+from mtlsearch.data.parts import Part, Splits
+from mtlsearch.errors import ModelError, MtlsearchError, StudyError, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
-from mtlsearch.study.check_model import check_outputs
-from mtlsearch.study.loading import by_source, source_data, split
+from mtlsearch.study.loading import check_outputs, load_splits
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Target, Task
@@ -134,8 +133,8 @@ class Study:
 
     def load(self, directory: Path, device: torch.device | str = "cpu") -> "LoadedStudy":
         """The study with its data, checked and divided, on `device`. Raises DataError or ModelError."""
-        loaded = _load(self, directory)
-        check_outputs(loaded)
+        loaded = LoadedStudy(self, *load_splits(self.tasks, directory, self.split_seed))
+        loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
         for number, augment in loaded.augments.items():
             check_augment(augment, loaded.splits[number].train.inputs[:2])
@@ -203,8 +202,13 @@ class LoadedStudy:
         sha256 = {task: splits.sha256[task]}
         alone = replace(splits, tasks=(task,), train=train, validation=validation, test=test, sha256=sha256)
         loaded = LoadedStudy(study, (alone,), {task: self.targets[task]})
-        check_outputs(loaded)
+        loaded.check_model()
         return loaded
+
+    def check_model(self) -> None:
+        """Raise ModelError unless the default model's outputs fit the tasks."""
+        model = self.study.build(self.study.default_config(), seed=0).to(self.device).eval()
+        check_outputs(model, self.study.tasks, self.splits, self.targets)
 
     def fingerprint(self) -> dict[str, Any]:
         """What makes two definitions the same study, so that their trials may stand side by side."""
@@ -233,20 +237,6 @@ class LoadedStudy:
         """By the first task of each source that has one; a study without any is described as it always was."""
         found = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
         return {"augment": found} if found else {}
-
-
-def _load(study: Study, directory: Path) -> LoadedStudy:
-    splits, targets = [], {}
-    for source, tasks in by_source(study.tasks):
-        data = source_data(source, tasks[0].name, directory)
-        if not isinstance(data, Data):
-            raise DataError(
-                f"the data of task {tasks[0].name!r} must be a Data, but got a {type(data).__name__}"
-            )
-        found = {task.name: task.target(data) for task in tasks}
-        splits.append(split(data, tasks, found, study.split_seed))
-        targets.update(found)
-    return LoadedStudy(study, tuple(splits), targets)
 
 
 def _internal(distribution: BaseDistribution, name: str, value: Value) -> float:

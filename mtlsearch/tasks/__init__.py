@@ -1,1 +1,4 @@
-"""The kinds of task: a file each, with loss, metric, labels and answers. A new kind is one new file here."""
+"""The kinds of task, one file each: loss, metric, labels and answers.
+
+A new kind is one new file here, and a public name in `mtlsearch`. Door: the classes, `kinds.kind_named`.
+"""

@@ -1,5 +1,6 @@
 """Classification: one of C classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import DataError
 from mtlsearch.kernels.launch import use_kernels
+from mtlsearch.tasks.class_labels import class_names, in_range
 from mtlsearch.tasks.metrics import Metric, accuracy, macro_f1
-from mtlsearch.tasks.task import Target, Task, masked_mean
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, masked_mean
 
 
 @dataclass(frozen=True)
@@ -22,31 +23,14 @@ class Classification(Task):
     label_smoothing: float = 0.0
 
     def target(self, data: Data) -> Target:
-        labels, names = data.column(data.train, self.name), data.class_names(self.name)
-        if labels.ndim != 1:
-            raise DataError(
-                f"task {self.name!r}: labels must have the shape [N], but got {tuple(labels.shape)}"
-            )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise DataError(f"task {self.name!r}: class labels must be whole numbers, but got {labels.dtype}")
-        labels = labels.long()
-        present = len(set(labels[labels >= 0].tolist()))
-        if present < 2:
-            raise DataError(
-                f"task {self.name!r} needs two classes or more in its training data, but got {present}"
-            )
-        size = len(names) or int(labels.max()) + 1
-        return Target(size, names or tuple(str(i) for i in range(size)))
+        names = class_names(self, self.training_labels(data, "N"), data)
+        return Target(len(names), names)
+
+    def strata(self, data: Data) -> Tensor:
+        return self.training_labels(data, "N")
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        labels = labels.long()
-        outside = labels[(labels < -1) | (labels >= target.size)]
-        if len(outside):
-            raise DataError(
-                f"task {self.name!r}: labels must lie in 0 … {target.size - 1} (or be −1 where missing),"
-                f" but got {int(outside[0])}"
-            )
-        return labels
+        return in_range(self, labels, target)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if use_kernels() and not self.label_smoothing:
@@ -62,3 +46,27 @@ class Classification(Task):
 
     def metric(self, target: Target) -> Metric:
         return accuracy() if self.metric_name == "accuracy" else macro_f1(target.size)
+
+    @classmethod
+    def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
+        """The likeliest class, and the probability of each."""
+        classes = about["classes"]
+        return [
+            {
+                "label": classes[int(row.argmax())],
+                "probabilities": dict(zip(classes, row.tolist(), strict=True)),
+            }
+            for row in outputs.softmax(1)
+        ]
+
+    @classmethod
+    def in_words(cls, prediction: Prediction) -> tuple[str, str]:
+        label = prediction["label"]
+        return label, f"{prediction['probabilities'][label]:.4f}"
+
+    @classmethod
+    def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
+        """The logit of the likeliest class."""
+        likely = output.softmax(1)[0]
+        best = int(likely.argmax())
+        return [Question(about["classes"][best], float(likely[best]), "logit", lambda o: o[:, best])]

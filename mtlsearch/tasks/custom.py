@@ -1,4 +1,4 @@
-"""A task with a loss and a metric of one's own."""
+"""A task with a loss and a metric of your own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from mtlsearch.tasks.task import Target, Task, labelled, masked_mean
 
 @dataclass(frozen=True)
 class CustomTask(Task):
-    """A task with a loss and a metric of one's own.
+    """A task with a loss and a metric of your own.
 
-    `loss_fn(outputs, labels)` gives one loss per example [B]; `metric_fn(outputs, labels)` one number over the
+    `loss_fn(outputs, labels)` gives one loss per example [B]; `metric_fn(outputs, labels)` one number for the
     labelled examples of a split; `size` is the number of outputs, or the shape of one example's output.
     """
 
@@ -26,13 +26,14 @@ class CustomTask(Task):
     higher_is_better: bool = True
 
     def target(self, data: Data) -> Target:
-        return Target(self.size if isinstance(self.size, int) else self.size[0])
+        shape = (self.size,) if isinstance(self.size, int) else self.size
+        return Target(shape[0], shape=shape)
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         return labels.float() if labels.is_floating_point() else labels.long()
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        # The gradient of a loss of NaN is NaN even where it is not selected, so missing labels become 0 first.
+        # A loss of NaN has a gradient of NaN even where it is not selected, so missing labels become 0 first.
         missing = labels.isnan() if labels.is_floating_point() else labels == -1
         return masked_mean(self.loss_fn(outputs, torch.where(missing, 0, labels)), labelled(labels))
 
@@ -42,6 +43,3 @@ class CustomTask(Task):
             return self.metric_fn(outputs[rows], labels[rows])
 
         return WholeMetric(self.metric_name, compute, self.higher_is_better)
-
-    def output_shape(self, target: Target) -> tuple[int, ...]:
-        return (self.size,) if isinstance(self.size, int) else self.size

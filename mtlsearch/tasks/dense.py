@@ -5,7 +5,7 @@ neither loss nor metric.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,44 +13,31 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data
 from mtlsearch.errors import DataError
+from mtlsearch.tasks.class_labels import class_names, in_range
 from mtlsearch.tasks.metrics import CountedMetric, Metric
-from mtlsearch.tasks.task import Target, Task, masked_mean
+from mtlsearch.tasks.task import Description, Prediction, Target, Task, masked_mean
 
-EPSILON = 1e-6  # the least length of a vector that has a direction
-
-
-@dataclass(frozen=True)
-class DenseTarget(Target):
-    """What the training data say of a dense task: `size` channels for each pixel of `pixels` (H, W)."""
-
-    pixels: tuple[int, int] = (0, 0)
+EPSILON = 1e-6  # a shorter vector has no direction
 
 
 @dataclass(frozen=True)
 class DenseTask(Task):
     """A task with a label for each pixel; outputs are [B, size, H, W]."""
 
-    def output_shape(self, target: Target) -> tuple[int, ...]:
-        assert isinstance(target, DenseTarget)
-        return (target.size, *target.pixels)
+    answers_with_a_picture: ClassVar[bool] = True
 
-    def _labels(self, data: Data, *channels: int) -> Tensor:
-        """The training labels [N, *channels, H, W]."""
-        labels = data.column(data.train, self.name)
-        if labels.ndim != 3 + len(channels) or tuple(labels.shape[1:-2]) != channels:
-            due = ", ".join(["N", *map(str, channels), "H", "W"])
-            raise DataError(
-                f"task {self.name!r}: labels must have the shape [{due}], but got {tuple(labels.shape)}"
-            )
-        return labels
+    def check_pixels(self, labels: Tensor, target: Target) -> None:
+        """Raise DataError for a part whose labels are of another size than the training labels."""
+        due, got = target.output_shape[1:], tuple(labels.shape[-2:])
+        if got != due:
+            raise self.error(f"all parts must have labels of {due} pixels, but got {got}")
 
-    def _same_size(self, labels: Tensor, target: Target) -> None:
-        assert isinstance(target, DenseTarget)
-        if tuple(labels.shape[-2:]) != target.pixels:
-            raise DataError(
-                f"task {self.name!r}: all parts must have labels of {target.pixels} pixels,"
-                f" but got {tuple(labels.shape[-2:])}"
-            )
+    @classmethod
+    def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
+        raise DataError(
+            f"a {cls.kind} task answers with a picture {tuple(outputs.shape[1:])}, which predict does not write: use"
+            " mtlsearch.load_model and the model's own output"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,28 +45,14 @@ class Segmentation(DenseTask):
     """A class for each pixel; labels are whole numbers [B, H, W], −1 where missing; cross-entropy, `miou`."""
 
     def target(self, data: Data) -> Target:
-        labels, names = self._labels(data), data.class_names(self.name)
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise DataError(f"task {self.name!r}: class labels must be whole numbers, but got {labels.dtype}")
-        present = len(torch.unique(labels[labels >= 0]))
-        if present < 2:
-            raise DataError(
-                f"task {self.name!r} needs two classes or more in its training data, but got {present}"
-            )
-        size = len(names) or int(labels.max()) + 1
-        names = names or tuple(str(i) for i in range(size))
-        return DenseTarget(size, names, pixels=_pixels(labels))
+        labels = self.training_labels(data, "N", "H", "W")
+        names = class_names(self, labels, data)
+        return Target(len(names), names, shape=(len(names), *labels.shape[1:]))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        self._same_size(labels, target)
-        labels = labels.long()
-        outside = labels[(labels < -1) | (labels >= target.size)]
-        if len(outside):
-            raise DataError(
-                f"task {self.name!r}: labels must lie in 0 … {target.size - 1} (or be −1 where missing),"
-                f" but got {int(outside[0])}"
-            )
-        # A quarter of the memory: the labels of a set of pictures may weigh more than the pictures.
+        self.check_pixels(labels, target)
+        labels = in_range(self, labels, target)
+        # A quarter of the memory: the labels of pictures may take more of it than the pictures.
         return labels.short() if target.size < 2**15 else labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -95,29 +68,27 @@ class Segmentation(DenseTask):
 class Depth(DenseTask):
     """A distance for each pixel; labels are reals [B, H, W], NaN where missing; L1 loss in the labels' own unit.
 
-    With `zero_is_missing` a depth of 0 is missing, as sensors say it. `metric_name` is the mean absolute error
-    `abs_err`, or relative to the label `rel_err`; a task has one metric.
+    With `zero_is_missing` a depth of 0 is missing, as sensors report it. `metric_name` is the mean absolute error
+    `abs_err`, or the mean error relative to the label `rel_err`.
     """
 
     metric_name: Literal["abs_err", "rel_err"] = "abs_err"
     zero_is_missing: bool = False
 
     def target(self, data: Data) -> Target:
-        return DenseTarget(1, pixels=_pixels(self._labels(data)))
+        labels = self.training_labels(data, "N", "H", "W")
+        return Target(1, shape=(1, *labels.shape[1:]))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        self._same_size(labels, target)
+        self.check_pixels(labels, target)
         labels = labels.float()
         if self.zero_is_missing:
             labels = torch.where(labels == 0, torch.nan, labels)
         if bool((labels.isinf() | (labels < 0)).any()):
-            raise DataError(
-                f"task {self.name!r}: depths must be finite and not negative, or NaN where missing"
-            )
+            raise self.error("depths must be finite and not negative, or NaN where missing")
         if self.metric_name == "rel_err" and bool((labels == 0).any()):
-            raise DataError(
-                f"task {self.name!r}: a depth of 0 has no relative error: set zero_is_missing=True,"
-                ' or metric_name="abs_err"'
+            raise self.error(
+                'a depth of 0 has no relative error: set zero_is_missing=True, or metric_name="abs_err"'
             )
         return labels
 
@@ -132,21 +103,20 @@ class Depth(DenseTask):
 
 @dataclass(frozen=True)
 class Normals(DenseTask):
-    """A direction for each pixel; labels are vectors [B, 3, H, W], NaN or of no length where missing.
+    """A direction for each pixel; labels are vectors [B, 3, H, W], NaN or of length 0 where missing.
 
     The loss is 1 − cosine of the angle between output and label; `mean_angle` is that angle in degrees.
     """
 
     def target(self, data: Data) -> Target:
-        return DenseTarget(3, pixels=_pixels(self._labels(data, 3)))
+        labels = self.training_labels(data, "N", 3, "H", "W")
+        return Target(3, shape=tuple(labels.shape[1:]))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        self._same_size(labels, target)
+        self.check_pixels(labels, target)
         labels = labels.float()
         if bool(labels.isinf().any()):
-            raise DataError(
-                f"task {self.name!r}: normals must be finite, or NaN where missing, but got infinity"
-            )
+            raise self.error("normals must be finite, or NaN where missing, but got infinity")
         length = labels.square().sum(1, keepdim=True).sqrt()
         return torch.where(length > EPSILON, labels / length, torch.nan)
 
@@ -161,18 +131,18 @@ class Normals(DenseTask):
 def cosine(outputs: Tensor, labels: Tensor) -> Tensor:
     """The cosine [B, H, W] between outputs [B, 3, H, W] of any length and labels of length 1.
 
-    An output of no length has the cosine 0, and a gradient that is finite.
+    An output of length 0 has the cosine 0 and a finite gradient.
     """
     outputs = outputs.to(torch.promote_types(outputs.dtype, labels.dtype))
     return (outputs * labels).sum(-3) * (outputs.square().sum(-3) + EPSILON**2).rsqrt()
 
 
 def miou(classes: int) -> CountedMetric:
-    """Intersection over union of each class that is there, averaged; from the matrix [C, C] of labels by outputs."""
+    """Intersection over union, averaged over the classes in the labels; from the matrix [C, C] of labels by outputs."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         guess = outputs.argmax(-3)
-        # Pixels without a label fall into one place more, which is left out.
+        # Pixels without a label are counted in an extra place, which is dropped.
         place = torch.where(labels >= 0, labels.long() * classes + guess, classes * classes).flatten()
         counts = outputs.new_zeros(classes * classes + 1, dtype=torch.float64)
         counts = counts.scatter_add(0, place, torch.ones_like(place, dtype=torch.float64))
@@ -187,7 +157,7 @@ def miou(classes: int) -> CountedMetric:
 
 
 def depth_error(relative: bool) -> CountedMetric:
-    """Mean absolute error over all pixels, in the labels' unit or relative to each label; lower is better."""
+    """The mean absolute error over all pixels, in the labels' unit or relative to each label; lower is better."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
@@ -212,8 +182,3 @@ def mean_angle() -> CountedMetric:
     return CountedMetric(
         "mean_angle", count, lambda sums: sums[..., 0] / sums[..., 1], higher_is_better=False
     )
-
-
-def _pixels(labels: Tensor) -> tuple[int, int]:
-    height, width = labels.shape[-2:]
-    return height, width

@@ -1,7 +1,7 @@
-"""Metrics over a whole split: counted in sums that add up over chunks, or computed from all outputs at once.
+"""Metrics of a whole split, from sums that add up over chunks or from all outputs at once.
 
 Shapes: N examples, C classes or labels or targets. A counted metric is a pure function of tensors, so that a
-population is scored under `vmap`; a whole metric sees every output of one member.
+population is scored under `vmap`; a whole metric takes all outputs of one member.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CountedMetric:
-    """A number computed from sums: `count(outputs, labels)` gives sums that add up, `finish(sums)` the number."""
+    """A number from sums: `count(outputs, labels)` gives sums that add up, `finish(sums)` the number."""
 
     name: str
     count: Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ class CountedMetric:
 
 @dataclass(frozen=True)
 class WholeMetric:
-    """A number that needs all outputs [N, ...] and labels [N, ...] of a split together."""
+    """A number from all outputs [N, ...] and labels [N, ...] of a split."""
 
     name: str
     compute: Callable[[Tensor, Tensor], Tensor | float]
@@ -46,7 +46,7 @@ def accuracy() -> CountedMetric:
 
 
 def macro_f1(classes: int) -> CountedMetric:
-    """F1 of each class by its one-vs-rest counts, averaged over the classes."""
+    """The mean over classes of each class's F1 against the rest."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = (labels >= 0).unsqueeze(-1)
@@ -59,7 +59,7 @@ def macro_f1(classes: int) -> CountedMetric:
 
 
 def multilabel_macro_f1() -> CountedMetric:
-    """F1 of each label at probability one half (output 0), averaged over labels; labels [N, C] of NaN are missing."""
+    """The mean over labels of each label's F1 at probability one half (output 0); labels [N, C] of NaN are missing."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
@@ -69,10 +69,10 @@ def multilabel_macro_f1() -> CountedMetric:
 
 
 def multilabel_macro_auroc() -> WholeMetric:
-    """Area under the ROC curve of each label, averaged over those that have both outcomes; above 0 is a yes."""
+    """The mean area under the ROC curve over the labels that have both outcomes; above 0 is a yes."""
 
     def compute(outputs: Tensor, labels: Tensor) -> Tensor:
-        # Outputs of NaN have no order, and then there is no area either.
+        # Outputs of NaN have no order, so there is no area.
         broken = (outputs.isnan() & ~labels.isnan()).any()
         return torch.where(broken, torch.nan, aurocs(outputs, labels).nanmean())
 
@@ -80,16 +80,16 @@ def multilabel_macro_auroc() -> WholeMetric:
 
 
 def aurocs(outputs: Tensor, labels: Tensor) -> Tensor:
-    """The area under the ROC curve of each label [C], ties by half, NaN where an outcome is missing; in one sort.
+    """The area under the ROC curve of each label [C], by one sort; NaN where an outcome is missing.
 
-    It is the share of pairs of a yes and a no in which the yes has the larger output.
+    It is the share of pairs of a yes and a no in which the yes has the larger output; a tie counts half.
     """
-    # Outputs, not probabilities: the sigmoid of large outputs is 1 for all of them and would tie them.
+    # Outputs, not probabilities: the sigmoid of all large outputs is 1, which would tie them.
     values, order = outputs.T.contiguous().sort(-1)
     ordered = labels.T.gather(-1, order)
     yes, no = (ordered > 0).double(), (ordered == 0).double()
     noes = no.cumsum(-1)
-    # Of equal outputs the first knows how many noes are below all of them, and the last how many are not above.
+    # Among equal outputs the first has the count of noes below them, the last that of noes not above them.
     apart = values[:, 1:] != values[:, :-1]
     below = torch.where(F.pad(apart, (1, 0), value=True), noes - no, 0).cummax(-1).values
     reached = torch.where(F.pad(apart, (0, 1), value=True), noes, torch.inf)
@@ -98,7 +98,7 @@ def aurocs(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def r2() -> CountedMetric:
-    """Coefficient of determination, 1 − Σ(y−ŷ)²/Σ(y−ȳ)², averaged over the targets; labels of NaN are missing."""
+    """The coefficient of determination 1 − Σ(y−ŷ)²/Σ(y−ȳ)², averaged over targets; labels of NaN are missing."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
@@ -114,7 +114,7 @@ def r2() -> CountedMetric:
 
 
 def mae(scale: Tensor) -> CountedMetric:
-    """Mean absolute error in the target's own units: `scale` [C] undoes the standardisation."""
+    """The mean absolute error in the labels' unit: `scale` [C] undoes the standardisation."""
 
     def count(outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
@@ -133,5 +133,5 @@ def _f1_counts(guess: Tensor, truth: Tensor) -> Tensor:
 
 def _f1(sums: Tensor) -> Tensor:
     both, guessed, true = sums.unbind(-2)
-    # A class that is neither guessed nor there has no F1; counting it as 0 is scikit-learn's convention.
+    # A class neither predicted nor present has no F1; scikit-learn's convention counts it as 0.
     return (2 * both / (guessed + true).clamp(min=1)).mean(-1)

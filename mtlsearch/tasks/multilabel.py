@@ -1,5 +1,6 @@
-"""Several yes-or-no labels of one example."""
+"""Multi-label classification: several yes-or-no labels of one example."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,64 +9,69 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import DataError, StudyError
+from mtlsearch.errors import StudyError
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
-from mtlsearch.tasks.task import Target, Task, masked_mean
+from mtlsearch.tasks.task import (
+    MOST_QUESTIONS,
+    Description,
+    Prediction,
+    Question,
+    Target,
+    Task,
+    masked_mean,
+)
+
+LIKELY = 0.5  # the probability from which on a label is a yes
 
 
 @dataclass(frozen=True)
 class MultiLabel(Task):
     """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given.
 
-    `pos_weight="balanced"` is the training data's number of noes to a yes in each label. The loss sees a batch alone,
-    so a prepared yes then carries that weight as its label; what is above 0 is a yes.
+    `pos_weight="balanced"` is the number of noes to a yes of each label in the training data. The loss sees only a
+    batch, so a prepared yes carries that weight as its label: every label above 0 is a yes.
     """
 
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
     pos_weight: tuple[float, ...] | Literal["balanced"] | None = None
 
     def target(self, data: Data) -> Target:
-        labels, names = data.column(data.train, self.name), data.class_names(self.name)
-        if labels.ndim != 2:
-            raise DataError(
-                f"task {self.name!r}: labels must have the shape [N, C], but got {tuple(labels.shape)}"
-            )
+        labels, names = self.training_labels(data, "N", "C"), data.class_names(self.name)
         size = labels.shape[1]
         if names and len(names) != size:
-            raise DataError(f"task {self.name!r}: {size} labels need as many names, but got {len(names)}")
-        weight = self.pos_weight
-        if isinstance(weight, str) and weight != "balanced":
-            raise StudyError(
-                f"task {self.name!r}: pos_weight must be numbers or balanced, but got {weight!r}"
-            )
-        if weight is not None and weight != "balanced" and len(weight) != size:
-            raise StudyError(
-                f"task {self.name!r}: pos_weight must have {size} entries, but got {len(weight)}"
-            )
-        return Target(size, names or tuple(str(i) for i in range(size)), pos_weight=_balance(labels))
+            raise self.error(f"{size} labels need as many names, but got {len(names)}")
+        self._check_weight(size)
+        return Target(size, names or tuple(map(str, range(size))), pos_weight=_noes_to_a_yes(labels))
+
+    def _check_weight(self, size: int) -> None:
+        if self.pos_weight is None or self.pos_weight == "balanced":
+            return
+        got = f"task {self.name!r}: pos_weight must"
+        if isinstance(self.pos_weight, str):
+            raise StudyError(f"{got} be numbers or balanced, but got {self.pos_weight!r}")
+        if len(self.pos_weight) != size:
+            raise StudyError(f"{got} have {size} entries, but got {len(self.pos_weight)}")
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = labels.float()
         outside = labels[~(labels.isnan() | (labels == 0) | (labels == 1))]
         if len(outside):
-            raise DataError(f"task {self.name!r}: labels must be 0, 1 or NaN, but got {float(outside[0])}")
+            raise self.error(f"labels must be 0, 1 or NaN, but got {float(outside[0])}")
         if labels.shape[1:] != (target.size,):
-            raise DataError(
-                f"task {self.name!r}: labels must have {target.size} columns, but got the shape {tuple(labels.shape)}"
+            raise self.error(
+                f"labels must have {target.size} columns, but got the shape {tuple(labels.shape)}"
             )
-        return (
-            torch.where(labels == 1, target.pos_weight, labels) if self.pos_weight == "balanced" else labels
-        )
+        balanced = self.pos_weight == "balanced"
+        return torch.where(labels == 1, target.pos_weight, labels) if balanced else labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        valid = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(
             outputs,
             (labels > 0).to(outputs.dtype),
             reduction="none",
             pos_weight=self._weight(outputs, labels),
         )
-        return masked_mean(losses, valid)
+        return masked_mean(losses, ~labels.isnan())
 
     def _weight(self, outputs: Tensor, labels: Tensor) -> Tensor | None:
         """The weight of a yes, [C] or for each entry [B, C]."""
@@ -73,14 +79,37 @@ class MultiLabel(Task):
             return None
         if self.pos_weight == "balanced":
             return torch.where(labels > 0, labels, 1).to(outputs.dtype)
-        # Filled on the device: a copy from the host cannot be captured in a CUDA graph.
+        # Filled on the device: a CUDA graph cannot capture a copy from the host.
         return torch.stack([outputs.new_full((), float(weight)) for weight in self.pos_weight])
 
     def metric(self, target: Target) -> Metric:
         return multilabel_macro_auroc() if self.metric_name == "macro_auroc" else multilabel_macro_f1()
 
+    @classmethod
+    def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
+        """The probability of each label."""
+        rows = outputs.sigmoid().tolist()
+        return [{"probabilities": dict(zip(about["classes"], row, strict=True))} for row in rows]
 
-def _balance(labels: Tensor) -> Tensor:
-    """The number of noes to a yes in each column [C]; 1 where a column has not both."""
+    @classmethod
+    def in_words(cls, prediction: Prediction) -> tuple[str, str]:
+        likely = {name: p for name, p in prediction["probabilities"].items() if p >= LIKELY}
+        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
+
+    @classmethod
+    def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
+        """The logits of the likely labels, or of the likeliest one where none is."""
+        likely = output.sigmoid()[0]
+        order = likely.argsort(descending=True, stable=True).tolist()
+        kept = [i for i in order if likely[i] >= LIKELY][:MOST_QUESTIONS] or order[:1]
+
+        def question(i: int) -> Question:
+            return Question(about["classes"][i], float(likely[i]), "logit", lambda o: o[:, i])
+
+        return [question(i) for i in kept]
+
+
+def _noes_to_a_yes(labels: Tensor) -> Tensor:
+    """The number of noes to a yes in each column [C]; 1 where a column lacks either."""
     yes, no = (labels == 1).sum(0), (labels == 0).sum(0)
     return torch.where((yes > 0) & (no > 0), no / yes.clamp(min=1), 1).float()

@@ -1,4 +1,4 @@
-"""Regression: real targets, standardised by the training data."""
+"""Regression: real values, standardised by the training data."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import DataError
 from mtlsearch.tasks.metrics import Metric, mae, r2
-from mtlsearch.tasks.task import Target, Task, masked_mean
+from mtlsearch.tasks.task import Description, Target, Task, masked_mean
 
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """C real targets [B] or [B, C], standardised by the training data; MSE or Huber loss."""
+    """C real values [B] or [B, C], standardised by the training data; MSE or Huber loss."""
 
     loss_name: Literal["mse", "huber"] = "mse"
     metric_name: Literal["r2", "mae"] = "r2"
@@ -26,27 +25,22 @@ class Regression(Task):
         count = valid.sum(0)
         mean = torch.where(valid, labels, 0).sum(0) / count
         std = (torch.where(valid, labels - mean, 0).square().sum(0) / count).sqrt()
+        highest = torch.where(valid, labels, -torch.inf).amax(0)
+        lowest = torch.where(valid, labels, torch.inf).amin(0)
         # Not std > 0, which rounding makes true for a constant.
-        spread = torch.where(valid, labels, -torch.inf).amax(0) > torch.where(valid, labels, torch.inf).amin(
-            0
-        )
-        if not bool(spread.all()):
-            raise DataError(
-                f"task {self.name!r}: a regression target needs two values or more in its training data"
-            )
+        if not bool((highest > lowest).all()):
+            raise self.error("the training data must hold two different values or more of each target")
         return Target(labels.shape[1], mean=mean.float(), std=std.float())
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = _columns(labels)
         if bool(labels.isinf().any()):
-            raise DataError(
-                f"task {self.name!r}: labels must be finite, or NaN where missing, but got infinity"
-            )
+            raise self.error("labels must be finite, or NaN where missing, but got infinity")
         return (labels - target.mean) / target.std
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
-        # Outputs of bf16 are widened; narrowing the labels would round the targets.
+        # Outputs of bf16 are widened: narrower labels would round the values to learn.
         dtype = torch.promote_types(outputs.dtype, labels.dtype)
         known = torch.where(valid, labels, 0).to(dtype)
         loss = F.mse_loss if self.loss_name == "mse" else F.huber_loss
@@ -54,6 +48,10 @@ class Regression(Task):
 
     def metric(self, target: Target) -> Metric:
         return r2() if self.metric_name == "r2" else mae(target.std)
+
+    @classmethod
+    def in_unit(cls, outputs: Tensor, about: Description) -> Tensor:
+        return outputs * torch.tensor(about["std"]) + torch.tensor(about["mean"])
 
 
 def _columns(labels: Tensor) -> Tensor:

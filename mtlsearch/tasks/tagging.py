@@ -1,6 +1,6 @@
 """Token tagging: a tag for every token of a text (BIO), scored by the spans that the tags spell.
 
-Legend: B texts, L tokens, C tags.
+Shapes: B texts, L tokens, C tags.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import DataError, StudyError
+from mtlsearch.errors import StudyError
+from mtlsearch.tasks.class_labels import check_whole, in_range
 from mtlsearch.tasks.metrics import CountedMetric, Metric
-from mtlsearch.tasks.task import Target, Task
+from mtlsearch.tasks.task import MOST_QUESTIONS, Description, Prediction, Question, Target, Task
 
 OUTSIDE = "O"
-
-
-@dataclass(frozen=True)
-class TagTarget(Target):
-    """A target whose texts have `length` tokens, padding among them."""
-
-    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class TokenTagging(Task):
     """A tag for each token; cross-entropy; labels [N, L] are whole numbers, −1 where there is no token.
 
     The classes are the tags, named by the data's source: "O" first, then "B-" and "I-" with a span's type. Most tokens
-    are outside; `outside_weight` is what one of them counts in the loss beside a token of a span.
+    are outside; `outside_weight` is the weight of such a token in the loss, where a token of a span has 1.
     """
 
     outside_weight: float = 1.0
@@ -43,28 +37,16 @@ class TokenTagging(Task):
             )
 
     def target(self, data: Data) -> Target:
-        labels, tags = data.column(data.train, self.name), data.class_names(self.name)
-        if labels.ndim != 2:
-            raise DataError(
-                f"task {self.name!r}: labels must have the shape [N, L], but got {tuple(labels.shape)}"
-            )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise DataError(f"task {self.name!r}: tags must be whole numbers, but got {labels.dtype}")
-        check_tags(self.name, tags)
+        labels, tags = self.training_labels(data, "N", "L"), data.class_names(self.name)
+        check_whole(self, labels)
+        check_tags(self, tags)
         begins = torch.tensor([i for i, tag in enumerate(tags) if tag.startswith("B-")])
         if not bool(torch.isin(labels, begins).any()):
-            raise DataError(f"task {self.name!r} needs spans in its training data, but no token has a B- tag")
-        return TagTarget(len(tags), tags, length=labels.shape[1])
+            raise self.error("the training data must hold spans, but no token has a B- tag")
+        return Target(len(tags), tags, shape=(labels.shape[1], len(tags)))
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        labels = labels.long()
-        outside = labels[(labels < -1) | (labels >= target.size)]
-        if len(outside):
-            raise DataError(
-                f"task {self.name!r}: tags must lie in 0 … {target.size - 1} (or be −1 where missing),"
-                f" but got {int(outside[0])}"
-            )
-        return labels
+        return in_range(self, labels, target)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The weighted mean over the labelled tokens of a batch, 0 where there is none."""
@@ -78,35 +60,72 @@ class TokenTagging(Task):
         )
         weight = torch.where(labels > 0, torch.ones_like(losses), self.outside_weight)
         weight = torch.where(valid, weight, 0)
-        # Selected: neither a missing token's loss nor a sum of no weights may come into it as NaN.
+        # Selected by `where`: a missing token's loss, or a sum of no weights, may be NaN.
         return torch.where(valid, weight * losses, 0).sum() / torch.where(valid.any(), weight.sum(), 1)
 
     def metric(self, target: Target) -> Metric:
         return span_f1(target.classes)
 
-    def output_shape(self, target: Target) -> tuple[int, ...]:
-        assert isinstance(target, TagTarget)
-        return target.length, target.size
+    @classmethod
+    def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
+        """The tag of each token, padding included."""
+        return [{"tags": [about["classes"][tag] for tag in row]} for row in outputs.argmax(-1).tolist()]
+
+    @classmethod
+    def of_text(cls, prediction: Prediction, tokens: Sequence[str]) -> Prediction:
+        """The tags of a text's own tokens, and the spans that they spell."""
+        tags = prediction["tags"][: len(tokens)]
+        spans = [
+            {"type": kind, "text": " ".join(tokens[start:end]), "start": start, "end": end}
+            for kind, start, end in read_spans(tags)
+        ]
+        return {"tokens": tokens, "tags": tags, "spans": spans}
+
+    @classmethod
+    def in_words(cls, prediction: Prediction) -> tuple[str, str]:
+        if "spans" not in prediction:
+            return " ".join(prediction["tags"]), ""
+        return ", ".join(f"{span['text']} ({span['type']})" for span in prediction["spans"]) or "none", ""
+
+    @classmethod
+    def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
+        """The logits of the tags of each of the first spans; where there is none, of all tokens."""
+        likely = output.softmax(-1)[0]
+        length = len(tokens) or len(likely)
+        best = likely.argmax(-1)[:length]
+        spans = read_spans([about["classes"][i] for i in best.tolist()])[:MOST_QUESTIONS]
+
+        def question(label: str, start: int, end: int) -> Question:
+            rows, columns = torch.arange(start, end), best[start:end]
+            probability = float(likely[rows, columns].prod())
+            return Question(
+                label, probability, "sum of its tags' logits", lambda o: o[:, rows, columns].sum(1)
+            )
+
+        if not spans:
+            return [question("no span", 0, length)]
+        return [
+            question(f"{' '.join(tokens[start:end]) or f'tokens {start + 1} to {end}'} ({kind})", start, end)
+            for kind, start, end in spans
+        ]
 
 
-def check_tags(task: str, tags: tuple[str, ...]) -> None:
+def check_tags(task: Task, tags: tuple[str, ...]) -> None:
     """Raise DataError unless `tags` are BIO tags, O first, with a B- for every I-."""
     wrong = [tag for tag in tags if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and len(tag) > 2)]
     if wrong or tags[:1] != (OUTSIDE,):
         got = repr(wrong[0]) if wrong else ", ".join(tags) or "none"
-        raise DataError(
-            f"task {task!r}: its classes must be the BIO tags O (first), B-… and I-…, but got {got}"
-        )
+        raise task.error(f"its classes must be the BIO tags O (first), B-… and I-…, but got {got}")
     alone = [tag for tag in tags if tag.startswith("I-") and f"B-{tag[2:]}" not in tags]
     if alone:
-        raise DataError(f"task {task!r}: the tag {alone[0]!r} needs a B-{alone[0][2:]} too")
+        raise task.error(f"the tag {alone[0]!r} needs a B-{alone[0][2:]} too")
 
 
 def span_f1(tags: tuple[str, ...]) -> CountedMetric:
     """F1 of the spans, all types together: a span counts where its type and both ends are right.
 
-    A span begins at a B- tag; an I- tag that continues none of its type is outside. It is seqeval's
-    `f1_score(mode="strict", scheme=IOB2)`, counted on the device. A token of label −1 is outside in both.
+    A span begins at a B- tag; an I- tag that continues no span of its type is outside, and so is a token of label −1.
+    Equal to seqeval's `f1_score(mode="strict", scheme=IOB2)`, counted on the device.
     """
     types = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
     kinds = ["OBI".index(tag[0]) for tag in tags]
@@ -127,29 +146,29 @@ def span_f1(tags: tuple[str, ...]) -> CountedMetric:
 
     def finish(sums: Tensor) -> Tensor:
         both, guessed, true = sums.unbind(-1)
-        # Without a span on either side there is no F1; seqeval counts it as 0.
+        # Without any span F1 is undefined; seqeval counts it as 0.
         return 2 * both / (guessed + true).clamp(min=1)
 
     return CountedMetric("span_f1", count, finish)
 
 
 def spans(kind: Tensor, type_: Tensor) -> tuple[Tensor, Tensor]:
-    """Where spans begin [B, L], and where a span that begins there would end (exclusive) [B, L].
+    """Masks [B, L] of the tokens that begin spans, and the ends [B, L] (exclusive) of spans that begin there.
 
-    `kind` is 0, 1 or 2 for O, B or I, and `type_` the span's type. No loop over tokens: a span goes on up to the
+    `kind` is 0, 1 or 2 for O, B or I, and `type_` the span's type. There is no loop over tokens: a span ends at the
     next token that is not an I- of the type before it.
     """
     length = kind.shape[-1]
     place = torch.arange(length, device=kind.device)
     linked = F.pad((kind[:, 1:] == 2) & (type_[:, 1:] == type_[:, :-1]), (1, 0))
     breaks = torch.where(linked, length, place)
-    # The first break at or after each place, from the right; the end of the span at i is the one after i.
+    # The first break at or after each place; the span at i ends at the first break after i.
     following = breaks.flip(-1).cummin(-1).values.flip(-1)
     return kind == 1, F.pad(following[:, 1:], (0, 1), value=length)
 
 
 def read_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """The spans that one text's tags spell, as (type, first token, token after the last), read token by token."""
+    """The spans that one text's tags spell, as (type, first token, token after the last)."""
     found: list[tuple[str, int, int]] = []
     going = ""
     for place, tag in enumerate(tags):

@@ -1,27 +1,47 @@
-"""The kinds of task: what is predicted, its loss per example, its metric, and how its labels are prepared.
+"""`Task`, the base of every kind of task, with what a kind is asked for: labels, loss, metric, and answers.
 
-Shapes: B examples of a batch, C outputs of the task. A missing label (NaN, or −1 for classes) counts in
-neither loss nor metric.
+Shapes: N examples, B of a batch, C outputs of the task. A missing label (NaN, or −1 for classes) counts in neither
+loss nor metric.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 
 from mtlsearch.data.parts import Data, Source
-from mtlsearch.tasks.metrics import (
-    Metric,
-)
+from mtlsearch.errors import DataError
+from mtlsearch.tasks.metrics import Metric
+from mtlsearch.wording import plain
+
+MOST_QUESTIONS = 3  # of one task: labels, spans or values
+
+Prediction = dict[str, Any]  # a task's answer to one example, as JSON holds it
+
+
+class Description(TypedDict):
+    """A task in a store or an exported config: enough to read its outputs without its data."""
+
+    kind: str
+    metric: str
+    higher_is_better: bool
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    input_shape: list[int]
+    input_dtype: str
+    output_shape: list[int]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the training data say of a task: its output `size`, class names, and the standardisation [C].
+    """Facts about a task from its training data: `size` classes or values, and their names and standardisation.
 
-    `pos_weight` [C] is what balances yes against no in each label.
+    `mean` and `std` are [C]; `pos_weight` [C] is the number of noes to a yes of each label. `shape` is that of one
+    example's output where it is not [size].
     """
 
     size: int
@@ -29,32 +49,60 @@ class Target:
     mean: Tensor = field(default_factory=lambda: torch.zeros(1))
     std: Tensor = field(default_factory=lambda: torch.ones(1))
     pos_weight: Tensor = field(default_factory=lambda: torch.ones(1))
+    shape: tuple[int, ...] = ()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape or (self.size,)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A number in a task's output that `explain` attributes to the input.
+
+    `ask` takes it [B] from outputs [B, ...]. `label` is the answer that it stands for, with its `probability`, and
+    `output` names the number: a logit, a value.
+    """
+
+    label: str
+    probability: float | None
+    output: str
+    ask: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One thing to predict: a `name`, and the source of its `data`."""
+    """One thing to predict: a `name`, and the source of its `data`.
+
+    Methods of the class read the outputs of a trained model, by the `Description` in its config alone. Those here
+    serve a task whose outputs are values.
+    """
 
     name: str
     data: Source
 
-    @property
-    def kind(self) -> str:
-        return type(self).__name__.lower()
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type["Task"]]] = {}
+    # A picture, with a label for each pixel, is an answer that predict and explain do not show.
+    answers_with_a_picture: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.lower()
+        Task.kinds[cls.kind] = cls
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the task was given beside its data, for the fingerprint; a function by its name."""
+        """The task's fields other than name and data, for the fingerprint; a function by its name."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "data")}
         return {name: _plain(value) for name, value in given.items()}
 
     @abstractmethod
     def target(self, data: Data) -> Target:
-        """What the training labels of `data` say of this task. Raises DataError where they cannot be learned."""
+        """The facts in the training labels of `data`. Raises DataError where they cannot be learned."""
 
     @abstractmethod
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
-        """Labels as the loss takes them."""
+        """Labels as the loss takes them. Raises DataError for labels outside the target's range."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -64,9 +112,55 @@ class Task(ABC):
     def metric(self, target: Target) -> Metric:
         """The metric that scores this task."""
 
-    def output_shape(self, target: Target) -> tuple[int, ...]:
-        """The shape of one example's output."""
-        return (target.size,)
+    def strata(self, data: Data) -> Tensor | None:
+        """The classes [N] whose shares a division of the training data keeps, None where there are none."""
+        return None
+
+    @classmethod
+    def in_unit(cls, outputs: Tensor, about: Description) -> Tensor:
+        """Outputs [N, ...] in the unit of the labels."""
+        return outputs
+
+    @classmethod
+    def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
+        """The answer to each example in outputs [N, ...]. Raises DataError where it is a picture."""
+        return [{"values": row.tolist()} for row in cls.in_unit(outputs, about)]
+
+    @classmethod
+    def of_text(cls, prediction: Prediction, tokens: Sequence[str]) -> Prediction:
+        """The answer to a text of these `tokens`."""
+        return prediction
+
+    @classmethod
+    def in_words(cls, prediction: Prediction) -> tuple[str, str]:
+        """An answer and its probability as a table shows them."""
+        return ", ".join(plain(value) for value in prediction["values"]), ""
+
+    @classmethod
+    def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
+        """The numbers to explain in one example's output [1, ...]; `tokens` are those of a text."""
+        if output.ndim != 2:
+            return [Question("the sum of its outputs", None, "sum", lambda o: o.flatten(1).sum(1))]
+        values = cls.in_unit(output, about)[0].tolist()
+
+        def question(i: int) -> Question:
+            label = f"{values[i]:.4g}" if len(values) == 1 else f"value {i + 1}: {values[i]:.4g}"
+            return Question(label, None, "value", lambda o: cls.in_unit(o, about)[:, i])
+
+        return [question(i) for i in range(min(len(values), MOST_QUESTIONS))]
+
+    def training_labels(self, data: Data, *shape: str | int) -> Tensor:
+        """The training labels. Raises DataError unless they have this shape, in which a letter is any size."""
+        labels = data.column(data.train, self.name)
+        sizes = tuple(labels.shape)
+        due = tuple(size if isinstance(at, str) else at for at, size in zip(shape, sizes, strict=False))
+        if len(shape) != len(sizes) or due != sizes:
+            raise self.error(f"labels must have the shape [{', '.join(map(str, shape))}], but got {sizes}")
+        return labels
+
+    def error(self, rule: str) -> DataError:
+        """The error of labels that break a rule."""
+        return DataError(f"task {self.name!r}: {rule}")
 
 
 def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
@@ -74,14 +168,14 @@ def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, losses, 0).sum() / valid.sum().clamp(min=1)
 
 
+def labelled(labels: Tensor) -> Tensor:
+    """The rows with a label, as a mask [B]: not all NaN, or not all −1."""
+    missing = labels.isnan() if labels.is_floating_point() else labels == -1
+    return ~missing.flatten(1).all(1) if labels.ndim > 1 else ~missing
+
+
 def _plain(value: Any) -> Any:
-    """`value` as it comes back from JSON."""
+    """`value` as JSON gives it back."""
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return list(value) if isinstance(value, tuple) else value
-
-
-def labelled(labels: Tensor) -> Tensor:
-    """Rows with a label [B]: not all NaN, or not all −1."""
-    missing = labels.isnan() if labels.is_floating_point() else labels == -1
-    return ~missing.flatten(1).all(1) if labels.ndim > 1 else ~missing

@@ -226,7 +226,7 @@ def test_a_task_without_any_label_in_a_part_is_refused(where: str) -> None:
     with pytest.raises(DataError) as error:
         disjoint(tasks=[Classification("kind", source)], model=trunk({"kind": CLASSES})).load(NOWHERE)
     assert str(error.value) == (
-        "task 'kind' needs two classes or more in its training data, but got 0"
+        "task 'kind': the training data must hold two classes or more, but hold 0"
         if where == "train"
         else f"task 'kind' needs labels in its {where} data, but all are missing"
     )

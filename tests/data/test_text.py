@@ -148,8 +148,7 @@ def test_the_vocabulary_holds_the_frequent_words_of_training_texts_alone() -> No
     corpus = Corpus({"a": reader("apple", 1), "b": reader("berry", 3)}, words=30, buckets=5, length=LENGTH)
     sources = {name: corpus.source(name)(Path()) for name in ("a", "b")}
     for data in sources.values():
-        assert data.text is not None
-        assert data.text["words"].split() == ["both", "berry", "onceberry", "apple"]
+        assert data.fitted["text"]["words"].split() == ["both", "berry", "onceberry", "apple"]
     validation = sources["a"].validation
     assert not isinstance(validation, int | float)
     assert validation.inputs[0, :4, 0].tolist() == [UNKNOWN, UNKNOWN, UNKNOWN, FIRST_WORD]

@@ -20,7 +20,7 @@ from mtlsearch import Data, DenseTrunk, Depth, Normals, NYUv2, RenderedScenes, S
 from mtlsearch.data.scenes import FIELD
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.study.describe import describe
-from mtlsearch.tasks.dense import DenseTarget, DenseTask
+from mtlsearch.tasks.dense import DenseTask
 from mtlsearch.tasks.metrics import CountedMetric
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
@@ -179,8 +179,8 @@ def test_normals_become_unit_vectors_and_those_of_no_length_are_missing() -> Non
     [
         (Segmentation, CLASSES.unsqueeze(1), "labels must have the shape [N, H, W], but got (6, 1, 5, 7)"),
         (Segmentation, CLASSES.float(), "class labels must be whole numbers, but got torch.float32"),
-        (Segmentation, CLASSES * 0, "needs two classes or more in its training data, but got 1"),
-        (Segmentation, CLASSES * 0 - 1, "needs two classes or more in its training data, but got 0"),
+        (Segmentation, CLASSES * 0, "the training data must hold two classes or more, but hold 1"),
+        (Segmentation, CLASSES * 0 - 1, "the training data must hold two classes or more, but hold 0"),
         (Segmentation, CLASSES - 1, "labels must lie in 0 … 1 (or be −1 where missing), but got -2"),
         (Depth, DEPTHS[0], "labels must have the shape [N, H, W], but got (5, 7)"),
         (Depth, -DEPTHS, "depths must be finite and not negative, or NaN where missing"),
@@ -488,4 +488,5 @@ def test_a_missing_folder_is_named_with_what_is_due(tmp_path: Path) -> None:
 
 
 def test_output_shapes_are_those_of_the_pixels() -> None:
-    assert Segmentation("t", unused).output_shape(DenseTarget(4, pixels=(5, 7))) == (4, 5, 7)
+    target = Segmentation("t", unused).target(data(CLASSES, **NAMES))
+    assert target.output_shape == (4, 5, 7)

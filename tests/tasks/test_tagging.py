@@ -140,10 +140,10 @@ BIO = ("O", "B-a", "I-a")
     ("labels", "tags", "message"),
     [
         (LABELS[:, 0], BIO, "task 't': labels must have the shape [N, L], but got (4,)"),
-        (LABELS.float(), BIO, "task 't': tags must be whole numbers, but got torch.float32"),
-        (LABELS.clamp(max=0), BIO, "task 't' needs spans in its training data, but no token has a B- tag"),
-        (LABELS + 1, BIO, "task 't': tags must lie in 0 … 2 (or be −1 where missing), but got 3"),
-        (LABELS - 1, BIO, "task 't': tags must lie in 0 … 2 (or be −1 where missing), but got -2"),
+        (LABELS.float(), BIO, "task 't': class labels must be whole numbers, but got torch.float32"),
+        (LABELS.clamp(max=0), BIO, "task 't': the training data must hold spans, but no token has a B- tag"),
+        (LABELS + 1, BIO, "task 't': labels must lie in 0 … 2 (or be −1 where missing), but got 3"),
+        (LABELS - 1, BIO, "task 't': labels must lie in 0 … 2 (or be −1 where missing), but got -2"),
         (LABELS, (), "task 't': its classes must be the BIO tags O (first), B-… and I-…, but got none"),
         (LABELS, ("B-a", "I-a"), "task 't': its classes must be the BIO tags O (first), B-… and I-…, but got B-a, I-a"),
         (LABELS, ("B-a", "O", "I-a"), "task 't': its classes must be the BIO tags O (first), B-… and I-…, but got B-a, O, I-a"),
@@ -160,7 +160,7 @@ def test_labels_that_are_no_tags_are_refused(labels: Tensor, tags: tuple[str, ..
 def test_the_output_of_a_text_is_one_row_a_token() -> None:
     data = Data((X, LABELS), (X, LABELS), classes=BIO)
     target = TASK.target(data)
-    assert (target.size, target.classes, TASK.output_shape(target)) == (3, BIO, (3, 3))
+    assert (target.size, target.classes, target.output_shape) == (3, BIO, (3, 3))
     assert TASK.metric(target).name == "span_f1"
     assert TASK.options == {"outside_weight": 1.0, "label_smoothing": 0.0}
 

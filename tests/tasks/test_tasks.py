@@ -40,8 +40,8 @@ def refused(task: Task, labels: Tensor, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("task", "labels", "options", "message"),
     [
-        (Classification, CLASS_LABELS * 0 + 2, {}, "task 'a' needs two classes or more in its training data, but got 1"),
-        (Classification, CLASS_LABELS * 0 - 1, {}, "task 'a' needs two classes or more in its training data, but got 0"),
+        (Classification, CLASS_LABELS * 0 + 2, {}, "task 'a': the training data must hold two classes or more, but hold 1"),
+        (Classification, CLASS_LABELS * 0 - 1, {}, "task 'a': the training data must hold two classes or more, but hold 0"),
         (Classification, CLASS_LABELS, {"classes": ["x", "y"]}, "task 'a': labels must lie in 0 … 1 (or be −1 where missing), but got 2"),
         (Classification, CLASS_LABELS - 2, {"classes": ["x", "y"]}, None),
         (Classification, CLASS_LABELS.float(), {}, "task 'a': class labels must be whole numbers, but got torch.float32"),
@@ -50,8 +50,8 @@ def refused(task: Task, labels: Tensor, **options: Any) -> str:
         (MultiLabel, YES_NO[:, 0], {}, "task 'a': labels must have the shape [N, C], but got (24,)"),
         (MultiLabel, YES_NO * 2, {}, "task 'a': labels must be 0, 1 or NaN, but got 2.0"),
         (MultiLabel, YES_NO, {"classes": ["x"]}, "task 'a': 3 labels need as many names, but got 1"),
-        (Regression, REALS * 0 + 0.1, {}, "task 'a': a regression target needs two values or more in its training data"),
-        (Regression, REALS * torch.nan, {}, "task 'a': a regression target needs two values or more in its training data"),
+        (Regression, REALS * 0 + 0.1, {}, "task 'a': the training data must hold two different values or more of each target"),
+        (Regression, REALS * torch.nan, {}, "task 'a': the training data must hold two different values or more of each target"),
         (Regression, torch.where(X[:, :1] > 1, torch.inf, REALS), {}, "task 'a': labels must be finite, or NaN where missing, but got infinity"),
     ],
 )  # fmt: skip
@@ -86,9 +86,8 @@ def test_targets_know_sizes_and_names() -> None:
     assert (named.size, named.classes) == (4, ("x", "y", "z", "u"))
     assert MultiLabel("a", unused).target(data(YES_NO)).size == C
     assert Regression("a", unused).target(data(REALS[:, 0])).size == 1
-    assert CustomTask("a", unused, size=(2, 5), loss_fn=squared, metric_fn=closeness).output_shape(
-        Target(2)
-    ) == (2, 5)
+    custom = CustomTask("a", unused, size=(2, 5), loss_fn=squared, metric_fn=closeness)
+    assert custom.target(data(REALS)).output_shape == (2, 5)
 
 
 def test_bytes_are_class_labels() -> None:

@@ -429,6 +429,6 @@ def test_any_table_for_predict_is_read_or_refused(
     path = tmp_path / f"table{suffix}"
     path.write_bytes(head + content)
     with contextlib.suppress(MtlsearchError):
-        inputs, places = read_rows(path, encoding.to_dict())
+        inputs, places = read_rows(path, encoding)
         assert inputs.shape == (len(places), encoding.features)
         assert inputs.isfinite().all()

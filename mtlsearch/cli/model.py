@@ -81,4 +81,4 @@ def predict(options: StudyPathOptions, model: Path, inputs: tuple[Path, ...], as
     if as_json:
         click.echo(json.dumps({"predictions": predictions}))
     else:
-        show_predictions(predictions)
+        show_predictions(predictions, config["tasks"])

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mtlsearch.tuning.options import StudyOptions
-from mtlsearch.wording import plain
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -76,25 +75,14 @@ def show_verification(result: Mapping[str, Any]) -> None:
     console.print("agrees" if result["agrees"] else "differs", f"(rule: {result['rule']})")
 
 
-def show_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
-    """One line per example and task: the label with its probability, or the values."""
+def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[str, Any]) -> None:
+    """One line per example and task, in the words of the task's kind; `tasks` are the config's."""
+    from mtlsearch.tasks.kinds import kind_named
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("input", "task", "prediction", "probability"):
         table.add_column(column, overflow="fold")
     for prediction in predictions:
         for task, found in prediction["tasks"].items():
-            table.add_row(prediction["input"], task, *_readable(found))
+            table.add_row(prediction["input"], task, *kind_named(tasks[task]["kind"]).in_words(found))
     Console(highlight=False, markup=False).print(table)
-
-
-def _readable(found: Mapping[str, Any]) -> tuple[str, str]:
-    if "spans" in found:
-        return ", ".join(f"{span['text']} ({span['type']})" for span in found["spans"]) or "none", ""
-    if "tags" in found:
-        return " ".join(found["tags"]), ""
-    if "label" in found:
-        return found["label"], f"{found['probabilities'][found['label']]:.4f}"
-    if "probabilities" in found:
-        likely = {name: p for name, p in found["probabilities"].items() if p >= 0.5}
-        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
-    return ", ".join(plain(value) for value in found["values"]), ""

@@ -1,8 +1,8 @@
-"""How the columns of a table become a model's inputs, fitted on the training rows alone.
+"""The encoding of a table's columns as a model's inputs, fitted on the training rows alone.
 
-A number or date: missing values become the median, then it is standardised; a second input says where it was
-missing. A category: an input of 0 or 1 per level, one for missing, and one for all rarer levels. Inputs that the
-training rows never show (no missing value, no rarer level) are left out, so that no weight stays untrained: a new
+A number or a date is standardised, after the median has replaced missing values; a second input marks those. A
+category has an input of 0 or 1 for each level, one for missing values, and one for all rare levels. An input that is
+0 in all training rows (no missing value, no rare level) is left out, since its weights would stay untrained: a new
 level then gives zeros.
 """
 
@@ -16,12 +16,12 @@ import pandas as pd
 from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
 from mtlsearch.errors import DataError
 
-RARE = 3  # a level in fewer training rows is one of the rarer ones
+RARE = 3  # a level in fewer training rows is rare
 
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers, or of dates as days: what a missing value becomes, and the standardisation."""
+    """A column of numbers, or of dates as days: the `fill` of missing values, and the standardisation."""
 
     column: str
     fill: float
@@ -40,10 +40,17 @@ class Number:
         scaled = (np.where(gaps, self.fill, values) - self.mean) / self.std
         return [scaled, gaps] if self.missing else [scaled]
 
+    def value(self, inputs: Sequence[float]) -> str:
+        """The value that a row's inputs [features] stand for."""
+        if self.missing and inputs[1]:
+            return "missing"
+        number = inputs[0] * self.std + self.mean
+        return str(np.datetime64(round(number), "D")) if self.date else f"{number:.5g}"
+
 
 @dataclass(frozen=True)
 class Category:
-    """A column of categories: its levels, and whether there are inputs for missing ones and for rarer ones."""
+    """A column of categories: its levels, and whether missing values and rare levels have an input."""
 
     column: str
     levels: Sequence[str]
@@ -61,10 +68,15 @@ class Category:
         rarer = ~gaps & ~texts.isin(list(self.levels)).to_numpy()
         return inputs + [gaps] * self.missing + [rarer] * self.rarer
 
+    def value(self, inputs: Sequence[float]) -> str:
+        """The level that a row's inputs [features] stand for."""
+        levels = [*self.levels, *["missing"] * self.missing, *["a rare one"] * self.rarer]
+        return next((level for level, is_it in zip(levels, inputs, strict=True) if is_it), "unknown")
+
 
 @dataclass(frozen=True)
 class Encoding:
-    """The fitted columns, in the order of the model's inputs; `decimal` and `blanks` are how their file is read."""
+    """The fitted columns in the order of the model's inputs; `decimal` and `blanks` say how their file is read."""
 
     numbers: Sequence[Number]
     categories: Sequence[Category]
@@ -84,7 +96,7 @@ class Encoding:
         """The inputs [N, features] in float32. Raises DataError for a missing column, or a cell of another kind."""
         check_columns(frame, (column.column for column in self.columns), "the model's input")
         inputs = [values for column in self.columns for values in column.apply(frame)]
-        with np.errstate(over="ignore"):  # infinity is told below
+        with np.errstate(over="ignore"):  # infinity is refused below
             encoded = np.stack(inputs, axis=1).astype(np.float32)
         outside = np.flatnonzero(~np.isfinite(encoded).all(axis=1))
         if len(outside):
@@ -92,8 +104,17 @@ class Encoding:
             raise DataError(f"{row} holds a number too large for the model's inputs: mend it")
         return encoded
 
+    def names(self, inputs: Sequence[float]) -> list[str]:
+        """The column of each of a row's inputs [features], with its value in that row."""
+        names, start = [], 0
+        for column in self.columns:
+            own = inputs[start : start + column.features]
+            names += [f"{column.column} = {column.value(own)}"] * column.features
+            start += column.features
+        return names
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The encoding as JSON holds it, which models' files keep."""
         return asdict(self)
 
     @classmethod
@@ -104,7 +125,7 @@ class Encoding:
 
 
 def fit_number(train: pd.DataFrame, column: str, *, date: bool = False) -> Number:
-    """The median, mean and standard deviation of the training rows' `column`."""
+    """The median, mean and standard deviation of `column` in the training rows."""
     values = numbers_of(train[column], f"column {column!r}", date=date)
     gaps = np.isnan(values)
     if gaps.all():
@@ -123,7 +144,7 @@ def fit_number(train: pd.DataFrame, column: str, *, date: bool = False) -> Numbe
 
 
 def fit_category(train: pd.DataFrame, column: str) -> Category:
-    """The levels of the training rows' `column`, in order."""
+    """The levels of `column` in the training rows, sorted."""
     texts = texts_of(train[column])
     counts = texts.value_counts()
     levels = sorted(str(level) for level in counts.index[counts >= RARE])

@@ -1,11 +1,11 @@
-"""Why a model answers as it does: for each input and task, what of the input speaks for the answer and what against.
+"""Explanations of a model's answers: the parts of an input that speak for an answer, and those against it.
 
-`explain_files` reads inputs as `predict` does and gives an `Explanation`, which other modules draw or print.
+`explain_files` reads the inputs that `predict` reads and gives an `Explanation`, which other modules draw or print.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data.parts import as_input
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, one_line
 from mtlsearch.inference.attribution import (
     Explainer,
     Integral,
@@ -22,13 +22,13 @@ from mtlsearch.inference.attribution import (
     relied_on,
     use_of,
 )
-from mtlsearch.inference.inputs import BATCH, TABLES, _input_of, read_examples
-from mtlsearch.inference.predict import DENSE
-from mtlsearch.inference.questions import Question, questions
+from mtlsearch.inference.inputs import Inputs, read_inputs
+from mtlsearch.tasks.kinds import kind_named
+from mtlsearch.tasks.task import Description, Question
 from mtlsearch.terminal import notice
 
 MOST_INPUTS = 24  # on one page
-FAR = 0.05  # a gap in completeness that is told
+FAR = 0.05  # a gap in completeness from which on a notice tells of it
 BASELINES = {
     "picture": "a picture of zeros (black, or the mean of standardised pixels)",
     "text": "tokens whose embeddings are zero",
@@ -38,7 +38,7 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Example:
-    """One input `x` [1, ...] as it is in its file, and what its parts are called: tokens, or columns."""
+    """One input `x` [1, ...] as the study's data are, and the names of its parts: tokens, or columns."""
 
     name: str
     kind: str  # picture, text or table
@@ -48,10 +48,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Answer:
-    """One thing that a task says of an input, and what each part of the input did for it.
+    """One answer of a task to an input, and the attribution of each part of the input.
 
-    `weights` is [H, W] for a picture, else one for each of the example's parts; `output` is what was explained:
-    the logit of `label`, a value in the target's own unit, or the sum of the logits of a span's tags.
+    `weights` is [H, W] for a picture, else one for each of the example's parts. `output` names the number that is
+    attributed: a logit, a value in the label's unit, or the sum of the logits of a span's tags.
     """
 
     label: str
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Explained:
-    """An example with each task's answers, and each task's use [U] of the units that all share."""
+    """An example with each task's answers, and each task's use [U] of the units that all tasks share."""
 
     example: Example
     answers: Mapping[str, Sequence[Answer]]
@@ -72,7 +72,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was found for every input of a model."""
+    """The explained inputs of a model."""
 
     study: str
     tasks: Sequence[str]
@@ -82,20 +82,25 @@ class Explanation:
 
     @property
     def overlap(self) -> Tensor:
-        """How alike the tasks' uses of the shared units are, [T, T]."""
+        """The cosines [T, T] between the tasks' uses of the shared units."""
         return overlaps(torch.stack(list(self.uses.values())))
 
     @property
     def relied(self) -> Tensor:
-        """Which units each task relies on, [T, U]."""
+        """Masks [T, U] of the units that each task relies on."""
         return torch.stack([relied_on(use) for use in self.uses.values()])
 
 
 def explain_files(model: nn.Module, config: Mapping[str, Any], paths: Sequence[Path]) -> Explanation:
-    """Explain a model's answers to the examples in files. Raises DataError, and ModelError for an unfit model."""
-    captum_method()  # told before anything is read
-    about = {task: each for task, each in config["tasks"].items() if each["kind"] not in DENSE}
-    left_out = [task for task in config["tasks"] if task not in about]
+    """Explain a model's answers to the examples in files.
+
+    Raises DataError for inputs that the model cannot take or where every answer is a picture, UsageError without
+    Captum, and ModelError for a model whose inputs cannot be attributed.
+    """
+    captum_method()  # before any file is read
+    tasks = config["tasks"]
+    left_out = [task for task in tasks if kind_named(tasks[task]["kind"]).answers_with_a_picture]
+    about = {task: each for task, each in tasks.items() if task not in left_out}
     if not about:
         raise DataError(
             f"explain attributes labels and values, but {', '.join(left_out)} answer with a picture: use"
@@ -103,14 +108,15 @@ def explain_files(model: nn.Module, config: Mapping[str, Any], paths: Sequence[P
         )
     if left_out:
         notice(f"{', '.join(left_out)}: not explained, since the answer is a picture")
-    found = list(islice(read_all(config, paths), MOST_INPUTS + 1))
+    examples = chain.from_iterable(map(examples_of, read_inputs(config, paths)))
+    found = list(islice(examples, MOST_INPUTS + 1))
     if len(found) > MOST_INPUTS:
         notice(f"only the first {MOST_INPUTS} inputs are explained")
     inputs = [explain(model, config, about, example) for example in found[:MOST_INPUTS]]
     for each in inputs:
         if not each.example.x.any():
             notice(f"{each.example.name} equals the baseline, so there is nothing to attribute")
-    _tell_gaps(inputs)
+    _warn_of_gaps(inputs)
     uses = {
         task: torch.stack([each.uses[task] for each in inputs]).mean(0)
         for task in about
@@ -119,106 +125,58 @@ def explain_files(model: nn.Module, config: Mapping[str, Any], paths: Sequence[P
     return Explanation(config["study"]["name"], list(about), inputs, left_out, uses)
 
 
-def read_all(config: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[Example]:
-    """Every example of the files, one at a time, as `predict` reads them."""
-    shape, dtype = _input_of(config["tasks"])
-    for path in paths:
-        if path.suffix.lower() == ".txt" and "text" in config:
-            yield from _texts(path, config, shape)
-        elif path.suffix.lower() in TABLES and "table" in config:
-            yield from _rows(path, config["table"])
+def examples_of(inputs: Inputs) -> Iterator[Example]:
+    """The examples one by one, with the names of their parts."""
+    for i, (name, x) in enumerate(zip(inputs.names, inputs.x, strict=True)):
+        if inputs.tokens is not None:
+            yield Example(name, "text", x[None], inputs.tokens[i])
+        elif inputs.encoding is not None:
+            yield Example(name, "table", x[None], inputs.encoding.names(x.tolist()))
+        elif is_picture(x):
+            yield Example(name, "picture", x[None])
         else:
-            inputs = read_examples(path, shape, dtype)
-            kind = "picture" if dtype.is_floating_point or dtype is torch.uint8 else "table"
-            kind = kind if is_picture(shape) else "table"
-            parts = () if kind == "picture" else [f"input {i + 1}" for i in range(inputs[0].numel())]
-            for i, x in enumerate(inputs):
-                yield Example(f"{path}[{i}]" if len(inputs) > 1 else str(path), kind, x[None], parts)
+            yield Example(name, "table", x[None], [f"input {i + 1}" for i in range(x.numel())])
 
 
-def is_picture(shape: Sequence[int]) -> bool:
-    """Whether inputs of `shape` are [H, W], or have 1 or 3 channels as their first or last dimension."""
-    return len(shape) == 2 or (len(shape) == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3)))
-
-
-def _texts(path: Path, config: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[Example]:
-    from mtlsearch.inference.inputs import read_texts
-
-    number = 0
-    for ids, tokens in read_texts(path, config, shape, BATCH):
-        for row, words in zip(ids, tokens, strict=True):
-            number += 1
-            yield Example(f"{path}, line {number}", "text", row[None], words)
-
-
-def _rows(path: Path, fitted: Mapping[str, Any]) -> Iterator[Example]:
-    from mtlsearch.inference.inputs import read_rows
-
-    inputs, places = read_rows(path, fitted)
-    for x, place in zip(inputs, places, strict=True):
-        yield Example(place, "table", x[None], columns_of(x, fitted))
-
-
-def columns_of(x: Tensor, fitted: Mapping[str, Any]) -> list[str]:
-    """What each of a row's inputs [F] stands for: its column with the value in this row, once for each input."""
-    from mtlsearch.data.table_encoding import Category, Encoding
-
-    names, start = [], 0
-    for column in Encoding.from_dict(fitted).columns:
-        mine = x[start : start + column.features].tolist()
-        start += column.features
-        if isinstance(column, Category):
-            levels = [*column.levels, *["missing"] * column.missing, *["a rare one"] * column.rarer]
-            value = next((level for level, is_it in zip(levels, mine, strict=True) if is_it), "unknown")
-        elif column.missing and mine[1]:
-            value = "missing"
-        else:
-            number = mine[0] * column.std + column.mean
-            value = _day(number) if column.date else f"{number:.5g}"
-        names += [f"{column.column} = {value}"] * column.features
-    return names
-
-
-def _day(days: float) -> str:
-    import numpy as np
-
-    return str(np.datetime64(round(days), "D"))
+def is_picture(x: Tensor) -> bool:
+    """Whether an input is real or in bytes, and [H, W] or of 1 or 3 channels, first or last."""
+    channels = x.ndim == 3 and (x.shape[0] in (1, 3) or x.shape[-1] in (1, 3))
+    return (x.is_floating_point() or x.dtype is torch.uint8) and (x.ndim == 2 or channels)
 
 
 def explain(
-    model: nn.Module, config: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]], example: Example
+    model: nn.Module, config: Mapping[str, Any], about: Mapping[str, Description], example: Example
 ) -> Explained:
-    """Each task's answers to one example, and why."""
+    """The answers of the tasks in `about` to one example, with the attribution of each."""
     try:
         explainer = Explainer(model, list(config["tasks"]), as_input(example.x, torch.float32))
     except IndexError as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{example.name} holds an id that the model does not know ({reason})") from error
-    answers: dict[str, list[Answer]] = {}
-    uses = {}
-    for task, facts in about.items():
-        asked = questions(task, facts, explainer.outputs[task], example.parts)
-        answers[task] = [_answer(each, explainer.of_input(each.ask), example) for each in asked]
-        units = [found for each in asked if (found := explainer.of_units(each.ask)) is not None]
+        raise DataError(
+            f"{example.name} holds an id that the model does not know ({one_line(error)})"
+        ) from error
+    answers, uses = {}, {}
+    for task, each in about.items():
+        asked = kind_named(each["kind"]).questions(explainer.outputs[task], each, example.parts)
+        answers[task] = [_answer(q, explainer.of_input(task, q.ask), example) for q in asked]
+        units = [found for q in asked if (found := explainer.of_units(task, q.ask)) is not None]
         if units:
             uses[task] = use_of([found.weights for found in units])
     return Explained(example, answers, uses)
 
 
 def _answer(question: Question, found: Integral, example: Example) -> Answer:
-    """The attributions as a person looks at them: per pixel, token, or column."""
+    """The answer with its attributions summed per pixel, token, or input of a table."""
     weights = found.weights
-    if example.kind == "picture":
-        if weights.ndim == 3:
-            weights = weights.sum(0 if weights.shape[0] in (1, 3) else -1)
-    elif example.kind == "text":
+    if example.kind == "text":
         weights = weights.flatten(1).sum(1)[: len(example.parts)]
-    else:
+    elif example.kind == "table":
         weights = weights.flatten()
+    elif weights.ndim == 3:
+        weights = weights.sum(0 if weights.shape[0] in (1, 3) else -1)
     return Answer(question.label, question.probability, question.output, found, weights)
 
 
-def _tell_gaps(inputs: Sequence[Explained]) -> None:
+def _warn_of_gaps(inputs: Sequence[Explained]) -> None:
     """One notice where attributions do not sum to the change of an output."""
     gaps = [
         (answer.integral.gap, f"{each.example.name}, {task}")
@@ -236,7 +194,7 @@ def _tell_gaps(inputs: Sequence[Explained]) -> None:
 
 
 def by_part(answer: Answer, parts: Sequence[str]) -> dict[str, float]:
-    """The attribution of each column of a table, its inputs summed."""
+    """The attribution of each part of an example, summed over the inputs of one column."""
     sums: dict[str, float] = {}
     for part, weight in zip(parts, answer.weights.tolist(), strict=True):
         sums[part] = sums.get(part, 0.0) + weight

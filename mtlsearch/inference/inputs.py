@@ -1,7 +1,12 @@
-"""Inputs of a trained model: pictures, arrays, tables and texts from files."""
+"""Inputs of a trained model from files: pictures, `.npy` arrays, tables, and `.txt` files of a text a line.
+
+A picture is read as grey or colour, as the model takes it, and never resized. Everything that is wrong with a file
+is a DataError that names the file.
+"""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +19,67 @@ from mtlsearch.data.table_file import read_table
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
 from mtlsearch.data.text_files import read_lines
 from mtlsearch.errors import DataError, ModelError, one_line
-from mtlsearch.tasks.tagging import read_spans
 from mtlsearch.terminal import notice
 
-Prediction = dict[str, Any]
 BATCH = 1024
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Examples `x` [N, ...] of one file as the study's data are, and the `names` by which they are reported.
+
+    `tokens` are those of texts; `encoding` says how a table's rows became inputs.
+    """
+
+    x: Tensor
+    names: Sequence[str]
+    tokens: Sequence[Sequence[str]] | None = None
+    encoding: Encoding | None = None
+
+
+def read_inputs(config: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[Inputs]:
+    """The examples in files for the model of `config`, at most `BATCH` at a time; every task takes each of them.
+
+    Raises DataError for a file that the model cannot take, and where the tasks' inputs differ.
+    """
+    shape, dtype = _input_format(config["tasks"])
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix == ".txt" and "text" in config:
+            first = 1
+            for ids, tokens in read_texts(path, config, shape, BATCH):
+                names = [f"{path}, line {line}" for line in range(first, first + len(ids))]
+                yield Inputs(ids, names, tokens)
+                first += len(ids)
+        elif suffix in TABLES and "table" in config:
+            encoding = Encoding.from_dict(config["table"])
+            yield from _batches(*read_rows(path, encoding), encoding)
+        else:
+            x = read_examples(path, shape, dtype)
+            yield from _batches(x, [f"{path}[{i}]" for i in range(len(x))] if len(x) > 1 else [str(path)])
+
+
+def _batches(x: Tensor, names: Sequence[str], encoding: Encoding | None = None) -> Iterator[Inputs]:
+    for start in range(0, len(x), BATCH):
+        rows = slice(start, start + BATCH)
+        yield Inputs(x[rows], names[rows], encoding=encoding)
+
+
+def _input_format(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], torch.dtype]:
+    """The shape and the dtype of the one input that all tasks take."""
+    found = {(tuple(about["input_shape"]), about["input_dtype"]) for about in tasks.values()}
+    if len(found) > 1:
+        shapes = ", ".join(f"{task} {about['input_shape']}" for task, about in tasks.items())
+        raise DataError(
+            f"the tasks take inputs of different shapes ({shapes}), so no file can serve all of them"
+        )
+    shape, dtype = found.pop()
+    return shape, getattr(torch, dtype)
+
+
 def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The examples [N, *shape] in a file. Raises DataError for a file of another kind or size."""
+    """The examples [N, *shape] in a picture, `.npy` or `.csv` file of numbers."""
     if not path.is_file():
         raise DataError(f"no input file {path}")
     suffix = path.suffix.lower()
@@ -45,19 +101,8 @@ def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
         raise DataError(f"{path}: pixels must lie in 0 … 255, but some do not")
     if not dtype.is_floating_point and (array != np.round(array)).any():
         raise DataError(f"{path}: the inputs must be whole numbers, as in training, but some are fractions")
-    # torch takes neither another machine's byte order nor a picture's read-only memory.
+    # torch takes neither a foreign byte order nor a picture's read-only memory.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C")).to(dtype)
-
-
-def _input_of(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], torch.dtype]:
-    found = {(tuple(about["input_shape"]), about["input_dtype"]) for about in tasks.values()}
-    if len(found) > 1:
-        shapes = ", ".join(f"{task} {about['input_shape']}" for task, about in tasks.items())
-        raise DataError(
-            f"the tasks take inputs of different shapes ({shapes}), so one file cannot serve them all"
-        )
-    shape, dtype = found.pop()
-    return shape, getattr(torch, dtype)
 
 
 def _read_npy(path: Path) -> np.ndarray[Any, Any]:
@@ -89,11 +134,10 @@ def _read_csv(path: Path, cells: int) -> np.ndarray[Any, Any]:
 def _read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     from PIL import Image
 
+    colour = len(shape) == 3 and 3 in (shape[0], shape[-1])
     try:
         with Image.open(path) as picture:
-            array = np.asarray(
-                picture.convert("RGB" if 3 in (shape[0], shape[-1]) and len(shape) == 3 else "L")
-            )
+            array = np.asarray(picture.convert("RGB" if colour else "L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no readable picture, .npy or .csv file ({one_line(error)})") from error
     if len(shape) == 3 and shape[0] in (1, 3):
@@ -101,12 +145,11 @@ def _read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     return array
 
 
-def read_rows(path: Path, fitted: Mapping[str, Any]) -> tuple[Tensor, list[str]]:
-    """The inputs [N, features] of a CSV or Parquet file, and where each row stands; other columns are left alone.
+def read_rows(path: Path, encoding: Encoding) -> tuple[Tensor, list[str]]:
+    """The inputs [N, features] of a CSV or Parquet file, and the place of each row; other columns are ignored.
 
-    Raises DataError for a file or cell that the training could not have read, or a missing column.
+    Raises DataError for a missing column, and for a file or cell that training could not have read.
     """
-    encoding = Encoding.from_dict(fitted)
     text = [column.column for column in encoding.categories]
     frame = read_table(path, text=text, decimal=encoding.decimal, missing=encoding.blanks)
     places = [f"{path}, {frame.index.name} {row}" for row in frame.index]
@@ -116,7 +159,7 @@ def read_rows(path: Path, fitted: Mapping[str, Any]) -> tuple[Tensor, list[str]]
 def read_texts(
     path: Path, config: Mapping[str, Any], shape: tuple[int, ...], batch: int
 ) -> Iterator[tuple[Tensor, list[list[str]]]]:
-    """The ids [N, L, K] and the tokens of the texts in a file, `batch` at a time; what is cut is told.
+    """The ids [N, L, K] and the tokens of the texts in a file, `batch` at a time; a notice tells of cut texts.
 
     Raises DataError for a file that is no text or has an empty line.
     """
@@ -131,31 +174,17 @@ def read_texts(
         raise DataError(f"{path} is empty: it must hold a text on each line")
     for start in range(0, len(lines), batch):
         tokens = [
-            _tokens(path, number, line, vocabulary.length)
+            _tokens(f"{path}, line {number}", line, vocabulary.length)
             for number, line in enumerate(lines[start : start + batch], start + 1)
         ]
         yield vocabulary.encode(tokens), tokens
 
 
-def _tokens(path: Path, number: int, line: str, length: int) -> list[str]:
+def _tokens(place: str, line: str, length: int) -> list[str]:
     """The first `length` tokens of one line."""
     tokens = tokens_of(line, length + 1)
     if not tokens:
-        raise DataError(f"{path}, line {number}: the text is empty: drop the line, or write a text there")
+        raise DataError(f"{place}: the text is empty: drop the line, or write a text there")
     if len(tokens) > length:
-        notice(f"{path}, line {number}: only the first {length} tokens are read")
+        notice(f"{place}: only the first {length} tokens are read")
     return tokens[:length]
-
-
-def with_tokens(prediction: Prediction, tokens: list[str]) -> Prediction:
-    """One example's prediction {task: {...}}, whose tags are cut to the text's `tokens` and read as spans of them."""
-    read = dict(prediction)
-    for task, found in prediction.items():
-        if "tags" in found:
-            tags = found["tags"][: len(tokens)]
-            spans = [
-                {"type": kind, "text": " ".join(tokens[start:end]), "start": start, "end": end}
-                for kind, start, end in read_spans(tags)
-            ]
-            read[task] = {"tokens": tokens, "tags": tags, "spans": spans}
-    return read

@@ -122,12 +122,12 @@ def test_raw_rows_are_read_by_what_was_fitted(tmp_path: Path) -> None:
     frame = houses()
     source = table(write(tmp_path, frame))
     inputs, places = read_rows(
-        write(tmp_path, frame.drop(columns=["price", "sold"]), "new.csv"), source.fitted
+        write(tmp_path, frame.drop(columns=["price", "sold"]), "new.csv"), source.encoding
     )
     assert np.array_equal(inputs.numpy(), source.encoding.apply(frame))
     assert places[0] == f"{tmp_path}/new.csv, line 2"
     other = table("no such file.csv")
-    other.restore(source.fitted)
+    other.restore(source(tmp_path).fitted)
     assert other.features == source.features
 
 

@@ -23,6 +23,7 @@ from mtlsearch import (
     TextTrunk,
     load_study,
 )
+from mtlsearch.data.table_encoding import Category, Encoding
 from mtlsearch.data.text import Vocabulary
 from mtlsearch.errors import DataError, ModelError
 from mtlsearch.inference.attribution import (
@@ -33,11 +34,11 @@ from mtlsearch.inference.attribution import (
     shared_module,
     use_of,
 )
-from mtlsearch.inference.explain import Example, Explanation, columns_of, explain, explain_files
+from mtlsearch.inference.explain import Example, Explanation, explain, explain_files
 from mtlsearch.inference.page import page
 from mtlsearch.inference.picture import CAPTION, GAP, TILE, TITLE, map_of, sheet, strength
-from mtlsearch.inference.questions import questions
 from mtlsearch.inference.writing import as_json, overlap_lines
+from mtlsearch.tasks.kinds import kind_named
 
 SIDE = 6
 
@@ -47,9 +48,9 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def first(task: str, i: int = 0) -> Any:
-    """Asks for one output of a task."""
-    return lambda outputs: outputs[task][:, i]
+def first(outputs: Tensor) -> Tensor:
+    """Asks for a task's first output."""
+    return outputs[:, 0]
 
 
 def picture(seed: int = 0) -> Tensor:
@@ -96,7 +97,7 @@ HEADS = {"a": 3, "b": 2}
 def test_attributions_sum_to_the_change_of_the_output(build: Callable[[], nn.Module]) -> None:
     explainer = Explainer(build(), ["a", "b"], picture())
     for task in "ab":
-        found, units = explainer.of_input(first(task)), explainer.of_units(first(task))
+        found, units = explainer.of_input(task, first), explainer.of_units(task, first)
         assert found.weights.shape == (SIDE, SIDE)
         assert found.end == pytest.approx(float(explainer.outputs[task][0, 0]), abs=1e-5)
         for each in (found,) if units is None else (found, units):
@@ -106,7 +107,7 @@ def test_attributions_sum_to_the_change_of_the_output(build: Callable[[], nn.Mod
 
 def test_attributions_of_a_linear_model_are_weight_times_input() -> None:
     model, x = Halves(), picture()
-    found = Explainer(model, ["a", "b"], x).of_input(first("a", 1))
+    found = Explainer(model, ["a", "b"], x).of_input("a", lambda outputs: outputs[:, 1])
     expected = torch.zeros(SIDE, SIDE)
     expected[:, : SIDE // 2] = model.heads["a"].weight.detach()[1].view(SIDE, -1) * x[0, :, : SIDE // 2]
     torch.testing.assert_close(found.weights, expected)
@@ -114,7 +115,7 @@ def test_attributions_of_a_linear_model_are_weight_times_input() -> None:
 
 def test_map_is_zero_where_the_input_has_no_influence() -> None:
     explainer = Explainer(Halves(), ["a", "b"], picture())
-    a, b = (explainer.of_input(first(task)).weights for task in "ab")
+    a, b = (explainer.of_input(task, first).weights for task in "ab")
     assert not a[:, SIDE // 2 :].any()
     assert not b[:, : SIDE // 2].any()
     assert a.any()
@@ -126,7 +127,7 @@ def test_task_that_ignores_its_input_gets_a_map_of_zeros() -> None:
         def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {**super().forward(inputs), "b": self.heads["b"].bias.expand(len(inputs["b"]), 2)}
 
-    found = Explainer(Constant(), ["a", "b"], picture()).of_input(first("b"))
+    found = Explainer(Constant(), ["a", "b"], picture()).of_input("b", first)
     assert (found.change, bool(found.weights.any())) == (0, False)
 
 
@@ -135,8 +136,8 @@ def test_texts_are_attributed_by_their_embeddings_and_padding_gets_nothing() -> 
     ids = torch.zeros(1, 5, 2, dtype=torch.int32)
     ids[0, :3] = torch.tensor([[2, 11], [3, 12], [4, 13]])
     explainer = Explainer(model, ["mood", "tags"], ids)
-    for ask in (first("mood"), lambda outputs: outputs["tags"][:, 1, 2]):
-        found = explainer.of_input(ask)
+    for task, ask in (("mood", first), ("tags", lambda outputs: outputs[:, 1, 2])):
+        found = explainer.of_input(task, ask)
         assert found.weights.shape == (5, 2)
         assert abs(found.delta) < 1e-2 * float(found.weights.abs().sum())
         assert found.weights[:3].abs().min() > 0
@@ -173,7 +174,7 @@ class OwnTrunk(nn.Module):
 
 def uses(model: nn.Module) -> dict[str, Tensor]:
     explainer = Explainer(model, ["a", "b"], picture())
-    found = {task: explainer.of_units(first(task)) for task in "ab"}
+    found = {task: explainer.of_units(task, first) for task in "ab"}
     return {task: use_of([each.weights]) for task, each in found.items() if each is not None}
 
 
@@ -187,7 +188,7 @@ def test_overlap_of_identical_heads_is_1_and_of_disjoint_heads_0() -> None:
 
 def test_units_of_a_linear_head_are_attributed_by_weight_times_their_change() -> None:
     model = OwnTrunk({"a": torch.tensor([[1.0, -2, 0.5, 0]]), "b": torch.ones(1, 4)})
-    found = Explainer(model, ["a", "b"], picture()).of_units(first("a"))
+    found = Explainer(model, ["a", "b"], picture()).of_units("a", first)
     with torch.no_grad():
         change = (model.body(picture()) - model.body(torch.zeros(1, SIDE, SIDE)))[0]
     assert found is not None
@@ -234,8 +235,8 @@ def test_a_task_relies_on_the_fewest_units_that_carry_nine_tenths() -> None:
 
 
 def asked(kind: str, output: Tensor, classes: list[str] = [], parts: list[str] = [], **about: Any) -> Any:  # noqa: B006
-    found = questions("t", {"kind": kind, "classes": classes, **about}, output, parts)
-    return [(each.label, each.probability, float(each.ask({"t": output})[0])) for each in found]
+    found = kind_named(kind).questions(output, {"classes": classes, **about}, parts)
+    return [(each.label, each.probability, float(each.ask(output)[0])) for each in found]
 
 
 def test_each_kind_of_task_is_asked_for_its_own_answer() -> None:
@@ -513,8 +514,6 @@ def test_inputs_of_a_table_without_names_are_numbered(
 
 
 def test_unknown_and_rare_levels_of_a_category_are_told_apart() -> None:
-    city = {"column": "city", "levels": ["Oslo"], "missing": False, "rarer": True}
-    fitted = {"numbers": [], "categories": [city], "decimal": ".", "blanks": []}
-    rows = ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0])
-    names = [columns_of(torch.tensor(row), fitted)[0] for row in rows]
+    encoding = Encoding([], [Category("city", ["Oslo"], missing=False, rarer=True)])
+    names = [encoding.names(row)[0] for row in ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0])]
     assert names == ["city = Oslo", "city = a rare one", "city = unknown"]

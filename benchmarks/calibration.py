@@ -24,7 +24,7 @@ import numpy as np
 from common import conclude, parser, table
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
-from mtlsearch.evidence.sentences import FRACTION_MARGIN
+from mtlsearch.evidence.metric import FRACTION_MARGIN
 from mtlsearch.evidence.statistics import POWER, Array, detectable, rounding_sd
 from mtlsearch.evidence.verdict import contest
 

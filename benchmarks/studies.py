@@ -26,7 +26,8 @@ from typing import Any
 from common import conclude, cores, parser, rounded, table
 
 from mtlsearch.cli.main import main as mtlsearch
-from mtlsearch.evidence.sentences import FRACTIONS, shown
+from mtlsearch.evidence.metric import FRACTIONS
+from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress

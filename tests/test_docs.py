@@ -24,7 +24,7 @@ from population_asserts import assert_population_equals_solo, config
 import mtlsearch
 from mtlsearch import Data
 from mtlsearch.cli.main import main
-from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.verdict import Confirmed, judge
 from mtlsearch.store.config_file import schema
 from mtlsearch.study.study_file import load_study, shipped_studies

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial
 
-from mtlsearch.evidence.sentences import Score, TaskMetric
+from mtlsearch.evidence.metric import Score, TaskMetric
 from mtlsearch.evidence.statistics import choose
 from mtlsearch.evidence.trainings import Found, Repeat, find_confirmation, group_of
 from mtlsearch.evidence.verdict import Confirmed, Verdict, judge

@@ -1,4 +1,4 @@
-"""What a comparison of weighting methods says: a table, and sentences that follow by a written rule.
+"""The comparison of weighting methods: a table, and sentences that follow from a written rule.
 
 Every method had the same search, and its best config was trained again with the same S fresh seeds.
 
@@ -23,7 +23,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.delta_m import delta_m
-from mtlsearch.evidence.sentences import Score, TaskMetric, Unit, covers_text, decimals, shown
+from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, score_floor
+from mtlsearch.evidence.sentences import Limits, Unit, decimals, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
     Claim,
@@ -33,7 +34,6 @@ from mtlsearch.evidence.statistics import (
     estimate,
     holm,
     rounding_sd,
-    sampling_error,
     t_interval,
 )
 from mtlsearch.evidence.trainings import ended, find_confirmation
@@ -43,17 +43,16 @@ from mtlsearch.store.record import Record
 COMPARISON_FORMAT = "mtlsearch/comparison/1"
 EQUAL, TUNED = "equal", "tuned"
 LEVEL = 1 - ALPHA
-Values = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method reached with the config of its best `trial`, one value a seed (NaN where it failed); its cost."""
+    """The results and the cost of a method: on test with the config of its best `trial`, one value a seed."""
 
     method: str
     trial: int
-    metrics: Values  # on test, by task
-    score: Sequence[float]  # on test
+    metrics: PerSeed
+    score: Sequence[float]
     trial_epochs: int
     seconds: float
 
@@ -63,37 +62,40 @@ def compared(
     failed: Mapping[str, str],
     metrics: Mapping[str, TaskMetric],
     score: Score,
-    single: Values | None,
+    single: PerSeed | None,
     *,
     trials: int,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """The comparison as it is stored; `failed` says why a method has no config, `single` is each task alone.
 
-    Of a number over less than two seeds low and high are None, its mean where every seed failed.
+    An estimate is stored as mean, low and high: without an interval low and high are None, and where every seed
+    failed the mean is None too.
     """
     claims = _claims(outcomes, metrics, score)
-    floor = _least_sd(metrics, score)
-    gains = {o.method: _delta(o.metrics, single, metrics) for o in outcomes}
+    gains = {outcome.method: _gain(outcome.metrics, single, metrics) for outcome in outcomes}
     methods = [
         {
             "method": o.method,
             "trial": o.trial,
             "tasks": {
-                task: {"metric": m.name, **numbers(estimate(o.metrics[task], LEVEL, rounding_sd(m.step)))}
+                task: {"metric": m.name, **estimate(o.metrics[task], LEVEL, rounding_sd(m.step)).stored()}
                 for task, m in metrics.items()
             },
-            "score": numbers(estimate(o.score, LEVEL, floor)),
-            "difference": numbers(claims[o.method].difference) if o.method in claims else None,
+            "score": estimate(o.score, LEVEL, score_floor(metrics, score)).stored(),
+            "difference": claims[o.method].difference.stored() if o.method in claims else None,
             "delta_m": gains[o.method],
             "trial_epochs": o.trial_epochs,
             "seconds": round(o.seconds, 1),
         }
         for o in outcomes
     ]
-    unit = Unit.of(list(metrics.values()), score)
-    lines = [*sentences(claims, unit), *(f"{method} has no result: {why}" for method, why in failed.items())]
-    lines += [_baseline(single, gains), _covers(outcomes, claims, metrics, len(seeds))]
+    lines = [
+        *sentences(claims, Unit.of(list(metrics.values()), score)),
+        *(f"{method} has no result: {why}" for method, why in failed.items()),
+        _baseline(single, gains),
+        _limits(outcomes, claims, metrics, len(seeds)).sentence(metrics),
+    ]
     return {
         "format": COMPARISON_FORMAT,
         "trials": trials,
@@ -117,7 +119,7 @@ def sentences(claims: Mapping[str, Claim], unit: Unit) -> list[str]:
     if not lines:
         lines = [f"no method beats equal weights: {_limit(tested, len(claims), unit)}"]
     behind = [
-        f"{method} falls behind equal weights {unit.gain(_negative(found))}"
+        f"{method} falls behind equal weights {unit.gain(-found)}"
         for method, found in proven.items()
         if found.mean < 0
     ]
@@ -138,45 +140,55 @@ def _limit(claims: Mapping[str, Claim], methods: int, unit: Unit) -> str:
     )
 
 
-def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of a comparison for people, the best score first; no more decimals than intervals allow.
-
-    What a narrow terminal has no room for is at the end: the tasks, of which the score tells already.
-    """
+def ranked_methods(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The methods of a stored comparison, the best score first; a method without a score is last."""
 
     def mean(method: Mapping[str, Any]) -> float:
         found = method["score"]["mean"]
         return -math.inf if found is None else float(found)
 
-    ranked = sorted(comparison["methods"], key=mean, reverse=True)
-    tasks = {task: TaskMetric(m["metric"]) for method in ranked for task, m in method["tasks"].items()}
+    return sorted(comparison["methods"], key=mean, reverse=True)
+
+
+def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of a comparison for people, the best score first; no more decimals than intervals allow.
+
+    The tasks come last: a narrow terminal has no room for them, and the score sums them up.
+    """
+    methods = ranked_methods(comparison)
+    tasks = {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
     unit = Unit.of(list(tasks.values()), score) if tasks else Unit(1.0, "in score")
     percent = " %" if unit.scale == 100 else ""
-    gains = any(method["delta_m"] for method in ranked)
-    columns = ["method", "score", f"minus equal ({unit.word})", "trial-epochs", "seconds"]
-    columns += [*(["Δm"] if gains else []), *(f"{task} {metric.name}" for task, metric in tasks.items())]
-    rows: list[list[object]] = []
-    for method in ranked:
-        row: list[object] = [method["method"], _cell(method["score"], unit.scale, percent)]
-        row += [_cell(method["difference"], unit.scale), method["trial_epochs"], round(method["seconds"])]
-        row += [_cell(method["delta_m"], 1.0, " %")] if gains else []
-        for task, metric in tasks.items():
-            row.append(_cell(method["tasks"][task], metric.scale, metric.unit))
-        rows.append(row)
+    gains = ["Δm"] if any(method["delta_m"] for method in methods) else []
+    columns = ["method", "score", f"minus equal ({unit.word})", "trial-epochs", "seconds", *gains]
+    columns += [f"{task} {metric.name}" for task, metric in tasks.items()]
+    rows = [
+        [
+            method["method"],
+            _cell(method["score"], unit.scale, percent),
+            _cell(method["difference"], unit.scale),
+            method["trial_epochs"],
+            round(method["seconds"]),
+            *(_cell(method["delta_m"], 1.0, " %") for _ in gains),
+            *(_cell(method["tasks"][task], metric.scale, metric.unit) for task, metric in tasks.items()),
+        ]
+        for method in methods
+    ]
     return columns, rows
 
 
-def numbers(found: Estimate) -> dict[str, float | None]:
-    """An estimate as it is stored; what is unknown is None."""
-    return {"mean": found.mean if found.n else None, "low": found.low, "high": found.high}
+def _cell(stored: Mapping[str, Any] | None, scale: float, unit: str = "") -> str:
+    if stored is None:
+        return "–"
+    return "failed" if stored["mean"] is None else shown(Estimate.of_stored(stored), scale, unit)
 
 
 def first_counted(record: Record, trials: int) -> list[FrozenTrial]:
-    """The first so many trials that have an outcome of their own: all that a method was given."""
+    """The first `trials` trials that have an outcome of their own: all that a method was given."""
     return sorted(filter(is_counted, record.trials()), key=lambda trial: trial.number)[:trials]
 
 
-def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> Values | None:
+def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> PerSeed | None:
     """Each task's test metric alone, by seed, from the study's confirmation; None where it has not all these seeds."""
     confirmation = find_confirmation(record)
     concluded = confirmation.study.user_attrs.get("conclusion") if confirmation is not None else None
@@ -199,26 +211,19 @@ def _claims(outcomes: Sequence[Outcome], metrics: Mapping[str, TaskMetric], scor
     if equal is None or not others:
         return {}
     differences = np.array([o.score for o in others], dtype=float) - np.array(equal.score, dtype=float)
-    found = t_interval(differences, _least_sd(metrics, score), LEVEL)
+    found = t_interval(differences, score_floor(metrics, score), LEVEL)
     return dict(zip([o.method for o in others], claims_of(found, holm(found.p)), strict=True))
 
 
-def _least_sd(metrics: Mapping[str, TaskMetric], score: Score) -> float:
-    """The sd of rounding the score to the test sets' steps; 0 where some metric has no step."""
-    steps = [metric.step for metric in metrics.values()]
-    if callable(score) or not all(steps):
-        return 0.0
-    return rounding_sd(min(steps) / (len(steps) if score == "mean" else 1))
-
-
-def _delta(
-    shared: Values, single: Values | None, metrics: Mapping[str, TaskMetric]
+def _gain(
+    shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric]
 ) -> dict[str, float | None] | None:
     values = None if single is None else delta_m(shared, single, metrics)[0]
-    return None if values is None else numbers(estimate(values, LEVEL))
+    return None if values is None else estimate(values, LEVEL).stored()
 
 
-def _baseline(single: Values | None, gains: Mapping[str, Any]) -> str:
+def _baseline(single: PerSeed | None, gains: Mapping[str, Any]) -> str:
+    """What Δm is against, or why there is none."""
     if any(gains.values()):
         return "Δm against single-task training with the same seeds, at the hyperparameters of the confirmed winner"
     if single is not None:
@@ -226,29 +231,11 @@ def _baseline(single: Values | None, gains: Mapping[str, Any]) -> str:
     return "no Δm: `mtlsearch confirm` with as many seeds trains each task alone, then compare again"
 
 
-def _covers(
+def _limits(
     outcomes: Sequence[Outcome], claims: Mapping[str, Claim], metrics: Mapping[str, TaskMetric], seeds: int
-) -> str:
-    errors = {}
-    for task, metric in metrics.items():
-        means = [estimate(o.metrics[task], LEVEL) for o in outcomes]
-        known = [e.mean for e in means if e.n]
-        if metric.step and known:
-            errors[task] = sampling_error(max(known), metric.test_examples)
+) -> Limits:
+    """The limits of the comparison, by the best mean of each task."""
+    means = {task: [estimate(o.metrics[task], LEVEL) for o in outcomes] for task in metrics}
+    best = {task: max((e.mean for e in found if e.n), default=math.nan) for task, found in means.items()}
     pairs = min((c.difference.n for c in claims.values()), default=seeds)
-    return covers_text(pairs, seeds, LEVEL, errors, metrics)
-
-
-def _negative(found: Estimate) -> Estimate:
-    assert found.low is not None
-    assert found.high is not None
-    return Estimate(-found.mean, -found.high, -found.low, found.sd, found.n)
-
-
-def _cell(stored: Mapping[str, Any] | None, scale: float, unit: str = "") -> str:
-    if stored is None:
-        return "–"
-    if stored["mean"] is None:
-        return "failed"
-    seeds = 1 if stored["low"] is None else 2  # enough for `shown` to know whether there is an interval
-    return shown(Estimate(stored["mean"], stored["low"], stored["high"], None, seeds), scale, unit)
+    return Limits.of(pairs, seeds, LEVEL, best, metrics)

@@ -1,11 +1,13 @@
 """What sharing gave, or cost, against each task trained alone: Δm, and the claims of harm. The rule is in `verdict`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtlsearch.evidence.sentences import TaskMetric, Unit
+from mtlsearch.evidence.metric import PerSeed, TaskMetric
+from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.statistics import (
     ALPHA,
     Array,
@@ -18,7 +20,18 @@ from mtlsearch.evidence.statistics import (
     t_interval,
 )
 
-Values = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed
+
+@dataclass(frozen=True)
+class Alone:
+    """Each task trained alone, with the hyperparameters of the winner; empty without single-task training.
+
+    `harm` is single-task minus shared, higher is more harm. `note` says what Δm is against, or why there is none.
+    """
+
+    metrics: dict[str, Estimate]
+    harm: dict[str, Claim]
+    harm_sentences: tuple[str, ...]
+    note: str
 
 
 def delta_m(
@@ -43,11 +56,18 @@ def delta_m(
     return 100 * np.mean(gains, axis=0), note
 
 
+def delta_of(
+    shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric], level: float
+) -> tuple[Estimate | None, str]:
+    """Δm's mean over seeds with its interval, and what it is against, or why there is none."""
+    if single is None:
+        return None, "no Δm: no single-task training to hold it against"
+    values, note = delta_m(shared, single, metrics)
+    return (None if values is None else estimate(values, level)), note
+
+
 def claims_of_harm(
-    shared: Values,
-    single: Values | None,
-    metrics: Mapping[str, TaskMetric],
-    level: float,
+    shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric], level: float
 ) -> dict[str, Claim]:
     """How much better each task is alone, Holm over the tasks; empty without single-task training."""
     if single is None or len(metrics) == 1:
@@ -60,7 +80,7 @@ def claims_of_harm(
 
 
 def harm_sentences(
-    harm: Mapping[str, Claim], equal: Values, metrics: Mapping[str, TaskMetric]
+    harm: Mapping[str, Claim], equal: PerSeed, metrics: Mapping[str, TaskMetric]
 ) -> tuple[str, ...]:
     """A sentence for each task that is proven to be better alone; margins are of its values at `equal` weights."""
 
@@ -74,16 +94,3 @@ def harm_sentences(
         for task, claim in harm.items()
         if hurts(task, claim)
     )
-
-
-def delta_of(
-    shared: Values,
-    single: Values | None,
-    metrics: Mapping[str, TaskMetric],
-    level: float,
-) -> tuple[Estimate | None, str]:
-    """Δm's mean over seeds with its interval, and what it is against, or why there is none."""
-    if single is None:
-        return None, "no Δm: no single-task training to hold it against"
-    values, note = delta_m(shared, single, metrics)
-    return (None if values is None else estimate(values, level)), note

@@ -1,75 +1,30 @@
 """The verdict in words: rounding by the interval, units, and the sentences of the rule in `verdict`."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
+from mtlsearch.evidence.metric import Score, TaskMetric
 from mtlsearch.evidence.statistics import (
     ALPHA,
     MOST_SEEDS,
     Claim,
     Estimate,
     detectable,
+    sampling_error,
     seeds_needed,
-    t_interval,
 )
 from mtlsearch.wording import MANY_TASKS
 
 Kind = Literal["tuned", "equal", "undecided"]
 
-Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
-
-FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
-
-FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "span_f1", "r2"})
-
-ONE_TASK = "one task has one weight: there is nothing to hold against equal weights"
-
-
-@dataclass(frozen=True)
-class TaskMetric:
-    """How one task is measured: the metric's name, its direction, and the test set's size (0: unknown)."""
-
-    name: str = "accuracy"
-    higher_is_better: bool = True
-    test_examples: int = 0
-
-    @property
-    def fraction(self) -> bool:
-        return self.name in FRACTIONS
-
-    @property
-    def scale(self) -> float:
-        """The factor that makes a value readable: 100 for a fraction, which is shown in percent."""
-        return 100.0 if self.fraction else 1.0
-
-    @property
-    def unit(self) -> str:
-        """The unit behind a scaled value: " %" or nothing."""
-        return " %" if self.fraction else ""
-
-    @property
-    def step(self) -> float:
-        """The smallest change the test set can show; 0 where it is unknown or there is none."""
-        return 1 / self.test_examples if self.name == "accuracy" and self.test_examples else 0.0
-
-    @property
-    def sign(self) -> int:
-        return 1 if self.higher_is_better else -1
-
-    def margin(self, equal: Sequence[float]) -> float:
-        """The difference that does not matter, at the values of `equal` weights over seeds."""
-        if self.fraction:
-            return FRACTION_MARGIN
-        mean = float(t_interval(equal).mean)
-        return RELATIVE_MARGIN * abs(mean) if math.isfinite(mean) else 0.0
-
 
 def decimals(half: float | None, without: int = 1) -> int:
     """Digits after the point: up to the first significant one of the interval's half width, and none beyond.
 
-    `without` an interval (one seed) or with one of no width there is nothing to go by.
+    `without` is their number where one seed gives no interval, or the interval has no width.
     """
     if half is None or half <= 0:
         return without
@@ -88,7 +43,7 @@ def shown(estimate: Estimate, scale: float = 1.0, unit: str = "") -> str:
 
 
 class Unit(NamedTuple):
-    """What a number is multiplied by to be read, and the words behind it."""
+    """A factor that makes a number readable, and the words behind the number."""
 
     scale: float
     word: str
@@ -114,30 +69,42 @@ class Unit(NamedTuple):
         return f"by {low if float(low) > 0 else 'just over 0'} to {high} {self.word}"
 
 
-class Finding(NamedTuple):
-    """What the winner's sentence is made of."""
+@dataclass(frozen=True)
+class Finding:
+    """The verdict's kind, and the numbers of its sentence; `claim` is the winner minus its twin."""
 
     kind: Kind
     claim: Claim
     margin: float
     configs: int
     unit: Unit
-    target: float  # the larger of the observed difference and the margin
-    seen: float | None  # what these seeds can see
-    needed: int | None  # the seeds that would see the target
 
-    @classmethod
-    def of(cls, kind: Kind, claim: Claim, margin: float, configs: int, unit: Unit) -> "Finding":
-        found, alpha = claim.difference, ALPHA / configs
-        target = max(abs(found.mean), margin)
-        if found.sd is None:
-            return cls(kind, claim, margin, configs, unit, target, None, None)
-        seen, needed = detectable(found.n, found.sd, alpha), seeds_needed(target, found.sd, alpha)
-        return cls(kind, claim, margin, configs, unit, target, seen, needed)
+    @property
+    def difference(self) -> Estimate:
+        return self.claim.difference
+
+    @property
+    def target(self) -> float:
+        """The larger of the observed difference and the margin."""
+        return max(abs(self.difference.mean), self.margin)
+
+    @cached_property
+    def detectable(self) -> float | None:
+        """The difference that these seeds call tuned 80 % of the time."""
+        if self.difference.sd is None:
+            return None
+        return detectable(self.difference.n, self.difference.sd, ALPHA / self.configs)
+
+    @cached_property
+    def seeds_needed(self) -> int | None:
+        """The seeds that would see the target; None for over 1,000, or without an interval."""
+        if self.difference.sd is None:
+            return None
+        return seeds_needed(self.target, self.difference.sd, ALPHA / self.configs)
 
     def sentence(self) -> str:
-        """The first line of the module's rule that applies."""
-        found, bound = self.claim.difference, f"{self.margin * self.unit.scale:.2g} {self.unit.word}"
+        """The first line of the verdict's rule that applies."""
+        found, bound = self.difference, f"{self.margin * self.unit.scale:.2g} {self.unit.word}"
         if found.low is None or found.high is None:
             left = "no pair of seeds is left, which" if found.n == 0 else "one seed"
             return f"undecided: {left} gives no interval; confirm with 5 seeds or more"
@@ -149,30 +116,78 @@ class Finding(NamedTuple):
         if found.low >= -self.margin:
             return f"equal weights are as good, keep them: {between}, within the margin of {bound}"
         if found.high < 0:
-            return f"equal weights are better {self.unit.gain(_negative(found))}, keep them"
+            return f"equal weights are better {self.unit.gain(-found)}, keep them"
         return f"equal weights are as good or better, keep them: {between}, below the margin of {bound}"
 
     def _limit(self) -> str:
-        found, scale = self.claim.difference, self.unit.scale
-        limit = _number((self.seen or 0.0) * scale, _digits(found, scale, 2))
-        return f"undecided: {found.n} seeds can only see differences above {limit} {self.unit.word}"
+        limit = (self.detectable or 0.0) * self.unit.scale
+        above = f"{_number(limit, _digits(self.difference, self.unit.scale, 2))} {self.unit.word}"
+        return f"undecided: {self.difference.n} seeds can only see differences above {above}"
 
     def _adjusted(self) -> str:
-        if (self.claim.difference.low or 0.0) <= 0 or self.claim.p_holm is None:
+        if (self.difference.low or 0.0) <= 0 or self.claim.p_holm is None:
             return ""
         return f" (p = {self.claim.p_holm:.2g} after Holm over {self.configs} configs)"
 
     def _enough(self) -> str:
-        many = f"over {MOST_SEEDS:,}" if self.needed is None else f"{self.needed:,}"
+        many = f"over {MOST_SEEDS:,}" if self.seeds_needed is None else f"{self.seeds_needed:,}"
         target = self.target * self.unit.scale
-        digits = max(decimals(target), _digits(self.claim.difference, self.unit.scale, 0))
+        digits = max(decimals(target), _digits(self.difference, self.unit.scale, 0))
         return f"{many} seeds would see {_number(target, digits)} {self.unit.word}"
 
 
-def _negative(e: Estimate) -> Estimate:
-    assert e.low is not None
-    assert e.high is not None
-    return Estimate(-e.mean, -e.high, -e.low, e.sd, e.n)
+@dataclass(frozen=True)
+class Limits:
+    """What the data allow to say: `pairs` of `seeds` are left, `level` is nominal.
+
+    `sampling_error` is the standard error by the test set's size, of the tasks that are measured by accuracy.
+    """
+
+    pairs: int
+    seeds: int
+    level: float
+    sampling_error: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        pairs: int,
+        seeds: int,
+        level: float,
+        means: Mapping[str, float],
+        metrics: Mapping[str, TaskMetric],
+    ) -> "Limits":
+        """The limits where the tasks' metrics have these `means` on test, NaN where every seed failed."""
+        counted = {task: m for task, m in metrics.items() if m.step and math.isfinite(means[task])}
+        errors = {task: sampling_error(means[task], metric.test_examples) for task, metric in counted.items()}
+        return cls(pairs, seeds, level, errors)
+
+    def sentence(self, metrics: Mapping[str, TaskMetric]) -> str:
+        """What the intervals cover, and what not."""
+        lost = f" ({self.seeds - self.pairs} of {self.seeds} seeds failed, {self.pairs} left)"
+        randomness = "the randomness of training on this split, not what new data would change"
+        if self.seeds == 1:
+            text = f"one seed shows nothing of {randomness.partition(',')[0]}"
+        else:
+            text = f"{100 * self.level:.3g} % t intervals over {self.seeds} fresh seeds"
+            text += f"{lost if self.pairs < self.seeds else ''} cover {randomness}"
+        errors = {task: _points(error) for task, error in self.sampling_error.items()}
+        if len(errors) > MANY_TASKS:
+            low, high = (_points(extreme(self.sampling_error.values())) for extreme in (min, max))
+            text += (
+                f"; the size of the test sets adds a standard error of {low} to {high} points of each task"
+            )
+        elif errors:
+            sizes = (
+                f"{error} points of {task} ({metrics[task].test_examples:,} examples)"
+                for task, error in errors.items()
+            )
+            text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
+        return text
+
+
+def _points(error: float) -> str:
+    return _number(100 * error, max(1, decimals(100 * error)))
 
 
 def _digits(estimate: Estimate, scale: float, without: int) -> int:
@@ -181,27 +196,3 @@ def _digits(estimate: Estimate, scale: float, without: int) -> int:
 
 def _number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
-
-
-def covers_text(
-    pairs: int, seeds: int, level: float, errors: Mapping[str, float], metrics: Mapping[str, TaskMetric]
-) -> str:
-    """What the intervals cover and what not."""
-    lost = f" ({seeds - pairs} of {seeds} seeds failed, {pairs} left)" if pairs < seeds else ""
-    randomness = "the randomness of training on this split, not what new data would change"
-    if seeds == 1:
-        text = f"one seed shows nothing of {randomness.partition(',')[0]}"
-    else:
-        text = f"{100 * level:.3g} % t intervals over {seeds} fresh seeds{lost} cover {randomness}"
-    found = errors.values()
-    sizes = [
-        f"{_number(100 * error, max(1, decimals(100 * error)))} points of {task} "
-        f"({metrics[task].test_examples:,} examples)"
-        for task, error in errors.items()
-    ]
-    if len(sizes) > MANY_TASKS:
-        low, high = (f"{_number(100 * e, max(1, decimals(100 * e)))}" for e in (min(found), max(found)))
-        text += f"; the size of the test sets adds a standard error of {low} to {high} points of each task"
-    elif sizes:
-        text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
-    return text

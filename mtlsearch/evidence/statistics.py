@@ -1,8 +1,9 @@
 """Statistics over seeds: paired t intervals, Holm, power, and the choice of the winner; on arrays."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,10 +11,7 @@ from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 Array = NDArray[np.float64]
 
-ALPHA = 0.05
-
-POWER = 0.8
-
+ALPHA, POWER = 0.05, 0.8
 MOST_SEEDS = 1000
 
 
@@ -30,6 +28,21 @@ class Estimate:
     @property
     def half(self) -> float | None:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def __neg__(self) -> "Estimate":
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Estimate(-self.mean, low, high, self.sd, self.n)
+
+    def stored(self) -> dict[str, float | None]:
+        """The estimate in a stored comparison; an unknown number is None."""
+        return {"mean": self.mean if self.n else None, "low": self.low, "high": self.high}
+
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any]) -> "Estimate":
+        """The estimate in a stored comparison or verdict; an unknown mean is NaN again."""
+        mean = math.nan if stored["mean"] is None else float(stored["mean"])
+        least = 0 if stored["mean"] is None else 1 if stored["low"] is None else 2
+        return cls(mean, stored["low"], stored["high"], stored.get("sd"), stored.get("n", least))
 
 
 @dataclass(frozen=True)
@@ -120,11 +133,12 @@ def sampling_error(accuracy: float, examples: int) -> float:
 
 
 def rounding_sd(step: float) -> float:
-    """The sd of what rounding to multiples of a step hides, step/√12: the least sd to believe of counts."""
+    """The sd that rounding to multiples of a step hides, step/√12: the least sd to believe of counts."""
     return step / math.sqrt(12)
 
 
 def estimate(values: ArrayLike, level: float, floor: float = 0.0) -> Estimate:
+    """The mean of `values` over seeds with its interval; `floor` is the least sd to believe."""
     return _at(t_interval(values, floor, level))
 
 
@@ -135,6 +149,8 @@ def _at(found: Intervals, index: int | tuple[()] = ()) -> Estimate:
 
 
 def claims_of(found: Intervals, p_holm: Array) -> tuple[Claim, ...]:
+    """Each interval with its p-values as a claim."""
+
     def claim(i: int) -> Claim:
         difference = _at(found, i)
         known = difference.n > 1

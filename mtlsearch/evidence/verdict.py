@@ -1,4 +1,4 @@
-"""What a confirmation proves: intervals over seeds, and a sentence that follows by a written rule.
+"""The verdict on a confirmation: intervals over seeds, and a sentence that follows from a written rule.
 
 `judge` takes the numbers of a confirmation (k configs, each with its twin at equal weights, S fresh seeds)
 and gives a `Verdict`; it knows no store and no model. A seed that failed is NaN and is dropped from its
@@ -41,8 +41,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtlsearch.errors import StudyError
-from mtlsearch.evidence.delta_m import claims_of_harm, delta_of, harm_sentences
-from mtlsearch.evidence.sentences import ONE_TASK, Finding, Kind, Score, TaskMetric, Unit, covers_text, shown
+from mtlsearch.evidence.delta_m import Alone, claims_of_harm, delta_of, harm_sentences
+from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, score_floor, score_margin, scores
+from mtlsearch.evidence.sentences import Finding, Kind, Limits, Unit, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
     Array,
@@ -55,9 +56,10 @@ from mtlsearch.evidence.statistics import (
     holm,
     interval_level,
     rounding_sd,
-    sampling_error,
     t_interval,
 )
+
+ONE_TASK = "one task has one weight: there is nothing to hold against equal weights"
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class Confirmed:
 
     weights: Mapping[str, float]
     validation: Sequence[float]  # the score of the tuned config, higher is better
-    tuned: Mapping[str, Sequence[float]]  # test metrics by task
-    twin: Mapping[str, Sequence[float]]
-    single: Mapping[str, Sequence[float]] | None = None
+    tuned: PerSeed
+    twin: PerSeed
+    single: PerSeed | None = None
 
 
 class Contest(NamedTuple):
@@ -81,51 +83,79 @@ class Contest(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The answer with its evidence. Metrics and scores are in their own units, `delta_m` in percent."""
+class Arm:
+    """The winner with its tuned weights or with equal ones, on test; `delta_m` in percent."""
 
-    kind: Kind
-    sentence: str
-    harm_sentences: tuple[str, ...]
+    metrics: dict[str, Estimate]
+    score: Estimate
+    delta_m: Estimate | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer with its evidence; metrics and scores are in their own units."""
+
+    finding: Finding
     winner: int  # index among the confirmed configs
     weights: dict[str, float]
-    metrics: dict[str, Estimate]  # of the winner, on test
-    equal_metrics: dict[str, Estimate]
-    single_metrics: dict[str, Estimate]  # empty without single-task training
-    score: Estimate
-    equal_score: Estimate
-    difference: Estimate  # winner minus its twin
+    tuned: Arm
+    equal: Arm
+    alone: Alone
     claims: tuple[Claim, ...]  # tuned minus twin, of every config
-    harm: dict[str, Claim]  # single-task minus shared, higher is more harm
-    delta_m: Estimate | None
-    equal_delta_m: Estimate | None
-    delta_m_note: str  # the baseline, or why there is no Δm
-    margin: float
-    level: float  # nominal level of the intervals
-    seeds: int
-    detectable: float | None  # the difference that these seeds call tuned 80 % of the time
-    seeds_needed: int | None  # to see the larger of the difference and the margin; None: over 1,000
-    sampling_error: dict[str, float]  # standard error by the test set's size, of accuracies
-    covers: str
+    limits: Limits
     measured: dict[str, TaskMetric]
 
+    @property
+    def kind(self) -> Kind:
+        return self.finding.kind
+
+    @property
+    def sentence(self) -> str:
+        return ONE_TASK if len(self.measured) == 1 else self.finding.sentence()
+
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as JSON-able values; a missing number is None, never NaN."""
-        return cast(dict[str, Any], _jsonable(asdict(self)))
+        """The verdict as it is stored, in JSON-able values; a missing number is None, never NaN."""
+        verdict = {
+            "kind": self.kind,
+            "sentence": self.sentence,
+            "harm_sentences": self.alone.harm_sentences,
+            "winner": self.winner,
+            "weights": self.weights,
+            "metrics": self.tuned.metrics,
+            "equal_metrics": self.equal.metrics,
+            "single_metrics": self.alone.metrics,
+            "score": self.tuned.score,
+            "equal_score": self.equal.score,
+            "difference": self.finding.difference,
+            "claims": self.claims,
+            "harm": self.alone.harm,
+            "delta_m": self.tuned.delta_m,
+            "equal_delta_m": self.equal.delta_m,
+            "delta_m_note": self.alone.note,
+            "margin": self.finding.margin,
+            "level": self.limits.level,
+            "seeds": self.limits.seeds,
+            "detectable": self.finding.detectable,
+            "seeds_needed": self.finding.seeds_needed,
+            "sampling_error": self.limits.sampling_error,
+            "covers": self.limits.sentence(self.measured),
+            "measured": self.measured,
+        }
+        return {key: _jsonable(value) for key, value in verdict.items()}
 
     def lines(self) -> list[str]:
         """The verdict as `run` and `best` print it."""
         weights = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
-        lines = [self.sentence, *self.harm_sentences, f"weights: {weights}"]
+        lines = [self.sentence, *self.alone.harm_sentences, f"weights: {weights}"]
         for task, metric in self.measured.items():
             scale, unit = metric.scale, metric.unit
-            line = f"{task}: {metric.name} {shown(self.metrics[task], scale, unit)}"
-            line += f"; equal weights {shown(self.equal_metrics[task], scale, unit)}"
-            if self.single_metrics:
-                line += f"; alone {shown(self.single_metrics[task], scale, unit)}"
+            line = f"{task}: {metric.name} {shown(self.tuned.metrics[task], scale, unit)}"
+            line += f"; equal weights {shown(self.equal.metrics[task], scale, unit)}"
+            if self.alone.metrics:
+                line += f"; alone {shown(self.alone.metrics[task], scale, unit)}"
             lines.append(line)
-        gain = f"Δm {shown(self.delta_m, unit=' %')}, " if self.delta_m else ""
-        return [*lines, gain + self.delta_m_note, self.covers]
+        gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
+        return [*lines, gain + self.alone.note, self.limits.sentence(self.measured)]
 
 
 def contest(validation: ArrayLike, difference: ArrayLike, margin: float, floor: float = 0.0) -> Contest:
@@ -160,89 +190,51 @@ def judge(
             "a verdict needs a config with a finished seed, but all of them failed; "
             "see their reasons in the confirmation's trials, then confirm again"
         )
-    tuned = np.array([_scores(c.tuned, metrics, score) for c in confirmed])
-    equal = np.array([_scores(c.twin, metrics, score) for c in confirmed])
+    tuned = np.array([scores(c.tuned, metrics, score) for c in confirmed])
+    equal = np.array([scores(c.twin, metrics, score) for c in confirmed])
     if margin is None:
-        margin = _margin(confirmed[int(choose(validation))], metrics, score)
-    result = contest(validation, tuned - equal, margin, _least_sd(metrics, score))
+        margin = score_margin(confirmed[int(choose(validation))].twin, metrics, score)
+    result = contest(validation, tuned - equal, margin, score_floor(metrics, score))
     winner, level = int(result.winner), interval_level(len(confirmed))
     best, claims = confirmed[winner], claims_of(result.intervals, result.p_holm)
+
+    def estimates(values: PerSeed) -> dict[str, Estimate]:
+        return {
+            task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()
+        }
+
+    def arm(values: PerSeed, over_seeds: Array) -> Arm:
+        gain, _ = delta_of(values, best.single, metrics, level)
+        return Arm(estimates(values), estimate(over_seeds, level), gain)
+
     kind = cast(Kind, "equal" if len(metrics) == 1 else str(result.kind))
-    finding = Finding.of(kind, claims[winner], margin, len(confirmed), Unit.of(list(metrics.values()), score))
     harm = claims_of_harm(best.twin if kind == "equal" else best.tuned, best.single, metrics, level)
-    gain, note = delta_of(best.tuned, best.single, metrics, level)
-    means = _estimates(best.tuned, metrics, level)
-    errors = {
-        task: sampling_error(means[task].mean, metric.test_examples)
-        for task, metric in metrics.items()
-        if metric.step and means[task].n
-    }
-    return Verdict(
-        kind=kind,
-        sentence=finding.sentence() if len(metrics) > 1 else ONE_TASK,
+    alone = Alone(
+        metrics=estimates(best.single) if best.single else {},
+        harm=harm,
         harm_sentences=harm_sentences(harm, best.twin, metrics),
+        note=delta_of(best.tuned, best.single, metrics, level)[1],
+    )
+    kept = arm(best.tuned, tuned[winner])
+    means = {task: found.mean for task, found in kept.metrics.items()}
+    pairs, seeds = claims[winner].difference.n, validation.shape[1]
+    return Verdict(
+        finding=Finding(kind, claims[winner], margin, len(confirmed), Unit.of(list(metrics.values()), score)),
         winner=winner,
         weights={task: float(best.weights[task]) for task in metrics},
-        metrics=means,
-        equal_metrics=_estimates(best.twin, metrics, level),
-        single_metrics=_estimates(best.single, metrics, level) if best.single else {},
-        score=estimate(tuned[winner], level),
-        equal_score=estimate(equal[winner], level),
-        difference=finding.claim.difference,
+        tuned=kept,
+        equal=arm(best.twin, equal[winner]),
+        alone=alone,
         claims=claims,
-        harm=harm,
-        delta_m=gain,
-        equal_delta_m=delta_of(best.twin, best.single, metrics, level)[0],
-        delta_m_note=note,
-        margin=margin,
-        level=level,
-        seeds=validation.shape[1],
-        detectable=finding.seen,
-        seeds_needed=finding.needed,
-        sampling_error=errors,
-        covers=covers_text(finding.claim.difference.n, validation.shape[1], level, errors, metrics),
+        limits=Limits.of(pairs, seeds, level, means, metrics),
         measured=dict(metrics),
     )
 
 
-def _scores(values: Mapping[str, Sequence[float]], metrics: Mapping[str, TaskMetric], score: Score) -> Array:
-    """The score of every seed; NaN where a task's metric is."""
-    signs = np.array([metric.sign for metric in metrics.values()])
-    oriented = signs[:, None] * np.array([values[task] for task in metrics], dtype=np.float64)
-    if not callable(score):
-        return _over_tasks(oriented, score)
-    seeds = (dict(zip(metrics, map(float, column), strict=True)) for column in oriented.T)
-    return np.array([score(seed) if np.isfinite(list(seed.values())).all() else np.nan for seed in seeds])
-
-
-def _over_tasks(values: Array, score: str) -> Array:
-    assert score in ("mean", "min"), score
-    return np.asarray(values.mean(0) if score == "mean" else values.min(0))
-
-
-def _margin(winner: Confirmed, metrics: Mapping[str, TaskMetric], score: Score) -> float:
-    if callable(score):
-        return 0.0
-    margins = [metric.margin(winner.twin[task]) for task, metric in metrics.items()]
-    return float(_over_tasks(np.array(margins), score))
-
-
-def _least_sd(metrics: Mapping[str, TaskMetric], score: Score) -> float:
-    """The sd of rounding the score to the test sets' steps; 0 where some metric has no step."""
-    steps = [metric.step for metric in metrics.values()]
-    if callable(score) or not all(steps):
-        return 0.0
-    return rounding_sd(min(steps) / (len(steps) if score == "mean" else 1))
-
-
-def _estimates(
-    values: Mapping[str, Sequence[float]], metrics: Mapping[str, TaskMetric], level: float
-) -> dict[str, Estimate]:
-    return {task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()}
-
-
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Estimate | Claim | TaskMetric):
+        value = asdict(value)
+    if isinstance(value, Mapping):
         return {key: _jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(inner) for inner in value]

@@ -15,7 +15,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.report.reading import Report
 
 INK, GRID, AXIS, PAPER = "#3a4350", "#e4e8ed", "#c2cad4", "#fefefe"

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from plotly.subplots import make_subplots
 
-from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report.figure_style import (
     ALONE,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.delta_m import delta_m
-from mtlsearch.evidence.sentences import TaskMetric, shown
+from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report.figure_style import number
 from mtlsearch.report.figures_confirmed import ranked

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
-from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
 from mtlsearch.store.config_file import trial_config

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.delta_m import delta_m
-from mtlsearch.evidence.sentences import TaskMetric, decimals, shown
+from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.sentences import decimals, shown
 from mtlsearch.evidence.statistics import (
     Array,
     Estimate,
@@ -138,8 +140,8 @@ def test_no_sentence_has_more_decimals_than_its_interval(gain: float, spread: Se
     verdict = judge([confirmed(gain, spread)], ACCURACY)
     found = re.search(r"(\S+) to (\S+) points", verdict.sentence)
     assert found
-    assert verdict.difference.half
-    allowed = decimals(verdict.difference.half * 100)
+    assert verdict.finding.difference.half
+    allowed = decimals(verdict.finding.difference.half * 100)
     assert all(len(number.partition(".")[2]) <= allowed for number in found.groups())
 
 
@@ -169,13 +171,13 @@ def test_delta_m_is_skipped_with_its_reason_where_a_baseline_is_not_positive() -
 
 def test_delta_m_of_a_verdict_has_an_interval_over_seeds() -> None:
     verdict = judge([confirmed(0.01, alone={"mnist": 0.0001})], ACCURACY)
-    assert verdict.delta_m
-    assert verdict.delta_m.low
-    assert verdict.delta_m.low > 0
-    assert verdict.equal_delta_m
-    assert abs(verdict.equal_delta_m.mean) < 0.1
+    assert verdict.tuned.delta_m
+    assert verdict.tuned.delta_m.low
+    assert verdict.tuned.delta_m.low > 0
+    assert verdict.equal.delta_m
+    assert abs(verdict.equal.delta_m.mean) < 0.1
     assert (
-        judge([confirmed(0.01)], ACCURACY).delta_m_note == "no Δm: no single-task training to hold it against"
+        judge([confirmed(0.01)], ACCURACY).alone.note == "no Δm: no single-task training to hold it against"
     )
 
 
@@ -216,20 +218,20 @@ def test_worse_tuned_weights_keep_equal_ones() -> None:
 def test_a_wide_interval_is_undecided_and_names_what_the_seeds_can_see() -> None:
     verdict = judge([confirmed(0.002, NOISY)], ACCURACY)
     assert verdict.kind == "undecided"
-    assert verdict.difference.sd is not None
-    assert verdict.seeds_needed is not None
-    assert verdict.detectable == pytest.approx(detectable(5, verdict.difference.sd))
+    assert verdict.finding.difference.sd is not None
+    assert verdict.finding.seeds_needed is not None
+    assert verdict.finding.detectable == pytest.approx(detectable(5, verdict.finding.difference.sd))
     assert verdict.sentence == (
         "undecided: 5 seeds can only see differences above 1.0 points; "
         "tuned minus equal is -0.6 to 1.0 points; "
-        f"{verdict.seeds_needed} seeds would see 0.2 points"
+        f"{verdict.finding.seeds_needed} seeds would see 0.2 points"
     )
 
 
 def test_the_winner_is_chosen_on_validation_not_on_test() -> None:
     verdict = judge([confirmed(0.03, validation=0.90), confirmed(0.01, validation=0.91)], ACCURACY)
     assert verdict.winner == 1
-    assert verdict.difference.mean == pytest.approx(0.01)
+    assert verdict.finding.difference.mean == pytest.approx(0.01)
     assert len(verdict.claims) == 2
 
 
@@ -238,21 +240,23 @@ def test_holm_over_the_configs_can_leave_the_winner_undecided() -> None:
     assert judge([alone], ACCURACY).kind == "tuned"
     verdict = judge([alone, confirmed(0.0, NOISY)], ACCURACY)
     assert verdict.kind == "undecided"
-    assert verdict.difference.low
-    assert verdict.difference.low > 0
+    assert verdict.finding.difference.low
+    assert verdict.finding.difference.low > 0
     assert "after Holm over 2 configs" in verdict.sentence
 
 
 def test_harm_names_the_task_that_is_better_alone_and_no_other() -> None:
     verdict = judge([confirmed(0.0, alone={"fashion": 0.02, "mnist": 0.0})], ACCURACY)
-    assert verdict.harm_sentences == ("sharing hurts task fashion by 1.96 to 2.04 points: train it alone",)
-    assert set(verdict.harm) == {"mnist", "fashion"}
+    assert verdict.alone.harm_sentences == (
+        "sharing hurts task fashion by 1.96 to 2.04 points: train it alone",
+    )
+    assert set(verdict.alone.harm) == {"mnist", "fashion"}
 
 
 def test_harm_is_measured_at_the_weights_that_the_sentence_keeps() -> None:
     verdict = judge([confirmed(-0.02, alone={"fashion": 0.0001})], ACCURACY)
     assert verdict.kind == "equal"
-    assert verdict.harm_sentences == ()
+    assert verdict.alone.harm_sentences == ()
 
 
 def test_lower_is_better_metrics_turn_the_difference_around() -> None:
@@ -262,21 +266,21 @@ def test_lower_is_better_metrics_turn_the_difference_around() -> None:
     config = Confirmed({"a": 0.5, "b": 0.5}, [1, 1, 1], tuned=better, twin=worse, single=better)
     verdict = judge([config], metrics)
     assert verdict.kind == "tuned"
-    assert verdict.margin == pytest.approx(0.01 * (1.503 + 2.5) / 2, rel=1e-3)
+    assert verdict.finding.margin == pytest.approx(0.01 * (1.503 + 2.5) / 2, rel=1e-3)
     assert re.fullmatch(r"tuned weights beat equal ones by 0\.\d+ to 0\.\d+ in score", verdict.sentence)
 
 
 def test_the_score_min_is_the_worst_task() -> None:
     verdict = judge([confirmed(0.01)], ACCURACY, score="min")
-    assert verdict.score.mean == pytest.approx(0.89)
+    assert verdict.tuned.score.mean == pytest.approx(0.89)
     assert verdict.sentence == "tuned weights beat equal ones by 0.96 to 1.04 points"
 
 
 def test_a_score_of_the_users_own_is_called_seed_by_seed_with_margin_zero() -> None:
     verdict = judge([confirmed(0.001)], ACCURACY, score=lambda metrics: min(metrics.values()))
     assert verdict.kind == "tuned"
-    assert verdict.margin == 0.0
-    assert verdict.score.mean == pytest.approx(0.881)
+    assert verdict.finding.margin == 0.0
+    assert verdict.tuned.score.mean == pytest.approx(0.881)
     assert verdict.sentence.endswith("in score")
 
 
@@ -285,7 +289,7 @@ def test_a_score_of_the_users_own_gets_metrics_oriented_like_a_studys() -> None:
     verdict = judge(
         [config], {"a": TaskMetric("mae", higher_is_better=False)}, score=lambda metrics: metrics["a"]
     )
-    assert (verdict.score.mean, verdict.difference.mean) == (-2.0, 1.0)
+    assert (verdict.tuned.score.mean, verdict.finding.difference.mean) == (-2.0, 1.0)
 
 
 # Edges
@@ -295,17 +299,17 @@ def test_one_seed_is_undecided_and_says_why() -> None:
     verdict = judge([confirmed(0.05, [0.0], alone={"mnist": 0.1})], ACCURACY)
     assert verdict.kind == "undecided"
     assert verdict.sentence == "undecided: one seed gives no interval; confirm with 5 seeds or more"
-    assert verdict.difference.low is None
-    assert verdict.detectable is None
-    assert verdict.harm_sentences == ()
-    assert verdict.covers.startswith("one seed shows nothing of the randomness of training")
+    assert verdict.finding.difference.low is None
+    assert verdict.finding.detectable is None
+    assert verdict.alone.harm_sentences == ()
+    assert verdict.lines()[-1].startswith("one seed shows nothing of the randomness of training")
 
 
 def test_a_failed_seed_is_dropped_from_its_pair_and_counted() -> None:
     verdict = judge([with_failed_seed(confirmed(0.01), 2)], ACCURACY)
     assert verdict.kind == "tuned"
-    assert (verdict.difference.n, verdict.seeds) == (4, 5)
-    assert "5 fresh seeds (1 of 5 seeds failed, 4 left)" in verdict.covers
+    assert (verdict.finding.difference.n, verdict.limits.seeds) == (4, 5)
+    assert "5 fresh seeds (1 of 5 seeds failed, 4 left)" in verdict.lines()[-1]
 
 
 def test_a_config_whose_seeds_all_failed_cannot_win() -> None:
@@ -335,8 +339,29 @@ def test_counts_that_agree_by_chance_are_not_taken_for_certainty() -> None:
 def test_one_task_has_no_weights_to_judge() -> None:
     config = Confirmed({"a": 1.0}, [0.9, 0.9], {"a": [0.9, 0.91]}, {"a": [0.9, 0.91]}, {"a": [0.9, 0.91]})
     verdict = judge([config], {"a": TaskMetric()})
-    assert (verdict.kind, verdict.harm) == ("equal", {})
+    assert (verdict.kind, verdict.alone.harm) == ("equal", {})
     assert verdict.sentence == "one task has one weight: there is nothing to hold against equal weights"
+
+
+def test_stored_verdict_has_the_keys_that_stores_have() -> None:
+    path = Path(__file__).parents[1] / "written_by_3c1a122" / "best.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["verdict"]
+    now = judge([confirmed(0.01, alone={"mnist": 0.001})], ACCURACY).to_dict()
+    assert list(now) == [key for key in before if key != "lines"]
+    for key in ("score", "equal_score", "difference", "delta_m", "equal_delta_m"):
+        assert list(now[key]) == list(before[key])
+    for key in ("metrics", "equal_metrics", "single_metrics", "harm", "measured"):
+        assert list(now[key]["mnist"]) == list(before[key]["left"])
+    assert list(now["claims"][0]) == list(before["claims"][0])
+
+
+def test_estimate_is_read_as_it_was_stored() -> None:
+    for found in (Estimate(0.5, 0.4, 0.6, None, 2), Estimate(0.5, None, None, None, 1)):
+        assert Estimate.of_stored(found.stored()) == found
+    lost = Estimate.of_stored(Estimate(math.nan, None, None, None, 0).stored())
+    assert (math.isnan(lost.mean), lost.n) == (True, 0)
+    verdict = judge([confirmed(0.01)], ACCURACY)
+    assert Estimate.of_stored(verdict.to_dict()["score"]) == verdict.tuned.score
 
 
 def test_verdict_is_json_and_has_no_nan() -> None:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, table
-from mtlsearch.evidence.sentences import TaskMetric
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training import gradient_weighting as jacobian
 from mtlsearch.training.solo import SoloTrainer

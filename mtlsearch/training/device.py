@@ -1,12 +1,13 @@
-"""The device and the CPU threads of a command, and what is recorded of them."""
+"""The device, CPU threads and precision of a command."""
 
 import ctypes
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,44 +45,48 @@ class Conditions:
 
 
 def fewer_are_faster(threads: int) -> float | None:
-    """How many times one thread is faster than `threads` at products like a step's, None where it hardly is.
+    """The factor by which one thread beats `threads` at products like a step's, None where it hardly does.
 
-    Takes about a quarter of a second; the two are timed in turn, and the number of threads is left as it was.
+    It takes about a quarter of a second, and leaves the number of threads as it was.
     """
     if threads == 1:
         return None
     x, w = torch.randn(128, 784), torch.randn(8, 784, 128)
-    seconds: dict[int, list[float]] = {1: [], threads: []}
-    for _ in range(ROUNDS):
-        for count, times in seconds.items():
-            torch.set_num_threads(count)
-            begun = time.perf_counter()
-            for _ in range(3):
-                torch.relu(x @ w).sum()
-            times.append(time.perf_counter() - begun)
+
+    def products(count: int) -> None:
+        torch.set_num_threads(count)
+        for _ in range(3):
+            torch.relu(x @ w).sum()
+
+    ratio = _slower_by(partial(products, threads), partial(products, 1))
     torch.set_num_threads(threads)
-    ratio = statistics.median(seconds[threads]) / statistics.median(seconds[1])
-    return ratio if ratio > WORTH_TELLING else None
+    return ratio
 
 
 def bf16_slowdown() -> float | None:
-    """How many times a bf16 product takes as long as one in fp32 on this CPU, None where it hardly does.
+    """The factor by which fp32 beats bf16 at products on this CPU, None where it hardly does.
 
-    A CPU without bf16 instructions goes number by number, a hundred times as slowly. Takes about a tenth of a second.
+    A CPU without bf16 instructions takes number by number, a hundred times as slowly. Measuring takes about a tenth
+    of a second.
     """
-    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    half, full = (torch.ones(256, 256, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    return _slower_by(lambda: torch.mm(half, half), lambda: torch.mm(full, full))
+
+
+def _slower_by(slow: Callable[[], object], fast: Callable[[], object]) -> float | None:
+    """The factor between the median times of two functions, timed in turn; None below WORTH_TELLING."""
+    seconds: dict[Callable[[], object], list[float]] = {fast: [], slow: []}
     for _ in range(ROUNDS):
-        for dtype, times in seconds.items():
-            x = torch.ones(256, 256, dtype=dtype)
+        for function, times in seconds.items():
             begun = time.perf_counter()
-            torch.mm(x, x)
+            function()
             times.append(time.perf_counter() - begun)
-    ratio = statistics.median(seconds[torch.bfloat16]) / statistics.median(seconds[torch.float32])
+    ratio = statistics.median(seconds[slow]) / statistics.median(seconds[fast])
     return ratio if ratio > WORTH_TELLING else None
 
 
 def slow_choices(conditions: Conditions) -> Iterator[str]:
-    """What a quick measurement finds to be faster than what was chosen, a line each; nothing changes by itself."""
+    """Measure quickly, and yield a line for each choice that another one would beat; nothing is changed."""
     if conditions.device.type != "cpu":
         return
     threads = conditions.threads
@@ -108,7 +113,7 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> Condi
             raise UsageError(
                 f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
             )
-        torch.cuda.set_device(device.index or 0)  # kernels of our own run where this says
+        torch.cuda.set_device(device.index or 0)  # where kernels of our own run
     elif device.type != "cpu" or device.index is not None:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")
     if device.type == "cpu":
@@ -117,12 +122,11 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> Condi
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory, up to 2 GiB, for the next tensor; elsewhere nothing changes.
+    """Let glibc keep freed memory, up to 2 GiB, for the next tensor; other libraries are left alone.
 
-    By itself it gives each block above 32 MiB back to the system, which clears its pages anew at every operator: more
-    than the arithmetic costs where a step's activations are that large.
+    By default it returns each block above 32 MiB to the system, which then clears new pages for every operator. Where
+    a step's activations are that large, this costs more than the arithmetic.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-

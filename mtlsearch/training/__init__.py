@@ -1,4 +1,4 @@
-"""Training: the readable reference (`solo`), and what it shares with the fused trainer in `population`.
+"""Training: the readable reference (`solo`), and the parts that it shares with the trainer in `population`.
 
 Door: `trainer.Training`, `trainer.Trainer`, `solo.SoloTrainer`.
 """

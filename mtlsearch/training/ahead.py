@@ -1,4 +1,4 @@
-"""Doing ahead, in a thread of its own: the next batches are read while the device trains on this one."""
+"""Work ahead in a thread: the next batches are read while the device trains on this one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-AHEAD = 4  # batches that are read, or being read, before they are asked for
+AHEAD = 4  # batches that are read before they are needed
 
 
 @contextmanager
 def read_ahead(read: Callable[[int], T], count: int) -> Iterator[Iterator[T]]:
-    """What `read` gives for 0 … `count` − 1, in order, read in a thread that ends with the context.
+    """Yield `read(0)` … `read(count - 1)` in order, read in a thread that ends with the context.
 
-    However the context is left, it waits for the one read that may be under way, and for no other.
+    On leaving, the context waits for a read that is under way, and cancels all others.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="mtlsearch-reader")
     try:
@@ -36,9 +36,9 @@ def _in_order(pool: ThreadPoolExecutor, read: Callable[[int], T], count: int) ->
 
 
 def paced(steps: Iterator[T], device: torch.device) -> Iterator[T]:
-    """The same steps, of which CUDA is given no more than a few before it has done them.
+    """The same steps, at most a few ahead of CUDA.
 
-    The host would else run far ahead, and hold the memory of every batch that is still to be copied.
+    Otherwise the host would run far ahead, and hold the memory of every batch that waits to be copied.
     """
     if device.type != "cuda":
         yield from steps
@@ -54,7 +54,7 @@ def paced(steps: Iterator[T], device: torch.device) -> Iterator[T]:
 
 
 def in_a_thread(do: Callable[..., T], *given: object) -> "Future[T]":
-    """Begin something in a thread of its own."""
+    """Start `do` in a thread of its own."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="mtlsearch-ahead")
     begun = pool.submit(do, *given)
     pool.shutdown(wait=False)

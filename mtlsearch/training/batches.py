@@ -1,4 +1,9 @@
-"""The batches of an epoch, as a pure function of seed and epoch."""
+"""The batches of an epoch, as a pure function of the seed and the population's epoch.
+
+So members in training share each batch, and a trial can be repeated alone from its entry epoch on.
+
+Legend: S steps of an epoch, B examples of a batch.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +20,13 @@ from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import paced, read_ahead
 from mtlsearch.training.seeds import derived_seed
 
-Read = Mapping[
-    int, Tensor
-]  # a step's inputs [B, ...] of the sources that are stored or augmented, by their number
+# A step's inputs [B, ...] of the sources that are on disk or augmented, by the source's number.
+Read = Mapping[int, Tensor]
 NOTHING_READ: Read = {}
 
 
 def steps_per_epoch(loaded: LoadedStudy) -> int:
-    """S: the batches in one pass over the largest source."""
+    """The number S of batches in one pass over the largest source."""
     return max(-(-len(splits.train) // loaded.study.batch_size) for splits in loaded.splits)
 
 
@@ -32,10 +36,10 @@ def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
 
 
 def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
-    """The rows [S, B] of each source in an epoch: shuffled passes, one after the other, until S·B are drawn.
+    """The rows [S, B] of each source in an epoch: S·B rows from shuffled passes, one after the other.
 
-    They are shuffled anew in every epoch. Shuffled once, each epoch ends with the same batches, and the scores of
-    seeds spread up to twice as wide (benchmarks/RESULTS.md).
+    Every epoch shuffles anew. If rows were shuffled once, each epoch would end with the same batches, and the scores of
+    seeds would spread up to twice as wide (benchmarks/RESULTS.md).
     """
     steps, size = steps_per_epoch(loaded), loaded.study.batch_size
     batches = []
@@ -49,10 +53,10 @@ def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
 
 @contextmanager
 def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator[Read]]:
-    """What each of the S steps of an epoch is given of the stored sources, read ahead, and of those augmented.
+    """The reads of the S steps of an epoch: inputs on disk are read ahead, and augmented where a source asks for it.
 
-    It is nothing where all is resident as it is. Raises DataError where a file's content has changed since training
-    began.
+    They are empty where all inputs are in memory and none is augmented. Raises DataError where a file's content has
+    changed since training began.
     """
     steps, on_disk, augments = steps_per_epoch(loaded), loaded.on_disk, loaded.augments
     if not (on_disk or augments):
@@ -81,7 +85,7 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
 
 
 def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tuple[int, int, int]) -> Read:
-    """The augmented inputs of one step: of what has been `read`, else of the examples at `rows` [B]."""
+    """Augment one step's inputs: those that were `read`, else the examples at `rows` [B]."""
     found = {}
     for number, augment in loaded.augments.items():
         source = loaded.splits[number].train.inputs
@@ -91,9 +95,9 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
 
 
 def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
-    """Tensors [B, ...] on the device that inputs stored or augmented go into, by the number of their source."""
+    """Tensors [B, ...] on the device that a step's `Read` can be copied into."""
     like: dict[int, Tensor | OnDisk] = dict(loaded.on_disk)
-    for number, augment in loaded.augments.items():  # it may turn bytes into reals
+    for number, augment in loaded.augments.items():  # it may turn bytes into floats
         like[number] = augmented(augment, loaded.splits[number].train.inputs[:1], seed=0)
     return {
         number: torch.zeros(
@@ -104,7 +108,7 @@ def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
 
 
 def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list[Part]:
-    """One batch of each source: its examples at `rows` [B], of which some inputs have been `read`."""
+    """One batch of each source: its examples at `rows` [B], with the inputs that were `read` already."""
     return [
         splits.train.rows(index, read.get(number))
         for number, (splits, index) in enumerate(zip(loaded.splits, rows, strict=True))

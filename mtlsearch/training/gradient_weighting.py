@@ -1,7 +1,7 @@
-"""The weighting methods that look at each task's gradient: TorchJD's aggregators, trained solo.
+"""The weighting methods that combine the tasks' gradients: TorchJD's aggregators, trained solo.
 
-The gradient of each task is taken by itself. Parameters that several tasks reach get TorchJD's aggregation of
-their T gradients, seen as rows of one matrix; those of a single task (its head) get that task's gradient.
+Each task's gradient is computed separately. Parameters that several tasks reach get TorchJD's aggregation of the T
+gradients, as rows of one matrix; parameters of a single task (its head) get that task's gradient.
 
 Legend: T tasks, P the number of shared scalars; G the Gramian [T, T] of the matrix.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from mtlsearch.errors import UsageError
 from mtlsearch.training.weighting import METHODS, Method, State
 
-CAGRAD_RADIUS = 0.5  # of the authors' experiments, where the best lay between 0.2 and 0.5
+CAGRAD_RADIUS = 0.5  # the authors' best lay between 0.2 and 0.5
 NORM_EPS = REG_EPS = 1e-4  # TorchJD's
 GRADIENT_BASED: dict[str, str] = {
     "upgrad": "UPGrad",
@@ -32,12 +32,12 @@ GRADIENT_BASED: dict[str, str] = {
     "aligned-mtl": "AlignedMTL",
     "dualproj": "DualProj",
 }
-MORE = {"cagrad": "cagrad", "nashmtl": "nash-mtl"}  # methods whose solver is an extra of TorchJD's own
+MORE = {"cagrad": "cagrad", "nashmtl": "nash-mtl"}  # methods whose solver is an extra of TorchJD
 Aggregator = Callable[[Tensor], Tensor]
 
 
 class GradientBased(Method):
-    """One member's aggregator, which may keep a state from step to step."""
+    """The method of one member; its aggregator may keep a state from step to step."""
 
     def __init__(self, name: str, tasks: int) -> None:
         self.name, self.aggregate = name, aggregator(name, tasks)
@@ -59,24 +59,24 @@ class GradientBased(Method):
 
     def _combined(self, matrix: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            # cvxpy's remark on how NashMTL states its problem, which a user cannot change.
+            # cvxpy's remark on NashMTL's formulation, which a user cannot change.
             warnings.filterwarnings("ignore", message=".*not DPP", category=UserWarning)
             return self.aggregate(matrix)
 
 
 def _flat(row: Sequence[Tensor | None], params: Sequence[Tensor], shared: Sequence[int]) -> Tensor:
-    """One task's gradient [P] of the shared parameters, 0 where it does not reach one."""
+    """One task's gradient [P] of the shared parameters, 0 for a parameter that it does not reach."""
     parts = ((row[i], params[i]) for i in shared)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in parts])
 
 
 def method_named(name: str, tasks: int) -> Method:
-    """The method of one member that trains solo."""
+    """The weighting method `name`, for one member that trains solo."""
     return GradientBased(name, tasks) if name in GRADIENT_BASED else METHODS[name]
 
 
 def aggregator(name: str, tasks: int) -> Aggregator:
-    """TorchJD's aggregator [T, P] → [P] with its own defaults. Raises UsageError where a package is missing."""
+    """TorchJD's aggregator [T, P] → [P] with its defaults. Raises UsageError where a package is missing."""
     if find_spec("torchjd") is None:
         raise UsageError(f"the method {name} needs TorchJD: pip install 'mtlsearch[jd]'")
     options: dict[str, dict[str, Any]] = {"nashmtl": {"n_tasks": tasks}, "cagrad": {"c": CAGRAD_RADIUS}}
@@ -95,7 +95,7 @@ def aggregator(name: str, tasks: int) -> Aggregator:
 
 
 def dual_cone_projector() -> Any:
-    """TorchJD's projection onto the dual cone, by scipy's `nnls` instead of quadprog, one dependency less."""
+    """TorchJD's projection onto the dual cone, by scipy's `nnls`, which saves the dependency quadprog."""
     from torchjd.linalg import DualConeProjector
 
     class NnlsProjector(DualConeProjector):  # type: ignore[misc, unused-ignore]
@@ -107,10 +107,10 @@ def dual_cone_projector() -> Any:
 
 
 def project(u: Any, gramian: Any) -> Any:
-    """For each row u [..., T] the v that has the least vᵀGv of those with v ≥ u (Quinton & Rey 2024, prop. 1).
+    """For each row u [..., T], the v ≥ u that minimises vᵀGv (Quinton & Rey 2024, prop. 1).
 
-    v = u + x with x ≥ 0, and G = RᵀR, make it the least squares |R x + R u|. G is scaled and regularised as
-    TorchJD does.
+    With v = u + x, x ≥ 0 and G = RᵀR, this is non-negative least squares, |R x + R u|. G is scaled and regularised as
+    in TorchJD.
     """
     trace = np.trace(gramian)
     scaled = gramian / trace if trace >= NORM_EPS else np.zeros_like(gramian)

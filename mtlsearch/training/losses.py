@@ -1,10 +1,6 @@
-"""One training step and one evaluation, as pure functions that every trainer shares.
+"""The tasks' losses on one batch, as every trainer computes them.
 
-The batches of a step are a function of the seed, the population's epoch and the step within it, and its noise of the
-seed, the trial's own epoch and the step: members in training share each batch, and a trial is replayed by itself, from
-the epoch at which it entered.
-
-Legend: T tasks, S steps of an epoch, B examples of a batch.
+Legend: T tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +22,11 @@ def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dt
 def each_loss(
     loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype
 ) -> list[Tensor]:
-    """The loss [] of each task on one batch per source; unstacked, each has a graph of its own."""
+    """The loss [] of each task on one batch per source, with a graph of its own."""
     inputs: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}
     for splits, part in zip(loaded.splits, parts, strict=True):
-        assert isinstance(part.inputs, Tensor)  # a batch has been read
+        assert isinstance(part.inputs, Tensor)  # a batch is in memory
         x = as_input(part.inputs, dtype)
         inputs |= dict.fromkeys(splits.tasks, x)
         labels |= part.labels

@@ -1,8 +1,8 @@
-"""Optimizers by config, and what a config says of training: learning rate, schedule, clipping.
+"""A config's optimizer, learning rate, schedule and clipping.
 
-`OptimizerSettings` is the one reading of a config that every trainer shares; `build` gives the ordinary
-`torch.optim` optimizer, the reference. `update` is one rule for all of them, with a coefficient per member, so that
-members of different optimizers are updated as one.
+Every trainer reads a config through `OptimizerSettings`; its `build` gives the ordinary `torch.optim` optimizer, the
+reference. `update` is one rule for all optimizers, with coefficients per member, so that members of different
+optimizers are updated as one.
 
 Legend: M members, P a parameter's shape; coefficients are [M], stacked parameters [M, P].
 """
@@ -29,7 +29,7 @@ EPS = 1e-8
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How one config trains; hyperparameters of these names are read from it, with these defaults.
+    """A config's settings of training; `of` reads the hyperparameters of these names, and holds their defaults.
 
     `momentum` belongs to sgd (0.9) and rmsprop (0); `weight_decay` is L2 for all but adamw, which decouples it.
     `warmup` is the fraction of all steps in which the learning rate rises linearly; `clip_norm` limits the norm
@@ -46,7 +46,7 @@ class OptimizerSettings:
 
     @classmethod
     def of(cls, config: Config) -> "OptimizerSettings":
-        """Read `config`. Raises StudyError for a value that no optimizer takes."""
+        """Read `config`. Raises StudyError for a value that no optimizer accepts."""
         optimizer = str(config.get("optimizer", "adam"))
         settings = cls(
             optimizer=optimizer,
@@ -65,7 +65,7 @@ class OptimizerSettings:
             raise StudyError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, but got {self.optimizer!r}")
         if self.schedule not in SCHEDULES:
             raise StudyError(f"schedule must be one of {', '.join(SCHEDULES)}, but got {self.schedule!r}")
-        # Written so that NaN, which compares false with everything, is refused.
+        # Written so that NaN, which is neither above nor below anything, is refused.
         if not (
             0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and self.clip_norm > 0
         ):
@@ -99,7 +99,7 @@ class OptimizerSettings:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
     def coefficients(self, steps: int) -> dict[str, float]:
-        """What `update` needs to know of one member that trains for `steps` steps in all."""
+        """The coefficients for `update` of a member that trains for `steps` steps in all."""
         adam = self.optimizer in ("adam", "adamw")
         rmsprop = self.optimizer == "rmsprop"
         decoupled = self.optimizer == "adamw"
@@ -127,7 +127,7 @@ class OptimizerSettings:
         step: int,
         steps: int,
     ) -> None:
-        """Move one member's parameters and moments in place at its 0-based `step` of `steps`, by torch's functions."""
+        """Update one member's parameters and moments in place, by torch's functions, at 0-based `step` of `steps`."""
         rate, decay = self.learning_rate * self.rate_factor(step, steps), self.weight_decay
         counts = list(torch.full((len(params),), float(step)).unbind())
         if self.optimizer in ("adam", "adamw"):
@@ -149,12 +149,12 @@ class OptimizerSettings:
             )  # fmt: skip
 
 
-# An empty slot's coefficients: it never moves.
+# Of an empty slot, whose parameters never change.
 IDLE = OptimizerSettings("sgd", 0.0, 0.0, 0.0, "constant", 0.0, math.inf)
 SCALES = ("length", "unbias", "shrink")
 Coefficients = Mapping[str, Tensor]
 Stacked = Mapping[str, Tensor]
-# What `update` takes: parameters, gradients, both moments, coefficients, scales, and how gradients are clipped.
+# The arguments of `update`: parameters, gradients, both moments, coefficients, scales, and the clip factor.
 UpdateRule = Callable[[Stacked, Stacked, Stacked, Stacked, Coefficients, Coefficients, Tensor | None], None]
 
 
@@ -167,10 +167,10 @@ def rate_factors(c: Coefficients, step: Tensor) -> Tensor:
 
 
 def scales(c: Coefficients, step: Tensor) -> dict[str, Tensor]:
-    """What `update` multiplies by at each member's own 0-based steps [S, M]: `length`, `unbias` and `shrink`.
+    """The factors `length`, `unbias` and `shrink` of `update`, at each member's own 0-based steps [S, M].
 
-    A table for a whole epoch, in double: 1 − 0.999ᵗ loses four digits in single at the first steps, and a compiler
-    would put the powers into the loop over the parameters.
+    They are a table for a whole epoch, in double: in single, 1 − 0.999ᵗ loses four digits at the first steps. And
+    inside a step, a compiler would compute the powers in the loop over the parameters.
     """
     is_adam = c["is_adam"] > 0
     rate = c["rate"] * rate_factors(c, step)
@@ -190,9 +190,9 @@ def update(
     scale: Coefficients,
     clip: Tensor | None = None,
 ) -> None:
-    """Move stacked `params` and their moments in place by one step; `scale` [M] is one row of `scales`.
+    """Update stacked `params` and their moments in place; `scale` [M] is one row of `scales`.
 
-    Gradients are scaled by `clip` [M] where it is given.
+    Gradients are multiplied by `clip` [M] where it is given.
 
     Adam, AdamW: Kingma & Ba 2015, Loshchilov & Hutter 2019; RMSprop (momentum after the division) and SGD with
     momentum as `torch.optim` has them. SGD's second moment stays behind a `where`: 0 · ∞ is NaN.

@@ -1,6 +1,6 @@
 """The solo trainer: one member at a time, a plain `nn.Module` under `torch.optim`.
 
-This is the readable reference: what a trial is, every other trainer must give too.
+This is the readable reference: every other trainer must give a trial the same result.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
-from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
+from mtlsearch.study.results import EpochResult, Metrics, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import (
@@ -43,14 +43,13 @@ class SoloMember:
     """One trial in training."""
 
     def __init__(self, training: Training, number: int, config: Config, entry_epoch: int, seed: int) -> None:
-        study = training.loaded.study
+        loaded = training.loaded
         self.training, self.seed = training, seed
-        self.progress = TrialProgress(number, study.epochs, study.patience, entry_epoch)
-        self.model = study.build(config, seed).to(training.loaded.device, training.dtype)
+        self.progress = training.progress(number, entry_epoch)
+        self.model = loaded.study.build(config, seed).to(loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
-        weights = [config.task_weights[task] for task in study.task_names]
-        self.weights = torch.tensor(weights, dtype=training.dtype, device=training.loaded.device)
-        self.method = method_named(training.method, len(weights))
+        self.weights = training.weights(config)
+        self.method = method_named(training.method, len(self.weights))
         self.weighting = self.method.initial(self.weights)
         self.learned = {name: nn.Parameter(t) for name, t in self.method.learned(self.weights).items()}
         self.params = [*self.model.parameters(), *self.learned.values()]
@@ -72,7 +71,7 @@ class SoloMember:
         return result
 
     def train_epoch(self) -> dict[str, int]:
-        """Take S steps; the first step (S where none) at which each task's loss was not finite."""
+        """Take S steps, and give the first step at which each task's loss was not finite, S where there is none."""
         loaded, training = self.training.loaded, self.training
         self.model.train()
         epoch, shared_epoch = self.progress.epoch, self.progress.entry_epoch + self.progress.epoch
@@ -80,7 +79,7 @@ class SoloMember:
         steps = steps_per_epoch(loaded)
         key = epoch_keys(self.seed, [epoch])[0].to(loaded.device)
         buffers = dict(self.model.named_buffers())
-        # Kept on the device and read once, after the epoch: a look at each step would wait for the device.
+        # Read once, after the epoch: reading at each step would wait for the device.
         bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
         with (
@@ -100,7 +99,10 @@ class SoloMember:
     def step(
         self, batches: list[Tensor], step: int, weights: Tensor | None = None, read: Read = NOTHING_READ
     ) -> Tensor:
-        """Take one step, with `weights` [T] or the config's; the task losses [T]. Inputs not `read` ahead are read."""
+        """Take one step, and give the task losses [T].
+
+        `weights` [T] replace the config's task weights, and `read` the inputs of the sources that it holds.
+        """
         loaded, training = self.training.loaded, self.training
         parts = batch_parts(loaded, [rows[step] for rows in batches], read)
         with training.autocast():
@@ -123,7 +125,7 @@ class SoloMember:
         return losses.detach()
 
     def _losses_again(self, parts: list[Part]) -> Tensor:
-        """The losses of a step's batch after the step; the look leaves the buffers as they are."""
+        """The losses [T] on a step's batch after the step; the buffers stay as they are."""
         before = [buffer.clone() for buffer in self.model.buffers()]
         with torch.no_grad(), self.training.autocast():
             losses = torch.stack(each_loss(self.training.loaded, self.model, parts, self.training.dtype))
@@ -132,7 +134,7 @@ class SoloMember:
         return losses
 
     def evaluate(self, split: str) -> Metrics:
-        """{task: {metric: value}} on "validation" or "test"."""
+        """Metrics on "validation" or "test"."""
         self.model.eval()
         with torch.no_grad(), self.training.autocast():
             return evaluate(self.training.loaded, self.model, split, self.training.dtype)
@@ -172,7 +174,7 @@ class SoloTrainer:
 def evaluate_state(
     loaded: LoadedStudy, config: Config, state: Mapping[str, Tensor], split: str, precision: str = "fp32"
 ) -> Metrics:
-    """{task: {metric: value}} on `split` of the model of `config` with the parameters `state`."""
+    """Metrics on `split` of the model of `config` with the parameters `state`."""
     member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
     member.model.load_state_dict(dict(state))
     return member.evaluate(split)

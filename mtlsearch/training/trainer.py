@@ -1,8 +1,8 @@
-"""What the search asks of a trainer, and what every trainer does with an epoch's metrics.
+"""The protocol of a trainer, and the value that every trainer is made from.
 
 A trainer holds members (trials in training), advances all of them by one epoch at a time, and keeps the
-parameters of each member's best epoch. The search knows no difference between one that trains a single member
-(`solo`) and one that trains a population as one program.
+parameters of each member's best epoch. The search treats one that trains a single member (`solo`) and one that
+trains a population as one program alike.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mtlsearch.study.results import EpochResult
+from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 
@@ -20,14 +20,14 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 class Interrupted(Exception):
-    """Training was asked to stop in the middle of an epoch; no member has advanced."""
+    """Training was stopped in the middle of an epoch; no member has advanced."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """The complete value that a trainer is made from; `method` weighs the tasks (`weighting`).
+    """All that a trainer is made from; `method` names the weighting method (`weighting`).
 
-    `slots` is the most that a lane may have, None for what suits it.
+    `slots` is the most that a lane may have; with None the trainer chooses.
     """
 
     loaded: LoadedStudy
@@ -39,28 +39,38 @@ class Training:
     stop: Event = field(default_factory=Event)
 
     def check_stop(self) -> None:
-        """Raise Interrupted where a stop was asked for; called between steps, it costs no device sync."""
+        """Raise Interrupted if `stop` is set. It is called between steps, and syncs with no device."""
         if self.stop.is_set():
             raise Interrupted
 
     def autocast(self) -> torch.autocast:
-        """The context in which a step computes: bf16 matrix products where they are asked for."""
+        """The context of a step: it takes matrix products in bf16 where that is the precision."""
         return torch.autocast(self.loaded.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def progress(self, number: int, entry_epoch: int) -> TrialProgress:
+        """The progress of a new trial."""
+        study = self.loaded.study
+        return TrialProgress(number, study.epochs, study.patience, entry_epoch)
+
+    def weights(self, config: Config) -> Tensor:
+        """The task weights [T] of `config`, on the device."""
+        weights = [config.task_weights[task] for task in self.loaded.study.task_names]
+        return torch.tensor(weights, dtype=self.dtype, device=self.loaded.device)
 
 
 class Trainer(Protocol):
-    """Trains the members that it is given, an epoch at a time."""
+    """Trains members, an epoch at a time."""
 
     def room(self) -> int:
-        """How many more members it takes now."""
+        """The number of members that can be added now."""
         ...
 
     def add(
         self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
     ) -> int:
-        """Take trial `number` in, and give the epoch at which it enters, on which its batches depend.
+        """Add trial `number`, and give its entry epoch, on which its batches depend.
 
-        With `seed` another one than the training's drives its initialisation, batches and noise.
+        `seed` replaces the training's seed, which drives initialisation, batches and noise.
         """
         ...
 
@@ -69,13 +79,13 @@ class Trainer(Protocol):
         ...
 
     def drop(self, number: int) -> None:
-        """Let trial `number` go, and free its room."""
+        """Remove trial `number`, and free its room."""
         ...
 
     def conditions(self, number: int) -> dict[str, Any]:
-        """How trial `number` is trained, as far as its last bits may depend on it."""
+        """The conditions of trial `number` that its last bits may depend on."""
         ...
 
     def state(self, number: int) -> dict[str, Tensor]:
-        """The parameters and buffers of the best epoch of trial `number`, on the CPU, as its own model names them."""
+        """The parameters and buffers of trial `number` at its best epoch, on the CPU, by the names in its model."""
         ...

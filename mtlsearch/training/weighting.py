@@ -1,11 +1,11 @@
-"""How the losses of T tasks become one: the weighting methods that look at losses alone.
+"""The weighting methods that combine the losses of T tasks by the losses alone.
 
-A method is written for one member, as pure functions of its own tensors; a lane batches them by `vmap`, the solo
-trainer calls them as they are. `static` has the config's task weights. Whatever a method keeps from step to step
-is in its state, tensors by name; what it learns by gradient is a parameter beside the model's.
+A method is written for one member, as pure functions of the member's tensors; a lane batches them by `vmap`, the solo
+trainer calls them as they are. `static` takes the config's task weights. All that a method keeps from step to step is
+in its state, tensors by name; all that it learns by gradient is a parameter beside the model's.
 
-The scale of the total differs from method to method as in the papers: at the start it is the mean of the losses
-for static and equal weights, their sum for uncertainty and dwa. A comparison searches the learning rate of each.
+The scale of the total differs between methods, as in the papers: at the start it is the mean of the losses for static
+and equal weights, and their sum for uncertainty and dwa. A comparison searches the learning rate of each method.
 
 Legend: T tasks, S steps of an epoch; L the losses [T] of a step, w weights [T], s log-variances [T].
 """
@@ -21,7 +21,7 @@ from mtlsearch.training.seeds import layer_keys
 
 State = Mapping[str, Tensor]
 STATIC = "static"
-LOG_VARIANCE = "weighting:log_variance"  # no module can have a parameter with a colon and a name like this
+LOG_VARIANCE = "weighting:log_variance"  # no parameter of a module has such a name
 DWA_TEMPERATURE = 2.0
 FAMO_RATE, FAMO_DECAY, FAMO_BETAS = 0.025, 1e-3, (0.9, 0.999)
 EPS = 1e-8
@@ -29,24 +29,24 @@ _SALT = 0x1EC7ED
 
 
 class Method:
-    """The config's weights, `Σ w L`: the base of the others, which change what they need."""
+    """`Σ w L` with the config's weights; the other methods override what they change."""
 
     name = STATIC
-    positive = False  # whether losses of zero or below fail a trial, as their logarithm is taken
-    observes = False  # whether each step is looked at after it is taken
-    looks_again = False  # ... with the losses on the same batch under the new parameters
+    positive = False  # whether a loss of zero or below fails a trial, since its logarithm is taken
+    observes = False  # whether `observe` is called after each step
+    looks_again = False  # whether `observe` needs the losses on the same batch after the step
 
     @property
     def rule(self) -> str:
-        """What each loss must be."""
+        """The condition that each loss must meet."""
         return f"positive and finite, as {self.name} needs it," if self.positive else "finite"
 
     def initial(self, weights: Tensor) -> dict[str, Tensor]:
-        """The state of a new member; `weights` [T] gives dtype and device."""
+        """The state of a new member; it takes dtype and device from `weights` [T]."""
         return {}
 
     def learned(self, weights: Tensor) -> dict[str, Tensor]:
-        """What a new member learns by gradient, beside its model's parameters."""
+        """The parameters of a new member that the method learns by gradient, beside the model's."""
         return {}
 
     def draw(self, key: Tensor, step: Tensor, weights: Tensor) -> Tensor:
@@ -54,17 +54,17 @@ class Method:
         return weights
 
     def total(self, losses: Tensor, weights: Tensor, state: State) -> Tensor:
-        """The loss [] that is differentiated; `state` has what is learned, too."""
+        """The loss [] that is differentiated; `state` also holds the learned parameters."""
         return (weights * losses).sum()
 
     def backward(
         self, losses: Tensor, each: Sequence[Tensor], weights: Tensor, state: State, params: Sequence[Tensor]
     ) -> None:
-        """Give `params` their gradients, one member's, solo; `each` are the losses before they were stacked."""
+        """Set the gradients of one solo member's `params`; `each` are the losses before they were stacked."""
         self.total(losses, weights, state).backward()  # type: ignore[no-untyped-call]
 
     def observe(self, state: State, losses: Tensor, again: Tensor) -> dict[str, Tensor]:
-        """The state after a step on whose batch the losses were `losses`, and now are `again`."""
+        """The state after a step; the losses on its batch were `losses` before it, and are `again` after it."""
         return dict(state)
 
     def end_epoch(self, state: State, steps: int) -> dict[str, Tensor]:
@@ -72,16 +72,16 @@ class Method:
         return dict(state)
 
     def checked(self, losses: Tensor) -> Tensor:
-        """The losses, NaN where the method cannot do with one."""
+        """The losses, NaN where one breaks the method's `rule`."""
         return torch.where(losses > 0, losses, torch.nan) if self.positive else losses
 
 
 class Uncertainty(Method):
     """`Σ exp(−s) L + s`, with the log-variances s learned from 0 by the member's own optimizer.
 
-    Kendall, Gal & Cipolla 2018: their eq. 7 with s = log σ², twice, so that the first step is that of the plain
-    sum. For classification they approximate to the same form but for a factor ½ on s; one form is taken for all
-    kinds of task, as is usual. Weight decay and clipping hold for s as for any parameter.
+    Kendall, Gal & Cipolla 2018: twice their eq. 7 with s = log σ², so that the first step is that of the plain sum.
+    Their form for classification differs by a factor ½ on s; as is usual, one form serves all kinds of task. Weight
+    decay and clipping apply to s as to any parameter.
     """
 
     name = "uncertainty"
@@ -97,7 +97,7 @@ class Uncertainty(Method):
 class RandomWeights(Method):
     """`Σ w L`, with w the softmax of T standard normal numbers, drawn anew at each step.
 
-    Lin et al. 2022, Algorithm 2. As with dropout, the numbers are a function of the seed and the step.
+    Lin et al. 2022, Algorithm 2. As for dropout, the numbers are a function of the seed and the step.
     """
 
     name = "rlw"
@@ -141,8 +141,8 @@ class Famo(Method):
     """`c Σ z log L`, with `z = softmax(ξ)` and `c = 1 / Σ z/L`: the gradient is a convex combination.
 
     Liu et al. 2023, Algorithm 1. After each step δ = log L before − log L after it, on the same batch, moves the
-    logits ξ against `Jᵀδ + γξ`, J being the softmax's Jacobian: what has fallen more weighs less. That step is
-    Adam's, with the rate 0.025 and γ = 0.001, as in the authors' code.
+    logits ξ against `Jᵀδ + γξ`, where J is the softmax's Jacobian: a loss that has fallen more weighs less. The logits
+    move by Adam with the rate 0.025, and γ = 0.001, as in the authors' code.
     """
 
     name = "famo"
@@ -164,7 +164,7 @@ class Famo(Method):
         gradient = z * (delta - (z * delta).sum()) + FAMO_DECAY * logits
         first = beta1 * state["first"] + (1 - beta1) * gradient
         second = beta2 * state["second"] + (1 - beta2) * gradient.square()
-        # In double, as the powers are: in single 1 − 0.999 has four digits.
+        # In double, as the powers are: in single, 1 − 0.999 has four digits.
         unbiased = (second / (1 - beta2**count)).to(logits.dtype).sqrt()
         step = (first / (1 - beta1**count)).to(logits.dtype) / (unbiased + EPS)
         return {"logits": logits - FAMO_RATE * step, "first": first, "second": second, "count": count}
@@ -173,7 +173,7 @@ class Famo(Method):
 class Geometric(Method):
     """`(Π L)^(1/T)`, the geometric mean (Chennupati et al. 2019).
 
-    Its gradient is that of `scale-invariant` times the mean / T: the same direction, and shorter as losses fall.
+    Its gradient is that of `scale-invariant` times the mean / T: the same direction, but shorter as losses fall.
     """
 
     name = "geometric"
@@ -184,7 +184,7 @@ class Geometric(Method):
 
 
 class ScaleInvariant(Method):
-    """`Σ log L`: a loss's factor changes nothing; see `geometric`."""
+    """`Σ log L`, whose gradient does not depend on the scale of a loss; see `geometric`."""
 
     name = "scale-invariant"
     positive = True
@@ -210,7 +210,7 @@ METHODS: dict[str, Method] = {
 def normals(key: Tensor, step: Tensor, count: int) -> Tensor:
     """`count` standard normal numbers in double: a function of the epoch's `key` [] and the `step` [] in it.
 
-    By Box and Muller, from the hash of dropout's noise under another key than any layer's.
+    Box and Muller's method, on the hash of dropout's noise with a key that no layer has.
     """
     salted = mix(key + _SALT)
     hashed = noise(layer_keys(salted, step, ["weights"])["weights"], (2, count))

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtlsearch.data.parts import as_input
 from mtlsearch.errors import one_line
 from mtlsearch.kernels.launch import LINEAR_DTYPES
 from mtlsearch.nn.widening import Widenable, pad
@@ -121,10 +120,7 @@ def why_not(program: LaneProgram) -> str | None:
         warnings.filterwarnings("error", message=".*performance drop.*")
         try:
             program.gradients(lane.state)
-            with torch.no_grad():
-                for splits in program.training.loaded.splits:
-                    x = as_input(splits.validation.inputs[:2], program.training.dtype)
-                    program.forward(lane.state, dict.fromkeys(splits.tasks, x))
+            program.try_forward(lane.state, rows=2)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

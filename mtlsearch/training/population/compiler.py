@@ -1,8 +1,8 @@
-"""How a step is compiled: on a CPU its graph by inductor, with a pass of our own; on CUDA by `torch.compile`.
+"""Compilation of a step: on a CPU inductor compiles its graph, with a pass of our own; on CUDA `torch.compile` does.
 
-A graph is operators on tensors alone: those of a lane's state, and the data. It is traced and compiled once for a lane
-shape, and called with any such lane's tensors, which a state keeps for as long as it lives: what Dynamo does for code
-that may change, at each step and while it compiles, is a tenth of a step and a quarter of compiling it.
+A graph consists of operators on tensors: those of a lane's state, and the data. It is traced and compiled once for a
+lane shape, and called with the tensors of any lane of that shape; a state keeps its tensors as long as it lives. So
+Dynamo's checks for code that may change are not needed: they take a tenth of a step and a quarter of compiling.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ _pytree.register_dataclass(LaneState)
 
 
 class NotCompiledError(Exception):
-    """torch cannot compile a step; nothing has moved."""
+    """torch cannot compile a step; no tensor has changed."""
 
 
 class Compiler:
-    """Compiles a program's step for lanes of one shape, when it first meets one."""
+    """Compiles a program's step for lanes of one shape, at the first such lane."""
 
     def __init__(self, program: LaneProgram) -> None:
         self.program = program
@@ -36,12 +36,12 @@ class Compiler:
         self.data: list[Tensor] = []
 
     def first(self, state: LaneState) -> Call:
-        """Take one step of a state, and give what takes the next. Raises NotCompiledError."""
+        """Take one step of a state, and give the call for every later one. Raises NotCompiledError."""
         if self.code is None:
             try:
                 graph, self.data = traced(self.program, state)
                 self.code = built(graph, self._inputs(state))
-            except Exception as error:  # whatever of torch fails here, the plain step goes on
+            except Exception as error:  # of any kind: the plain step takes over
                 raise NotCompiledError(one_line(error)[:200]) from error
         call = partial(self.code, *self._inputs(state))
         call()
@@ -52,16 +52,16 @@ class Compiler:
 
 
 def compiled(program: LaneProgram) -> Callable[[LaneState], Call]:
-    """The step of a program, compiled when first met: it takes one step of a state, and gives what takes the next.
+    """A function that takes one step of a state, compiling the program first, and gives the call for later steps.
 
-    Raises NotCompiledError, before anything has moved.
+    It raises NotCompiledError before any tensor has changed.
     """
     if program.training.loaded.device.type == "cpu":
         return Compiler(program).first
     step = torch.compile(program.step, dynamic=False, fullgraph=True)
 
     def first(state: LaneState) -> Call:
-        from torch._dynamo.exc import TorchDynamoException  # slow to import, and of use here alone
+        from torch._dynamo.exc import TorchDynamoException  # slow to import
 
         try:
             step(state)
@@ -73,7 +73,7 @@ def compiled(program: LaneProgram) -> Callable[[LaneState], Call]:
 
 
 def traced(program: LaneProgram, state: LaneState) -> tuple[GraphModule, list[Tensor]]:
-    """The graph of a step of states like one, and the data that it takes after their tensors."""
+    """The graph of a step of states like this one, and the data that it takes as inputs after their tensors."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     def step(state: LaneState) -> None:
@@ -84,7 +84,7 @@ def traced(program: LaneProgram, state: LaneState) -> tuple[GraphModule, list[Te
 
 
 def _data_as_inputs(graph: GraphModule) -> list[Tensor]:
-    """Make inputs, after the others, of the tensors that a graph holds; and give them in this order."""
+    """Turn the tensors that a graph holds into inputs after the others, and give them in this order."""
     held: dict[str, Node] = {}
     *_, last = graph.graph.find_nodes(op="placeholder")
     for node in graph.graph.find_nodes(op="get_attr"):
@@ -96,13 +96,13 @@ def _data_as_inputs(graph: GraphModule) -> list[Tensor]:
     data = [getattr(graph, name) for name in held]
     for name in held:
         delattr(graph, name)
-    graph.graph.set_codegen(CodeGen())  # of inputs one by one, not of a state
+    graph.graph.set_codegen(CodeGen())  # it takes single tensors, not a state
     graph.recompile()
     return data
 
 
 def built(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., object]:
-    """The code of a graph for tensors like its `inputs`; torch keeps it in its cache, and finds it there."""
+    """The code of a graph for tensors like its `inputs`, from torch's cache where it is there."""
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx
     from torch._subclasses import FakeTensorMode
@@ -110,7 +110,7 @@ def built(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., object]
 
     from mtlsearch.training.population.compiler_pass import ComputedOnce
 
-    # Without an environment of shapes, though none varies, torch does not look into its cache.
+    # Without a shape environment, though no shape varies, torch does not look into its cache.
     mode = FakeTensorMode(shape_env=ShapeEnv())
     like = [mode.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     with tracing(TracingContext(mode)):

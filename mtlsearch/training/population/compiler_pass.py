@@ -1,8 +1,8 @@
-"""A pass of the compiler for CPUs: what is broadcast is computed once, and not again at each place that it goes to.
+"""A compiler pass for CPUs: a broadcast result is computed once, and not again at each place that it is broadcast to.
 
-The compiler fuses what is cheap into the loop that uses it. Of what belongs to a unit or to an example, such as a
-standard deviation, that loop then computes a root and a quotient for every eight numbers of a layer; and a mask of
-booleans, which live units are, it reads one by one. The two cost a tenth of a step (benchmarks/RESULTS.md).
+The compiler fuses cheap operators into the loop that uses them. For a result per unit or per example, such as a
+standard deviation, that loop computes a root and a quotient again for every eight numbers of a layer; and it reads a
+mask of booleans, such as live units, one by one. The two cost a tenth of a step (benchmarks/RESULTS.md).
 """
 
 import math
@@ -24,12 +24,12 @@ VIEWS = (
     aten.unsqueeze.default,
     aten.view.default,
 )
-BROADCAST = 16  # times as many numbers, from which on computing once is worth the memory
+BROADCAST = 16  # times as many numbers: from here on, computing once is worth the memory
 
 
 @torch.library.custom_op("mtlsearch::computed_once", mutates_args=())
 def copied(x: Tensor) -> Tensor:
-    """What the pass puts behind a result: that it is to lie in memory. Outside of the compiler it is a copy."""
+    """Mark a result that must lie in memory. Outside the compiler this is a copy."""
     return x.clone()
 
 
@@ -44,7 +44,7 @@ def _in_memory(x: "torch._inductor.ir.TensorBox") -> "torch._inductor.ir.TensorB
 
 
 class ComputedOnce(CustomGraphPass):
-    """Keeps in memory the slow results and the masks that are broadcast."""
+    """Keeps broadcast masks and slow broadcast results in memory."""
 
     def __call__(self, graph: Graph) -> None:
         masks: dict[Node, Node] = {}
@@ -65,7 +65,7 @@ class ComputedOnce(CustomGraphPass):
 
 
 def _as_numbers(graph: Graph, mask: Node) -> Node:
-    """The same mask, of numbers in memory, which are read eight at a time."""
+    """The same mask as numbers in memory, which are read eight at a time."""
     numbers = _after(graph, mask, prims.convert_element_type.default, torch.float32)
     return _after(graph, _after(graph, numbers, computed_once), aten.gt.Scalar, 0)
 
@@ -86,18 +86,18 @@ def _after(graph: Graph, node: Node, target: Callable[..., Tensor], *arguments: 
 
 
 def _is_read_one_by_one(mask: object, where: Node) -> bool:
-    """Whether a mask is one of booleans that differ along the numbers that are chosen."""
+    """Whether a mask is broadcast, with booleans that differ along the last dimension."""
     shape = _shape(mask)
     return bool(shape) and shape[-1] != 1 and _is_wider(_shape(where), shape)
 
 
 def _is_fused(node: Node) -> bool:
-    """Whether a node's numbers are computed where they are used, and with them what they are computed of."""
+    """Whether the compiler computes a node, and its inputs, inside the loop that uses it."""
     return node.target in VIEWS or torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def _is_broadcast(node: Node) -> bool:
-    """Whether what a node gives goes to many more numbers."""
+    """Whether a node's result is broadcast to many more numbers."""
     return any(_is_wider(_shape(user), _shape(node)) for user in node.users)
 
 

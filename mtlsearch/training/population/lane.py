@@ -1,7 +1,7 @@
 """A lane: members whose tensors have the same shapes, trained as one program.
 
-`Lane` seats members in slots, trains and evaluates them epoch by epoch, and moves them between lanes; what one step
-does is its program's (`lane_program`).
+`Lane` seats members in slots, trains and evaluates them epoch by epoch, and moves them between lanes. `program` holds
+the step that they take.
 
 Legend: S steps of an epoch.
 """
@@ -39,7 +39,7 @@ class LaneMember:
 
     @property
     def width(self) -> int:
-        """The width at which it was seated first, the narrowest that holds it; 0 where it has none."""
+        """The padded width at which it was first seated; 0 where it has no hidden units."""
         return width_of(self.module)
 
 
@@ -48,12 +48,11 @@ def width_of(module: nn.Module) -> int:
     return int(getattr(module, "hidden", 0))
 
 
-# Runs the 0-based step of an epoch on a lane.
-Step = Callable[["Lane", int], None]
+Step = Callable[["Lane", int], None]  # of a lane, and the 0-based number of its step in the epoch
 
 
 def plain_step(lane: "Lane", tick: int) -> None:
-    """The program's own step, eagerly: the reference of every other way."""
+    """Take the program's own step eagerly: the reference of every other way."""
     lane.program.step(lane.state)
 
 
@@ -77,7 +76,7 @@ class Lane:
 
     @property
     def active(self) -> list[tuple[int, LaneMember]]:
-        """The slots that are taken, with their members."""
+        """The taken slots, with their members."""
         return [(slot, member) for slot, member in enumerate(self.members) if member is not None]
 
     @property
@@ -85,7 +84,7 @@ class Lane:
         return None in self.members
 
     def seat(self, member: LaneMember) -> None:
-        """Give a new member the first free slot: its parameters and buffers, moments of zero, its coefficients."""
+        """Give a new member the first free slot: set its parameters, buffers, coefficients, and moments of zero."""
         slot = self.members.index(None)
         self.members[slot] = member
         state, training = self.state, self.program.training
@@ -101,14 +100,13 @@ class Lane:
         self._set_extents(slot, member)
         steps = training.loaded.study.epochs * steps_per_epoch(training.loaded)
         self._set_coefficients(slot, member.settings.coefficients(steps))
-        weights = [member.config.task_weights[task] for task in training.loaded.study.task_names]
-        state.weights[slot].copy_(torch.tensor(weights, dtype=torch.float64))
+        state.weights[slot].copy_(training.weights(member.config))
 
     def free(self, slot: int) -> None:
-        """Empty a slot: it is as if it was never taken, and what is computed there from now on is never read."""
+        """Empty a slot, as if it was never taken. Steps go on computing in it, but nothing reads the results."""
         self.members[slot] = None
         self.state.extents[slot].zero_()
-        for buffer in self.state.buffers.values():  # without live units there is nothing for kernels to do
+        for buffer in self.state.buffers.values():  # kernels skip units that are not live
             buffer[slot].zero_()
         self._set_coefficients(slot, IDLE.coefficients(1))
 
@@ -123,7 +121,7 @@ class Lane:
             self.state.coefficients[name][slot] = value
 
     def begin_epoch(self, epoch: int, rows: Tensor | None = None) -> None:
-        """Load the tables of the population's `epoch` into the state's own; `rows` where they are drawn already."""
+        """Load the tables of the population's `epoch`; `rows` are its rows, where they are drawn already."""
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         epochs = [0 if member is None else member.progress.epoch for member in self.members]
@@ -136,7 +134,7 @@ class Lane:
             keys=torch.stack(list(keys.values()), 1) if keys else state.key.new_empty(len(steps), 0),
         )
         if state.tables is None:
-            # Made once: a captured step reads these very tensors.
+            # Allocated once: a captured step reads these very tensors.
             state.tables, state.read = tables.clone(), empty_reads(loaded)
         for own, new in zip(state.tables.all(), tables.all(), strict=True):
             own.copy_(new)
@@ -144,9 +142,9 @@ class Lane:
         state.bad.fill_(steps_per_epoch(loaded))
 
     def train_epoch(self, epoch: int, beside: Sequence["Lane"] = ()) -> None:
-        """Take S steps with every member, and with those of the lanes `beside`, of the same seed, batch by batch.
+        """Take S steps with every member, side by side with the lanes `beside`, which have the same seed.
 
-        Out of memory, all these lanes are as they were before the epoch.
+        Raises torch.OutOfMemoryError; all these lanes are then as they were before the epoch.
         """
         lanes = (self, *beside)
         before = [[tensor.clone() for tensor in lane.state.stacked()] for lane in lanes]
@@ -179,24 +177,23 @@ class Lane:
             lane.program.end_epoch(lane.state, steps)
             lane.state.step.add_(steps)
 
-    def results(self, values: Sequence[Metrics] | None = None) -> list[EpochResult]:
-        """What an epoch gave every member, and keep the parameters of those at their best.
+    def results(self, metrics: Sequence[Metrics] | None = None) -> list[EpochResult]:
+        """Give each member's result of an epoch, and keep the parameters of those whose best epoch it is.
 
-        `values` are those of each slot on the validation data, which is read for this lane where they are not given.
+        `metrics` are those of each slot on the validation data; without them they are computed.
         """
         loaded = self.program.training.loaded
         bad = self.state.bad.tolist()
-        values = self.evaluate("validation") if values is None else values
+        metrics = self.evaluate("validation") if metrics is None else metrics
         results, improved = [], []
         for slot, member in self.active:
-            steps = dict(zip(loaded.study.task_names, bad[slot], strict=True))
-            reason = failure_reason(
-                steps, member.progress.epoch, steps_per_epoch(loaded), self.program.method.rule
-            )
+            first_bad = dict(zip(loaded.study.task_names, bad[slot], strict=True))
+            rule, steps = self.program.method.rule, steps_per_epoch(loaded)
+            reason = failure_reason(first_bad, member.progress.epoch, steps, rule)
             if reason is not None:
                 results.append(member.progress.fail(reason))
                 continue
-            result, is_best = member.progress.update(loaded.score(values[slot]), values[slot])
+            result, is_best = member.progress.update(loaded.score(metrics[slot]), metrics[slot])
             results.append(result)
             if is_best:
                 improved.append(slot)
@@ -204,7 +201,7 @@ class Lane:
         return results
 
     def evaluate(self, split: str) -> list[Metrics]:
-        """{task: {metric: value}} for each slot."""
+        """Metrics of each slot."""
         return evaluate_lanes([self], split)[0]
 
     def _keep_best(self, slots: Sequence[int]) -> None:
@@ -223,9 +220,9 @@ class Lane:
         }
 
     def take(self, other: "Lane", slot: int) -> None:
-        """Move a member of another lane of the same seed into a free slot, with all that it has learned.
+        """Move a member of another lane of the same seed into a free slot, with its whole state.
 
-        That lane's program is the same, or one of another width: then padding is added, or left behind.
+        The other lane may have another width: padding is then added, or left behind.
         """
         free, member = self.members.index(None), other.members[slot]
         assert member is not None
@@ -239,7 +236,7 @@ class Lane:
         other.free(slot)
 
     def moved_to(self, slots: int, step: Step, start: int = 0) -> "Lane":
-        """A lane of `slots` slots with this lane's members from the `start`-th on, and all that they have learned."""
+        """A lane of `slots` slots with this lane's members from the `start`-th on, and their whole state."""
         lane = Lane(self.program, slots, self.seed, step)
         kept = self.active[start : start + slots]
         index = torch.tensor([slot for slot, _ in kept], dtype=torch.int64, device=self.state.weights.device)
@@ -260,9 +257,9 @@ def epoch_table(loaded: LoadedStudy, seed: int, epoch: int) -> Tensor:
 
 @contextmanager
 def streams_beside(lanes: Sequence[Lane]) -> Iterator[Sequence[torch.cuda.Stream | None]]:
-    """A CUDA stream for each of several lanes, that their kernels, each too small for the device, run side by side.
+    """Give each of several lanes a CUDA stream, since the kernels of one lane seldom fill the device.
 
-    None where the current one is to be used: on a CPU, and where steps wait for what is read in turn.
+    None stands for the current stream: on a CPU, for a single lane, and where each step waits for inputs to be read.
     """
     loaded = lanes[0].program.training.loaded
     if len(lanes) == 1 or loaded.device.type != "cuda" or loaded.reads:
@@ -280,7 +277,7 @@ def streams_beside(lanes: Sequence[Lane]) -> Iterator[Sequence[torch.cuda.Stream
 
 
 def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Metrics]]:
-    """{task: {metric: value}} for each slot of each lane; what is stored is read once for all."""
+    """Metrics of each slot of each lane; data on disk are read once for all lanes."""
     training = lanes[0].program.training
     forwards = [partial(lane.program.forward, lane.state) for lane in lanes]
     slots = [lane.slots for lane in lanes]

@@ -1,4 +1,4 @@
-"""How members are packed into lanes of several widths, so that few slots stay empty.
+"""Packing members into lanes of several widths, so that few slots stay empty.
 
 A lane of width 384 with one member in two slots costs more than that member's padding in a free slot at 512.
 """
@@ -12,16 +12,16 @@ Seat = tuple[Lane, int]  # a lane, and the slot in it
 
 
 def packed(own: Mapping[int, Sequence[Seat]], slots: Mapping[int, int]) -> dict[int, list[Seat]]:
-    """The members to be seated at each width, in the cheapest packing.
+    """The members of each width in the cheapest packing, by their present seats.
 
-    `own` holds them by the narrowest width at which each fits, with their present seats; lanes have `slots` by width.
+    `own` holds the members by the narrowest width that fits them, and `slots` the slots of a lane of each width.
     """
     widths = sorted(own)
     carries = carried_up([len(own[width]) for width in widths], [slots[width] for width in widths], widths)
     seated: dict[int, list[Seat]] = {}
     carried: list[Seat] = []
     for width, up in zip(widths, carries, strict=True):
-        # Who sits in a wider lane already is the first to be carried there.
+        # A member that already sits in a wider lane is carried first.
         members = sorted([*carried, *own[width]], key=lambda seat: seat[0].width > width)
         stay = len(members) - up
         seated[width], carried = members[:stay], members[stay:]
@@ -29,11 +29,11 @@ def packed(own: Mapping[int, Sequence[Seat]], slots: Mapping[int, int]) -> dict[
 
 
 def carried_up(counts: Sequence[int], slots: Sequence[int], widths: Sequence[int]) -> list[int]:
-    """How many members [W] leave each width for the next wider one, in the cheapest of the packings.
+    """The number of members [W] that move from each width to the next wider one, in the cheapest packing.
 
-    There are `counts` [W] members of each of the ascending `widths` [W], whose lanes have `slots` [W], no more than
-    those of the width before. A lane costs its slots times its width. Of each width leaves nobody, or all that do
-    not fill a lane; of equal costs the packing wins that carries fewest.
+    There are `counts` [W] members of the ascending `widths` [W]. Lanes have `slots` [W], at each width no more than at
+    the one before; a lane costs its slots times its width. A width gives up either no members or all that do not fill
+    a lane. Among packings of equal cost, the one that moves fewest wins.
     """
     packings = (
         _packing(counts, slots, carries) for carries in product((False, True), repeat=len(counts) - 1)
@@ -49,7 +49,7 @@ def carried_up(counts: Sequence[int], slots: Sequence[int], widths: Sequence[int
 def _packing(
     counts: Sequence[int], slots: Sequence[int], carries: Sequence[bool]
 ) -> tuple[list[int], list[int]]:
-    """Who is carried up from each width, and how many lanes it has, where those of `carries` [W−1] carry."""
+    """The members carried up from each width, and its lanes, if the widths flagged in `carries` [W−1] carry."""
     carried, lanes, up = [], [], 0
     for count, size, carry in zip(counts, slots, (*carries, False), strict=True):
         members = count + up

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlsearch.study.results import EpochResult, TrialProgress
+from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.training.optim import OptimizerSettings
 from mtlsearch.training.population.architectures import Architectures, Notice
@@ -55,16 +55,15 @@ class PopulationTrainer:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch
         seed = self.training.seed if seed is None else seed
-        study = self.training.loaded.study
         settings = OptimizerSettings.of(config)
-        module = study.build(config, seed)
+        module = self.training.loaded.study.build(config, seed)
         padded = self.architectures.padded(module)
         program = self.architectures.program(padded)
         if program is None:
             self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
             return self.epoch
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-        progress = TrialProgress(number, study.epochs, study.patience, self.epoch)
+        progress = self.training.progress(number, self.epoch)
         self.lanes.seat(LaneMember(number, config, settings, progress, padded, shapes), program, seed)
         return self.epoch
 
@@ -89,7 +88,7 @@ class PopulationTrainer:
             if largest.slots == 1:
                 raise
             half = -(-largest.slots // 2)
-            self.notice(f"out of memory: a lane of {largest.slots} slots goes on as two of {half}")
+            self.notice(f"out of memory: a lane of {largest.slots} slots is split into two of {half}")
             smaller = [lane for lane in lanes if lane is not largest] + self.lanes.split(largest, half)
             return [lane for group in side_by_side(smaller) for lane in self._train(group)]
 

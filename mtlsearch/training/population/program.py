@@ -1,8 +1,8 @@
 """The program of a lane: its state, and the step that all members take as one.
 
 Everything that differs between members is stacked along a first dimension of M slots. A step is a function of
-tensors alone that changes them in place, so that it can be compiled whole, or captured as a CUDA graph and
-replayed; nothing is read back to the host before the epoch's end.
+tensors alone and changes them in place, so that it can be compiled whole, or captured as a CUDA graph and
+replayed. Nothing is read back to the host before the end of the epoch.
 
 Legend: M slots, T tasks, S steps of an epoch, B examples of a batch.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from mtlsearch.data.parts import as_input
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
 from mtlsearch.training.batches import batch_parts
@@ -27,8 +28,11 @@ Tensors = dict[str, Tensor]
 
 @dataclass
 class EpochTables:
-    """What each step of an epoch reads a row of: examples [S, sources, B], optimizer scales [S, 3, M] in the order of
-    `optim.SCALES`, and the noise keys of each layer [S, layers, M]."""
+    """Tables of an epoch, of which each step reads one row.
+
+    `rows` [S, sources, B] are the batches' examples, `scales` [S, 3, M] the optimizer's in the order of
+    `optim.SCALES`, `keys` [S, layers, M] the noise keys of each layer.
+    """
 
     rows: Tensor
     scales: Tensor
@@ -43,14 +47,14 @@ class EpochTables:
 
 @dataclass
 class LaneState:
-    """The tensors of a lane; each has the slots as its first dimension, but for the last three.
+    """The tensors of a lane; the first dimension of all but the last three is that of the slots.
 
-    `weights` [M, T] are the task weights; `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
-    is the first step of the epoch at which a loss was not finite (S where none). `weighting` is what the method that
-    weighs the tasks keeps of each member, nothing where weights are static. From `key` [M] follows the noise of
-    each member's own epoch. `extents` [M, parameters] are the leading numbers of each parameter beyond which all is
-    padding, none in an empty slot. `tables` are an epoch's, and `tick` [] is the step within it. `read` [B, ...] are
-    the step's inputs by source, of those that are stored or augmented.
+    `weights` [M, T] are the task weights. `step` [M] counts each member's steps before this epoch, and `bad` [M, T]
+    is the first step of the epoch at which a loss was not finite, S where there is none. `key` [M] seeds the noise of
+    each member's own epoch. `weighting` is the state of the weighting method, empty where weights are static.
+    `extents` [M, parameters] count each parameter's leading numbers beyond which all is padding, 0 in an empty slot.
+    `tables` are those of the epoch, and `tick` [] is the step within it. `read` [B, ...] are the step's inputs of the
+    sources that are on disk or augmented, by source.
     """
 
     params: Tensors
@@ -106,7 +110,7 @@ def at_tick(table: Tensor, tick: Tensor) -> Tensor:
 class LaneProgram:
     """The step of all lanes of one architecture, written for one member and batched by `vmap`.
 
-    Where its steps are run `by_kernels`, so is its evaluation.
+    `by_kernels` says that evaluation runs by kernels of our own, as the steps do.
     """
 
     def __init__(self, training: Training, module: nn.Module, by_kernels: bool = False) -> None:
@@ -114,15 +118,12 @@ class LaneProgram:
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
         self.layers = noise_keys(module)
         self.method = METHODS[training.method]
-        like = torch.zeros(
-            len(training.loaded.study.tasks), dtype=training.dtype, device=training.loaded.device
-        )
-        self.learned, self.weighting = self.method.learned(like), self.method.initial(like)
-        config = training.loaded.study.default
-        self.clips = "clip_norm" in config
+        weights = training.weights(training.loaded.study.default_config())
+        self.learned, self.weighting = self.method.learned(weights), self.method.initial(weights)
+        self.clips = "clip_norm" in training.loaded.study.default
 
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
-        """The gradient of every member's weighted loss, and the task losses [M, T], at the state's `tick`."""
+        """Every member's gradient of the weighted loss, and the task losses [M, T], at the state's `tick`."""
         losses_of = self._member_losses(state)
 
         def member_loss(
@@ -139,7 +140,7 @@ class LaneProgram:
         return batched(state.params, state.buffers, keys, state.key, state.weights, state.weighting)
 
     def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
-        """One member's task losses [T] by its parameters, buffers and noise keys, on the batch at the `tick`."""
+        """A function from a member's parameters, buffers and noise keys to its task losses [T] on the step's batch."""
         training, loaded = self.training, self.training.loaded
         parts = batch_parts(loaded, state.rows(), state.read)
 
@@ -156,20 +157,20 @@ class LaneProgram:
         return losses_of
 
     def _own(self, params: Tensors) -> Tensors:
-        """The parameters of the module, without what the method learns beside them."""
+        """The module's own parameters, without those that the weighting method learns."""
         if not self.learned:
             return params
         return {name: param for name, param in params.items() if name not in self.learned}
 
     def step(self, state: LaneState, rule: UpdateRule = update) -> None:
-        """One whole step of all members, in place."""
+        """Take one whole step of all members, in place."""
         grads, losses = self.gradients(state)
         clip = clip_scale(grads, state.coefficients) if self.clips else None
         rule(state.params, grads, state.first, state.second, state.coefficients, state.scales(), clip)
         self.count(state, losses)
 
     def count(self, state: LaneState, losses: Tensor) -> None:
-        """Let the method see the step, note losses that are not finite, and move to the next step."""
+        """Update the weighting method, note losses that are not finite, and move to the next step."""
         if self.method.observes:
             self._observe(state, losses)
         losses = self.method.checked(losses)
@@ -182,7 +183,7 @@ class LaneProgram:
         state.tick.add_(1)
 
     def _observe(self, state: LaneState, losses: Tensor) -> None:
-        """Move the method's state after a step, before the next batch; the look leaves the buffers as they are."""
+        """Update the method's state after a step, on the same batch; the members' buffers stay as they are."""
         again = losses
         if self.method.looks_again:
             with torch.no_grad():
@@ -191,7 +192,7 @@ class LaneProgram:
         self._set_weighting(state, vmap(self.method.observe)(state.weighting, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:
-        """Let the method see the end of an epoch of S `steps`."""
+        """Update the method's state at the end of an epoch of S `steps`."""
         if self.weighting:
             end: Callable[[Tensors], Tensors] = vmap(lambda kept: self.method.end_epoch(kept, steps))
             self._set_weighting(state, end(state.weighting))
@@ -214,9 +215,16 @@ class LaneProgram:
             batched: Callable[..., Mapping[str, Tensor]] = vmap(one)
             return batched(state.params, state.buffers)
 
+    def try_forward(self, state: LaneState, rows: int) -> None:
+        """Evaluate the first `rows` validation examples of each source, and drop the outputs."""
+        with torch.no_grad():
+            for splits in self.training.loaded.splits:
+                x = as_input(splits.validation.inputs[:rows], self.training.dtype)
+                self.forward(state, dict.fromkeys(splits.tasks, x))
+
 
 def empty_state(program: LaneProgram, slots: int) -> LaneState:
-    """A state of empty slots, on the device."""
+    """The state of a lane of empty slots, on the device."""
     training, base = program.training, program.base
     device, tasks = training.loaded.device, len(training.loaded.study.tasks)
 

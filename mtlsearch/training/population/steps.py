@@ -1,4 +1,4 @@
-"""How a lane's step is run: plainly, with a fused update, compiled whole, or captured as a CUDA graph."""
+"""Ways to run a lane's step: eagerly, with a fused update, compiled whole, or captured as a CUDA graph."""
 
 import logging
 import shutil
@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from mtlsearch.data.parts import as_input
 from mtlsearch.kernels.available import works
 from mtlsearch.kernels.launch import building, kernels
 from mtlsearch.study.study import LoadedStudy
@@ -22,14 +21,14 @@ from mtlsearch.training.population.layout import compiling_line, compiling_pays
 from mtlsearch.training.population.program import LaneProgram
 
 WARM_UP = 3
-BUILT_ROWS = 256  # of an evaluation, as many of any
+BUILT_ROWS = 256  # of an evaluation; its kernels are the same for any number of rows
 CPU = torch.device("cpu")
 
 
 class Steps(Protocol):
-    """Gives each lane the step that trains it; `name` is how it is recorded.
+    """Gives each lane the step that trains it; a trial records `name`.
 
-    `by_kernels` says whether it is run by kernels of our own, which leave out padded units.
+    `by_kernels` says whether the step runs by kernels of our own, which skip padded units.
     """
 
     name: str
@@ -41,7 +40,7 @@ class Steps(Protocol):
 
 
 class Eager:
-    """The plain step, the reference of the others."""
+    """The plain step, the reference of all others."""
 
     name, by_kernels = "eager", False
 
@@ -50,9 +49,9 @@ class Eager:
 
 
 class Fused:
-    """What is best where the step is not compiled: parts of it as one pass over memory each.
+    """The fastest step that torch does not compile: parts of it take one pass over memory each.
 
-    On a CPU that is torch's fused optimizer for each member, on CUDA kernels of our own, for all members at once.
+    On a CPU that is torch's fused optimizer, member by member; on CUDA kernels of our own, for all members at once.
     """
 
     name = "fused"
@@ -65,7 +64,7 @@ class Fused:
 
 
 def fused_step(lane: Lane, tick: int) -> None:
-    """One whole step of a lane, each member by its own optimizer."""
+    """Take one whole step of a lane, each member by its own optimizer."""
     program, state = lane.program, lane.state
     grads, losses = program.gradients(state)
     if program.clips:
@@ -83,7 +82,7 @@ def fused_step(lane: Lane, tick: int) -> None:
 
 
 def kernel_step(lane: Lane, tick: int) -> None:
-    """One whole step of a lane on CUDA: linear and hidden layers, losses and updates by kernels of our own."""
+    """Take one whole step of a lane on CUDA: layers, losses and updates run by kernels of our own."""
     from mtlsearch.training.population.update_kernel import update
 
     with kernels():
@@ -91,50 +90,45 @@ def kernel_step(lane: Lane, tick: int) -> None:
 
 
 def build_kernels(program: LaneProgram) -> None:
-    """Build the kernels that steps and evaluations of a program take, side by side; nothing is trained.
+    """Build the kernels of a program's steps and evaluations, side by side; nothing is trained.
 
-    It may run in a thread of its own, while nothing else runs the program's module.
+    It may run in a thread, as long as nothing else runs the program's module.
     """
-    device, dtype = program.training.loaded.device, program.training.dtype
-    with building(device):
+    with building(program.training.loaded.device):
         lane = Lane(program, 2, seed=0)
         lane.begin_epoch(0)
         kernel_step(lane, 0)
-        with torch.no_grad():
-            for splits in program.training.loaded.splits:
-                x = as_input(splits.validation.inputs[:BUILT_ROWS], dtype)
-                program.forward(lane.state, dict.fromkeys(splits.tasks, x))
+        program.try_forward(lane.state, BUILT_ROWS)
 
 
 class Compiled:
-    """The whole step under `torch.compile`, once per program and number of slots: equal lanes share it."""
+    """The whole step, compiled once for each program and number of slots: equal lanes share it."""
 
     name, by_kernels = "compiled", False
 
     def __init__(self, notice: Callable[[str], None] = lambda text: None) -> None:
         self.notice = notice
-        self.made: dict[tuple[int, int], Step] = {}
-        # fp32 is what was asked for, or --precision would say otherwise.
+        self.made: dict[tuple[LaneProgram, int], Step] = {}
+        # --precision decides whether products are in TF32.
         warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
-        # The compiler's own affair.
+        # A user cannot act on this one.
         warnings.filterwarnings("ignore", message=r"\s*Online softmax is disabled")
-        # It finds nvcc and no device where steps are compiled for a CPU.
+        # It warns of nvcc without a device, where steps are compiled for a CPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        # Every lane shape is a compilation of its own, and torch would stop at eight.
+        # Each lane shape is compiled anew, and torch would stop at eight.
         torch._dynamo.config.recompile_limit = 1024
         torch._dynamo.config.accumulated_recompile_limit = 1024
 
     def of(self, program: LaneProgram, slots: int) -> Step:
-        key = id(program), slots
         if not self.made:
             self.notice(compiling_line(program.training.loaded))
-        if key not in self.made:
-            self.made[key] = CompiledStep(program, self.notice)
-        return self.made[key]
+        if (program, slots) not in self.made:
+            self.made[program, slots] = CompiledStep(program, self.notice)
+        return self.made[program, slots]
 
 
 class CompiledStep:
-    """The compiled step of lanes of one shape; where the compiler fails on it, members are trained all the same."""
+    """The compiled step of lanes of one shape; where compiling fails, an uncompiled step trains the members."""
 
     def __init__(self, program: LaneProgram, notice: Callable[[str], None]) -> None:
         self.first, self.notice, self.fails = compiled(program), notice, False
@@ -148,20 +142,22 @@ class CompiledStep:
             step(lane, tick)
 
     def _first(self, lane: Lane, tick: int) -> Step:
-        """Take a lane's first step, and give the next ones."""
+        """Take a lane's first step, and give the step for all later ones."""
         if not self.fails:
             try:
                 return called(self.first(lane.state))
             except NotCompiledError as error:
                 self.fails = True
-                self.notice(f"torch cannot compile a step ({error}); it goes on uncompiled, which is slower")
+                self.notice(
+                    f"torch cannot compile a step ({error}); training continues uncompiled, which is slower"
+                )
         step = uncompiled_step(lane)
         step(lane, tick)
         return step
 
 
 def called(call: Call) -> Step:
-    """The step that is a call, whichever it is of an epoch."""
+    """A step that is `call`, at every tick."""
 
     def step(lane: Lane, tick: int) -> None:
         call()
@@ -170,7 +166,7 @@ def called(call: Call) -> Step:
 
 
 def uncompiled_step(lane: Lane) -> Step:
-    """The best step that needs no compiler on a lane's device."""
+    """The fastest step on a lane's device that torch does not compile."""
     device = lane.state.weights.device
     return Fused(device).of(lane.program, lane.slots) if fuses(device) else plain_step
 
@@ -186,7 +182,7 @@ class Captured:
 
 
 class GraphStep:
-    """One lane's captured step; the lane's tensors keep their addresses for as long as it lives."""
+    """One lane's captured step; the lane's tensors must keep their addresses."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -198,7 +194,7 @@ class GraphStep:
         self.graph.replay()
 
     def _capture(self, lane: Lane) -> torch.cuda.CUDAGraph:
-        """Warm up on a side stream, put the state back, and capture one step."""
+        """Warm up on a side stream, restore the state, and capture one step."""
         before = [tensor.clone() for tensor in lane.state.all()]
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
@@ -209,7 +205,7 @@ class GraphStep:
         for tensor, old in zip(lane.state.all(), before, strict=True):
             tensor.copy_(old)
         graph = torch.cuda.CUDAGraph()
-        # Another thread may be reading ahead into pinned memory; only this thread's calls belong to the step.
+        # Another thread may read ahead into pinned memory meanwhile; its calls do not belong to the step.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.step(lane, 0)
         return graph
@@ -218,7 +214,7 @@ class GraphStep:
 def choose_steps(
     loaded: LoadedStudy, trials: int, population: int, notice: Callable[[str], None] = lambda text: None
 ) -> Steps:
-    """How to run the steps of a search of `trials` trials: decided by its size alone, so that it is repeatable."""
+    """Choose the steps of a search of `trials` trials, by its size alone, so that it is repeatable."""
     worth_it = compiling_pays(loaded, trials, population)
     if worth_it and has_compiler():
         return replayed(Compiled(notice), loaded.device)
@@ -226,22 +222,22 @@ def choose_steps(
 
 
 def uncompiled(device: torch.device) -> Steps:
-    """The best steps that need no compiling by torch."""
+    """The fastest steps that torch does not compile."""
     return replayed(Fused(device) if fuses(device) else Eager(), device)
 
 
 def replayed(steps: Steps, device: torch.device) -> Steps:
-    """`steps`, on CUDA captured as a graph that is replayed."""
+    """`steps`; on CUDA each is captured as a graph and replayed."""
     return Captured(steps) if device.type == "cuda" else steps
 
 
 def fuses(device: torch.device) -> bool:
-    """Whether `Fused` works on a device: on CUDA it needs kernels of our own."""
+    """Whether `Fused` works on a device; on CUDA it needs kernels of our own."""
     return device.type == "cpu" or works(device)
 
 
 def steps_like(name: str, device: torch.device) -> Steps:
-    """The steps that a trial records as `name`, as far as `device` has them: a CPU runs plainly what CUDA captured."""
+    """The steps that a trial records as `name`, or the nearest that `device` can run: a CPU captures no graph."""
     inner = name.removeprefix("captured ")
     if inner == "fused" and not fuses(device):
         inner = "eager"

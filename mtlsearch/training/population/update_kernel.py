@@ -1,6 +1,6 @@
-"""`optim.update` as one Triton kernel: one pass over memory, where PyTorch's operators take about thirty a parameter.
+"""`optim.update` as one Triton kernel: one pass over memory, where PyTorch takes about thirty operators a parameter.
 
-Compiled once in a second or two, whatever the shapes are.
+It is compiled once for all shapes, in a second or two.
 
 Legend: M members, P a parameter's shape, N the numbers in P.
 """
@@ -14,7 +14,7 @@ from mtlsearch.training.optim import EPS, IDLE, Coefficients, Stacked
 
 BLOCK = 1024
 AT_ONCE = 16  # parameters of one launch
-# Where they begin depends on the members' number, and is of no use.
+# Their alignment depends on the number of members: specialising on it would compile again for no gain.
 PER_MEMBER = [
     f"{name}_at" for name in (*IDLE.coefficients(1), "length", "unbias", "shrink", "clip", "extents")
 ]
@@ -76,9 +76,9 @@ def update(
     clip: Tensor | None = None,
     extents: Tensor | None = None,
 ) -> None:
-    """What `optim.update` does, on CUDA. Parameters [M, P] and moments are contiguous.
+    """Do what `optim.update` does, on CUDA. Parameters [M, P] and moments must be contiguous.
 
-    `extents` [M, parameters] are each parameter's leading numbers beyond which all is padding: it stays 0.
+    `extents` [M, parameters] count each parameter's leading numbers beyond which all is padding, which stays 0.
     """
     every = list(params)
     for start in range(0, len(every), AT_ONCE):

@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -138,62 +137,52 @@ class Reader:
         Image.fromarray(np.zeros(shape, np.uint8)).save(self.folder / name)
 
 
-Follow = Callable[[str], Path]
-
-
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Follow:
-    """Gives the folder of a reader who has done everything that a page shows; each page is followed once."""
+def followed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader who has done everything that a page, the parameter, shows."""
+    folder = tmp_path_factory.mktemp("reader")
+    reader = Reader(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MTLSEARCH_DATA", str(folder / "data"))
+        patch.delenv("MTLSEARCH_STORAGE", raising=False)
+        for block in blocks(request.param):
+            reader.follow(block)
+    return folder
 
-    @cache
-    def follow(page: str) -> Path:
-        folder = tmp_path_factory.mktemp("reader")
-        reader = Reader(folder)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            patch.setenv("MTLSEARCH_DATA", str(folder / "data"))
-            patch.delenv("MTLSEARCH_STORAGE", raising=False)
-            for block in blocks(page):
-                reader.follow(block)
-        return folder
 
-    return follow
+def reader_of(*pages: str) -> pytest.MarkDecorator:
+    """Let a test run in the folder of the reader of each of these pages."""
+    return pytest.mark.parametrize("followed", pages, indirect=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN)
+@reader_of(*RUN)
 def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
-    followed: Follow, page: str
+    followed: Path, request: pytest.FixtureRequest
 ) -> None:
-    folder = followed(page)
-    named = {
-        word
-        for block in blocks(page, "console")
-        for command in block.commands
-        for before, word in pairwise(command)
-        if before in ("-o", "--checkpoint", "--out")
-    }
-    assert [name for name in sorted(named) if not (folder / name).stat().st_size] == []
-    pictures = [
-        w for b in blocks(page, "console") for c in b.commands for p, w in pairwise(c) if p == "--png"
-    ]
-    assert all(list((folder / name).glob("*.png")) for name in pictures)
+    page = request.node.callspec.params["followed"]
+    words = [pair for block in blocks(page, "console") for c in block.commands for pair in pairwise(c)]
+    named = {after for before, after in words if before in ("-o", "--checkpoint", "--out")}
+    assert [name for name in sorted(named) if not (followed / name).stat().st_size] == []
+    assert all(list((followed / after).glob("*.png")) for before, after in words if before == "--png")
 
 
-def test_the_pages_that_are_run_are_those_that_show_commands() -> None:
-    pages = {
-        "README.md",
-        *(f"docs/{name}.md" for name in ("bring-your-own", "evidence", "store", "speed", "python")),
-    }
-    assert set(RUN) == pages
+def test_pages_that_show_commands_are_run() -> None:
+    pages = ("bring-your-own", "evidence", "python", "speed", "store")
+    assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 
 @pytest.mark.slow
-def test_exported_files_are_of_the_studies_that_were_searched(followed: Follow) -> None:
-    exported = json.loads((followed("README.md") / "best.json").read_text())
-    assert exported["study"]["name"] == "mnist-fashion"
-    exported = json.loads((followed("docs/bring-your-own.md") / "wine.json").read_text())
-    assert exported["study"]["source"].endswith("wine.py")
+@reader_of("README.md")
+def test_exported_config_is_of_the_study_that_the_readme_searched(followed: Path) -> None:
+    assert json.loads((followed / "best.json").read_text())["study"]["name"] == "mnist-fashion"
+
+
+@pytest.mark.slow
+@reader_of("docs/bring-your-own.md")
+def test_exported_config_is_of_the_study_file_that_was_searched(followed: Path) -> None:
+    assert json.loads((followed / "wine.json").read_text())["study"]["source"].endswith("wine.py")
 
 
 def test_two_commands_do_their_own_setup() -> None:
@@ -286,11 +275,11 @@ def test_results_are_described_of_every_command_that_prints_json(writer: ModuleT
 
 
 @pytest.mark.slow
+@reader_of("docs/evidence.md")
 def test_json_results_have_the_keys_that_the_page_lists(
-    followed: Follow, writer: ModuleType, monkeypatch: pytest.MonkeyPatch
+    followed: Path, writer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = followed("docs/evidence.md")
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(followed)
     Image.fromarray(np.zeros((12, 12), np.uint8)).save("picture.png")
     model = ("best.safetensors", "picture.png")
     arguments: dict[str, tuple[str, ...]] = {
@@ -359,8 +348,8 @@ def verdict(differences: list[float], alone: float) -> tuple[str, ...]:
         twin={"a": equal, "b": equal},
         single={"a": single, "b": single},
     )
-    found = judge([confirmed], {"a": TaskMetric(), "b": TaskMetric()})
-    return (found.sentence, *found.harm_sentences)
+    found = judge([confirmed], {"a": TaskMetric(), "b": TaskMetric()}).to_dict()
+    return (found["sentence"], *found["harm_sentences"])
 
 
 def worded(sentence: str) -> str:
@@ -442,12 +431,12 @@ def test_page_begins_with_what_its_reader_can_do(page: str) -> None:
 
 
 @pytest.mark.slow
-def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Follow) -> None:
-    folder = followed("docs/bring-your-own.md")
+@reader_of("docs/bring-your-own.md")
+def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Path) -> None:
     (block,) = blocks("docs/bring-your-own.md", "python", "cnn.py")
     assert len(block.text.splitlines()) < 40
-    study = load_study(str(folder / "cnn.py"))
-    read = study.tasks[0].data(folder)
+    study = load_study(str(followed / "cnn.py"))
+    read = study.tasks[0].data(followed)
 
     def pictures(directory: Path) -> Data:
         return read
@@ -459,8 +448,8 @@ def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Follow) -> 
 
 
 @pytest.mark.slow
-def test_what_the_reader_brings_trains_in_the_population(followed: Follow) -> None:
-    store = followed("docs/bring-your-own.md") / "mtlsearch.db"
+@reader_of("docs/bring-your-own.md")
+def test_what_the_reader_brings_trains_in_the_population(followed: Path) -> None:
     names = (
         "my_study",
         "wine",
@@ -474,7 +463,7 @@ def test_what_the_reader_brings_trains_in_the_population(followed: Follow) -> No
         "scenes",
     )
     for name in names:
-        trials = stored(store, name)
+        trials = stored(followed / "mtlsearch.db", name)
         assert {trial.user_attrs["trained_on"]["trainer"] for trial in trials} == {"population"}, name
 
 

@@ -11,6 +11,8 @@ MtlsearchError            one line on stderr, exit status 1
 Anything else that is raised is a defect of mtlsearch and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class MtlsearchError(Exception):
     """An error whose message states the rule, what was got, and what to do next."""
@@ -42,6 +44,13 @@ class ConfigError(MtlsearchError):
 
 class StoreError(MtlsearchError):
     """The store cannot be opened, read or written, or a study in it does not fit."""
+
+
+def check_distinct(names: Sequence[str], rule: str, kind: type[MtlsearchError]) -> None:
+    """Raise an error of `kind` that states the rule where a name occurs twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise kind(f"{rule}, but {twice[0]!r} is there twice")
 
 
 def one_line(error: BaseException) -> str:

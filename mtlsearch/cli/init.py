@@ -34,5 +34,5 @@ def init(source: Path | None, targets: tuple[str, ...], out: Path, force: bool) 
         write_table_study(out, guess)
         rows = [(c.name, c.kind, c.missing, c.distinct, c.why) for c in guess.columns]
         show_rows(["column", "kind", "missing", "distinct", "why"], rows)
-        notice(guess.told)
+        notice(guess.summary)
     notice(f"wrote {out}: edit it, or `mtlsearch run {out}`")

@@ -1,7 +1,7 @@
-"""Augmented training inputs: each example of a batch changed at random, on the device, before the step.
+"""Augmentation: a random change of each training example, on the device, before the step.
 
-It is done once a batch for all members of a population, which share it as they share the batch, and it is a pure
-function of seed, epoch and step: a trial can be repeated alone. Validation and test are never augmented.
+The members of a population share an augmented batch as they share the batch. It is a pure function of seed, epoch and
+step, so that a trial can be repeated alone. Validation and test examples are never augmented.
 """
 
 import re
@@ -13,39 +13,36 @@ from torch import Tensor
 
 from mtlsearch.errors import DataError, kind_and_line
 
-# One example [...] on the device to one of the same shape, by torch's own random numbers: torchvision's v2 transforms.
+# Changes one example [...] on the device by torch's global random numbers, and keeps its shape.
 Augment = Callable[[Tensor], Tensor]
 
 
 def augmented(augment: Augment, inputs: Tensor, seed: int) -> Tensor:
-    """Each of `inputs` [B, ...] by itself, drawing from torch's random numbers as `seed` sets them."""
+    """Each of `inputs` [B, ...] augmented by itself, with torch's random numbers drawn from `seed`."""
     with torch.no_grad(), seeded(seed, inputs.device):
         return torch.stack([augment(example) for example in inputs])
 
 
 def check_augment(augment: Augment, inputs: Tensor) -> None:
-    """Raise DataError unless `augment` gives examples of the same shape as `inputs` [B, ...]."""
+    """Raise DataError unless `augment` keeps the shape of each of `inputs` [B, ...]."""
+    due = tuple(inputs.shape[1:])
     try:
-        found = augmented(augment, inputs, seed=0)
+        got = tuple(augmented(augment, inputs, seed=0).shape[1:])
     except Exception as error:
-        raise DataError(
-            f"augment fails on an input {tuple(inputs.shape[1:])}: {kind_and_line(error)}"
-        ) from error
-    if found.shape != inputs.shape:
-        raise DataError(
-            f"augment must keep the shape of an input, {tuple(inputs.shape[1:])}, but gave {tuple(found.shape[1:])}"
-        )
+        raise DataError(f"augment fails on an input {due}: {kind_and_line(error)}") from error
+    if got != due:
+        raise DataError(f"augment must keep the shape of an input, {due}, but gave {got}")
 
 
 def described(augment: Augment) -> str:
-    """What tells one augmentation from another: a function's name, else what the object says of itself."""
+    """A text that tells one augmentation from another: the name of a function, else the object's repr."""
     text = getattr(augment, "__qualname__", None) or repr(augment)
     return " ".join(re.sub(r" at 0x[0-9a-f]+", "", text).split())
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's own random numbers follow from `seed` inside, and go on as before after it."""
+    """Inside, torch's random numbers follow from `seed`; afterwards they continue as before."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -1,7 +1,6 @@
-"""A stream of examples as a file: what can only be iterated is written once, and memory-mapped from then on."""
+"""A cache of a stream of examples: written to files once, and memory-mapped from then on."""
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,25 +9,27 @@ from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.lib.format import write_array_header_1_0
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 
 from mtlsearch.data.parts import SINGLE
 from mtlsearch.errors import DataError
+from mtlsearch.terminal import notice
 
 Example = tuple[Any, Any]
 Columns = dict[str, NDArray[Any]]
-TELLING_SECONDS = 10.0
+NOTICE_SECONDS = 10.0
 INPUTS, LABELS = "inputs.npy", "labels.npz"
-COLUMN = "column:"  # before a column's name in the file, so that any name will do
+COLUMN = "column:"  # before a column's name in the file: `savez` takes no argument `file`
 
 
 def cached(examples: Iterable[Example], directory: Path, name: str) -> tuple["np.memmap[Any, Any]", Columns]:
     """The inputs and labels of a stream of (input, label) pairs, as `Data` takes them; inputs stay on disk.
 
-    A label is a number, an array, or {column: label}. The first call writes all of them into the folder
-    `name`.cached in `directory`, which is there when it is complete and not before; later calls read it and leave
-    `examples` alone, a generator that has not begun. Delete the folder to have it written again.
+    A label is a number, an array, or {column: label}. The first call writes all examples into the folder
+    `name`.cached in `directory`, which appears when it is complete. Later calls read it and do not iterate over
+    `examples`. Delete the folder to have it written again.
+
     Raises DataError where an example differs from the first in shape or type.
     """
     folder = directory / f"{name}.cached"
@@ -44,11 +45,11 @@ def cached(examples: Iterable[Example], directory: Path, name: str) -> tuple["np
 
 
 def _write_whole(examples: Iterable[Example], folder: Path) -> None:
-    """Write beside `folder` and rename, so that it is never there in part; another process may have been quicker."""
+    """Write a folder beside `folder` and rename it, unless another process has been faster."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.stem}-", dir=folder.parent))
     try:
         with (partial / INPUTS).open("wb") as file:
-            labels = _write_inputs(file, _told(examples, folder.stem), folder.stem)
+            labels = _write_inputs(file, _with_notices(examples, folder.stem), folder.stem)
         np.savez(partial / LABELS, **{COLUMN + column: values for column, values in labels.items()})  # type: ignore[arg-type]
         partial.chmod(0o755)
         try:
@@ -68,7 +69,7 @@ def _write_inputs(file: BinaryIO, examples: Iterable[Example], name: str) -> Col
     for count, (given, label) in enumerate(examples, start=1):
         array = np.asarray(given, order="C")
         if first is None:
-            first = _numbers(array, f"the inputs of {name}")
+            first = _check_numbers(array, f"the inputs of {name}")
             _write_header(file, first, 0)
         if (array.shape, array.dtype) != (first.shape, first.dtype):
             raise DataError(
@@ -81,14 +82,17 @@ def _write_inputs(file: BinaryIO, examples: Iterable[Example], name: str) -> Col
         raise DataError(f"{name} must hold examples, but its stream gave none")
     file.seek(0)
     _write_header(file, first, count)
-    return {column: _labels(values, column, name) for column, values in labels.items()}
+    return {
+        column: _label_array(values, f"the labels {column!r} of {name}") for column, values in labels.items()
+    }
 
 
 def _write_header(file: BinaryIO, example: NDArray[Any], count: int) -> None:
-    """The header of an array of `count` examples; NumPy pads it, so that it is as long for any count."""
-    shape = (count, *example.shape)
-    description = np.lib.format.dtype_to_descr(example.dtype)
-    write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+    """The header of an array of `count` examples; NumPy pads it to the same length for any count."""
+    description = dtype_to_descr(example.dtype)
+    write_array_header_1_0(
+        file, {"descr": description, "fortran_order": False, "shape": (count, *example.shape)}
+    )
 
 
 def _append(labels: dict[str, list[Any]], label: Any, number: int, name: str) -> None:
@@ -104,24 +108,24 @@ def _append(labels: dict[str, list[Any]], label: Any, number: int, name: str) ->
         labels[column].append(value)
 
 
-def _labels(values: list[Any], column: str, name: str) -> NDArray[Any]:
+def _label_array(values: list[Any], what: str) -> NDArray[Any]:
     try:
-        return _numbers(np.asarray(values), f"the labels {column!r} of {name}")
+        return _check_numbers(np.asarray(values), what)
     except ValueError as error:
-        raise DataError(f"the labels {column!r} of {name} must have one shape, but: {error}") from error
+        raise DataError(f"{what} must have one shape, but: {error}") from error
 
 
-def _numbers(array: NDArray[Any], what: str) -> NDArray[Any]:
+def _check_numbers(array: NDArray[Any], what: str) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{what} must be numbers, but got {array.dtype}")
     return array
 
 
-def _told(examples: Iterable[Example], name: str) -> Iterator[Example]:
-    """The same examples; that they are being written is told on stderr where it takes long."""
+def _with_notices(examples: Iterable[Example], name: str) -> Iterator[Example]:
+    """The same examples, with a notice on stderr from time to time."""
     last = time.monotonic()
     for number, example in enumerate(examples):
-        if time.monotonic() - last > TELLING_SECONDS:
+        if time.monotonic() - last > NOTICE_SECONDS:
             last = time.monotonic()
-            print(f"writing {name}: {number:,} examples", file=sys.stderr)
+            notice(f"writing {name}: {number:,} examples")
         yield example

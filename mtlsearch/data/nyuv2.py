@@ -1,7 +1,8 @@
 """NYUv2's three dense tasks, in the form to which MTAN and LibMTL reduce them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from mtlsearch.data.parts import Data
 from mtlsearch.errors import DataError
 
 Numbers = np.ndarray[Any, Any]
-# What each folder holds for a picture, and the column it becomes.
-FOLDERS: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    "label": ("segmentation", ()),
-    "depth": ("depth", (1,)),
-    "normal": ("normals", (3,)),
+# Of each folder beside the pictures': the column that it becomes, its channels, and its type.
+FOLDERS: dict[str, tuple[str, tuple[int, ...], type]] = {
+    "label": ("segmentation", (), np.int16),
+    "depth": ("depth", (1,), np.float32),
+    "normal": ("normals", (3,), np.float32),
 }
 
 
@@ -26,7 +27,7 @@ class NYUv2:
     Each of these holds `0.npy`, `1.npy`, …: pictures [H, W, 3] in [0, 1], classes [H, W] (−1 missing), depths
     [H, W, 1] in metres (0 missing) and normals [H, W, 3] (0 missing); the usual H × W is 288 × 384. `val` is the test
     part, as in the literature; a fraction `validation` of `train` is held out. The columns are `segmentation`, `depth`
-    and `normals`. Pictures are kept in 8 bits, as the camera gave them. Raises DataError naming the file.
+    and `normals`. Pictures become uint8, as the camera gave them. Raises DataError naming the file.
     """
 
     folder: str = "nyuv2"
@@ -38,23 +39,23 @@ class NYUv2:
 
 
 def _read_part(folder: Path) -> tuple[Numbers, dict[str, Numbers]]:
-    if not (folder / "image").is_dir():
+    images = folder / "image"
+    if not images.is_dir():
         raise DataError(
-            f"no folder {folder / 'image'}: NYUv2 is read from train and val, each with image, label, depth"
-            " and normal of .npy files"
+            f"no folder {images}: NYUv2 is read from train and val, each with image, label, depth and normal of"
+            " .npy files"
         )
-    names = sorted((path.name for path in (folder / "image").glob("*.npy")), key=_number)
+    names = sorted((path.name for path in images.glob("*.npy")), key=_number)
     if not names:
-        raise DataError(f"{folder / 'image'} must hold .npy files, but has none")
-    pictures = _stacked(folder / "image", names, (3,), _bytes)
-    columns: dict[str, Numbers] = {}
-    for what, (column, channels) in FOLDERS.items():
-        arrays = _stacked(folder / what, names, channels, _classes if what == "label" else _reals)
-        if arrays.shape[1:3] != pictures.shape[1:3]:
-            raise DataError(
-                f"{folder / what} must have the pictures' size {pictures.shape[1:3]}, but has {arrays.shape[1:3]}"
-            )
-        columns[column] = _channels_first(arrays) if channels == (3,) else arrays.reshape(arrays.shape[:3])
+        raise DataError(f"{images} must hold .npy files, but has none")
+    pictures = _stacked(images, names, (3,), _bytes)
+    columns = {}
+    for what, (column, channels, dtype) in FOLDERS.items():
+        arrays = _stacked(folder / what, names, channels, partial(np.asarray, dtype=dtype))
+        due, got = pictures.shape[1:3], arrays.shape[1:3]
+        if got != due:
+            raise DataError(f"{folder / what} must have the pictures' size {due}, but has {got}")
+        columns[column] = _channels_first(arrays) if channels == (3,) else arrays.reshape(len(arrays), *got)
     return _channels_first(pictures), columns
 
 
@@ -66,12 +67,10 @@ def _stacked(
     for name in names:
         array = _read(folder / name)
         # A channel of one may be left out.
-        right = array.shape[2:] == channels or (channels == (1,) and array.ndim == 2)
-        if array.ndim < 2 or not right or (arrays and array.shape != arrays[0].shape):
-            due = arrays[0].shape if arrays else ("height", "width", *channels)
-            raise DataError(
-                f"{folder / name} must have the shape ({', '.join(map(str, due))}), but got {array.shape}"
-            )
+        fits = array.shape[2:] == channels or (channels == (1,) and array.ndim == 2)
+        if array.ndim < 2 or not fits or (arrays and array.shape != arrays[0].shape):
+            due = ", ".join(map(str, arrays[0].shape if arrays else ("height", "width", *channels)))
+            raise DataError(f"{folder / name} must have the shape ({due}), but got {array.shape}")
         arrays.append(convert(array))
     return np.stack(arrays)
 
@@ -89,20 +88,9 @@ def _read(path: Path) -> Numbers:
 
 
 def _bytes(picture: Numbers) -> Numbers:
-    """A picture in [0, 1] (or already in 0 … 255) as uint8."""
+    """A picture in [0, 1], or already in 0 … 255, as uint8."""
     scale = 1 if picture.dtype == np.uint8 or float(picture.max()) > 1 else 255
-    whole: Numbers = np.round(np.clip(picture * scale, 0, 255)).astype(np.uint8)
-    return whole
-
-
-def _classes(labels: Numbers) -> Numbers:
-    whole: Numbers = labels.astype(np.int16)
-    return whole
-
-
-def _reals(labels: Numbers) -> Numbers:
-    reals: Numbers = labels.astype(np.float32)
-    return reals
+    return np.asarray(np.round(np.clip(picture * scale, 0, 255)), np.uint8)
 
 
 def _channels_first(arrays: Numbers) -> Numbers:
@@ -110,6 +98,6 @@ def _channels_first(arrays: Numbers) -> Numbers:
 
 
 def _number(name: str) -> tuple[int, str]:
-    """`10.npy` after `9.npy`."""
+    """A key that sorts `10.npy` after `9.npy`."""
     stem = name.removesuffix(".npy")
     return (int(stem), "") if stem.isdigit() else (-1, name)

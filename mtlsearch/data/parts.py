@@ -77,8 +77,7 @@ class Data:
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
     ) -> None:
-        self.train = _part("train", train)
-        self.test = _part("test", test)
+        self.train, self.test = _part("train", train), _part("test", test)
         self.validation = (
             validation if isinstance(validation, int | float) else _part("validation", validation)
         )
@@ -105,15 +104,13 @@ class Data:
         Samples of inputs on disk stand for all of them.
         """
         digest = hashlib.sha256()
-        for part in (self.train, self.validation, self.test):
-            if isinstance(part, Part):
-                for tensor in (part.inputs, self.column(part, name)):
-                    if isinstance(tensor, OnDisk):
-                        for sample in tensor.sample():
-                            digest.update(sample)
-                        continue
-                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        parts = (part for part in (self.train, self.validation, self.test) if isinstance(part, Part))
+        for array in (array for part in parts for array in (part.inputs, self.column(part, name))):
+            if isinstance(array, OnDisk):
+                digest.update(b"".join(array.sample()))
+            else:
+                digest.update(f"{array.dtype} {tuple(array.shape)}".encode())
+                digest.update(array.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
@@ -125,9 +122,6 @@ class Source(Protocol):
 
 class FittedSource(ABC):
     """A source that keeps what it has fitted on the training data, since models are built by it."""
-
-    @abstractmethod
-    def __call__(self, directory: Path, /) -> Data: ...
 
     @abstractmethod
     def restore(self, fitted: Mapping[str, Any]) -> None:
@@ -192,10 +186,8 @@ def _divisible(strata: Tensor, held: int) -> bool:
 def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     inputs, labels = pair
     columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
-    part = Part(
-        _inputs(f"{where} inputs", inputs),
-        {name: _tensor(f"{where} labels", y) for name, y in columns.items()},
-    )
+    tensors = {name: _tensor(f"{where} labels", y) for name, y in columns.items()}
+    part = Part(_inputs(f"{where} inputs", inputs), tensors)
     if not len(part):
         raise DataError(f"{where} must hold examples, but it is empty")
     for name, y in part.labels.items():

@@ -1,6 +1,6 @@
-"""Pictures from a folder as a source: a folder per class, or a CSV of file names and labels.
+"""Pictures from a folder as a source: one folder per class, or a CSV of file names and labels.
 
-They are read and resized once, when the study is loaded, and stay bytes on the device.
+They are read and resized once, when the study is loaded, and stay uint8 on the device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.parts import SINGLE, Data
-from mtlsearch.data.table import PARTS, Kind, check_shares, check_targets, data_of, divide_rows, labels_of
 from mtlsearch.data.table_file import check_columns, read_table
+from mtlsearch.data.table_rows import PARTS, Kind, categories_of, check_shares, check_targets, label_rows
 from mtlsearch.errors import DataError, StudyError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -27,14 +27,14 @@ class PictureFolder:
     """Pictures [N, C, H, W] of uint8: three channels where `colour`, else one.
 
     `folder` is absolute, or relative to the data directory. Without `labels` it holds a folder per class, or such
-    folders below `train`, `test` and perhaps `validation`, and every task takes that class. `labels` names a CSV
-    (or Parquet file) in the folder whose column `file` gives paths below the folder, and whose columns in
-    `targets`, each "category" or "number", are the tasks' labels; see `Table` for the names of its tasks, and for
-    `split`, `split_seed`, `validation` and `test`.
+    folders below `train`, `test` and perhaps `validation`; the class is the label of every task. `labels` names a CSV
+    or Parquet file in the folder: its column `file` gives paths below the folder, and its columns in `targets`, each
+    "category" or "number", are the tasks' labels. `Table` documents the names of its tasks, and `split`, `split_seed`,
+    `validation` and `test`.
 
     With `size`, a side or (height, width), each picture is resized to cover it and cropped at its centre; without
-    it all must have one size. `augment`, as of torchvision's v2 transforms, is given each training picture
-    [C, H, W] on the device, anew in each batch, and keeps its shape. Raises DataError, naming the file.
+    `size` all must have one size. `augment`, such as a transform of torchvision's v2, changes each training picture
+    [C, H, W] on the device in every batch, and keeps its shape. Raises DataError, naming the file.
     """
 
     folder: str | Path
@@ -55,37 +55,36 @@ class PictureFolder:
             check_targets(self.targets)
         elif self.targets or self.split:
             raise StudyError("targets and split are columns of a CSV: name it with labels=")
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size or (1, 1)
-        if height < 1 or width < 1:
+        if self._height_width is not None and min(self._height_width) < 1:
             raise StudyError(f"size must be a side or (height, width) of 1 or more, but got {self.size!r}")
+
+    @property
+    def _height_width(self) -> tuple[int, int] | None:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def __call__(self, directory: Path, /) -> Data:
         folder = directory / self.folder
         if not folder.is_dir():
             raise DataError(f"no folder of pictures {folder}: name an existing one")
         frame, targets, split = self._listed(folder)
-        labels, classes = labels_of(frame, targets)
-        parts = divide_rows(frame, labels, classes, self.validation, self.test, split, self.split_seed)
+        rows = label_rows(frame, targets, self.validation, self.test, split, self.split_seed)
         pictures = self._read(folder, frame[self.file].astype(str).tolist())
-        return data_of(pictures, labels, classes, parts, augment=self.augment)
+        return rows.data(pictures, augment=self.augment)
 
     def _listed(self, folder: Path) -> tuple[pd.DataFrame, Mapping[str, Kind], str | None]:
-        """Each picture's file with its labels; the targets, and the column of the split."""
+        """The table of files and labels, its targets, and its split column."""
         if self.labels is None:
             return by_folder(folder, self.file)
-        text = [self.file, *(name for name, kind in self.targets.items() if kind == "category")]
-        frame = read_table(folder / self.labels, text=text)
+        frame = read_table(folder / self.labels, text=[self.file, *categories_of(self.targets)])
         check_columns(frame, [self.file], "the column of file names")
         check_columns(frame, self.targets, "the target")
-        nameless = frame[self.file].isna()
-        if nameless.any():
-            raise DataError(
-                f"{folder / self.labels}: {frame.index.name} {frame.index[nameless][0]} names no file"
-            )
+        nameless = frame.index[frame[self.file].isna()]
+        if len(nameless):
+            raise DataError(f"{folder / self.labels}: {frame.index.name} {nameless[0]} names no file")
         return frame, self.targets, self.split
 
     def _read(self, folder: Path, files: Sequence[str]) -> np.ndarray[Any, Any]:
-        """The pictures [N, C, H, W], read by several threads: decoding leaves Python's lock."""
+        """The pictures [N, C, H, W], read by several threads: decoders release Python's lock."""
         first = self._picture(folder / files[0])
         pictures = np.empty((len(files), *first.shape), np.uint8)
 
@@ -104,7 +103,7 @@ class PictureFolder:
         return pictures
 
     def _picture(self, path: Path) -> np.ndarray[Any, Any]:
-        """One picture [C, H, W] of uint8, upright as its camera says, at `size`."""
+        """One picture [C, H, W] of uint8 at `size`, upright by its EXIF orientation."""
         if not path.is_file():
             raise DataError(f"no picture {path}")
         try:
@@ -112,15 +111,15 @@ class PictureFolder:
                 picture = _eight_bits(ImageOps.exif_transpose(opened)).convert("RGB" if self.colour else "L")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{path} is no whole picture ({one_line(error)}): mend or remove it") from error
-        if self.size is not None:
-            height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if self._height_width is not None:
+            height, width = self._height_width
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(picture)
         return pixels.transpose(2, 0, 1) if self.colour else pixels[None]
 
 
 def by_folder(folder: Path, file: str) -> tuple[pd.DataFrame, Mapping[str, Kind], str | None]:
-    """The pictures in a folder per class, perhaps below folders of train and test."""
+    """The pictures of a folder per class, perhaps below folders for train and test, as `_listed` gives them."""
     below = _folders(folder)
     parts = {path.name: path for path in below if path.name in PARTS}
     divided = "train" in {PARTS[name] for name in parts} and len(parts) == len(below)
@@ -142,7 +141,7 @@ def by_folder(folder: Path, file: str) -> tuple[pd.DataFrame, Mapping[str, Kind]
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits (X-rays often are) in its upper 8; Pillow would cut all above 255."""
+    """The upper 8 bits of a grey picture of 16, as X-rays often have; Pillow would clip all above 255."""
     if not picture.mode.startswith("I"):
         return picture
     return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))

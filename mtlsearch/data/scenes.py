@@ -1,9 +1,9 @@
-"""Rendered rooms with balls and boxes: pictures whose class, depth and normal are known for every pixel.
+"""Rendered rooms with balls and boxes: pictures with the known class, depth and normal of every pixel.
 
-Rays leave a camera at the origin towards +z; x points to the right and y down. A ray is d = (u, v, 1), so that its
-length t at a surface is that surface's depth.
+Rays leave a camera at the origin towards +z; x points right and y down. A ray is d = (u, v, 1), so that the factor t
+at which t·d meets a surface is the surface's depth.
 
-Legend: N pictures, P = side² pixels.
+Shapes: N pictures, P = side² pixels.
 """
 
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ CLASSES = ("wall", "floor", "ball", "box")
 BALLS, BOXES = 2, 2
 FIELD = 0.7  # u and v lie in ±FIELD
 AMBIENT = 0.25
-NOISE = 4.0  # of a camera, in steps of 8 bits
+NOISE = 4.0  # the camera's standard deviation, in steps of 8 bits
 NEAR = 1e-3
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Hit = tuple[
     int, Numbers, Numbers, Numbers
-]  # class, depth [N, P] (∞ beside it), normal [N, P, 3], colour [N, 1, 3]
+]  # class, depth [N, P] (∞ where missed), normal [N, P, 3], colour [N, 1, 3]
 
 
 @dataclass(frozen=True)
 class RenderedScenes:
     """Pictures [3, side, side] of uint8 with the columns `segmentation`, `depth` and `normals`.
 
-    A function of `seed` and the sizes alone; it needs no network and no file, and takes a second for 1,000 pictures
-    of 32 × 32. Depths are in metres, from about 2 to 8.
+    They follow from `seed` and the sizes alone, without network or file; 1,000 pictures of 32 × 32 take a second.
+    Depths are in metres, from about 2 to 8.
     """
 
     side: int = 32
@@ -42,10 +42,9 @@ class RenderedScenes:
     seed: int = 0
 
     def __call__(self, directory: Path, /) -> Data:
-        sizes = (self.train, self.validation, self.test)
         train, validation, test = (
             _part(np.random.default_rng([self.seed, part]), size, self.side)
-            for part, size in enumerate(sizes)
+            for part, size in enumerate((self.train, self.validation, self.test))
         )
         return Data(train, test, validation=validation, classes={"segmentation": CLASSES})
 
@@ -73,7 +72,7 @@ def _part(random: np.random.Generator, count: int, side: int) -> tuple[Any, dict
 
 
 def _surfaces(random: np.random.Generator, count: int, rays: Numbers) -> Iterator[Hit]:
-    """Every surface of a room, as each ray [1, P, 3] meets it."""
+    """Every surface of a room, where the rays [1, P, 3] meet it."""
     back, below = random.uniform(5, 8, (count, 1)), random.uniform(1, 1.6, (count, 1))
     yield 0, *_plane(rays, 2, back), _colour(random, count)
     yield 1, *_plane(rays, 1, below), _colour(random, count)
@@ -86,7 +85,7 @@ def _surfaces(random: np.random.Generator, count: int, rays: Numbers) -> Iterato
 
 
 def _places(random: np.random.Generator, count: int, below: Numbers) -> Numbers:
-    """Centres [N, 1, 3] in view, between the eye's height and the floor."""
+    """Centres [N, 1, 3] in view, from above the camera's height down to the floor."""
     z = random.uniform(2.5, 5, (count, 1))
     x = random.uniform(-FIELD, FIELD, (count, 1)) * z
     return np.stack([x, random.uniform(-0.4, 0.7, (count, 1)) * below, z], -1)
@@ -97,7 +96,7 @@ def _colour(random: np.random.Generator, count: int) -> Numbers:
 
 
 def _plane(rays: Numbers, axis: int, at: Numbers) -> tuple[Numbers, Numbers]:
-    """The plane where coordinate `axis` is `at` [N, 1], which faces the camera."""
+    """The plane where coordinate `axis` is `at` [N, 1], facing the camera."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = at / rays[..., axis]
     distance = np.where(rays[..., axis] > NEAR, distance, np.inf)
@@ -105,7 +104,7 @@ def _plane(rays: Numbers, axis: int, at: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _ball(rays: Numbers, centre: Numbers, radius: Numbers) -> tuple[Numbers, Numbers]:
-    """|t·d − c|² = r², its nearer solution."""
+    """The nearer solution of |t·d − c|² = r²."""
     squared, along = np.square(rays).sum(-1), (rays * centre).sum(-1)
     under_root = along**2 - squared * (np.square(centre).sum(-1) - radius**2)
     met = under_root > 0
@@ -116,7 +115,7 @@ def _ball(rays: Numbers, centre: Numbers, radius: Numbers) -> tuple[Numbers, Num
 
 
 def _box(rays: Numbers, centre: Numbers, half: Numbers) -> tuple[Numbers, Numbers]:
-    """A box along the axes, as the overlap of three slabs; where the last slab is entered is its surface."""
+    """A box along the axes: the overlap of three slabs, met where a ray enters the last of them."""
     with np.errstate(divide="ignore"):
         inverse = 1 / np.where(np.abs(rays) < 1e-9, 1e-9, rays)
     one, other = (centre - half) * inverse, (centre + half) * inverse
@@ -129,7 +128,7 @@ def _box(rays: Numbers, centre: Numbers, half: Numbers) -> tuple[Numbers, Number
 
 
 def _shaded(random: np.random.Generator, normals: Numbers, colours: Numbers) -> Any:
-    """Lambert's law under one light a picture, and a camera's noise; uint8 [N, P, 3]."""
+    """Pixels [N, P, 3] of uint8, by Lambert's law under one light a picture, with a camera's noise."""
     light = random.normal(size=(len(normals), 1, 3)) * [0.6, 0.3, 0.2] + [0, -0.6, -0.8]
     light /= np.linalg.norm(light, axis=-1, keepdims=True)
     bright = AMBIENT + (1 - AMBIENT) * np.clip((normals * light).sum(-1, keepdims=True), 0, None)

@@ -1,6 +1,6 @@
-"""A CSV or Parquet file as a pandas DataFrame whose index says where each row stands, checked line by line.
+"""A CSV or Parquet file as a pandas DataFrame, checked line by line; its index says where each row stands.
 
-pandas fills a line of too few cells with missing values and renames columns of one name; here both are errors.
+pandas fills up a line of too few cells with missing values and renames columns of equal names; both are errors here.
 """
 
 import csv
@@ -13,7 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, check_distinct, one_line
+from mtlsearch.wording import few
 
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
@@ -25,39 +26,36 @@ def read_table(
 ) -> pd.DataFrame:
     """The table in a CSV or (by its suffix) Parquet file.
 
-    The index is the line in the file, or the row of a Parquet file, and is named so. Columns in `text` stay as
-    they are written; `missing` are texts that mean a missing value, beside the empty cell and pandas' own (NA,
-    null, …). The separator is taken from the header. Raises DataError.
+    The index is named "line", the line in the file, or "row" for a Parquet file. Columns in `text` stay as they are
+    written; `missing` are texts that stand for a missing value, beside the empty cell and pandas' own (NA, null, …).
+    The header tells the separator. Raises DataError.
     """
     if not path.is_file():
         raise DataError(f"no table {path}: name an existing CSV or Parquet file")
     if path.suffix.lower() in BOOKS:
         raise DataError(f"{path} is a spreadsheet: save it as CSV")
-    frame = (
-        _read_parquet(path, missing)
-        if path.suffix.lower() in PARQUET
-        else _read_csv(path, text, decimal, missing)
-    )
+    parquet = path.suffix.lower() in PARQUET
+    frame = _read_parquet(path, missing) if parquet else _read_csv(path, text, decimal, missing)
     if frame.empty:
         raise DataError(f"{path} holds column names but no rows")
     return frame
 
 
 def separator(path: Path) -> str:
-    """What separates the cells of a CSV's header: the character that gives most of them."""
+    """The separator of a CSV's cells: the character that divides the header into most cells."""
     with _opened(path) as file:
         header = file.readline()
     return max(SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
-    """Raise DataError where a name is no column, with the closest one."""
+    """Raise DataError where a name is no column, with the most similar column."""
     columns = list(map(str, frame.columns))
     for name in names:
         if name not in columns:
             close = get_close_matches(name, columns, 1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise DataError(f"{what} {name!r} is no column of the table: {hint}It has {_few(columns)}")
+            raise DataError(f"{what} {name!r} is no column of the table: {hint}It has {few(columns, 20)}")
 
 
 def numbers_of(column: "pd.Series[Any]", what: str, *, date: bool = False) -> np.ndarray[Any, Any]:
@@ -71,19 +69,16 @@ def numbers_of(column: "pd.Series[Any]", what: str, *, date: bool = False) -> np
         values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & column.notna().to_numpy()
     if wrong.any():
-        due = "a date (YYYY-MM-DD)" if date else "a number"
-        raise DataError(
-            f"{what}: {_place(column, wrong)} holds {_short(column[wrong].iloc[0])}, which is not {due}"
-        )
+        due, found = "a date (YYYY-MM-DD)" if date else "a number", _short(column[wrong].iloc[0])
+        raise DataError(f"{what}: {_place(column, wrong)} holds {found}, which is not {due}")
     if np.isinf(values).any():
-        raise DataError(
-            f"{what}: {_place(column, np.isinf(values))} holds infinity: mend it, or leave it empty as missing"
-        )
+        place = _place(column, np.isinf(values))
+        raise DataError(f"{what}: {place} holds infinity: mend it, or leave it empty as missing")
     return values
 
 
 def texts_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column as text (object), None where missing; whole numbers without a fraction, however they are stored."""
+    """A column as text (object), None where missing; a whole number has no fraction, whatever its type."""
     texts = column.astype(object).where(column.notna(), None)
     return texts.map(_text, na_action="ignore")
 
@@ -114,14 +109,14 @@ def _read_csv(path: Path, text: Sequence[str], decimal: str, missing: Sequence[s
             low_memory=False,  # else the type of a long column may differ between its chunks
         )
     except (ValueError, OSError) as error:  # pandas' ParserError is a ValueError
-        raise DataError(f"{path} is no readable CSV: {str(error).strip().splitlines()[0]}") from error
-    # pandas and the csv module may differ in what is a blank line, one of spaces say.
+        raise DataError(f"{path} is no readable CSV: {one_line(error)}") from error
+    # pandas and the csv module differ on some blank lines, such as one of spaces.
     frame.index = pd.Index(lines if len(lines) == len(frame) else range(2, len(frame) + 2), name="line")
     return frame
 
 
 def _check_lines(path: Path, mark: str) -> tuple[list[str], list[int]]:
-    """The header, and each row's line in the file; raises DataError for a line of another number of cells."""
+    """The header, and each row's line in the file. Raises DataError for a line of another number of cells."""
     lines: list[int] = []
     with _opened(path) as file:
         reader = csv.reader(file, delimiter=mark, skipinitialspace=True, strict=True)
@@ -146,9 +141,7 @@ def _check_lines(path: Path, mark: str) -> tuple[list[str], list[int]]:
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path} is empty: it needs a line of column names, and rows")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: each column needs a name of its own, but {twice[0]!r} is there twice")
+    check_distinct(header, f"{path}: each column needs a name of its own", DataError)
 
 
 @contextmanager
@@ -166,7 +159,7 @@ def _not_text(path: Path, error: UnicodeDecodeError) -> DataError:
     raw = path.read_bytes()
     try:
         raw.decode("utf-8")
-    except UnicodeDecodeError as whole:  # the decoder of a stream counts from its own chunk
+    except UnicodeDecodeError as whole:  # a stream's decoder counts from the start of its chunk
         error = whole
     line = raw.count(b"\n", 0, error.start) + 1
     return DataError(
@@ -181,7 +174,7 @@ def _read_parquet(path: Path, missing: Sequence[str]) -> pd.DataFrame:
     except ImportError as error:
         raise DataError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow, or use CSV") from error
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise DataError(f"{path} is no whole Parquet file: {str(error).strip().splitlines()[0]}") from error
+        raise DataError(f"{path} is no whole Parquet file: {one_line(error)}") from error
     names = [str(name).strip() for name in frame.columns]
     _check_header(path, names)
     frame = frame.set_axis(names, axis=1).reset_index(drop=True)
@@ -189,11 +182,6 @@ def _read_parquet(path: Path, missing: Sequence[str]) -> pd.DataFrame:
     return frame.replace(list(missing), np.nan) if missing else frame
 
 
-def _few(names: Sequence[str], most: int = 20) -> str:
-    more = f", … ({len(names) - most} more)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _short(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= 40 else f"{said[:39]}…"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,6 +1,6 @@
-"""What the columns of a table seem to be: guessed once, told, and written into the study file, which then says them.
+"""Guesses of the kinds of a table's columns, made once by `mtlsearch init` and written into the study file.
 
-Nothing is guessed where a study is loaded.
+Loading a study guesses nothing.
 """
 
 import re
@@ -19,9 +19,8 @@ from mtlsearch.errors import DataError
 
 LEVELS = 50  # a text column of more values is no category
 CLASSES = 10  # a target of more whole numbers is a number
-# What people write for a missing value, beside what pandas knows.
-BLANKS = ("?", "-", "--", ".", "unknown", "missing")
-SKEWED = 0.75  # a class of this share makes accuracy say little
+BLANKS = ("?", "-", "--", ".", "unknown", "missing")  # texts for a missing value that pandas does not know
+SKEWED = 0.75  # with a class of this share, accuracy says little
 
 ColumnKind = Literal["number", "category", "date", "left out"]
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -29,7 +28,7 @@ MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 @dataclass(frozen=True)
 class Column:
-    """What was guessed of a column, and why."""
+    """The guess for one column, and the reason."""
 
     name: str
     kind: ColumnKind
@@ -41,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Guess:
-    """A table's columns as guessed, the `Table` that follows with its data, and its classes that accuracy hides."""
+    """The guess for a table: its columns, the `Table` that follows with its data, and its targets of skewed classes."""
 
     columns: Sequence[Column]
     table: Table
@@ -61,8 +60,8 @@ class Guess:
         return len(self.data.train), len(validation), len(self.data.test)
 
     @property
-    def told(self) -> str:
-        """How the file was read and divided, in one line."""
+    def summary(self) -> str:
+        """The reading and the division of the file in one line."""
         written = f", separated by {MARKS[self.separator]}" if self.separator in MARKS else ""
         comma = " with decimal commas" if self.table.decimal == "," else ""
         train, validation, test = self.sizes
@@ -73,36 +72,36 @@ class Guess:
 
 
 def guess_table(path: Path, targets: Sequence[str]) -> Guess:
-    """What the columns of a file are, proved by loading it so. Raises DataError where no study can be made of it."""
+    """Guess the columns of a file, and load it so. Raises DataError where no study can be made of it."""
     decimal = _decimal(path)
     blanks = _blanks(read_table(path, decimal=decimal))
     frame = read_table(path, decimal=decimal, missing=blanks)
     targets = _named(targets, frame)
     check_columns(frame, targets, "the target")
-    columns = [
-        _target(frame[name]) if name in targets else _input(frame[name]) for name in map(str, frame.columns)
-    ]
-    inputs = [column for column in columns if not column.is_target]
+    columns = {
+        name: _target(frame[name]) if name in targets else _input(frame[name])
+        for name in map(str, frame.columns)
+    }
+    inputs = [column for column in columns.values() if not column.is_target]
     if all(column.kind == "left out" for column in inputs):
-        said = "; ".join(f"{c.name}: {c.why}" for c in inputs) or "it holds targets alone"
-        raise DataError(f"{path} has no column to predict from ({said})")
-    kinds = {column.name: column.kind for column in columns}
+        reasons = "; ".join(f"{c.name}: {c.why}" for c in inputs) or "it holds targets alone"
+        raise DataError(f"{path} has no column to predict from ({reasons})")
     table = Table(
         path.resolve(),
         numbers=[c.name for c in inputs if c.kind == "number"],
         categories=[c.name for c in inputs if c.kind == "category"],
         dates=[c.name for c in inputs if c.kind == "date"],
-        targets={name: "category" if kinds[name] == "category" else "number" for name in targets},
+        targets={name: "category" if columns[name].kind == "category" else "number" for name in targets},
         decimal=decimal,
         blanks=blanks,
     )
     skewed = [name for name, kind in table.targets.items() if kind == "category" and _is_skewed(frame[name])]
     mark = "" if path.suffix.lower() in PARQUET else separator(path)
-    return Guess(columns, table, table(Path()), skewed, mark)
+    return Guess(list(columns.values()), table, table(Path()), skewed, mark)
 
 
 def _named(targets: Sequence[str], frame: pd.DataFrame) -> list[str]:
-    """The columns in what --targets was given: names, or several separated by commas."""
+    """The columns that the values of --targets name, each one name or several separated by commas."""
     names = [
         name
         for given in targets
@@ -113,7 +112,7 @@ def _named(targets: Sequence[str], frame: pd.DataFrame) -> list[str]:
 
 
 def _decimal(path: Path) -> str:
-    """The decimal mark: a comma where that makes numbers of more columns, in a file that separates by another."""
+    """The decimal mark: a comma where it makes more columns numeric, in a file that another mark separates."""
     if not path.is_file() or path.suffix.lower() in PARQUET or separator(path) == ",":
         return "."
     counts = {mark: _numeric(read_table(path, decimal=mark)) for mark in (".", ",")}
@@ -125,7 +124,7 @@ def _numeric(frame: pd.DataFrame) -> int:
 
 
 def _blanks(frame: pd.DataFrame) -> list[str]:
-    """Texts that stand for a missing value: known ones, in columns whose other values are numbers."""
+    """The texts among `BLANKS` in columns whose other values are numbers."""
     found: dict[str, None] = {}
     for name in frame.columns:
         column = frame[name].dropna()
@@ -152,7 +151,7 @@ def _input(column: "pd.Series[Any]") -> Column:
     values = column.dropna()
     missing = len(column) - len(values)
     if any(isinstance(value, list | dict | np.ndarray) for value in values[:1]):
-        return Column(str(column.name), "left out", "lists or the like", missing, 0)
+        return Column(str(column.name), "left out", "lists or similar values", missing, 0)
     distinct = int(values.nunique())
     kind, why = _kind(str(column.name), values, distinct)
     return Column(str(column.name), kind, why, missing, distinct)
@@ -189,7 +188,7 @@ def _kind_of_texts(values: "pd.Series[Any]", distinct: int) -> tuple[ColumnKind,
 
 
 def _target(column: "pd.Series[Any]") -> Column:
-    """The guess for a column to predict; what cannot be learned is told when the table is loaded."""
+    """The guess for a column to predict; loading the table then refuses what cannot be learned."""
     name, values = str(column.name), column.dropna()
     missing, distinct = len(column) - len(values), int(values.nunique())
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
@@ -208,7 +207,7 @@ def _whole(values: "pd.Series[Any]") -> bool:
 
 
 def _counts_rows(name: str, values: "pd.Series[Any]") -> bool:
-    """Whether different whole numbers only number the rows."""
+    """Whether the distinct whole numbers of a column number its rows."""
     if not _whole(values):
         return False
     named_so = re.search(r"(^|[_ ])(id|index|unnamed: 0)$", name.lower()) is not None or not name

@@ -16,7 +16,7 @@ from torch import nn
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
-from mtlsearch.errors import ModelError, MtlsearchError, StudyError, kind_and_line
+from mtlsearch.errors import ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.loading import check_outputs, load_splits
 from mtlsearch.study.space import Config, Space, Value, fixed_value
@@ -58,9 +58,7 @@ class Study:
         names = [task.name for task in self.tasks]
         if not names:
             raise StudyError("a study needs one task or more, but tasks is empty")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise StudyError(f"each task needs a name of its own, but {twice[0]!r} is there twice")
+        check_distinct(names, "each task needs a name of its own", StudyError)
         bad = [name for name in names if not name or not set(name) <= _NAME_CHARACTERS]
         if bad:
             raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {bad[0]!r}")

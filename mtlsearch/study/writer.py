@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
-from mtlsearch.data.table import task_name
 from mtlsearch.data.table_guess import Guess
+from mtlsearch.data.table_rows import task_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
 from mtlsearch.study.study_file import shipped_studies

@@ -139,6 +139,6 @@ def test_long_writing_is_told(
 ) -> None:
     cached(stream(), tmp_path, "short")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(cache_module, "TELLING_SECONDS", -1.0)
+    monkeypatch.setattr(cache_module, "NOTICE_SECONDS", -1.0)
     cached(stream(), tmp_path, "long")
     assert "writing long: 59 examples" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from tables import ROWS, houses, write
 
 from mtlsearch import Classification, Data, MtlsearchError, Regression, SharedTrunk, Study, Table
 from mtlsearch.data.parts import Part
-from mtlsearch.data.table import task_name
 from mtlsearch.data.table_encoding import Encoding
+from mtlsearch.data.table_rows import task_name
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.inference.inputs import read_rows
 

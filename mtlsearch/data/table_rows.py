@@ -1,0 +1,185 @@
+"""The rows of a table of examples: their labels, and their division into training, validation and test.
+
+Every source that lists its examples in a table uses it. A division follows from the source's own seed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from mtlsearch.data.parts import Data
+from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
+from mtlsearch.errors import DataError, StudyError, check_distinct
+
+Kind = Literal["number", "category"]
+Array = np.ndarray[Any, Any]
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+def task_name(column: str) -> str:
+    """The name of the task that predicts `column`."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", column)
+    # A ModuleDict cannot hold a module that is named as one of its methods: `type`, `keys`, `values`.
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
+
+
+def check_targets(targets: Mapping[str, str]) -> None:
+    """Raise StudyError where there are no targets, one of an unknown kind, or two whose tasks share a name."""
+    if not targets:
+        raise StudyError("targets must name one column or more, but it is empty")
+    for column, kind in targets.items():
+        if kind not in ("number", "category"):
+            raise StudyError(f"target {column!r} must be 'number' or 'category', but got {kind!r}")
+    names = [task_name(column) for column in targets]
+    check_distinct(names, "each target needs a task's name of its own", StudyError)
+
+
+def check_shares(validation: float, test: float) -> None:
+    """Raise StudyError where the fractions leave a part empty."""
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise StudyError(
+            f"validation and test are fractions above 0 that sum to less than 1, but got {validation} and {test}"
+        )
+
+
+def categories_of(targets: Mapping[str, str]) -> list[str]:
+    """The targets that are read as text."""
+    return [column for column, kind in targets.items() if kind == "category"]
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The labels [N] and the classes of a table's rows by task, and the rows of each part.
+
+    Labels are float32 with NaN, or whole numbers with −1, where missing.
+    """
+
+    labels: Mapping[str, Array]
+    classes: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, Rows]
+
+    def data(self, inputs: Array, **options: Any) -> Data:
+        """The rows' inputs [N, ...] and labels as `Data` with these `options`."""
+        train, validation, test = (
+            (inputs[rows], {task: y[rows] for task, y in self.labels.items()})
+            for rows in (self.parts["train"], self.parts["validation"], self.parts["test"])
+        )
+        return Data(train, test, validation=validation, classes=self.classes, **options)
+
+
+def label_rows(
+    frame: pd.DataFrame,
+    targets: Mapping[str, str],
+    validation: float,
+    test: float,
+    split: str | None,
+    seed: int,
+) -> LabelledRows:
+    """Read the labels and divide the rows. Raises DataError.
+
+    The column `split` says each row's part where it is named. Without it, or for validation where it names no such
+    row, rows are drawn by `seed`: each part has the first task's classes in equal shares, and training every class.
+    """
+    labels, classes = _labels(frame, targets)
+    codes = [labels[task] for task in classes]
+    if split is None:
+        rest, held_out = _draw(np.arange(len(frame)), codes, test, seed)
+        train, drawn = _draw(rest, codes, validation / (1 - test), seed + 1)
+        parts = {"train": train, "validation": drawn, "test": held_out}
+    else:
+        parts = _parts_by_column(frame, split)
+        if not len(parts["validation"]):
+            parts["train"], parts["validation"] = _draw(parts["train"], codes, validation, seed + 1)
+        _check_known(frame, labels, classes, parts)
+    for part, rows in parts.items():
+        if not len(rows):
+            raise DataError(f"{len(frame)} rows leave none for {part}: more rows are needed")
+    return LabelledRows(labels, classes, parts)
+
+
+def _labels(
+    frame: pd.DataFrame, targets: Mapping[str, str]
+) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
+    labels, classes = {}, {}
+    for column, kind in targets.items():
+        task, what = task_name(column), f"target {column!r}"
+        values = texts_of(frame[column]) if kind == "category" else frame[column]
+        found = values.dropna().unique()
+        if not len(found):
+            raise DataError(f"{what} is missing in every row: there is nothing to learn")
+        if len(found) == 1:
+            only = str(found[0])
+            raise DataError(f"{what} has the one value {only!r} in every row: there is nothing to learn")
+        if kind == "category":
+            classes[task] = tuple(_in_order(found.tolist()))
+            labels[task] = pd.Categorical(values, categories=classes[task]).codes.astype(np.int64)
+        else:
+            with np.errstate(over="ignore"):  # the task refuses a number that is infinite in float32
+                labels[task] = numbers_of(values, what).astype(np.float32)
+    return labels, classes
+
+
+def _in_order(texts: Sequence[str]) -> list[str]:
+    """Texts sorted as numbers where all of them are numbers."""
+    try:
+        return sorted(texts, key=float)
+    except ValueError:
+        return sorted(texts)
+
+
+def _draw(rows: Rows, codes: Sequence[Array], share: float, seed: int) -> tuple[Rows, Rows]:
+    """The rows that are left, and a `share` of them that is drawn; a class's first row is never drawn."""
+    order = np.random.default_rng(seed).permutation(rows)
+    kept = [order[np.unique(of_task[order], return_index=True)[1]] for of_task in codes]
+    rest = order[~np.isin(order, np.concatenate(kept))] if kept else order
+    if codes:
+        rest = rest[np.argsort(codes[0][rest], kind="stable")]
+    # Every k-th row, in the order of the classes, takes the same share of each class.
+    steps = np.floor(np.arange(len(rest) + 1) * min(1.0, share * len(rows) / max(1, len(rest))) + 0.5)
+    drawn = np.sort(rest[np.diff(steps) > 0])
+    return np.sort(rows[~np.isin(rows, drawn)]), drawn
+
+
+def _parts_by_column(frame: pd.DataFrame, split: str) -> dict[str, Rows]:
+    check_columns(frame, [split], "the split")
+    texts = texts_of(frame[split])
+    parts = texts.map(lambda text: PARTS.get(text.lower()), na_action="ignore")
+    if parts.isna().any():
+        row, text = parts.index[parts.isna()][0], texts[parts.isna()].iloc[0]
+        raise DataError(
+            f"split {split!r}: {frame.index.name} {row} must be train, validation or test, but is {text!r}"
+        )
+    return {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
+
+
+def _check_known(
+    frame: pd.DataFrame,
+    labels: Mapping[str, Array],
+    classes: Mapping[str, Sequence[str]],
+    parts: Mapping[str, Rows],
+) -> None:
+    """Raise DataError for a class that the training rows do not hold."""
+    for task, names in classes.items():
+        known = {*labels[task][parts["train"]].tolist(), -1}
+        for part in ("validation", "test"):
+            unknown = parts[part][~np.isin(labels[task][parts[part]], list(known))]
+            if len(unknown):
+                row = unknown[0]
+                raise DataError(
+                    f"task {task!r}: the label {names[labels[task][row]]!r} in the {part} rows"
+                    f" ({frame.index.name} {frame.index[row]}) is not among the training labels:"
+                    f" {', '.join(names[i] for i in sorted(known - {-1}))}"
+                )

@@ -270,13 +270,22 @@ def test_password_of_a_server_is_nowhere_in_what_is_printed_stored_or_exported(
 def test_password_comes_from_pgpassfile_where_the_url_has_none(
     server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    escaped = PASSWORD.replace("\\", "\\\\").replace(":", "\\:")
-    (tmp_path / "pgpass").write_text(f"127.0.0.1:{server.port}:*:mtl:{escaped}\n")
-    (tmp_path / "pgpass").chmod(0o600)
-    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
+    file = tmp_path / "pgpass"
+    monkeypatch.setenv("PGPASSFILE", str(file))
     url = f"postgresql+psycopg://mtl@127.0.0.1:{server.port}/postgres"
-    with open_storage(url, create=True) as storage:
-        assert storage.get_all_studies() is not None
+    with pytest.raises(StoreError, match="refused the login"):
+        open_storage(url, create=True)
+
+    def give(password: str) -> None:
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        file.write_text(f"127.0.0.1:{server.port}:*:mtl:{escaped}\n")
+        file.chmod(0o600)
+
+    give("wr0ng:p@ss")
+    with pytest.raises(StoreError, match="refused the login"):
+        open_storage(url, create=True)
+    give(PASSWORD)
+    open_storage(url, create=True).close()
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
@@ -406,7 +415,7 @@ def test_any_file_of_texts_for_predict_is_read_or_refused(tmp_path: Path, conten
     path = tmp_path / "texts.txt"
     path.write_bytes(content)
     with contextlib.suppress(MtlsearchError):
-        for inputs, tokens in read_texts(path, {"text": vocabulary.describe()}, (4, IDS), 2):
+        for inputs, tokens in read_texts(path, {"text": vocabulary.to_dict()}, (4, IDS), 2):
             assert inputs.shape == (len(tokens), 4, IDS)
 
 

@@ -59,7 +59,7 @@ class Data:
 
     Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
     Labels are one array [N, ...], or arrays by column. `validation` is a third pair, or the number (or fraction) of
-    training examples to hold out. `classes` names the classes of a column. `text` (`Vocabulary.describe`) or `table`
+    training examples to hold out. `classes` names the classes of a column. `text` (`Vocabulary.to_dict`) or `table`
     (`Encoding.to_dict`) says how raw examples became inputs; models' files keep it. `augment`, such as a transform of
     torchvision's v2, changes each training input at random, on the device, in every batch.
 

@@ -1,16 +1,16 @@
 """Texts as whole numbers: tokens, a vocabulary of the training texts, and sources that share one vocabulary.
 
-A token becomes K = 4 ids: its word, and its spelling as three hashed features (first and last three letters,
-shape), which say something of words that training has not seen. Id 0 is padding.
+A token becomes K = 4 ids: its word, and three hashed features of its spelling (first three letters, last three
+letters, shape), which say something about words that training has not seen. Id 0 is padding.
 
-Legend: N texts, L tokens of a text at most, K ids of a token.
+Shapes: N texts, L tokens of a text at most, K ids of a token.
 """
 
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import unescape
 from itertools import islice
@@ -26,12 +26,10 @@ from mtlsearch.errors import DataError, StudyError
 IDS = 4
 UNKNOWN, FIRST_WORD = 1, 2
 MISSING = -1
-LONGEST_WORD = 64  # in characters; what follows says nothing, and would have to be stored
+LONGEST_WORD = 64  # in characters; the vocabulary cuts what follows
 
 _TOKEN = re.compile(r"(?:https?://|www\.)\S+|[@#]?\w+(?:['’]\w+)*|[^\w\s]{1,8}")
-_ESCAPE = re.compile(
-    r"\\u((?!d[89a-f])[0-9a-f]{4})"
-)  # TweetEval spells some characters so; halves of pairs stay
+_ESCAPE = re.compile(r"\\u((?!d[89a-f])[0-9a-f]{4})")  # in TweetEval's texts; halves of surrogate pairs stay
 _SHAPES = ((re.compile(r"[^\W\d_a-z]+"), "X"), (re.compile(r"[a-z]+"), "x"), (re.compile(r"\d+"), "d"))
 
 Row = tuple[str | Sequence[str], int | Sequence[int]]
@@ -46,34 +44,29 @@ class Texts:
     test: Sequence[Row]
     classes: tuple[str, ...]
 
-    @property
-    def parts(self) -> dict[str, Sequence[Row]]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
 
-
-# Where labelled texts come from: a callable of the data directory.
-Reader = Callable[[Path], Texts]
+Reader = Callable[[Path], Texts]  # reads labelled texts from the data directory
 
 
 def tokens_of(text: str, most: int | None = None) -> list[str]:
-    """The first `most` tokens of a text, by one regular expression, in a time that grows with the text's length."""
+    """The first `most` tokens of a text, by one regular expression, in time linear in the text's length."""
     plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), unescape(text))
     return [found[0] for found in islice(_TOKEN.finditer(plain), most)]
 
 
 def normalised(token: str) -> str:
-    """A token as the vocabulary knows it: in lower case, every user as "@user" and every address as "http"."""
+    """A token as the vocabulary has it: in lower case, every user as "@user" and every address as "http"."""
     if token.startswith("@") and len(token) > 1:
         return "@user"
     if token.startswith(("http://", "https://", "www.")):
         return "http"
-    # A given token may hold spaces, at which the stored vocabulary is split.
+    # A given token may hold spaces, which separate the words of a stored vocabulary.
     return "_".join(token[:LONGEST_WORD].lower().split())
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Which id each word has, and how texts become ids [N, L, K]."""
+    """The ids of words, and the encoding of texts as ids [N, L, K]."""
 
     words: tuple[str, ...]
     rows: int
@@ -84,7 +77,7 @@ class Vocabulary:
     def of(
         cls, tokens: Iterable[str], *, rows: int, buckets: int, length: int, least: int = 2
     ) -> "Vocabulary":
-        """The most frequent of the words that occur `least` times; rarer ones train the unknown word's id."""
+        """The most frequent of the words that occur `least` times; all others train the unknown word's id."""
         counts = Counter(map(normalised, tokens))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         kept = [word for word in ranked[: rows - FIRST_WORD] if word and counts[word] >= least]
@@ -95,7 +88,7 @@ class Vocabulary:
         return {word: id_ for id_, word in enumerate(self.words, FIRST_WORD)}
 
     def encode(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """The ids [N, L, K] of texts of tokens; what goes beyond L tokens is cut."""
+        """The ids [N, L, K] of texts of tokens, each cut at L tokens."""
         encoded = torch.zeros(len(texts), self.length, IDS, dtype=torch.int32)
         known: dict[str, list[int]] = {}
         for row, tokens in zip(encoded, texts, strict=True):
@@ -116,22 +109,17 @@ class Vocabulary:
         ]
         return [self.ids.get(word, UNKNOWN), *hashed]
 
-    def describe(self) -> dict[str, Any]:
-        """What a model's file must hold, so that it reads texts without the training data."""
-        return {
-            "words": " ".join(self.words),
-            "rows": self.rows,
-            "buckets": self.buckets,
-            "length": self.length,
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """The vocabulary as JSON, which models' files keep to read texts without the training data."""
+        return {**asdict(self), "words": " ".join(self.words)}
 
     @classmethod
-    def described(cls, about: Mapping[str, Any]) -> "Vocabulary":
-        return cls(tuple(about["words"].split()), about["rows"], about["buckets"], about["length"])
+    def from_dict(cls, fitted: Mapping[str, Any]) -> "Vocabulary":
+        return cls(tuple(fitted["words"].split()), fitted["rows"], fitted["buckets"], fitted["length"])
 
 
 def shape_of(token: str) -> str:
-    """How a token is spelled: "McDonald's" is XxXx'x; every run of a kind counts once."""
+    """The shape of a token's spelling, with each run of a kind once: XxXx'x for "McDonald's"."""
     token = token[:LONGEST_WORD]
     for run, sign in _SHAPES:
         token = run.sub(sign, token)
@@ -140,10 +128,10 @@ def shape_of(token: str) -> str:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Several sets of labelled texts, each the source of one task, with one vocabulary of all their training texts.
+    """Sets of labelled texts, each the source of one task, with one vocabulary of all their training texts.
 
-    `readers` are callables from the data directory to `Texts`, by name. A word has one of `words` ids, its spelling
-    one of `buckets`. Texts are cut at `length` tokens; tagged ones go on in a further row instead.
+    `readers` are callables from the data directory to `Texts`, by name. A word has one of `words` ids, each feature of
+    its spelling one of `buckets`. A text is cut at `length` tokens; a tagged text continues in another row instead.
     """
 
     readers: Mapping[str, Reader]
@@ -158,7 +146,7 @@ class Corpus:
 
     @property
     def rows(self) -> int:
-        """The rows of the embedding that a model needs, whatever the texts are."""
+        """The number of rows of a model's embedding, which does not depend on the texts."""
         return self.words + self.buckets
 
     def source(self, name: str) -> "CorpusSource":
@@ -168,7 +156,7 @@ class Corpus:
         return CorpusSource(self, name)
 
     def vocabulary(self, texts: Iterable[Texts]) -> Vocabulary:
-        """The vocabulary of the training parts of `texts`, and of nothing else."""
+        """The vocabulary of the training parts of `texts` alone."""
         rows = (row for each in texts for row in each.train)
         tokens = (token for text, label in rows for token in _tokens(text, label, self.length))
         return Vocabulary.of(tokens, rows=self.words, buckets=self.buckets, length=self.length)
@@ -185,26 +173,22 @@ class CorpusSource:
         read = {name: reader(directory) for name, reader in self.corpus.readers.items()}
         vocabulary = self.corpus.vocabulary(read.values())
         texts = read[self.name]
-        parts = {where: self._part(where, rows, vocabulary) for where, rows in texts.parts.items()}
-        return Data(
-            parts["train"],
-            parts["test"],
-            validation=parts["validation"],
-            classes=texts.classes,
-            text=vocabulary.describe(),
+        train, validation, test = (
+            self._part(part, getattr(texts, part), vocabulary) for part in ("train", "validation", "test")
         )
+        classes, fitted = texts.classes, vocabulary.to_dict()
+        return Data(train, test, validation=validation, classes=classes, text=fitted)
 
-    def _part(self, where: str, rows: Sequence[Row], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    def _part(self, part: str, rows: Sequence[Row], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
         tokens, labels = [], []
         for number, (text, label) in enumerate(rows, 1):
+            place = f"{self.name}: text {number} of the {part} part"
             found = _tokens(text, label, vocabulary.length)
             if not found:
-                raise DataError(f"{self.name}: text {number} of the {where} part is empty: drop it")
+                raise DataError(f"{place} is empty: drop it")
             if isinstance(label, Sequence) and len(label) != len(found):
-                raise DataError(
-                    f"{self.name}: text {number} of the {where} part needs a tag for each token, but got"
-                    f" {len(found)} tokens and {len(label)} tags"
-                )
+                got = f"{len(found)} tokens and {len(label)} tags"
+                raise DataError(f"{place} needs a tag for each token, but got {got}")
             for start, tags in _chunks(label, vocabulary.length):
                 tokens.append(found[start : start + vocabulary.length])
                 labels.append(tags)
@@ -212,13 +196,13 @@ class CorpusSource:
 
 
 def _tokens(text: str | Sequence[str], label: int | Sequence[int], length: int) -> Sequence[str]:
-    """The tokens that are learned from: of a text with one class the first `length`."""
+    """The tokens to learn from: all tokens of a tagged text, the first `length` of any other."""
     most = None if isinstance(label, Sequence) else length
     return tokens_of(text, most) if isinstance(text, str) else text[:most]
 
 
 def _chunks(label: int | Sequence[int], length: int) -> Iterable[tuple[int, int | list[int]]]:
-    """A class as it is, for the text's first tokens; tags in rows of `length`, filled up as missing."""
+    """The first token and the label of each row of a text: a class for one row, or tags in rows of `length`."""
     if not isinstance(label, Sequence):
         yield 0, label
         return

@@ -1,17 +1,17 @@
-"""Labelled texts from local files, else from the Hugging Face hub: CoNLL files of tagged tokens, and texts by line.
+"""Labelled texts from local files, else from the Hugging Face hub: tagged tokens in CoNLL files, and texts by line.
 
-Everything that is wrong with a file is told with the file and the line.
+Errors name the file and the line.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtlsearch.data.text import Row, Texts
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, one_line
 
-HELD_OUT = 6  # where there is no training file, every sixth text of the test file is still a test text
+HELD_OUT = 6  # without a training file, every sixth text of the test file stays a test text
 
 Sentence = tuple[list[str], list[str]]
 
@@ -20,8 +20,8 @@ Sentence = tuple[list[str], list[str]]
 class TaggedFiles:
     """Tagged tokens from the files `train`, `validation` and `test` below the data directory.
 
-    A file has a token and, behind a tab or spaces, its BIO tag on each line, and a line without a token between
-    sentences. Where none of them is there, they are read as the `hub`'s data set of that name (`mtlsearch[text]`).
+    Each line has a token and, after a tab or spaces, its BIO tag; a line without a token separates sentences. Without
+    any of the files, the data set `hub` of the Hugging Face hub is read (`mtlsearch[text]`).
     """
 
     train: str
@@ -32,12 +32,9 @@ class TaggedFiles:
     def __call__(self, directory: Path, /) -> Texts:
         paths = {part: directory / getattr(self, part) for part in ("train", "validation", "test")}
         if not any(path.exists() for path in paths.values()):
-            columns = ("tokens", "ner_tags")
-            rows, tags = hub_rows(self.hub, None, columns, paths["train"])
-            return Texts(**rows, classes=tags)
+            return hub_texts(self.hub, ("tokens", "ner_tags"), paths["train"])
         sentences = {part: read_conll(path) for part, path in paths.items()}
-        spans = {tag for _, tags in sentences["train"] for tag in tags} - {"O"}
-        classes = ("O", *sorted(spans))
+        classes = ("O", *sorted({tag for _, tags in sentences["train"] for tag in tags} - {"O"}))
         found = {
             part: [(tokens, _tag_ids(tags, classes, paths[part])) for tokens, tags in read]
             for part, read in sentences.items()
@@ -47,11 +44,11 @@ class TaggedFiles:
 
 @dataclass(frozen=True)
 class TextFiles:
-    """Texts with one class each, from `<stem>-<part>_text.txt` and `<stem>-<part>_labels.txt`, a text or class a line.
+    """Texts with one class each: `<stem>-<part>_text.txt` has a text a line, `<stem>-<part>_labels.txt` its class.
 
-    The parts are train, val and test; `<stem>-mapping.txt` names the classes (number, tab, name). Where there is no
-    training file, the test file is the training pool, but for every sixth text, which stays a test text. Where no
-    file is there, they are read as the `hub`'s data set ("name/config", `mtlsearch[text]`).
+    The parts are train, val and test; `<stem>-mapping.txt` names the classes (number, tab, name). Without a training
+    file, the texts of the test file are trained on, except every sixth, which stays a test text. Without any of the
+    files, the data set `hub` ("name/config") of the Hugging Face hub is read (`mtlsearch[text]`).
     """
 
     stem: str
@@ -60,9 +57,7 @@ class TextFiles:
     def __call__(self, directory: Path, /) -> Texts:
         texts = {part: directory / f"{self.stem}-{part}_text.txt" for part in ("train", "val", "test")}
         if not any(path.exists() for path in texts.values()):
-            name, _, config = (self.hub or "").partition("/")
-            rows, classes = hub_rows(name or None, config or None, ("text", "label"), texts["train"])
-            return Texts(**rows, classes=classes)
+            return hub_texts(self.hub, ("text", "label"), texts["train"])
         validation, test = (read_texts(texts[part]) for part in ("val", "test"))
         if texts["train"].exists():
             train = read_texts(texts["train"])
@@ -73,7 +68,7 @@ class TextFiles:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file. Raises DataError where it is not there, or no UTF-8."""
+    """The lines of a text file. Raises DataError where it cannot be read or is not UTF-8."""
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
@@ -81,7 +76,7 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"{path}, line {number}: the text must be UTF-8: save it so") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    # Not splitlines, which takes characters within a text for line ends.
+    # Not splitlines, which also splits at characters that occur within a text.
     lines = text.removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
@@ -110,9 +105,8 @@ def read_texts(path: Path) -> list[Row]:
     labels_path = path.with_name(path.name.replace("_text.txt", "_labels.txt"))
     labels = read_lines(labels_path)
     if len(texts) != len(labels):
-        raise DataError(
-            f"{path} must have a label for each text, but got {len(texts)} texts and {len(labels)}"
-        )
+        got = f"{len(texts)} texts and {len(labels)}"
+        raise DataError(f"{path} must have a label for each text, but got {got}")
     rows: list[Row] = []
     for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         if not text.strip():
@@ -135,7 +129,7 @@ def _tag_ids(tags: Sequence[str], classes: tuple[str, ...], path: Path) -> list[
 
 
 def _class_names(path: Path, train: Sequence[Row]) -> tuple[str, ...]:
-    """The names in a mapping file, else the class numbers themselves."""
+    """The names in a mapping file, or the class numbers without one."""
     if not path.exists():
         numbers = [label for _, label in train if isinstance(label, int)]
         return tuple(str(i) for i in range(max(numbers, default=-1) + 1))
@@ -146,13 +140,12 @@ def _class_names(path: Path, train: Sequence[Row]) -> tuple[str, ...]:
     return tuple(names[str(i)].strip() for i in range(len(names)))
 
 
-def hub_rows(
-    name: str | None, config: str | None, columns: tuple[str, str], due: Path
-) -> tuple[Mapping[str, list[Row]], tuple[str, ...]]:
-    """The parts of a data set on the Hugging Face hub, and its class names. `due` is the local file that is absent."""
+def hub_texts(hub: str | None, columns: tuple[str, str], due: Path) -> Texts:
+    """The data set "name" or "name/config" of the Hugging Face hub, in place of the absent local file `due`."""
     missing = f"{due} is not there"
-    if name is None:
+    if hub is None:
         raise DataError(f"{missing}: put the files there, or name another directory with --data")
+    name, _, config = hub.partition("/")
     try:
         from datasets import load_dataset  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
@@ -161,13 +154,16 @@ def hub_rows(
             " or `pip install 'mtlsearch[text]'`"
         ) from error
     try:
-        sets = load_dataset(name, config)
+        sets = load_dataset(name, config or None)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{missing}, and {name} cannot be downloaded ({reason[:200]})") from error
+        raise DataError(f"{missing}, and {name} cannot be downloaded ({one_line(error)[:200]})") from error
     text, label = columns
+    rows = {
+        part: [row for row in zip(sets[part][text], sets[part][label], strict=True) if row[0]]
+        for part in ("train", "validation", "test")
+    }
     feature: Any = sets["train"].features[label]
-    names: Callable[[Any], Any] = getattr(feature, "feature", feature)
-    rows = {part: list(zip(sets[part][text], sets[part][label], strict=True)) for part in sets}
-    kept = {part: [row for row in rows[part] if row[0]] for part in ("train", "validation", "test")}
-    return kept, tuple(getattr(names, "names", ()))
+    names = getattr(
+        getattr(feature, "feature", feature), "names", ()
+    )  # of a class, or of each tag in a sequence
+    return Texts(**rows, classes=tuple(names))

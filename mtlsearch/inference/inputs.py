@@ -163,7 +163,7 @@ def read_texts(
 
     Raises DataError for a file that is no text or has an empty line.
     """
-    vocabulary = Vocabulary.described(config["text"])
+    vocabulary = Vocabulary.from_dict(config["text"])
     if (vocabulary.length, IDS) != shape:
         found = (vocabulary.length, IDS)
         raise ModelError(f"the model takes inputs of the shape {shape}, but its vocabulary gives {found}")

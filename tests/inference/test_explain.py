@@ -484,7 +484,7 @@ def test_texts_are_shown_token_by_token(tmp_path: Path) -> None:
     tags = {**classification(["O", "B-x", "I-x"], shape, "int32"), "kind": "tokentagging"}
     tasks = {"mood": classification(["sad", "glad"], shape, "int32"), "tags": tags}
     (tmp_path / "t.txt").write_text("sun & rain\n<b> sun\n")
-    config = {**config_of(tasks), "text": vocabulary.describe()}
+    config = {**config_of(tasks), "text": vocabulary.to_dict()}
     found = explain_files(model, config, [tmp_path / "t.txt"])
     assert [each.example.parts for each in found.inputs] == [["sun", "&", "rain"], ["<", "b", ">", "sun"]]
     numbers = as_json(found)["inputs"][0]["tasks"]["mood"][0]

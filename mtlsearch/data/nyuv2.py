@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.parts import Data, read_npy
 from mtlsearch.errors import DataError
 
 Numbers = np.ndarray[Any, Any]
@@ -78,10 +78,7 @@ def _stacked(
 def _read(path: Path) -> Numbers:
     if not path.is_file():
         raise DataError(f"{path} is missing: each picture of NYUv2 needs a file of its name in every folder")
-    try:
-        array = np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no whole .npy array of numbers") from error
+    array = read_npy(path)
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} must hold numbers, but holds {array.dtype}")
     return array

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
-from mtlsearch.errors import DataError
+from mtlsearch.errors import DataError, one_line
 from mtlsearch.importing import importing
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -143,6 +143,14 @@ class Splits:
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
         return replace(self, train=train, validation=validation, test=test)
+
+
+def read_npy(path: Path) -> np.ndarray[Any, Any]:
+    """The array in a `.npy` file. Raises DataError."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
 def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlsearch.data.parts import read_npy
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.data.table_file import read_table
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
@@ -84,7 +85,7 @@ def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
         raise DataError(f"no input file {path}")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        array = _read_npy(path)
+        array = read_npy(path)
     elif suffix == ".csv":
         array = _read_csv(path, int(np.prod(shape))).reshape(-1, *shape)
     else:
@@ -103,13 +104,6 @@ def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
         raise DataError(f"{path}: the inputs must be whole numbers, as in training, but some are fractions")
     # torch takes neither a foreign byte order nor a picture's read-only memory.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C")).to(dtype)
-
-
-def _read_npy(path: Path) -> np.ndarray[Any, Any]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
 def _read_csv(path: Path, cells: int) -> np.ndarray[Any, Any]:

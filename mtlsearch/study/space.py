@@ -1,8 +1,8 @@
-"""The search space: Optuna's distributions by name, and the task weights as T−1 free parameters.
+"""The search space: Optuna's distributions by name, with T−1 quantiles from which the T task weights follow.
 
-Task weights are uniform on the simplex when their free parameters are uniform on [0, 1]: parameter i is
-the quantile of the share that task i takes of the weight which earlier tasks left (stick-breaking, with
-share ~ Beta(1, T−1−i)). With two tasks the parameter *is* the first task's weight.
+Task weights are uniform on the simplex when their quantiles are uniform on [0, 1] (stick-breaking): quantile i is
+that of task i's share of the weight that earlier tasks left, which follows Beta(1, T−1−i). With two tasks the
+quantile equals the first task's weight.
 """
 
 import json
@@ -21,7 +21,7 @@ from optuna.distributions import (
 from mtlsearch.errors import StudyError, UsageError
 
 Value = bool | int | float | str | None
-WEIGHT_PREFIX = "weight:"
+WEIGHT_PREFIX = "weight:"  # and a task's name: the dimension of its weight's quantile
 
 
 def integer(low: int, high: int, *, log: bool = False) -> BaseDistribution:
@@ -35,13 +35,13 @@ def real(low: float, high: float, *, log: bool = False) -> BaseDistribution:
 
 
 def choice(*values: Value) -> BaseDistribution:
-    """One of `values`, without an order among them."""
+    """One of `values`, which have no order."""
     return CategoricalDistribution(values)
 
 
 @dataclass(frozen=True)
 class Config(Mapping[str, Value]):
-    """One trial's values: a mapping of hyperparameters by name, and `task_weights` (Σ = 1) by task."""
+    """The values of a trial: a mapping of hyperparameters by name, with `task_weights` (Σ = 1) by task."""
 
     hyperparameters: Mapping[str, Value]
     task_weights: Mapping[str, float]
@@ -56,7 +56,7 @@ class Config(Mapping[str, Value]):
         return len(self.hyperparameters)
 
     def number(self, name: str, default: float) -> float:
-        """The hyperparameter `name` as a float, or `default` where the config has none."""
+        """The hyperparameter `name` as a float, or `default` where the config has none. Raises StudyError."""
         value = self.get(name)
         if value is None:
             return default
@@ -77,7 +77,7 @@ def weights_from_quantiles(quantiles: Sequence[float]) -> list[float]:
 
 
 def quantiles_from_weights(weights: Sequence[float]) -> list[float]:
-    """The inverse of `weights_from_quantiles`; a weight of which nothing is left has the quantile 0."""
+    """The inverse of `weights_from_quantiles`; where earlier tasks left no weight, the quantile is 0."""
     quantiles, left = [], 1.0
     for i, weight in enumerate(weights[:-1]):
         later = len(weights) - 1 - i
@@ -89,52 +89,53 @@ def quantiles_from_weights(weights: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Space:
-    """The distributions of a study's hyperparameters, and of the weights of its `tasks`."""
+    """The distributions of hyperparameters, and of the quantiles of the weights of `tasks`."""
 
     hyperparameters: Mapping[str, BaseDistribution]
     tasks: Sequence[str]
-    fixed_weights: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    fixed_quantiles: Mapping[str, BaseDistribution] = field(default_factory=dict)
 
     @property
-    def weight_names(self) -> list[str]:
+    def quantile_names(self) -> list[str]:
+        """The names of the T−1 quantiles in the store."""
         return [f"{WEIGHT_PREFIX}{task}" for task in self.tasks[:-1]]
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Every dimension by its name in the store: hyperparameters first, then task weights."""
-        weights = {name: self.fixed_weights.get(name, real(0.0, 1.0)) for name in self.weight_names}
-        return {**self.hyperparameters, **weights}
+        """Every dimension by its name in the store: hyperparameters, then quantiles."""
+        quantiles = {name: self.fixed_quantiles.get(name, real(0.0, 1.0)) for name in self.quantile_names}
+        return {**self.hyperparameters, **quantiles}
 
     def config(self, params: Mapping[str, Any], default: Mapping[str, Value]) -> Config:
         """The config of a trial's `params`; what is not searched comes from `default`."""
         searched = {name: params[name] for name in self.hyperparameters}
-        weights = weights_from_quantiles([params[name] for name in self.weight_names])
+        weights = weights_from_quantiles([params[name] for name in self.quantile_names])
         return Config({**default, **searched}, dict(zip(self.tasks, weights, strict=True)))
 
     def params(self, config: Config) -> dict[str, Any]:
-        """The params that give `config` back, to be enqueued."""
+        """The params of a trial with this config, for Optuna's queue."""
+        searched = {name: config[name] for name in self.hyperparameters}
         quantiles = quantiles_from_weights([config.task_weights[task] for task in self.tasks])
-        weights = dict(zip(self.weight_names, quantiles, strict=True))
-        return {**{name: config[name] for name in self.hyperparameters}, **weights}
+        return {**searched, **dict(zip(self.quantile_names, quantiles, strict=True))}
 
     def fixed(self, name: str, text: str) -> "Space":
-        """The space with dimension `name` fixed at the value that `text` spells."""
+        """The space with dimension `name` fixed at the value in `text`. Raises UsageError."""
         distributions = self.distributions
         if name not in distributions:
             known = ", ".join(distributions) or "none"
             raise UsageError(f"--set {name}={text}: the space has no {name!r}; it has {known}")
         single = _single(distributions[name], name, text)
         if name in self.hyperparameters:
-            return Space({**self.hyperparameters, name: single}, self.tasks, self.fixed_weights)
-        return Space(self.hyperparameters, self.tasks, {**self.fixed_weights, name: single})
+            return Space({**self.hyperparameters, name: single}, self.tasks, self.fixed_quantiles)
+        return Space(self.hyperparameters, self.tasks, {**self.fixed_quantiles, name: single})
 
     def describe(self) -> dict[str, Any]:
-        """Every dimension as Optuna writes it, for the fingerprint."""
+        """Every dimension as Optuna's JSON, for the fingerprint."""
         return {name: json.loads(distribution_to_json(d)) for name, d in self.distributions.items()}
 
 
 def fixed_value(distribution: BaseDistribution) -> Value:
-    """The only value of a distribution that has one."""
+    """The value of a distribution that has only one."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     assert isinstance(distribution, IntDistribution | FloatDistribution)

@@ -1,9 +1,9 @@
-"""A study: the definition of what is searched.
+"""A study: the definition of a search, and the same with its data on a device.
 
-`Study` is what a study file defines. `Study.load` brings its data to the device as a `LoadedStudy`, the complete
-value that trainers work on.
+A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete value that trainers work on.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,10 +34,10 @@ SCORES: dict[str, Score] = {
 class Study:
     """Tasks, model, space, budget and score; and the `default` config that a search starts from.
 
-    `model` is a callable from config to an `nn.Module` that maps {task: input} to {task: output}. `space` gives
-    the distributions by hyperparameter; task weights are searched always. `epochs` and `patience` (epochs
-    without a better score) bound a trial. `score` is `mean` or `min` over the tasks' metrics, oriented so that
-    higher is better, or a callable of {task: value}.
+    `model` is a callable from config to an `nn.Module` that maps {task: input} to {task: output}. `space` has the
+    distributions by hyperparameter; the task weights are always searched too. `epochs` and `patience` (epochs without
+    a better score) bound a trial. `score` is `mean` or `min` over the tasks' metrics, oriented so that higher is
+    better, or a callable of {task: value}. Raises StudyError for a definition that cannot work.
     """
 
     tasks: Sequence[Task]
@@ -52,34 +52,26 @@ class Study:
     description: str = ""
     needs: str = "its own data"
     source: str = ""
-    fixed_weights: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    fixed_quantiles: Mapping[str, BaseDistribution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
+        names = self.task_names
         if not names:
             raise StudyError("a study needs one task or more, but tasks is empty")
         check_distinct(names, "each task needs a name of its own", StudyError)
-        bad = [name for name in names if not name or not set(name) <= _NAME_CHARACTERS]
-        if bad:
-            raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {bad[0]!r}")
-        missing = [name for name in self.space if name not in self.default]
-        if missing:
-            raise StudyError(
-                f"default must hold a value for each dimension of the space, but {missing[0]!r} has none"
-            )
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {name!r}")
         for name, distribution in self.space.items():
-            if not isinstance(distribution, BaseDistribution):
+            if name not in self.default:
                 raise StudyError(
-                    f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}"
+                    f"default needs a value for each dimension of the space, but {name!r} has none"
                 )
-            if not distribution._contains(_internal(distribution, name, self.default[name])):
-                raise StudyError(
-                    f"default {name}={self.default[name]!r} lies outside its distribution {distribution}"
-                )
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
+            _check_default(name, distribution, self.default[name])
+        for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise StudyError(f"{name} must be a whole number of {least} or more, but got {value!r}")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise StudyError(f"{name} must be a whole number of 1 or more, but got {value!r}")
         if not callable(self.score) and self.score not in SCORES:
             raise StudyError(f"score must be {' or '.join(SCORES)}, or a callable, but got {self.score!r}")
 
@@ -89,7 +81,7 @@ class Study:
 
     @property
     def search_space(self) -> Space:
-        return Space(self.space, self.task_names, self.fixed_weights)
+        return Space(self.space, self.task_names, self.fixed_quantiles)
 
     @property
     def score_name(self) -> str:
@@ -99,22 +91,24 @@ class Study:
         """The default hyperparameters with equal task weights."""
         weight = 1 / len(self.tasks)
         config = Config(dict(self.default), dict.fromkeys(self.task_names, weight))
-        if not self.fixed_weights:
+        if not self.fixed_quantiles:
             return config
         params = self.search_space.params(config)
-        params |= {name: fixed_value(distribution) for name, distribution in self.fixed_weights.items()}
+        params |= {name: fixed_value(distribution) for name, distribution in self.fixed_quantiles.items()}
         return self.search_space.config(params, self.default)
 
     def fixed(self, name: str, text: str) -> "Study":
-        """The study with dimension `name` of its space fixed at the value that `text` spells."""
+        """The study with dimension `name` of its space fixed at the value in `text`. Raises UsageError."""
         space = self.search_space.fixed(name, text)
         default = dict(self.default)
         if name in self.space:
             default[name] = fixed_value(space.hyperparameters[name])
-        return replace(self, space=space.hyperparameters, default=default, fixed_weights=space.fixed_weights)
+        return replace(
+            self, space=space.hyperparameters, default=default, fixed_quantiles=space.fixed_quantiles
+        )
 
     def build(self, config: Config, seed: int) -> nn.Module:
-        """The model of `config`, initialised from `seed` on the CPU whatever the device."""
+        """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -122,15 +116,14 @@ class Study:
             except MtlsearchError:
                 raise
             except Exception as error:
-                raise ModelError(
-                    f"the model cannot be built from {dict(config)}: {kind_and_line(error)}"
-                ) from error
+                reason = kind_and_line(error)
+                raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
         return with_own_dropout(model)
 
     def load(self, directory: Path, device: torch.device | str = "cpu") -> "LoadedStudy":
-        """The study with its data, checked and divided, on `device`. Raises DataError or ModelError."""
+        """The study with its data, checked and divided, on `device`. Raises DataError and ModelError."""
         loaded = LoadedStudy(self, *load_splits(self.tasks, directory, self.split_seed))
         loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
@@ -141,7 +134,7 @@ class Study:
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study with its data on a device: one `Splits` per source, and what the data say of each task."""
+    """A study with its data on a device: a `Splits` for each source, and the `Target` of each task."""
 
     study: Study
     splits: tuple[Splits, ...]
@@ -168,7 +161,7 @@ class LoadedStudy:
 
     @property
     def augments(self) -> dict[int, Augment]:
-        """What changes the training inputs at random, by the number of their source."""
+        """The augmentations of training inputs, by the number of their source."""
         return {n: splits.augment for n, splits in enumerate(self.splits) if splits.augment is not None}
 
     @property
@@ -187,14 +180,14 @@ class LoadedStudy:
         return float(SCORES[score](oriented) if isinstance(score, str) else score(oriented))
 
     def only(self, task: str) -> "LoadedStudy":
-        """The study of one task by itself: its batches alone, and its own metric as the score.
+        """The study of one task by itself, with that task's metric as the score.
 
-        The model callable is the same; its model is given that task's input alone. Raises ModelError where it
-        cannot do with that.
+        The callable of the model is the same, but its model is given that task's input alone. Raises ModelError where
+        it needs more.
         """
         (kept,) = (each for each in self.study.tasks if each.name == task)
         (splits,) = (each for each in self.splits if task in each.tasks)
-        study = replace(self.study, tasks=[kept], score="mean", fixed_weights={})
+        study = replace(self.study, tasks=[kept], score="mean", fixed_quantiles={})
         parts = (splits.train, splits.validation, splits.test)
         train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
         sha256 = {task: splits.sha256[task]}
@@ -209,9 +202,10 @@ class LoadedStudy:
         check_outputs(model, self.study.tasks, self.splits, self.targets)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What makes two definitions the same study, so that their trials may stand side by side."""
+        """The parts of the definition that two studies must share for their trials to be compared."""
         study = self.study
         model = study.build(study.default_config(), seed=0)
+        augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
         return {
             "tasks": {
                 task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
@@ -228,20 +222,19 @@ class LoadedStudy:
             "batch size": study.batch_size,
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
-            **self._describe_augments(),
+            **({"augment": augments} if augments else {}),  # studies without any were stored without the key
         }
 
-    def _describe_augments(self) -> dict[str, Any]:
-        """By the first task of each source that has one; a study without any is described as it always was."""
-        found = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
-        return {"augment": found} if found else {}
 
-
-def _internal(distribution: BaseDistribution, name: str, value: Value) -> float:
+def _check_default(name: str, distribution: object, value: Value) -> None:
+    """Raise StudyError unless a dimension of the space is a distribution that holds its default."""
+    if not isinstance(distribution, BaseDistribution):
+        raise StudyError(
+            f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}"
+        )
     try:
-        return distribution.to_internal_repr(value)
+        inside = distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError):
-        raise StudyError(f"default {name}={value!r} lies outside its distribution {distribution}") from None
-
-
-_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+        inside = False
+    if not inside:
+        raise StudyError(f"default {name}={value!r} lies outside its distribution {distribution}")

@@ -1,4 +1,4 @@
-"""Study files: the shipped ones by name, others by path, whose code then runs."""
+"""Study files: shipped ones by name, a user's by path. Loading one runs its code."""
 
 import hashlib
 import runpy
@@ -10,23 +10,18 @@ from mtlsearch.study.study import Study
 
 
 def load_study(name: str) -> Study:
-    """The study that `name` names: a shipped one, or a path to a study file, whose code then runs."""
+    """The shipped study of this name, or the study in the file at this path. Raises StudyError."""
     path = shipped_studies().get(name, Path(name))
     if not path.is_file():
+        shipped = ", ".join(shipped_studies())
         if path.suffix == ".py" or "/" in name:
-            shipped = ", ".join(shipped_studies())
             raise StudyError(f"no study file {name}: name an existing one, or a shipped study ({shipped})")
-        raise StudyError(
-            f"no study {name!r}: the shipped ones are {', '.join(shipped_studies())}, or name a file"
-        )
+        raise StudyError(f"no study {name!r}: the shipped ones are {shipped}, or name a file")
     try:
         values = runpy.run_path(str(path))
-    except MtlsearchError:
+    except (MtlsearchError, KeyboardInterrupt):
         raise
-    except BaseException as error:
-        # A study file is the user's code: its SystemExit must not end the command silently.
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except BaseException as error:  # also SystemExit, which would end the command silently
         raise StudyError(f"study file {path} fails to import: {kind_and_line(error)}") from error
     study = values.get("study")
     if not isinstance(study, Study):
@@ -38,13 +33,13 @@ def load_study(name: str) -> Study:
 def shipped_studies() -> dict[str, Path]:
     """The files of the shipped studies by name."""
     package = Path(__file__).parent.parent
-    # In a checkout that is installed in place, the studies lie beside the package.
+    # In a checkout the studies lie beside the package, in a wheel inside it.
     folder = next(path for path in (package / "studies", package.parent / "studies") if path.is_dir())
     return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[!_]*.py"))}
 
 
 def study_name(source: str) -> str:
-    """The name in the store of a study from `source`: the shipped name, or the file's stem."""
+    """The name that a study from `source` has in the store: its shipped name, or the file's stem."""
     return source if source in shipped_studies() else Path(source).stem
 
 

@@ -1,4 +1,4 @@
-"""`mtlsearch init`: writes a study file, for a table whose columns were guessed or a commented one to start from."""
+"""Writes study files for `mtlsearch init`: one for a guessed table, or a commented one to start from."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from mtlsearch.data.table_rows import task_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
 from mtlsearch.study.study_file import shipped_studies
+from mtlsearch.wording import few
 
 SMALL = 5_000  # rows; fewer are cheap enough for more epochs
 WIDTH = 100
-FEW = 6  # names in a comment
+MOST_LEFT_OUT = 6  # names of columns in a comment
 STUDY = Template(
     '''"""$title, on one shared trunk.
 
@@ -77,7 +78,7 @@ $tasks
 
 
 def check_new(path: Path, force: bool) -> None:
-    """Raise UsageError where a study file may not be written to `path`."""
+    """Raise UsageError or ConfigError where no study file may be written to `path`."""
     if path.suffix != ".py":
         raise UsageError(f"--out must end in .py, as a study file's name does, but got {path}")
     if path.exists() and not force:
@@ -86,18 +87,18 @@ def check_new(path: Path, force: bool) -> None:
 
 
 def write_starter(path: Path) -> None:
-    """Write the commented study."""
+    """Write the commented study, which runs as it is."""
     folder = next(iter(shipped_studies().values())).parent
     write_text(path, (folder / "_starter.py").read_text(encoding="utf-8"))
 
 
 def write_table_study(path: Path, guess: Guess) -> None:
-    """Write the study file of a guessed table."""
+    """Write the study file for a guessed table."""
     write_text(path, study_text(guess, path))
 
 
 def study_text(guess: Guess, out: Path) -> str:
-    """The study file, of about a page."""
+    """The text of the study file, about a page."""
     table, file = guess.table, Path(guess.table.path)
     tasks = {task_name(column): kind for column, kind in table.targets.items()}
     names = sorted({"Regression" if kind == "number" else "Classification" for kind in tasks.values()})
@@ -119,23 +120,18 @@ def study_text(guess: Guess, out: Path) -> str:
 
 
 def _options(guess: Guess) -> list[str]:
-    """The lines that say what the columns are."""
+    """The arguments of `Table` that name its columns, one line each."""
     table = guess.table
-    lists = {
-        "numbers": table.numbers,
-        "categories": table.categories,
-        "dates": table.dates,
-        "blanks": table.blanks,
-    }
     lines = [
-        f"    {option}={_listed(map(_quoted, columns))}," for option, columns in lists.items() if columns
+        f"    {option}={_listed(map(_quoted, getattr(table, option)))},"
+        for option in ("numbers", "categories", "dates", "blanks")
+        if getattr(table, option)
     ]
     if table.decimal != ".":
         lines.append(f"    decimal={_quoted(table.decimal)},")
     out = [column.name for column in guess.columns if column.kind == "left out"]
     if out:
-        more = f", … ({len(out) - FEW} more)" if len(out) > FEW else ""
-        lines.append(f"    # Left out: {', '.join(map(_quoted, out[:FEW]))}{more}.")
+        lines.append(f"    # Left out: {few([*map(_quoted, out)], MOST_LEFT_OUT)}.")
     targets = (f"{_quoted(column)}: {_quoted(kind)}" for column, kind in table.targets.items())
     return [*lines, f"    targets={_listed(targets, '{}')},"]
 
@@ -149,17 +145,17 @@ def _task(guess: Guess, column: str) -> str:
 
 
 def _batch_size(rows: int) -> int:
-    """A power of two of which an epoch has ten or more, from 16 to 256."""
+    """The largest power of two from 16 to 256 that gives an epoch ten batches or more, else 16."""
     return next((size for size in (256, 128, 64, 32) if rows / size >= 10), 16)
 
 
 def _quoted(text: str) -> str:
-    """`text` as a Python literal, whatever it holds."""
+    """`text` as a Python literal."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _listed(items: Iterable[str], brackets: str = "[]", indent: int = 4) -> str:
-    """A list or dict on one line, or on as many as it takes."""
+    """A list or dict on one line where it is short, else on several."""
     parts = list(items)
     one = brackets[0] + ", ".join(parts) + brackets[1]
     if len(one) + indent < WIDTH - 20:

@@ -79,8 +79,8 @@ def weighted(study: Study, method: str) -> Study:
         return study
     tasks = len(study.tasks)
     equal = quantiles_from_weights([1 / tasks] * tasks)
-    names = study.search_space.weight_names
-    return replace(study, fixed_weights={n: real(q, q) for n, q in zip(names, equal, strict=True)})
+    names = study.search_space.quantile_names
+    return replace(study, fixed_quantiles={n: real(q, q) for n, q in zip(names, equal, strict=True)})
 
 
 def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Mapping[str, Any]) -> Record:

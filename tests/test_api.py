@@ -1,6 +1,8 @@
 """The search from Python: what `mtlsearch.search` gives, where it goes on, and in a notebook."""
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,15 @@ def test_model_of_a_python_study_is_not_loaded_without_it(study: Study, here: Pa
     assert mtlsearch.load_model(file, study) is not None
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """One core for the programs that a test starts: on shared cores two threads take longer than one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
 def notebook_cells() -> list[str]:
     return re.findall(
         r"^```python notebook\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
@@ -115,6 +126,7 @@ def notebook_cells() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_notebook_of_the_documentation_runs_with_progress_and_result(here: Path) -> None:
     cells = notebook_cells()
     assert cells

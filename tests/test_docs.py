@@ -1,4 +1,4 @@
-"""The documentation is run: each page's blocks in its order; its tables, paths and links are held to the code."""
+"""Each page of the documentation is run block by block; its tables, paths and links are held to the code."""
 
 import importlib.util
 import json
@@ -105,12 +105,12 @@ class Reader:
             case ("python", "notebook"):
                 pass  # test_api runs it as one
             case ("python", name):
-                (self.folder / name).write_text(block.text)
+                (self.folder / name).write_text(block.text, encoding="utf-8")
             case ("python",):
                 exec(compile(block.text, "a page's block", "exec"), {"__name__": "__main__"})
             case ("console",):
                 said = "".join(self.command(command) for command in block.commands)
-                if block.commands[0][0] == "init":  # tells nothing that changes from run to run
+                if block.commands[0][0] == "init":  # its output is the same in every run
                     assert printed(block.text) <= printed(said)
             case ("sh", *_) | ("text",) | ():
                 pass  # for a shell in a checkout; a usage line; a picture
@@ -118,7 +118,7 @@ class Reader:
                 raise AssertionError(f"nobody runs a block of {block.words}")
 
     def command(self, words: list[str]) -> str:
-        """Do a command; what it said."""
+        """Run a command; its output."""
         name, *rest = words
         if name == "predict" and not Path(rest[1]).exists():
             self.make_picture(rest[1])

@@ -51,21 +51,15 @@ class MedMNIST:
             download(self.name, self.size, path)
         groups, arrays = self._groups(), read_npz(path)
         train, validation, test = (
-            (_pictures(path, f"{part}_images", arrays), self._labels(path, part, arrays, groups))
+            (arrays[f"{part}_images"], self._columns(path, arrays[f"{part}_labels"], groups))
             for part in PARTS
         )
         return Data(train, test, validation=validation, classes=groups)
 
-    def _labels(
-        self, path: Path, part: str, arrays: Mapping[str, Numbers], groups: Mapping[str, Sequence[str]]
+    def _columns(
+        self, path: Path, labels: Numbers, groups: Mapping[str, Sequence[str]]
     ) -> dict[str, Numbers]:
         """Label columns by name; the one column of a set of classes serves a task of any name."""
-        labels, count = arrays[f"{part}_labels"], len(arrays[f"{part}_images"])
-        if labels.ndim != 2 or len(labels) != count or labels.dtype.kind not in "buif":
-            raise DataError(
-                f"{path}: {part}_labels must be numbers [N, L] of {count} pictures,"
-                f" but is {labels.dtype} {labels.shape}"
-            )
         if labels.shape[1] == 1 and not self.columns:
             return {SINGLE: labels[:, 0].astype(np.int64)}
         if labels.shape[1] != len(self.columns):
@@ -87,34 +81,40 @@ class MedMNIST:
         return single | {name: tuple(group) for name, group in self.groups.items()}
 
 
-def _pictures(path: Path, key: str, arrays: Mapping[str, Numbers]) -> Numbers:
-    """Pictures [N, H, W] or [N, C, H, W]; the file has the channels last."""
-    pictures = arrays[key]
-    if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4):
-        raise DataError(
-            f"{path}: {key} must be uint8 [N, H, W] or [N, H, W, C], but is {pictures.dtype} {pictures.shape}"
-        )
-    return pictures if pictures.ndim == 3 else np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
-
-
 def read_npz(path: Path) -> dict[str, Numbers]:
-    """The six arrays of a file in MedMNIST's format. Raises DataError naming the file and any missing array."""
+    """The pictures [N, H, W] or [N, C, H, W] and labels [N, L] in MedMNIST's format, by the names of its arrays.
+
+    Raises DataError naming the file, and the array that is missing or of another kind.
+    """
+    arrays: dict[str, Numbers] = {}
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no archive")
         with np.load(path, allow_pickle=False) as file:
-            keys = [f"{part}_{what}" for part in PARTS for what in ("images", "labels")]
-            for key in keys:
+            for key in (f"{part}_{what}" for part in PARTS for what in ("images", "labels")):
                 if key not in file:
-                    has = ", ".join(file) or "none"
                     raise DataError(
-                        f"{path} must hold the array {key!r}, as MedMNIST's files do, but holds {has}"
+                        f"{path} must hold the array {key!r}, as MedMNIST's files do, but holds"
+                        f" {', '.join(file) or 'none'}"
                     )
-            return {key: file[key] for key in keys}
+                arrays[key] = file[key]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} is no whole .npz file of arrays ({one_line(error)}): delete it and run again"
         ) from error
+    for part in PARTS:
+        pictures, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4):
+            raise _unfit(path, f"{part}_images", "uint8 [N, H, W] or [N, H, W, C]", pictures)
+        if labels.ndim != 2 or len(labels) != len(pictures) or labels.dtype.kind not in "buif":
+            raise _unfit(path, f"{part}_labels", f"numbers [N, L] of {len(pictures)} pictures", labels)
+        if pictures.ndim == 4:
+            arrays[f"{part}_images"] = np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
+    return arrays
+
+
+def _unfit(path: Path, key: str, due: str, array: Numbers) -> DataError:
+    return DataError(f"{path}: {key} must be {due}, but is {array.dtype} {array.shape}")
 
 
 def download(name: str, size: int, path: Path) -> None:

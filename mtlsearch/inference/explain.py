@@ -28,6 +28,7 @@ from mtlsearch.tasks.task import Description, Question
 from mtlsearch.terminal import notice
 
 MOST_INPUTS = 24  # on one page
+MOST_ANSWERS = 3  # of one task to one input: labels, spans or values
 FAR = 0.05  # a gap in completeness from which on a notice tells of it
 BASELINES = {
     "picture": "a picture of zeros (black, or the mean of standardised pixels)",
@@ -156,7 +157,8 @@ def explain(
         ) from error
     answers, uses = {}, {}
     for task, each in about.items():
-        asked = kind_named(each["kind"]).questions(explainer.outputs[task], each, example.parts)
+        questions = kind_named(each["kind"]).questions(explainer.outputs[task], each, example.parts)
+        asked = questions[:MOST_ANSWERS]
         answers[task] = [_answer(q, explainer.of_input(task, q.ask), example) for q in asked]
         units = [found for q in asked if (found := explainer.of_units(task, q.ask)) is not None]
         if units:

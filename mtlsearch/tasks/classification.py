@@ -12,7 +12,7 @@ from mtlsearch.data.parts import Data
 from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.tasks.class_labels import class_names, in_range
 from mtlsearch.tasks.metrics import Metric, accuracy, macro_f1
-from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, masked_mean
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, entry, masked_mean
 
 
 @dataclass(frozen=True)
@@ -69,4 +69,4 @@ class Classification(Task):
         """The logit of the likeliest class."""
         likely = output.softmax(1)[0]
         best = int(likely.argmax())
-        return [Question(about["classes"][best], float(likely[best]), "logit", lambda o: o[:, best])]
+        return [Question(about["classes"][best], float(likely[best]), "logit", entry(best))]

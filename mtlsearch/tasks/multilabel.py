@@ -11,15 +11,7 @@ from torch import Tensor
 from mtlsearch.data.parts import Data
 from mtlsearch.errors import StudyError
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
-from mtlsearch.tasks.task import (
-    MOST_QUESTIONS,
-    Description,
-    Prediction,
-    Question,
-    Target,
-    Task,
-    masked_mean,
-)
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, entry, masked_mean
 
 LIKELY = 0.5  # the probability from which on a label is a yes
 
@@ -101,12 +93,8 @@ class MultiLabel(Task):
         """The logits of the likely labels, or of the likeliest one where none is."""
         likely = output.sigmoid()[0]
         order = likely.argsort(descending=True, stable=True).tolist()
-        kept = [i for i in order if likely[i] >= LIKELY][:MOST_QUESTIONS] or order[:1]
-
-        def question(i: int) -> Question:
-            return Question(about["classes"][i], float(likely[i]), "logit", lambda o: o[:, i])
-
-        return [question(i) for i in kept]
+        kept = [i for i in order if likely[i] >= LIKELY] or order[:1]
+        return [Question(about["classes"][i], float(likely[i]), "logit", entry(i)) for i in kept]
 
 
 def _noes_to_a_yes(labels: Tensor) -> Tensor:

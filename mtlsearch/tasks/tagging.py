@@ -14,7 +14,7 @@ from mtlsearch.data.parts import Data
 from mtlsearch.errors import StudyError
 from mtlsearch.tasks.class_labels import check_whole, in_range
 from mtlsearch.tasks.metrics import CountedMetric, Metric
-from mtlsearch.tasks.task import MOST_QUESTIONS, Description, Prediction, Question, Target, Task
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task
 
 OUTSIDE = "O"
 
@@ -89,11 +89,11 @@ class TokenTagging(Task):
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
-        """The logits of the tags of each of the first spans; where there is none, of all tokens."""
+        """The logits of the tags of each span; where there is none, of all tokens."""
         likely = output.softmax(-1)[0]
         length = len(tokens) or len(likely)
         best = likely.argmax(-1)[:length]
-        spans = read_spans([about["classes"][i] for i in best.tolist()])[:MOST_QUESTIONS]
+        spans = read_spans([about["classes"][i] for i in best.tolist()])
 
         def question(label: str, start: int, end: int) -> Question:
             rows, columns = torch.arange(start, end), best[start:end]

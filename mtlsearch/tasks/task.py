@@ -17,8 +17,6 @@ from mtlsearch.errors import DataError
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.wording import plain
 
-MOST_QUESTIONS = 3  # of one task: labels, spans or values
-
 Prediction = dict[str, Any]  # a task's answer to one example, as JSON holds it
 
 
@@ -138,7 +136,7 @@ class Task(ABC):
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:
-        """The numbers to explain in one example's output [1, ...]; `tokens` are those of a text."""
+        """The numbers to explain in one example's output [1, ...], the first ones first; `tokens` are a text's."""
         if output.ndim != 2:
             return [Question("the sum of its outputs", None, "sum", lambda o: o.flatten(1).sum(1))]
         values = cls.in_unit(output, about)[0].tolist()
@@ -147,7 +145,7 @@ class Task(ABC):
             label = f"{values[i]:.4g}" if len(values) == 1 else f"value {i + 1}: {values[i]:.4g}"
             return Question(label, None, "value", lambda o: cls.in_unit(o, about)[:, i])
 
-        return [question(i) for i in range(min(len(values), MOST_QUESTIONS))]
+        return [question(i) for i in range(len(values))]
 
     def training_labels(self, data: Data, *shape: str | int) -> Tensor:
         """The training labels. Raises DataError unless they have this shape, in which a letter is any size."""
@@ -161,6 +159,11 @@ class Task(ABC):
     def error(self, rule: str) -> DataError:
         """The error of labels that break a rule."""
         return DataError(f"task {self.name!r}: {rule}")
+
+
+def entry(i: int) -> Callable[[Tensor], Tensor]:
+    """Takes output `i` of each example from outputs [B, C]."""
+    return lambda outputs: outputs[:, i]
 
 
 def masked_mean(losses: Tensor, valid: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""The shipped studies; each uses the public names of mtlsearch alone, as a user's study file does."""
+"""The shipped studies. Each uses only the public names of mtlsearch, as a user's study file does."""

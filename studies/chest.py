@@ -1,7 +1,7 @@
-"""ChestMNIST: fourteen diagnoses on one X-ray, a joint task for each, so that each has a weight of its own.
+"""ChestMNIST: fourteen diagnoses on one X-ray, each a joint task with its own weight.
 
-To weigh them in groups, name the groups and make a task of each: `MedMNIST("chestmnist", groups={"air":
-["pneumothorax", "emphysema"], …})`, and `heads` of as many outputs as a group has diagnoses.
+To weight groups of diagnoses, name the groups and make each a task: `MedMNIST("chestmnist", groups={"air":
+["pneumothorax", "emphysema"], …})`, with a head of as many outputs as the group has diagnoses.
 """
 
 from mtlsearch import ConvTrunk, MedMNIST, MultiLabel, Study, choice, real
@@ -23,15 +23,15 @@ def model(config):
 study = Study(
     description="ChestMNIST: fourteen diagnoses on one X-ray",
     needs="chestmnist.npz (downloaded with the extra medmnist, 83 MB)",
-    # From one picture in nine to one in five hundred has the diagnosis; balanced, yes and no count the same.
+    # A diagnosis is rare: one picture in nine to one in five hundred has it. Balanced, yes and no count equally.
     tasks=[MultiLabel(diagnosis, CHEST, pos_weight="balanced") for diagnosis in CHEST.columns],
     model=model,
-    # Each combination of choices is a lane of its own, so they are few.
+    # Each combination of choices opens a lane, so there are few.
     space={
         "channels": choice(8, 16),
         "dropout": real(0.0, 0.5),
         "learning_rate": real(1e-4, 1e-2, log=True),
-        "sharing": choice("shared", 2),  # 2: the third block is each diagnosis's own
+        "sharing": choice("shared", 2),  # 2: each diagnosis has its own third block
     },
     default={"channels": 16, "dropout": 0.1, "learning_rate": 2e-3, "sharing": "shared"},
     epochs=10,

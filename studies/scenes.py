@@ -4,13 +4,13 @@ from mtlsearch import DenseTrunk, Depth, Normals, RenderedScenes, Segmentation, 
 
 SCENES = RenderedScenes()
 
-# What each metric is without a look at the picture (the best answer for each place of it), and at perfection.
+# Each metric, higher being better, of the best constant answer for each pixel, and of a perfect one.
 BLIND = {"segmentation": 0.40, "depth": -0.96, "normals": -11.4}
 PERFECT = {"segmentation": 1.0, "depth": 0.0, "normals": 0.0}
 
 
 def share_seen(values):
-    """The mean over tasks of the way from blind to perfect: metres and degrees cannot be added, shares can."""
+    """The mean over tasks of the share of the way from blind to perfect: metres and degrees cannot be added."""
     shares = [(value - BLIND[task]) / (PERFECT[task] - BLIND[task]) for task, value in values.items()]
     return sum(shares) / len(shares)
 
@@ -30,7 +30,7 @@ study = Study(
     needs="nothing",
     tasks=[Segmentation("segmentation", SCENES), Depth("depth", SCENES), Normals("normals", SCENES)],
     model=model,
-    # Each combination of choices is a lane of its own, so they are few.
+    # Each combination of choices opens a lane, so there are few.
     space={
         "channels": choice(8, 16),
         "norm": choice("none", "batch"),

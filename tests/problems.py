@@ -36,7 +36,7 @@ NOWHERE = Path("nowhere")
 
 
 def compiles(notice: str) -> None:
-    """What a `Compiled` tells: that it compiles, and not that it cannot."""
+    """Takes the notices of `Compiled`, and fails where one says that it cannot compile."""
     assert "cannot" not in notice, notice
 
 

@@ -183,7 +183,10 @@ def _kind_of_texts(values: "pd.Series[Any]", distinct: int) -> tuple[ColumnKind,
     words = values[pd.to_numeric(values, errors="coerce").isna()]
     if len(words) < len(values) / 2:
         word = str(words.iloc[0])[:20]
-        return "left out", f"numbers but for some as {word!r}: name those in blanks, and it in numbers"
+        return (
+            "left out",
+            f"numbers except texts such as {word!r}: list those in blanks, and the column in numbers",
+        )
     return "left out", "an id or free text" if distinct == len(values) else "text of many values"
 
 

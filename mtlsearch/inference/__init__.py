@@ -1,4 +1,4 @@
-"""What a trained model says about new inputs, and why.
+"""Predictions of a trained model for new inputs, and their explanations.
 
 Door: `predict.predict_files`, `explain.explain_files`.
 """

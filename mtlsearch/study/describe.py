@@ -37,7 +37,7 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
 
 
 def _fitted(loaded: LoadedStudy) -> dict[str, Any]:
-    """How texts or a table's rows become the input of every task, where all sources agree."""
+    """The fitted encoding of texts or a table's rows, where all sources share it."""
     first, *others = (splits.fitted for splits in loaded.splits)
     return dict(first) if all(other == first for other in others) else {}
 

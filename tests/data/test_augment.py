@@ -160,7 +160,7 @@ def test_a_task_by_itself_is_augmented_too() -> None:
         (lambda x: None, "augment fails on an input (1, 6, 6): TypeError"),
     ],
 )
-def test_what_cannot_augment_is_told_before_training(
+def test_a_bad_augmentation_is_refused_before_training(
     augment: Callable[[Tensor], Tensor], message: str
 ) -> None:
     with pytest.raises(DataError) as error:

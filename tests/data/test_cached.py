@@ -134,7 +134,7 @@ def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
         cached(stream(), tmp_path, "train")
 
 
-def test_long_writing_is_told(
+def test_long_writing_gives_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cached(stream(), tmp_path, "short")

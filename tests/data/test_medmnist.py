@@ -150,7 +150,7 @@ def test_a_broken_file_is_named_with_what_it_lacks(
     assert "\n" not in line
 
 
-def test_a_missing_file_is_told_with_where_to_put_it(
+def test_the_error_for_a_missing_file_says_where_to_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:
     """Whether the package that downloads is installed or not; no host is reached."""

@@ -38,7 +38,7 @@ LANES: Members = [({"hidden": 5}, None), ({"hidden": 12, "norm": "batch"}, None)
 
 
 class Counted:
-    """Rows in memory that note what is asked of them."""
+    """Rows in memory that count the rows of each read."""
 
     def __init__(self, array: Tensor | np.ndarray) -> None:
         self.array = np.asarray(array)
@@ -55,7 +55,7 @@ class Counted:
 
 
 def changed_inputs(source: Source, change: Callable[[Tensor], Any]) -> Source:
-    """The same data, with the inputs of both parts given otherwise; always the same object, so that tasks are joint."""
+    """The same data with changed inputs in both parts; always the same object, so that tasks are joint."""
     data = source(NOWHERE)
     pairs = [(change(part.inputs), dict(part.labels)) for part in (data.train, data.test)]
     made = Data(*pairs, validation=data.validation)
@@ -169,7 +169,7 @@ def test_resident_training_and_validation_on_disk_go_together(tmp_path: Path) ->
 
 
 def counted_study(**changes: Any) -> tuple[Study, list[Counted]]:
-    """The disjoint study, and what is asked of its inputs: train and test of the first task, then of the second."""
+    """The disjoint study, and its counted inputs: train and test of the first task, then of the second."""
     found: list[Counted] = []
 
     def counted(x: Tensor) -> Counted:
@@ -180,12 +180,12 @@ def counted_study(**changes: Any) -> tuple[Study, list[Counted]]:
 
 
 def epoch_reads(members: Members) -> int:
-    """How often the first task's training inputs are asked for in one epoch, validation included."""
+    """The number of reads of the first task's training inputs in one epoch, validation included."""
     study, (rows, *_) = counted_study()
     trainer = population()(Training(study.load(NOWHERE)))
     for number, (values, seed) in enumerate(members):
         trainer.add(number, config(study, **values), seed=seed)
-    trainer.advance()  # what is looked at once has been
+    trainer.advance()  # reads what is read only once
     rows.asked.clear()
     trainer.advance()
     return len(rows.asked)
@@ -315,7 +315,7 @@ def test_reads_come_in_order_and_only_a_few_ahead() -> None:
         assert list(none) == []
 
 
-def test_rows_that_fail_or_do_not_fit_are_told_in_one_line() -> None:
+def test_rows_that_fail_or_do_not_fit_give_an_error_of_one_line() -> None:
     class Cut(Counted):
         def __getitem__(self, rows: Any) -> Any:
             raise OSError(5, "Input/output error")
@@ -417,7 +417,7 @@ def test_a_copied_or_touched_file_is_the_same_data_and_another_content_is_not(tm
     assert digest(first, swapped) != before
 
 
-def test_a_file_that_changes_under_a_training_is_told(tmp_path: Path) -> None:
+def test_a_file_that_changes_during_training_is_an_error(tmp_path: Path) -> None:
     on_disk = with_inputs(disjoint(), mapped(tmp_path))
     trainer = SoloTrainer(Training(on_disk.load(NOWHERE)))
     trainer.add(0, on_disk.default_config())

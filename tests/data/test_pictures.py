@@ -202,7 +202,7 @@ def test_file_of_the_csv_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert refused(joint(), tmp_path) == "labels.csv: line 9 names no file"
 
 
-def test_missing_and_empty_folders_and_columns_are_told(tmp_path: Path) -> None:
+def test_missing_and_empty_folders_and_columns_are_refused(tmp_path: Path) -> None:
     assert refused(PictureFolder("no"), tmp_path) == "no folder of pictures no: name an existing one"
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "notes.txt").write_text("text")
@@ -232,7 +232,7 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
         ({"test": 1.0}, "validation and test are fractions"),
     ],
 )
-def test_folder_that_cannot_be_is_told_when_it_is_made(options: dict[str, Any], said: str) -> None:
+def test_folder_that_cannot_work_is_refused_when_it_is_made(options: dict[str, Any], said: str) -> None:
     with pytest.raises(StudyError) as error:
         PictureFolder("pictures", **options)
     assert said in str(error.value)

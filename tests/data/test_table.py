@@ -1,4 +1,4 @@
-"""Tables as sources: rows divided first, everything fitted on training rows alone, bad files told in one line."""
+"""Tables as sources: rows divided first, everything fitted on training rows alone, bad files refused in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def test_columns_become_inputs_and_missing_targets_missing_labels(tmp_path: Path
     assert train[:, 4:].sum(1).unique().tolist() == [1]
 
 
-def test_missing_numbers_become_the_training_median_and_are_told(tmp_path: Path) -> None:
+def test_missing_numbers_become_the_training_median_and_are_marked(tmp_path: Path) -> None:
     frame = houses()
     source = table(write(tmp_path, frame), categories=[], dates=[], numbers=["area"])
     inputs = source(tmp_path).train.inputs
@@ -218,7 +218,7 @@ def test_a_column_divides_the_rows_where_it_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_label_that_only_test_rows_hold_is_told(tmp_path: Path) -> None:
+def test_label_that_only_test_rows_hold_is_refused(tmp_path: Path) -> None:
     frame = houses()
     frame["part"] = ["train"] * 150 + ["test"] * 50
     frame.loc[170, "sold"] = "maybe"
@@ -271,7 +271,7 @@ def test_joint_tasks_of_a_table_load_as_a_study(tmp_path: Path) -> None:
         ("x,y\n" + "1e308,1\n-1e308,2\n" * 9, "column 'x' holds numbers too large to standardise"),
     ],
 )  # fmt: skip
-def test_file_that_cannot_be_learned_from_is_told_with_its_line(
+def test_file_that_cannot_be_learned_from_is_refused_with_its_line(
     tmp_path: Path, text: str | bytes, said: str
 ) -> None:
     write(tmp_path, text)
@@ -306,7 +306,7 @@ def test_line_numbers_count_lines_within_quotes(tmp_path: Path) -> None:
     assert refused(source, tmp_path) == "column 'x': line 5 holds 'bad', which is not a number"
 
 
-def test_missing_file_folder_spreadsheet_and_broken_parquet_are_told(tmp_path: Path) -> None:
+def test_missing_file_folder_spreadsheet_and_broken_parquet_are_refused(tmp_path: Path) -> None:
     assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV or Parquet file"
     assert refused(table(tmp_path), tmp_path).startswith("no table ")
     write(tmp_path, b"PK", "book.xlsx")
@@ -336,7 +336,7 @@ def test_column_that_is_nearly_one_is_suggested(tmp_path: Path) -> None:
         ({"test": 0.0}, "validation and test are fractions above 0 that sum to less than 1"),
     ],
 )  # fmt: skip
-def test_table_that_cannot_be_is_told_when_it_is_made(changes: dict[str, Any], said: str) -> None:
+def test_table_that_cannot_work_is_refused_when_it_is_made(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(StudyError) as error:
         table(**changes)
     assert said in str(error.value)

@@ -1,4 +1,4 @@
-"""Texts: tokens, a vocabulary of training texts alone, files and what is wrong with them, the trunk, the study."""
+"""Texts: tokens, a vocabulary of training texts alone, files and their errors, the trunk, the study."""
 
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 
@@ -51,7 +51,7 @@ def tagged(count: int, seed: int) -> list[tuple[list[str], list[int]]]:
 
 
 def moods(count: int, seed: int) -> list[tuple[str, int]]:
-    """Texts of a mood, with words that say nothing of it."""
+    """Texts of a mood, among words of no mood."""
     random = np.random.default_rng(seed)
     words = (("great", "fine", "lovely"), ("awful", "sad", "broken"))
     labels = random.integers(2, size=count).tolist()
@@ -383,7 +383,7 @@ def test_the_hub_gives_what_the_files_give(folder: Path, tmp_path_factory: pytes
         TaggedFiles("train.conll", "b", "c", hub="other")(nothing)
 
 
-def test_texts_that_are_nowhere_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_texts_give_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)  # what an absent package looks like
     with pytest.raises(DataError) as error:
         TEXTS(tmp_path)

@@ -1,4 +1,4 @@
-"""Why a model decides so: attributions that add up, maps where the input counts, and the use of shared units."""
+"""Explanations: attributions that add up, maps of where the input counts, and the use of shared units."""
 
 import math
 import re
@@ -436,7 +436,7 @@ def test_only_the_first_inputs_of_very_many_are_explained(here: Path) -> None:
     assert [each["input"] for each in outcome.json["inputs"]] == [f"many.npy[{i}]" for i in range(24)]
 
 
-def test_input_that_equals_the_baseline_is_told_and_gets_nothing(here: Path) -> None:
+def test_input_that_equals_the_baseline_is_reported_and_gets_no_attributions(here: Path) -> None:
     np.save("black.npy", np.zeros((12, 12), np.uint8))
     outcome = done("explain", "m.safetensors", "black.npy", "--json")
     assert "black.npy equals the baseline, so there is nothing to attribute" in outcome.err

@@ -1,4 +1,4 @@
-"""Predictions for raw tables: a model's file keeps how its study's columns became inputs."""
+"""Predictions for raw tables: a model's file keeps the encoding of its study's columns."""
 
 from pathlib import Path
 
@@ -73,6 +73,6 @@ def test_exported_model_of_a_search_keeps_the_encoding(here: Path) -> None:
         (lambda f: f[:0], "new.csv holds column names but no rows"),
     ],
 )  # fmt: skip
-def test_table_unlike_the_trained_one_is_told(here: Path, change: object, said: str) -> None:
+def test_table_unlike_the_trained_one_is_refused(here: Path, change: object, said: str) -> None:
     write(here, change(pd.DataFrame(houses(3))), "new.csv")  # type: ignore[operator]
     assert said in refused("predict", "m.safetensors", "new.csv", "--study", "mine.py")

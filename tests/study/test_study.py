@@ -1,4 +1,4 @@
-"""Studies: definitions that are refused, files that fail, models that do not fit, and what a study says of itself."""
+"""Studies: definitions that are refused, files that fail, models that do not fit, and descriptions."""
 
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 

@@ -1,4 +1,4 @@
-"""`mtlsearch init`: column kinds guessed and told, a study file that runs at once, and nothing written over."""
+"""`mtlsearch init`: column kinds guessed and shown, a study file that runs at once, and no file overwritten."""
 
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,14 @@ def kinds(path: Path, *targets: str) -> dict[str, str]:
 
 
 def init(*arguments: object) -> str:
-    """What `init` tells of a table on stderr."""
+    """The notices of `init` for a table, on stderr."""
     return done("init", "--csv", "houses.csv", "--targets", "price,sold", *arguments).err
 
 
 # Guesses.
 
 
-def test_each_kind_of_column_is_told_with_its_gaps(here: Path) -> None:
+def test_each_column_is_shown_with_its_kind_and_its_gaps(here: Path) -> None:
     frame = houses()
     frame.insert(0, "id", range(1, len(frame) + 1))
     frame["note"] = [f"a text of its own, {i}" for i in range(len(frame))]
@@ -111,11 +111,11 @@ def test_numbers_among_which_stray_words_are_left_out_and_the_words_named(here: 
     (area,) = (c for c in guess_table(write(here, frame), ["price"]).columns if c.name == "area")
     assert (area.kind, area.why) == (
         "left out",
-        "numbers but for some as 'n0': name those in blanks, and it in numbers",
+        "numbers except texts such as 'n0': list those in blanks, and the column in numbers",
     )
 
 
-def test_semicolons_and_decimal_commas_are_told_and_give_the_same_data(here: Path) -> None:
+def test_semicolons_and_decimal_commas_are_reported_and_give_the_same_data(here: Path) -> None:
     frame = houses()
     write(here, frame)
     init("--out", "plain.py")
@@ -234,7 +234,7 @@ def test_existing_file_is_written_over_only_by_force(here: Path) -> None:
         ),
     ],
 )
-def test_call_that_cannot_work_is_told_and_nothing_is_written(
+def test_call_that_cannot_work_is_refused_and_nothing_is_written(
     here: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
     write(here, houses())
@@ -256,7 +256,7 @@ def test_call_that_cannot_work_is_told_and_nothing_is_written(
         ("x,y\n" + "1,1\n2,2\n" * 5 + "inf,3\n", "column 'x': line 12 holds infinity"),
     ],
 )  # fmt: skip
-def test_table_of_which_no_study_can_be_made_is_told_and_nothing_is_written(
+def test_table_of_which_no_study_can_be_made_is_refused_and_nothing_is_written(
     here: Path, text: str, said: str
 ) -> None:
     write(here, text)

@@ -235,7 +235,7 @@ def test_dense_trunks_equal_solo(sharing: str) -> None:
 
 
 @pytest.mark.parametrize("sharing", ["shared", "encoder", "separate"])
-def test_dense_trunks_share_what_they_say(sharing: str) -> None:
+def test_dense_trunks_share_what_sharing_names(sharing: str) -> None:
     heads = {"a": 2, "b": 1}
     model = DenseTrunk(heads, in_channels=1, channels=2, sharing=sharing)
     x, other = torch.rand(3, 9, 6), torch.rand(2, 9, 6)

@@ -1,4 +1,4 @@
-"""Tasks: what their labels must be, and losses that are torch's own over the labelled examples."""
+"""Tasks: rules for their labels, and losses equal to torch's own over the labelled examples."""
 
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 

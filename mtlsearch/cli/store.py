@@ -85,6 +85,6 @@ def trials(options: TrialsOptions) -> None:
 @takes(DashboardOptions)
 def dashboard(options: DashboardOptions) -> None:
     """Browse the store with optuna-dashboard."""
-    from mtlsearch.report.serving import serve
+    from mtlsearch.report.dashboard import serve
 
     serve(options.storage, options.artifacts_path, options.host, options.port)

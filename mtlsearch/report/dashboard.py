@@ -1,31 +1,61 @@
-"""What optuna-dashboard shows of a study beside its own plots: the verdict as a note, and the report's figures.
+"""optuna-dashboard: what it shows of a study beside its own plots, and the command that serves it.
 
-They are attributes of the study in the store, written where a run or a confirmation ends; reading commands write
-nothing. A confirmation's own page says what its trials are, since their scores are not to be ranked.
+`publish` writes the verdict as a note, and the report's figures, as attributes of the study in the store. It is called
+where a run, a confirmation or a comparison ends. A confirmation's own page says why its trials must not be ranked.
 """
 
 import json
+import socket
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mtlsearch.errors import UsageError
 from mtlsearch.evidence.trainings import find_confirmation
 from mtlsearch.importing import importing
 from mtlsearch.report.figure_style import Plot, number
-from mtlsearch.report.figures import progress, trade_offs
+from mtlsearch.report.figures import trade_offs
 from mtlsearch.report.figures_confirmed import comparison, confirmation
 from mtlsearch.report.reading import Report, read_report
+from mtlsearch.store.artifacts import artifact_store, artifacts_folder
+from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record
 from mtlsearch.terminal import notice
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SCORES = "not to be ranked: a single-task training is scored on its own task alone; see the note"
+MORE = "`mtlsearch report` writes the whole report; `mtlsearch best` and `export` give this answer."
+MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#|!~&$"})
+
+
+def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> None:
+    """Serve the dashboard until it is interrupted. Raises StoreError, or UsageError where the port is taken."""
+    from optuna_dashboard import run_server
+
+    with open_storage(storage_url, create=False) as storage:
+        folder = artifacts_folder(storage_url, artifacts)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                rule = f"cannot listen on {host}:{port} ({error.strerror}): choose another --port"
+                raise UsageError(rule) from error
+        if host not in LOOPBACK:
+            notice(
+                f"the dashboard on {host} has no password: everyone who reaches it can read and change the store"
+            )
+        notice(f"http://{host}:{port}/ shows the store; Ctrl-C ends it")
+        store = artifact_store(folder) if folder.is_dir() else None
+        run_server(storage, host=host, port=port, artifact_store=store)
 
 
 def publish(record: Record) -> None:
-    """Write the note and the figures of a study, and the note of its confirmation, over those that are there.
+    """Write the note and the figures of a study, and the note of its confirmation, in place of older ones.
 
-    What goes wrong is told in one line and nothing more: the answer is in the store, whatever the dashboard shows.
+    An error is only reported: the store has the answer, whatever the dashboard shows.
     """
     try:
         _publish(record)
@@ -55,7 +85,7 @@ def _publish(record: Record) -> None:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of which the dashboard wants nothing but its JSON; plotly would check every number once more."""
+    """A figure as the dashboard takes it: it only asks for JSON, and plotly would validate every number again."""
 
     figure: Mapping[str, Any]
 
@@ -66,8 +96,6 @@ class Drawn:
 def _shown(report: Report) -> list[Plot]:
     """The figures that the dashboard does not draw itself."""
     drawn = [*trade_offs(report), *confirmation(report), *comparison(report)]
-    if report.complete:
-        drawn.append(progress(report))
     return [plot for plot in drawn if not plot.folded]
 
 
@@ -80,52 +108,40 @@ def note(report: Report) -> str:
         lines = ["No trial is complete yet."]
     else:
         value = number(report.best.value or 0.0, report.score_scale)
-        lines = [
-            f"**Not confirmed:** trial {report.best.number} is the best of the search, score {value}, one seed."
-        ]
-    lines += ["", *_table(report)] if report.answer is not None else []
+        best = f"trial {report.best.number} is the best of the search, score {value}, one seed."
+        lines = [f"**Not confirmed:** {best}"]
+    if report.answer is not None:
+        lines += ["", *_table(report, report.answer)]
     if report.comparison is not None:
-        lines += [
-            "",
-            "**Compared methods**",
-            "",
-            *(f"- {_plain(line)}" for line in report.comparison.get("lines", ())),
-        ]
-    more = "`mtlsearch report` writes the whole report, `mtlsearch best` and `export` give this answer."
-    return "\n".join([*lines, "", more])
+        found = report.comparison.get("lines", ())
+        lines += ["", "**Compared methods**", "", *(f"- {_plain(line)}" for line in found)]
+    return "\n".join([*lines, "", MORE])
 
 
-def _table(report: Report) -> list[str]:
-    """The tasks with their weights, and the metrics of the training that is kept."""
-    assert report.answer is not None
-    splits = [split for split in ("validation", "test") if split in report.answer]
+def _table(report: Report, answer: Mapping[str, Any]) -> list[str]:
+    """The tasks with their weights, and the metrics of the best training."""
+    splits = [split for split in ("validation", "test") if split in answer]
     rows = [f"| task | weight | {' | '.join(splits)} |", f"|---|---:|{'---:|' * len(splits)}"]
-    for task, weight in report.answer["task_weights"].items():
+    for task, weight in answer["task_weights"].items():
         metric = report.tasks[task]
-        scale = 100.0 if metric.fraction else 1.0
-        cells = [_metric(report.answer[split], task, metric.name, scale) for split in splits]
+        found = [answer[split].get(task, {}).get(metric.name) for split in splits]
+        cells = ["–" if v is None else f"{_plain(metric.name)} {number(v, metric.scale)}" for v in found]
         rows.append(f"| {_plain(task)} | {weight:.4f} | {' | '.join(cells)} |")
     return rows
 
 
-def _metric(values: Mapping[str, Any], task: str, name: str, scale: float) -> str:
-    found = values.get(task, {}).get(name)
-    return "–" if found is None else f"{_plain(name)} {number(found, scale)}"
-
-
 def confirmation_note(report: Report) -> str:
-    """What the trials of a confirmation are, and why the best of them is no answer."""
+    """The confirmation's note, in Markdown: what its trials are, and why the best of them is no answer."""
     verdict = f"**{_plain(report.verdict['sentence'])}**\n\n" if report.verdict is not None else ""
     name = _plain(report.name)
     return (
-        f"{verdict}These are trainings of the study {name} again with fresh seeds: its best configs, their twins of"
-        " equal weights, single tasks (the attribute `kind`).\n\n**Do not rank them by score.** A single-task training"
+        f"{verdict}These trainings repeat the best configs of the study {name} with fresh seeds, their twins of equal"
+        " weights, and single tasks (the attribute `kind`).\n\n**Do not rank them by score.** A single-task training"
         " is scored on its own task alone, so its score compares with no other; and the best of several seeds is luck."
         f" The study {name} has the verdict."
     )
 
 
 def _plain(text: object) -> str:
-    """A user's text in Markdown: nothing in it is markup."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#|!~&$" else c for c in str(text))
-    return " ".join(escaped.split())
+    """A user's text in Markdown, without markup."""
+    return " ".join(str(text).translate(MARKUP).split())

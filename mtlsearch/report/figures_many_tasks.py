@@ -1,4 +1,8 @@
-"""The trade-off of many tasks: parallel coordinates, as lines, which follow the colour scheme and scroll."""
+"""The trade-off of many tasks: parallel coordinates of the weights and of the metrics.
+
+These are not Optuna's `plot_parallel_coordinate`. It scales every axis for itself, so neither two weights nor a weight
+and equal weights can be compared, and it draws a trace per trial and five labels per axis in fixed colours.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,110 +19,118 @@ from mtlsearch.report.figure_style import (
     TRIAL,
     TUNED,
     Plot,
-    axis,
+    drawn,
     label,
-    layout,
     rounded,
     thinned,
     window,
 )
 from mtlsearch.report.reading import Report, metric_of, value_of, weights_of
+from mtlsearch.wording import shown_tasks
 
 MOST_LINES = 300
-BINS = 4
+QUARTERS = (
+    ("lowest quarter", LOW),
+    ("third quarter", TRIAL),
+    ("second quarter", MIDDLE),
+    ("best quarter of scores", TUNED),
+)
 WIDTH_OF_TASK = 34
+Value = Callable[[FrozenTrial, str], float]
 
 
-def of_weights(report: Report, tasks: Sequence[str]) -> Plot:
-    figure = _parallel(report, tasks, lambda trial, task: weights_of(trial)[task])
-    equal = 1 / len(report.tasks)
-    figure.add_hline(y=equal, line={"color": EQUAL, "width": 2, "dash": "dash"})
-    figure.add_annotation(
-        x=1, xref="paper", y=equal, text="equal", showarrow=False, xanchor="right", yanchor="bottom",
-        font={"color": EQUAL, "size": 12},
-    )  # fmt: skip
-    figure.update_yaxes(axis("task weight", rangemode="tozero"))
-    text = f"The task weights of every complete trial; the better its score, the bluer.{_some(report, tasks)}"
-    return Plot("trade-off", "Task weights", text, figure)
+def of_many(report: Report) -> list[Plot]:
+    """The weights and the metrics of the tasks; of very many tasks some, and the metrics of all on request."""
+    weights = weights_of(report.best or report.complete[0])
+    few = [task for task in shown_tasks(weights) if task is not None]
+    found = [_weights(report, few), Plot("task-metrics", "Task metrics", *_metrics(report, few))]
+    if len(few) < len(report.tasks):
+        title, width = f"Metrics of all {len(report.tasks)} tasks", WIDTH_OF_TASK * len(report.tasks)
+        whole = _metrics(report, list(report.tasks))
+        found.append(Plot("all-metrics", title, *whole, folded=True, least_width=width))
+    return found
 
 
-def of_metrics(report: Report, tasks: Sequence[str], folded: bool = False) -> Plot:
-    same = all(metric.fraction for metric in report.tasks.values())
-    ranges = {task: _range(report, task) for task in tasks}
-
-    def value(trial: FrozenTrial, task: str) -> float:
-        metric = report.tasks[task]
-        found = metric_of(trial, task, metric.name)
-        if same:
-            return 100 * found
-        low, high = ranges[task]
-        share = (found - low) / (high - low) if high > low else 0.5
-        return share if metric.higher_is_better else 1 - share
-
-    figure = _parallel(report, tasks, value)
-    limits = window([value(t, task) for t in report.complete for task in tasks]) if same else (-0.03, 1.03)
-    title = "metric, validation (%)" if same else "metric, validation (0 worst to 1 best trial)"
-    figure.update_yaxes(axis(title, range=limits))
-    text = (
-        f"Each task's metric of every complete trial; the better its score, the bluer.{_some(report, tasks)}"
+def _weights(report: Report, tasks: Sequence[str]) -> Plot:
+    axis = {"title": "task weight", "rangemode": "tozero"}
+    figure = _parallel(report, tasks, lambda trial, task: weights_of(trial)[task], axis)
+    figure.add_hline(
+        y=1 / len(report.tasks),
+        line={"color": EQUAL, "width": 2, "dash": "dash"},
+        annotation={"text": "equal", "font": {"color": EQUAL, "size": 12}},
     )
-    if folded:
-        width = WIDTH_OF_TASK * len(tasks)
-        return Plot(
-            "all-metrics", f"Metrics of all {len(tasks)} tasks", text, figure, folded=True, least_width=width
+    text = f"The task weights of every complete trial; the better its score, the bluer.{_some(report, tasks)}"
+    return Plot("trade-off", "Task weights", text, (figure,))
+
+
+def _metrics(report: Report, tasks: Sequence[str]) -> tuple[str, tuple[go.Figure]]:
+    """The caption and the figure of the metrics: in percent, or between the worst and the best trial of each task."""
+    if all(metric.fraction for metric in report.tasks.values()):
+        value, title = _percent(report), "metric, validation (%)"
+        limits = window([value(trial, task) for trial in report.complete for task in tasks])
+    else:
+        value, title, limits = (
+            _shares(report, tasks),
+            "metric, validation (0 worst to 1 best trial)",
+            (-0.03, 1.03),
         )
-    return Plot("task-metrics", "Task metrics", text, figure)
+    figure = _parallel(report, tasks, value, {"title": title, "range": limits})
+    text = f"The metric of each task for every complete trial; the better its score, the bluer.{_some(report, tasks)}"
+    return text, (figure,)
+
+
+def _percent(report: Report) -> Value:
+    return lambda trial, task: 100 * metric_of(trial, task, report.tasks[task].name)
+
+
+def _shares(report: Report, tasks: Sequence[str]) -> Value:
+    """A task's metric on the way from its worst trial, 0, to its best trial, 1."""
+
+    def oriented(trial: FrozenTrial, task: str) -> float:
+        return report.tasks[task].sign * metric_of(trial, task, report.tasks[task].name)
+
+    ends = {}
+    for task in tasks:
+        found = [v for trial in report.complete if math.isfinite(v := oriented(trial, task))]
+        ends[task] = (min(found, default=0.0), max(found, default=1.0))
+
+    def share(trial: FrozenTrial, task: str) -> float:
+        low, high = ends[task]
+        return (oriented(trial, task) - low) / (high - low) if high > low else 0.5
+
+    return share
 
 
 def _some(report: Report, tasks: Sequence[str]) -> str:
-    rest = len(report.tasks) - len(tasks)
-    return (
-        f" Shown are the {len(tasks)} tasks of the best trial's largest and smallest weights." if rest else ""
-    )
+    if len(tasks) == len(report.tasks):
+        return ""
+    return f" The {len(tasks)} tasks are those with the largest and smallest weights in the best trial."
 
 
-def _range(report: Report, task: str) -> tuple[float, float]:
-    name = report.tasks[task].name
-    values = [v for t in report.complete if math.isfinite(v := metric_of(t, task, name))]
-    return (min(values), max(values)) if values else (0.0, 1.0)
-
-
-def _parallel(report: Report, tasks: Sequence[str], value: Callable[[FrozenTrial, str], float]) -> go.Figure:
-    """A line a trial over the tasks, in few traces: one for each quarter of the scores, and the best one's."""
-    figure = go.Figure(layout=layout(420))
+def _parallel(report: Report, tasks: Sequence[str], value: Value, axis: dict[str, Any]) -> go.Figure:
+    """A line per trial over the tasks, in a trace for each quarter of the scores, and the best trial's line."""
     ranked = thinned(sorted(report.complete, key=value_of), MOST_LINES)
-    places = list(range(len(tasks)))
-    names = ("lowest quarter", "third quarter", "second quarter", "best quarter of scores")
-    for quarter, (name, colour) in enumerate(zip(names, (LOW, TRIAL, MIDDLE, TUNED), strict=True)):
-        x: list[int | None] = []
+    places, names = list(range(len(tasks))), [label(task) for task in tasks]
+    traces = []
+    for quarter, (name, colour) in enumerate(QUARTERS):
         y: list[float | None] = []
         told: list[str] = []
-        for trial in ranked[quarter * len(ranked) // BINS : (quarter + 1) * len(ranked) // BINS]:
-            x += [*places, None]
+        trials = ranked[quarter * len(ranked) // 4 : (quarter + 1) * len(ranked) // 4]
+        for trial in trials:
             y += [*rounded((value(trial, task) for task in tasks), 4), None]
-            told += [f"trial {trial.number}, {label(task)}" for task in tasks] + [""]
-        figure.add_trace(
-            go.Scatter(
-                x=x, y=y, customdata=told, mode="lines", name=name, line={"color": colour, "width": 1}, opacity=0.7,
-                hovertemplate="%{customdata}: %{y:.4g}<extra></extra>",
-            )
-        )  # fmt: skip
+            told += [*(f"trial {trial.number}, {name}" for name in names), ""]
+        line = {"color": colour, "width": 1}
+        traces.append(_line([*places, None] * len(trials), y, told, name=name, line=line, opacity=0.7))
     if report.best is not None:
-        best = report.best
-        figure.add_trace(
-            go.Scatter(
-                x=places,
-                y=rounded((value(best, task) for task in tasks), 4),
-                customdata=[label(task) for task in tasks],
-                mode="lines+markers",
-                name=f"best: trial {best.number}",
-                line={"color": INK, "width": 3},
-                marker={"size": 7},
-                hovertemplate=f"best: trial {best.number}, %{{customdata}}: %{{y:.4g}}<extra></extra>",
-            )
-        )
-    ticks: dict[str, Any] = {"tickvals": places, "ticktext": [label(task) for task in tasks]}
-    # Leaning to the left, the last name stays inside of a narrow figure.
-    ticks["autotickangles"] = [0, -40, -90]
-    figure.update_xaxes(axis(range=[-0.2, len(tasks) - 0.8], **ticks))
-    return figure
+        best, name = report.best, f"best: trial {report.best.number}"
+        y, told = rounded((value(best, task) for task in tasks), 4), [f"{name}, {task}" for task in names]
+        line = {"color": INK, "width": 3}
+        traces.append(_line(places, y, told, name=name, line=line, marker={"size": 7}, mode="lines+markers"))
+    # The names lean to the left, so that the last one stays inside a narrow figure.
+    ticks = {"tickvals": places, "ticktext": names, "autotickangles": [0, -40, -90]}
+    return drawn(traces, 420, xaxis={"range": [-0.2, len(tasks) - 0.8], **ticks}, yaxis=axis)
+
+
+def _line(x: Sequence[int | None], y: Sequence[float | None], told: Sequence[str], **more: Any) -> go.Scatter:
+    hover = "%{customdata}: %{y:.4g}<extra></extra>"
+    return go.Scatter(x=x, y=y, customdata=told, hovertemplate=hover, **({"mode": "lines"} | more))

@@ -21,7 +21,7 @@
     const { data, layout } = JSON.parse(coloured(element.nextElementSibling.textContent));
     if (narrow.matches) {
       layout.dragmode = false; // a finger scrolls the page
-      layout.font.size = 11;
+      layout.font = { size: 11 };
     }
     const config = narrow.matches ? { ...settings, displayModeBar: false } : settings;
     await Plotly.react(element, data, layout, config);

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
+from mtlsearch.evidence.comparison import ranked_methods
 from mtlsearch.evidence.delta_m import delta_m
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report.figure_style import number
-from mtlsearch.report.figures_confirmed import ranked
-from mtlsearch.report.reading import Report, estimate_of, metric_of
+from mtlsearch.report.reading import Report, metric_of
 from mtlsearch.wording import MANY_TASKS, duration, plain, shown_tasks
 
 
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
     @classmethod
     def stored(cls, found: Mapping[str, Any] | None, scale: float, unit: str) -> "Cell":
-        return UNKNOWN if found is None else cls.of(estimate_of(found), scale, unit)
+        return UNKNOWN if found is None else cls.of(Estimate.of_stored(found), scale, unit)
 
 
 UNKNOWN = Cell("–")
@@ -129,7 +129,7 @@ def methods_table(report: Report) -> Table | None:
     """The score, the metrics and the cost of every compared method; None without a comparison."""
     if report.comparison is None:
         return None
-    methods, scale = ranked(report.comparison), report.score_scale
+    methods, scale = ranked_methods(report.comparison), report.score_scale
     unit, points = (" %", " points") if scale == 100 else ("", "")
     gains = any(method.get("delta_m") for method in methods)
     tasks = list(report.tasks.items())[:MANY_TASKS]

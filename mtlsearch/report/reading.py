@@ -9,19 +9,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
+from mtlsearch.evidence.comparison import COMPARISON_FORMAT
 from mtlsearch.evidence.metric import TaskMetric
-from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
-
-COMPARISON_FORMAT = "mtlsearch/comparison/1"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Report:
     comparison: Mapping[str, Any] | None
     outdated: str | None
 
-    @property
+    @cached_property
     def tasks(self) -> dict[str, TaskMetric]:
         """How each task is measured."""
         return {
@@ -55,7 +55,13 @@ class Report:
             for name, about in self.info["tasks"].items()
         }
 
-    @property
+    @cached_property
+    def space(self) -> dict[str, BaseDistribution]:
+        """The dimensions of the search."""
+        space: Mapping[str, Any] = self.info["fingerprint"]["space"]
+        return {name: json_to_distribution(json.dumps(dimension)) for name, dimension in space.items()}
+
+    @cached_property
     def complete(self) -> list[FrozenTrial]:
         """The complete trials, in the order of their numbers."""
         return self.of(TrialState.COMPLETE)
@@ -118,14 +124,6 @@ def _trainings(confirmation: Confirmation, record: Record, concluded: Mapping[st
         equal=complete(plan.repeats_of("twin", of)),
         alone={task: trials for task, trials in alone.items() if trials},
     )
-
-
-def estimate_of(stored: Mapping[str, Any]) -> Estimate:
-    """An estimate as JSON keeps it; a mean that is unknown is NaN again."""
-    mean = stored.get("mean")
-    low, high = stored.get("low"), stored.get("high")
-    n = stored.get("n", 1 if mean is not None else 0)
-    return Estimate(math.nan if mean is None else mean, low, high, stored.get("sd"), n)
 
 
 def metric_of(trial: FrozenTrial, task: str, metric: str, split: str = "validation") -> float:

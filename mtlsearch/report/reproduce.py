@@ -1,14 +1,11 @@
 """How a study's answer is come to again: the commands, and on what it was trained, as far as the store says."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import json_to_distribution
-
-from mtlsearch.report.reading import Report
 from mtlsearch.files import DEFAULT_STORAGE
+from mtlsearch.report.reading import Report
 from mtlsearch.study.space import fixed_value
 from mtlsearch.wording import MANY_TASKS
 
@@ -60,8 +57,7 @@ def _search(report: Report) -> str:
         options += ["--population", str(info["population"])]
     if info["score"] in ("mean", "min"):
         options += ["--score", info["score"]]
-    for name, dimension in info["fingerprint"]["space"].items():
-        distribution = json_to_distribution(json.dumps(dimension))
+    for name, distribution in report.space.items():
         if distribution.single():
             options += ["--set", f"{name}={fixed_value(distribution)}"]
     return command("run", *named(report), *options, *AGAIN)

@@ -3,19 +3,19 @@
 import json
 import math
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from report_stores import BEGUN, states, store
+from report_stores import states, store
 
 from mtlsearch.report import figure_style as drawing
+from mtlsearch.report import figures_standard
 from mtlsearch.report.figure_style import DARK, NEUTRAL, Plot, clipped, label, recoloured, thinned, window
-from mtlsearch.report.figures import busy_clock, plots
+from mtlsearch.report.figures import plots
 from mtlsearch.report.figures_confirmed import confirmation
-from mtlsearch.report.figures_hyperparameters import dimensions
+from mtlsearch.report.figures_standard import dimensions
 from mtlsearch.report.reading import Report, metric_of, read_report
 from mtlsearch.study.space import real
 
@@ -126,25 +126,39 @@ def test_metrics_of_unlike_tasks_are_drawn_from_the_worst_to_the_best_trial(tmp_
         assert told.get(f"trial {worst.number}, b", 0) == 0
 
 
-def test_best_so_far_only_rises_and_ends_at_the_best_trial(two: Report) -> None:
-    line = by_name(two)["best-so-far"].figure.data[1]
+def test_best_so_far_only_rises_and_reaches_its_end_at_the_best_trial(two: Report) -> None:
+    points, line = by_name(two)["best-so-far"].figure.data
+    assert list(points.x) == list(line.x) == [trial.number for trial in two.complete]
     assert list(line.y) == sorted(line.y)
     assert two.best is not None
     assert two.best.value is not None
     assert line.y[-1] == pytest.approx(100 * two.best.value, rel=1e-4)
-    assert line.customdata[-1] == two.best.number
+    assert line.x[list(line.y).index(line.y[-1])] == two.best.number
 
 
-def test_time_in_which_nothing_was_in_training_is_left_out(two: Report) -> None:
-    first, second = two.complete[0], two.complete[1]
-    first.datetime_start, first.datetime_complete = BEGUN, BEGUN + timedelta(seconds=10)
-    second.datetime_start = BEGUN + timedelta(days=1)
-    second.datetime_complete = second.datetime_start + timedelta(seconds=5)
-    clock = busy_clock([first, second])
-    assert clock(first.datetime_complete) == 10
-    assert clock(BEGUN + timedelta(hours=1)) == 10
-    assert clock(second.datetime_complete) == 15
-    assert clock(None) == 0
+def test_slices_are_of_the_trials_own_values_and_the_star_is_the_best(two: Report) -> None:
+    panels = dict(zip(dimensions(two), by_name(two)["hyperparameters"].panels, strict=True))
+    points, star = panels["weight:mnist"].data
+    weights = [trial.user_attrs["task_weights"]["mnist"] for trial in two.complete]
+    assert list(points.x) == pytest.approx(weights, rel=1e-4)
+    assert two.best is not None
+    assert list(star.x) == pytest.approx([two.best.user_attrs["task_weights"]["mnist"]], rel=1e-4)
+    assert star.hovertext[0].startswith(f"trial {two.best.number}, ")
+    chosen = {f"trial {trial.number}": trial.params["norm"] for trial in two.complete}
+    norms = panels["norm"].data[0]
+    drawn = {told.split(",")[0]: round(x) for told, x in zip(norms.hovertext, norms.x, strict=True)}
+    assert drawn == {trial: ("none", "batch", "layer").index(norm) for trial, norm in chosen.items()}
+
+
+def test_of_very_many_trials_some_are_drawn_with_the_best_among_them(
+    two: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_standard, "MOST_TRIALS", 4)
+    found = by_name(two)
+    assert two.best is not None
+    assert two.best.number in found["best-so-far"].figure.data[0].x
+    for name in ("best-so-far", "hyperparameters"):
+        assert f"Of {len(two.complete)} trials, 5 are drawn." in found[name].caption
 
 
 def test_learning_curves_part_trials_and_name_the_best(two: Report) -> None:

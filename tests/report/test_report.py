@@ -410,7 +410,7 @@ def test_dashboard_gets_the_verdict_and_the_figures_it_does_not_draw_itself(tmp_
     assert verdict is not None
     assert verdict["sentence"] in note.replace("\\", "")
     assert record.study.user_attrs["verdict"] == verdict["sentence"]
-    assert set(figures) == {f"mtlsearch-{n}" for n in ("trade-off", "confirmation", "methods", "best-so-far")}
+    assert set(figures) == {f"mtlsearch-{n}" for n in ("trade-off", "confirmation", "methods")}
     for figure in figures.values():
         assert figure["data"]
         assert figure["layout"]["title"]["text"]

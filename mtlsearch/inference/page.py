@@ -1,8 +1,7 @@
 """An explanation as one HTML file that runs no script and fetches nothing."""
 
 from base64 import b64encode
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,60 +21,23 @@ FAINT = 0.08  # weaker tokens stay without colour
 SMALL = 100  # pixels; the pixels of smaller pictures are drawn as squares
 
 
-class Part(NamedTuple):
-    """A token or a column: the side that it speaks for, how strongly (0 to 1), and its attribution."""
-
-    name: str
-    side: str
-    strength: str
-    weight: str
-
-
-class ShownAnswer(NamedTuple):
-    """An answer with its map, or with the parts of the text or row."""
-
-    task: str
-    answer: Answer
-    map: str = ""
-    about: str = ""
-    parts: Sequence[Part] = ()
-
-
-class ShownInput(NamedTuple):
-    """An input with its answers, and the picture itself where it is one."""
-
-    name: str
-    kind: str
-    answers: Sequence[ShownAnswer]
-    picture: str = ""
-    small: bool = False
-
-
-class Use(NamedTuple):
-    """A task's use of the trunk: the strip of its units, and how many count."""
-
-    task: str
-    strip: str
-    counts: str
-
-
 def page(explanation: Explanation) -> str:
     """The whole page as text."""
-    answers = [a for each in explanation.inputs for found in each.answers.values() for a in found]
+    inputs = [_input(each) for each in explanation.inputs]
     kinds = dict.fromkeys(each.example.kind for each in explanation.inputs)
-    uses = _uses(explanation) if explanation.uses else []
+    shared = bool(explanation.uses)
     return render(
         "inference/page.html.j2",
         explanation=explanation,
-        has_values=any(answer.probability is None for answer in answers),
-        inputs=[_input(each) for each in explanation.inputs],
+        inputs=inputs,
+        has_values=any(each["answer"].probability is None for found in inputs for each in found["answers"]),
         most_shown=MOST_SHOWN,
         most_across=MOST_ACROSS,
         most_tasks=MANY_TASKS,
         lead=lead(explanation),
-        uses=uses,
-        overlaps=[[f"{v:.2f}" for v in row] for row in explanation.overlap.tolist()] if uses else [],
-        mostly=f"{MOSTLY:.0%}",
+        uses=_uses(explanation) if shared else [],
+        overlaps=[[f"{v:.2f}" for v in row] for row in explanation.overlap.tolist()] if shared else [],
+        mostly=f"{100 * MOSTLY:.0f} %",
         baselines=[BASELINES[kind] for kind in kinds],
         number=_number,
         count=_count,
@@ -90,39 +52,43 @@ def _number(value: float, form: str = ".4g") -> str:
     return format(value, form).replace("-", "−")
 
 
-def _input(each: Explained) -> ShownInput:
-    from PIL import Image
-
-    answers = [_answer(each, task, answer) for task, found in each.answers.items() for answer in found]
-    shown = ShownInput(each.example.name, each.example.kind, answers)
-    if shown.kind != "picture":
-        return shown
-    pixels = pixels_of(each.example.x)
-    return shown._replace(picture=_data(Image.fromarray(pixels)), small=max(pixels.shape[:2]) < SMALL)
-
-
-def _answer(each: Explained, task: str, answer: Answer) -> ShownAnswer:
-    if each.example.kind == "picture":
-        about = f"what speaks for and against {task}: {said(answer)}"
-        return ShownAnswer(task, answer, _data(map_of(answer.weights, each.example.x)), about)
-    return ShownAnswer(
-        task, answer, parts=(_tokens if each.example.kind == "text" else _columns)(each, answer)
-    )
-
-
 def _data(picture: "Image") -> str:
     return f"data:image/png;base64,{b64encode(png(picture)).decode()}"
 
 
-def _tokens(each: Explained, answer: Answer) -> list[Part]:
+def _input(each: Explained) -> dict[str, Any]:
+    """An input with its answers: each with its map, or with the parts of the text or row."""
+    from PIL import Image
+
+    answers = [(task, answer) for task, found in each.answers.items() for answer in found]
+    if each.example.kind != "picture":
+        draw = _tokens if each.example.kind == "text" else _columns
+        return {"answers": [{"task": t, "answer": a, "parts": draw(each, a)} for t, a in answers]}
+    pixels = pixels_of(each.example.x)
+    maps = [_data(map_of(answer.weights, each.example.x)) for _, answer in answers]
+    return {
+        "picture": _data(Image.fromarray(pixels)),
+        "small": max(pixels.shape[:2]) < SMALL,
+        "answers": [
+            {"task": t, "answer": a, "map": m, "about": f"what speaks for and against {t}: {said(a)}"}
+            for (t, a), m in zip(answers, maps, strict=True)
+        ],
+    }
+
+
+def _part(name: str, weight: float, strength: float) -> dict[str, str]:
+    """A token or a column with its attribution, and how strong its colour is, from 0 to 1."""
+    side = "for" if weight >= 0 else "against"
+    return {"name": name, "side": side, "strength": f"{strength:.3f}", "weight": _number(weight, "+.3g")}
+
+
+def _tokens(each: Explained, answer: Answer) -> list[dict[str, str]]:
     weights = answer.weights.double().numpy()
-    return [
-        Part(word, _side(w) if abs(s) > FAINT else "faint", f"{abs(s):.2f}", _number(w, "+.3g"))
-        for word, w, s in zip(each.example.parts, weights, strength(weights), strict=True)
-    ]
+    parts = map(_part, each.example.parts, weights, abs(strength(weights)))
+    return [part if float(part["strength"]) > FAINT else {**part, "side": "faint"} for part in parts]
 
 
-def _columns(each: Explained, answer: Answer) -> list[Part]:
+def _columns(each: Explained, answer: Answer) -> list[dict[str, str]]:
     """The columns that did most, and all others together."""
     sums = by_part(answer, each.example.parts)
     ranked = sorted(sums, key=lambda column: -abs(sums[column]))
@@ -130,14 +96,7 @@ def _columns(each: Explained, answer: Answer) -> list[Part]:
     if rest := ranked[TOP_COLUMNS:]:
         shown[f"{_count(len(rest), 'other')} together"] = sum(sums[column] for column in rest)
     longest = max(map(abs, shown.values())) or 1.0
-    return [Part(name, _side(w), f"{abs(w) / longest:.3f}", _number(w, "+.3g")) for name, w in shown.items()]
-
-
-def _side(weight: float) -> str:
-    return "for" if weight >= 0 else "against"
-
-
-# The trunk.
+    return [_part(name, weight, abs(weight) / longest) for name, weight in shown.items()]
 
 
 def lead(explanation: Explanation) -> str:
@@ -153,14 +112,14 @@ def lead(explanation: Explanation) -> str:
     return f"Of {_count(units, 'shared unit')}, {several} serve {many} tasks, {alone} one alone, {none} {nobody}."
 
 
-def _uses(explanation: Explanation) -> list[Use]:
-    uses, relied, order = explanation.uses, explanation.relied, _order(explanation)
+def _uses(explanation: Explanation) -> list[dict[str, str]]:
+    """Each task's use of the trunk: the strip of its units, and how many count."""
+    relied, order, found = explanation.relied, _order(explanation), []
     own = (relied & (relied.sum(0) == 1)).sum(1).tolist()
-    found = []
-    for (task, use), mine in zip(uses.items(), own, strict=True):
+    for (task, use), mine in zip(explanation.uses.items(), own, strict=True):
         effective, units = effective_units(use), len(use)
-        counts = f"{effective:.1f} of {units} ({effective / units:.0%}) · {mine}"
-        found.append(Use(task, _data(strip_of(use[order])), counts))
+        counts = f"{effective:.1f} of {units} ({100 * effective / units:.0f} %) · {mine}"
+        found.append({"task": task, "strip": _data(strip_of(use[order])), "counts": counts})
     return found
 
 

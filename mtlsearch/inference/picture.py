@@ -1,7 +1,7 @@
-"""Attribution maps as pictures: see-through ones for a page of any background, and a sheet of all as one PNG.
+"""Attribution maps as pictures: transparent ones for the page, and a sheet of all of them for a PNG file.
 
-Blue speaks for the answer, orange against it; under them stands the picture itself in grey, clear where it equals
-the baseline.
+Blue speaks for the answer, orange against it. Below the colours lies the picture itself in grey, transparent where it
+equals the baseline.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ Pixels = np.ndarray[Any, Any]
 
 FOR, AGAINST, GHOST = (47, 111, 235), (224, 112, 24), (128, 139, 153)
 GHOST_ALPHA = 0.45
-FULL = 99.0  # the percentile of the sizes of the attributions from which on the colour is full
-TILE, GAP, CAPTION, TITLE, COLUMNS = 224, 18, 46, 30, 6  # of a sheet, in pixels; panels in a row
+FULL = 99.0  # attributions above this percentile of their sizes have the full colour
+TILE, GAP, CAPTION, TITLE, COLUMNS = 224, 18, 46, 30, 6  # a sheet's measures in pixels; panels in a row
 INK, SOFT, EDGE = (22, 28, 36), (90, 101, 115), (223, 227, 232)
 
 
@@ -35,7 +35,7 @@ def pixels_of(x: Tensor) -> Pixels:
         array = array[..., 0]
     if x.is_floating_point():
         low, high = float(array.min()), float(array.max())
-        # Reals are mostly scaled to 0 … 1 already; others are stretched.
+        # Most real inputs are scaled to 0 … 1 already; others are stretched to it.
         if low < 0 or high > 1:
             array = (array - low) / ((high - low) or 1.0)
         array = array * 255
@@ -43,18 +43,18 @@ def pixels_of(x: Tensor) -> Pixels:
 
 
 def strength(weights: Pixels) -> Pixels:
-    """Attributions of any shape as numbers in −1 … 1: the sign, and how full the colour is."""
+    """Attributions of any shape as numbers in −1 … 1: the sign, and the strength of the colour."""
     sizes = np.abs(weights)
     used = sizes[sizes > 0]
     if not len(used):
         return np.zeros_like(weights)
-    # Few values have no tail to cut off.
+    # Few values have no tail to cut.
     full = float(np.percentile(used, FULL)) if len(used) >= 100 else float(used.max())
     return np.asarray(np.clip(weights / full, -1, 1))
 
 
 def map_of(weights: Tensor, x: Tensor) -> "Image":
-    """The attributions [H, W] in colour over the grey picture `x` [1, ...], see-through where there is neither."""
+    """The attributions [H, W] in colour over the grey picture `x` [1, ...], transparent where both are zero."""
     from PIL import Image
 
     signed = strength(weights.double().numpy())
@@ -64,7 +64,7 @@ def map_of(weights: Tensor, x: Tensor) -> "Image":
     ghost = GHOST_ALPHA * distance / (distance.max() or 1.0)
     alpha = np.abs(signed)
     colour = np.where((signed > 0)[..., None], FOR, AGAINST).astype(float)
-    # The colour lies over the grey: Porter and Duff's "over".
+    # The colour lies over the grey: the operator "over" of Porter and Duff.
     total = alpha + ghost * (1 - alpha)
     over = colour * alpha[..., None] + np.array(GHOST) * (ghost * (1 - alpha))[..., None]
     mixed = over / np.where(total > 0, total, 1)[..., None]
@@ -72,7 +72,7 @@ def map_of(weights: Tensor, x: Tensor) -> "Image":
 
 
 def strip_of(use: Tensor) -> "Image":
-    """A task's use [U] of the units as one line of pixels."""
+    """A task's use [U] of the units as one row of pixels."""
     from PIL import Image
 
     values = use.double().numpy()
@@ -90,7 +90,7 @@ def png(picture: "Image") -> bytes:
 
 
 def sheet(explanation: Explanation) -> "Image":
-    """All inputs on white, one below another: the picture, and a map for each of the tasks' answers."""
+    """All inputs on white, one below another: the picture, and a map for each answer."""
     from PIL import Image, ImageDraw
 
     panels = [1 + sum(map(len, each.answers.values())) for each in explanation.inputs]
@@ -105,15 +105,13 @@ def sheet(explanation: Explanation) -> "Image":
 
 
 def _block(picture: "Image", draw: "ImageDraw", each: Explained, top: int, across: int) -> None:
-    """One input's panels, from `top` on."""
+    """Draw the panels of one input at the height `top`."""
     from PIL import Image
 
     _write(draw, (GAP, top), each.example.name, 15, INK, picture.width - 2 * GAP)
-    tiles: list[tuple[Image.Image, str, str]] = [
-        (Image.fromarray(pixels_of(each.example.x)).convert("RGBA"), "input", "")
-    ]
-    for task, answers in each.answers.items():
-        tiles += [(map_of(a.weights, each.example.x), task, said(a)) for a in answers]
+    x = each.example.x
+    tiles = [(Image.fromarray(pixels_of(x)).convert("RGBA"), "input", "")]
+    tiles += [(map_of(a.weights, x), task, said(a)) for task, found in each.answers.items() for a in found]
     for i, (tile, title, below) in enumerate(tiles):
         left = GAP + i % across * (TILE + GAP)
         upper = top + TITLE + i // across * (TILE + CAPTION + GAP)
@@ -126,12 +124,12 @@ def _block(picture: "Image", draw: "ImageDraw", each: Explained, top: int, acros
 
 
 def said(answer: Answer) -> str:
-    """The answer with its probability."""
-    return answer.label if answer.probability is None else f"{answer.label}, {answer.probability:.1%}"
+    """An answer with its probability."""
+    return answer.label if answer.probability is None else f"{answer.label}, {100 * answer.probability:.1f} %"
 
 
 def fit(tile: "Image") -> "Image":
-    """The picture in a square of a tile: small ones in whole steps, so that pixels stay squares."""
+    """The picture scaled to a tile; small ones by a whole factor, so that pixels stay squares."""
     from PIL import Image
 
     longest = max(tile.size)
@@ -145,7 +143,7 @@ def fit(tile: "Image") -> "Image":
 def _write(
     draw: "ImageDraw", place: tuple[int, int], text: str, size: int, colour: Sequence[int], room: int
 ) -> None:
-    """One line of text, cut to its room."""
+    """Write one line of text, cut to its room."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""Where an explanation goes: a page or a picture, and a small table or JSON on stdout."""
+"""Output of an explanation: a page or a picture in a file, and a small table or JSON on stdout."""
 
 from itertools import combinations
 from pathlib import Path
@@ -17,14 +17,14 @@ PAGES, PICTURE = (".html", ".htm"), ".png"
 
 
 def check_place(output: Path) -> None:
-    """Raise UsageError for a file of another kind and ConfigError where it cannot be written, before any work."""
+    """Raise UsageError for a file of another kind, and ConfigError where it cannot be written."""
     if output.suffix.lower() not in (*PAGES, PICTURE):
         raise UsageError(f"the output must end in .html or .png, but got {output}")
     check_writable(output)
 
 
 def write_explanation(explanation: Explanation, output: Path) -> None:
-    """Write the page, or the sheet of pictures. Raises UsageError for a sheet of what is no picture, ConfigError."""
+    """Write the page, or the sheet of pictures. Raises ConfigError, and UsageError for a sheet of other inputs."""
     if output.suffix.lower() == PICTURE:
         _write_sheet(explanation, output)
     else:
@@ -46,15 +46,10 @@ def _write_sheet(explanation: Explanation, output: Path) -> None:
 
 
 def show_explanation(explanation: Explanation) -> None:
-    """One line per input and answer, and how alike the tasks use the trunk."""
+    """Print a line per input and answer, and the overlap of the tasks in the trunk."""
     columns = ["input", "task", "prediction", "probability", "attributed", "of", "gap", "trunk"]
-    rows = [
-        _row(each, task, answer)
-        for each in explanation.inputs
-        for task, answers in each.answers.items()
-        for answer in answers
-    ]
-    show_rows(columns, rows)
+    asked = ((each, t, a) for each in explanation.inputs for t, found in each.answers.items() for a in found)
+    show_rows(columns, (_row(*answer) for answer in asked))
     for line in overlap_lines(explanation):
         print(line)
 
@@ -70,46 +65,42 @@ def _row(each: Explained, task: str, answer: Answer) -> list[str]:
 
 
 def overlap_lines(explanation: Explanation) -> list[str]:
-    """The overlap of the two tasks, or of the least and the most alike pair."""
-    tasks = list(explanation.uses)
-    if len(tasks) < 2:
+    """The overlap of two tasks; of more tasks that of the least and of the most alike pair."""
+    if len(explanation.uses) < 2:
         return []
     cosines = explanation.overlap
-    pairs = {(tasks[i], tasks[j]): float(cosines[i, j]) for i, j in combinations(range(len(tasks)), 2)}
-    least, most = min(pairs, key=lambda p: pairs[p]), max(pairs, key=lambda p: pairs[p])
-    chosen = dict.fromkeys([least, most])
-    return [f"trunk overlap of {a} and {b}: {pairs[a, b]:.2f} (1: the same units alike)" for a, b in chosen]
+    tasks = list(enumerate(explanation.uses))
+    pairs = sorted((float(cosines[i, j]), a, b) for (i, a), (j, b) in combinations(tasks, 2))
+    chosen = dict.fromkeys([pairs[0], pairs[-1]])
+    return [
+        f"trunk overlap of {a} and {b}: {cosine:.2f} (1: the same units alike)" for cosine, a, b in chosen
+    ]
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
     """The numbers, as one JSON object."""
-    found: dict[str, Any] = {
+    return {
         "study": explanation.study,
         "method": "integrated gradients",
         "inputs": [_input_json(each) for each in explanation.inputs],
-        "trunk": None,
+        "trunk": _trunk_json(explanation) if explanation.uses else None,
     }
-    if explanation.uses:
-        tasks = list(explanation.uses)
-        found["trunk"] = {
-            "units": len(explanation.uses[tasks[0]]),
-            "tasks": {task: _use_json(use) for task, use in explanation.uses.items()},
-            "overlap": {
-                task: dict(zip(tasks, row, strict=True))
-                for task, row in zip(tasks, explanation.overlap.tolist(), strict=True)
-            },
-        }
-    return found
+
+
+def _trunk_json(explanation: Explanation) -> dict[str, Any]:
+    uses, rows = explanation.uses, explanation.overlap.tolist()
+    return {
+        "units": explanation.relied.shape[1],
+        "tasks": {task: _use_json(use) for task, use in uses.items()},
+        "overlap": {task: dict(zip(uses, row, strict=True)) for task, row in zip(uses, rows, strict=True)},
+    }
 
 
 def _input_json(each: Explained) -> dict[str, Any]:
     return {
         "input": each.example.name,
         "baseline": BASELINES[each.example.kind],
-        "tasks": {
-            task: [_answer_json(answer, each.example) for answer in answers]
-            for task, answers in each.answers.items()
-        },
+        "tasks": {t: [_answer_json(a, each.example) for a in found] for t, found in each.answers.items()},
         "trunk": {task: effective_units(use) / len(use) for task, use in each.uses.items()},
     }
 

@@ -231,7 +231,7 @@ def test_store_of_another_program_is_left_as_it_is(empty: Path, arguments: tuple
 @pytest.mark.parametrize("arguments", [RUN, ("best",)])
 def test_file_that_is_no_database_is_left_as_it_is(empty: Path, arguments: tuple[str, ...]) -> None:
     Path("mtlsearch.db").write_text("a letter")
-    assert "no SQLite database" in refused_and_nothing_changed(empty, *arguments)
+    assert "not a SQLite database" in refused_and_nothing_changed(empty, *arguments)
 
 
 def test_optuna_study_of_another_program_is_left_as_it_is(empty: Path) -> None:
@@ -324,10 +324,10 @@ def changed(**changes: Any) -> Callable[[dict[str, Any]], str]:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda config: json.dumps(config)[:300], "no whole JSON"),
+        (lambda config: json.dumps(config)[:300], "not whole JSON"),
         (lambda config: "", "is empty"),
         (lambda config: "[]", "but got 'list'"),
-        (lambda config: "[" * 100_000, "no whole JSON"),
+        (lambda config: "[" * 100_000, "not whole JSON"),
         (changed(format="other/1"), "but got 'other/1'"),
         (changed(task_weights={"left": 0.5, "right": 0.4}), "must sum to 1, but sum to 0.9"),
         (changed(task_weights={"left": 1.5, "right": -0.5}), "task_weights"),
@@ -364,7 +364,7 @@ def test_config_that_cannot_be_used_is_told(
 def test_config_that_is_not_there_or_no_text_is_told(empty: Path) -> None:
     assert "none.json cannot be read" in refused("verify", "none.json")
     Path("bytes.json").write_bytes(bytes(range(128, 256)))
-    assert "it is no text" in refused("verify", "bytes.json")
+    assert "it is not text" in refused("verify", "bytes.json")
 
 
 def test_config_of_a_study_file_needs_it_named_before_its_code_runs(empty: Path) -> None:
@@ -410,7 +410,7 @@ def test_checkpoint_of_another_model_is_told(here: Path) -> None:
         metadata = file.metadata()
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     save_file({"weight": torch.zeros(3)}, "other.safetensors", metadata)
-    assert "of another model" in refused("predict", "other.safetensors", "x.npy")
+    assert "do not fit the study's model" in refused("predict", "other.safetensors", "x.npy")
     save_file(state, "bare.safetensors")
     assert "holds no mtlsearch config" in refused("predict", "bare.safetensors", "x.npy")
     name = next(name for name, tensor in state.items() if tensor.is_floating_point())

@@ -1,12 +1,13 @@
-"""The fast store: reads come from memory (`storage_remembered`), writes go to Optuna's tables in few transactions.
+"""The fast store: reads come from memory (`memory`), and writes go to Optuna's tables in few transactions.
 
-Reports, params and attributes are buffered; a trial that is told is committed with all of them before
-`set_trial_state_values` returns, and a background thread commits the rest about every half a second, so that
-other processes see running trials. The database numbers a trial in the transaction that makes it.
+Reports, params and attributes are buffered. A trial that ends is committed with all of them before
+`set_trial_state_values` returns; a background thread commits the rest about twice a second, so that other
+processes see running trials. The database numbers a trial in the transaction that makes it.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class BufferedStorage(RememberedStorage):
-    """See `Storage`; nothing that was written is lost while the process lives, and nothing told if it dies."""
+    """See `Storage`; while the process lives no write is lost, and when it dies no trial that was told."""
 
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
         super().__init__(rdb, url, timeout=timeout, read_only=read_only)
@@ -46,7 +47,7 @@ class BufferedStorage(RememberedStorage):
     def _numbering(
         self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
     ) -> T:
-        """A transaction that has the study locked and knows how the whole study stands."""
+        """Do `work` in a transaction that has locked the study; `work` takes the whole study's standing."""
         with self._lock:
             settled, trials, counted = study.settle()
 
@@ -75,7 +76,7 @@ class BufferedStorage(RememberedStorage):
                 super().close()
 
     def _change(self, trial: FrozenTrial, changes: rows.Changes) -> None:
-        """Puts the changed trial into the memory and its changes into the buffer; the lock is held."""
+        """Put the changed trial into the memory and its changes into the buffer; the lock is held."""
         if self.read_only:
             self._prepare_write()
         if self._buffer.closed:
@@ -83,16 +84,19 @@ class BufferedStorage(RememberedStorage):
         self._study_of[trial._trial_id].put(trial)
         self._buffer.add(changes)
 
-    def _updatable(self, trial_id: int) -> FrozenTrial:
-        """A copy to change of a trial that is unfinished; the lock is held."""
-        trial = self._study_of[trial_id].trials[trial_id]
-        self.check_trial_is_updatable(trial_id, trial.state)
-        return copy.copy(trial)
+    @contextmanager
+    def _changing(self, trial_id: int) -> Iterator[FrozenTrial]:
+        """A copy of an unfinished trial, to be changed; the memory is locked meanwhile."""
+        self._load(trial_id)
+        with self._lock:
+            trial = self._study_of[trial_id].trials[trial_id]
+            self.check_trial_is_updatable(trial_id, trial.state)
+            yield copy.copy(trial)
 
     # The search.
 
     def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
-        """In one transaction: counts, and takes a waiting trial or makes one, if that is below the total."""
+        """See `Storage`; one transaction counts, and takes a waiting trial or makes a new one."""
         study = self._study(study_id)
 
         def take(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
@@ -101,7 +105,7 @@ class BufferedStorage(RememberedStorage):
             trial = new_running_trial(attrs)
             if standing.waiting is not None:
                 waiting = rows.start_waiting(connection, standing.waiting, trial)
-                if waiting is not None:  # plain Optuna takes one without locking the study
+                if waiting is not None:  # None where plain Optuna took it, which does not lock the study
                     return waiting
             rows.insert_trial(connection, study_id, standing.trials, trial)
             return trial
@@ -155,49 +159,39 @@ class BufferedStorage(RememberedStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        self._load(trial_id)
-        with self._lock:
-            trial = self._updatable(trial_id)
+        value = distribution.to_external_repr(param_value_internal)
+        with self._changing(trial_id) as trial:
             known = self._study_of[trial_id].distributions.get(param_name)
             if known is not None:
                 check_distribution_compatibility(known, distribution)
-            value = distribution.to_external_repr(param_value_internal)
             trial.params = trial.params | {param_name: value}
             trial.distributions = trial.distributions | {param_name: distribution}
             self._change(trial, rows.param_change(trial_id, param_name, param_value_internal, distribution))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._load(trial_id)
-        with self._lock:
-            trial = self._updatable(trial_id)
+        with self._changing(trial_id) as trial:
             trial.intermediate_values = trial.intermediate_values | {step: intermediate_value}
             self._change(trial, rows.report_change(trial_id, step, intermediate_value))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._load(trial_id)
-        with self._lock:
-            trial = self._updatable(trial_id)
+        with self._changing(trial_id) as trial:
             trial.user_attrs = trial.user_attrs | {key: value}
             self._change(trial, rows.attr_change(trial_id, key, value))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._load(trial_id)
-        with self._lock:
-            trial = self._updatable(trial_id)
+        with self._changing(trial_id) as trial:
             trial.system_attrs = trial.system_attrs | {key: value}
             self._change(trial, rows.attr_change(trial_id, key, value, system=True))
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Commits the state with everything that was buffered; when it returns, the trial is in the store."""
-        self._load(trial_id)
-        with self._lock:
-            trial = self._updatable(trial_id)
+        """Commit the state with every buffered change; when it returns, the trial is in the store."""
         if state == TrialState.RUNNING:
-            return trial.state == TrialState.WAITING and self._start(trial)
-        with self._lock:
-            trial = self._updatable(trial_id)
+            with self._changing(trial_id) as trial:
+                waits = trial.state == TrialState.WAITING
+            return waits and self._start(trial)
+        with self._changing(trial_id) as trial:
             trial.state = state
             if values is not None:
                 trial.values = list(values)
@@ -209,14 +203,14 @@ class BufferedStorage(RememberedStorage):
             if trial_id in self._deleted:
                 raise self._study_is_gone()
             known = self._study_of[trial_id].trials[trial_id]
-            # A commit whose answer was lost with the connection comes back as finished at this very time.
+            # Where the answer to a commit was lost with the connection, the trial is found finished at this time.
             if known.datetime_complete != trial.datetime_complete:
                 self.check_trial_is_updatable(trial_id, known.state)
             self._study_of[trial_id].put(trial)
         return True
 
     def _start(self, trial: FrozenTrial) -> bool:
-        """Takes a waiting trial out of the queue; False if another process was faster."""
+        """Take a waiting trial out of the queue; False where another process was faster."""
         begun = self._transaction(lambda c: rows.start_waiting(c, trial._trial_id, new_running_trial()))
         if begun is None:
             self._reload({trial._trial_id})

@@ -1,6 +1,6 @@
-"""What a storage URL may be, and the one line that is said when its database fails.
+"""Storage URLs that are allowed, and one line for each way in which a database fails.
 
-`mask_password` and `parse_url` look at the URL, `store_error` turns a driver's exception into a StoreError.
+`mask_password` and `parse_url` look at the URL; `store_error` turns a driver's exception into a StoreError.
 """
 
 import re
@@ -19,7 +19,7 @@ EXAMPLES = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
 AGAIN = "then run the same command again: finished trials are kept"
 
-# The beginning of SQLite's error name, and what it means for somebody who runs a search.
+# The beginning of SQLite's error name, and its meaning for a person who runs a search.
 _SQLITE = {
     "SQLITE_FULL": f"its disk is full; free some space, {AGAIN}",
     "SQLITE_BUSY": "another process kept it locked for more than {timeout:g} s; end that process "
@@ -28,7 +28,7 @@ _SQLITE = {
     + AGAIN,
     "SQLITE_READONLY": f"it cannot be written; make the file and its folder writable, {AGAIN}",
     "SQLITE_PERM": f"access is denied; make the file and its folder writable, {AGAIN}",
-    "SQLITE_CANTOPEN": "it cannot be opened; check that its folder exists and may be written",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that its folder exists and is writable",
     "SQLITE_IOERR": f"reading or writing its disk failed ({{detail}}); check the disk, {AGAIN}",
     "SQLITE_NOTADB": "it is not a SQLite database; choose another file with --storage sqlite:///FILE",
     "SQLITE_CORRUPT": "it is damaged; restore a copy, or choose another file with --storage sqlite:///FILE",
@@ -37,30 +37,30 @@ _SQLITE = {
 _POSTGRES = {
     "55P03": f"another session kept a row locked for more than {{timeout:g}} s; end that session, {AGAIN}",
     "53100": f"the server's disk is full; free some space, {AGAIN}",
-    "25006": "it is read-only; open it with a role and a server that may write",
+    "25006": "it is read-only; use a server and a role that may write",
     "3D000": "that database does not exist; make it with `createdb`, or name another one",
     "28": "the server refused the login ({detail}); put the password into the file that PGPASSFILE names",
     "42501": "the role may not do that ({detail}); grant it the rights on the database",
 }
-# A login that fails has no SQLSTATE in psycopg, only the server's words.
+# A failed login has no SQLSTATE in psycopg, only the server's words.
 _LOGIN = {
     "does not exist": _POSTGRES["3D000"],
     "authentication": _POSTGRES["28"],
     "password": _POSTGRES["28"],
 }
-_UNREACHABLE = "the server cannot be reached ({detail}); start it or mend the address, " + AGAIN
+_UNREACHABLE = "the server cannot be reached ({detail}); start it or correct the address, " + AGAIN
 
 
 def mask_password(url: str) -> str:
-    """The URL with every password in it replaced by `***`; works on broken URLs as well."""
+    """The URL with `***` for every password in it; works on broken URLs too."""
     url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", url)
 
 
 def parse_url(url: str) -> URL:
-    """The parsed URL of a kind of database that can hold a store and whose driver is installed.
+    """The parsed URL of a store.
 
-    Raises StoreError for a plain path, another kind of database, and a driver that is missing.
+    Raises StoreError for a plain path, for another kind of database, and where the driver is not installed.
     """
     if not url.isprintable():
         raise StoreError(f"a storage URL is one line of printable text, but got {mask_password(url)!r}")
@@ -94,14 +94,14 @@ def _check_driver(url: URL) -> None:
 
 
 def where(url: URL) -> str:
-    """The store's name in a message: the file, or the URL without its password."""
+    """The store in a message: its file, or its URL without the password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     return mask_password(url.render_as_string(hide_password=False))
 
 
 def store_error(url: URL, error: BaseException, timeout: float) -> StoreError:
-    """The StoreError that says in one line what is wrong with the store and what to do next."""
+    """The StoreError for a driver's exception: in one line what is wrong, and what to do next."""
     driver_error = _driver_error(error)
     lines = str(driver_error).strip().splitlines() or [type(driver_error).__name__]
     detail = _without_password(lines[0], url)
@@ -110,7 +110,7 @@ def store_error(url: URL, error: BaseException, timeout: float) -> StoreError:
 
 
 def is_disconnect(url: URL, error: BaseException) -> bool:
-    """Whether a server's connection was lost or refused, so that trying again can help."""
+    """Whether the connection to a server was lost or refused, so that another try can help."""
     if url.get_backend_name() == "sqlite":
         return False
     if isinstance(error, StorageInternalError):
@@ -118,7 +118,7 @@ def is_disconnect(url: URL, error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "sqlstate", None) or ""
-    # 57P: the server is stopping or starting; a failed connect has neither a state nor a statement.
+    # 57P: the server is stopping or starting. A failed connect has neither a state nor a statement.
     return error.connection_invalidated or state.startswith("57P") or (not state and error.statement is None)
 
 

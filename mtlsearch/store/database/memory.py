@@ -1,4 +1,4 @@
-"""The reading half of the fast store: what it has read once it keeps, and asks the database only for what is new."""
+"""The reading half of the fast store: it keeps every trial that it has read, and asks the database for news only."""
 
 import copy
 import threading
@@ -24,19 +24,17 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass
 class StudyMemory:
-    """What is known of a study: its trials by id, and which of them others may still change."""
+    """A study in memory: its trials by id, and which of them other processes may still change."""
 
     name: str
     directions: list[StudyDirection]
     trials: dict[int, FrozenTrial] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)  # by number
     unfinished: set[int] = field(default_factory=set)
-    mine: set[int] = field(
-        default_factory=set
-    )  # running trials that this process made: its memory is the truth
+    mine: set[int] = field(default_factory=set)  # running trials of this process, whose memory is right
     newest: int = -1  # every trial up to this id has been read
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
-    settled: tuple[int, int, int] = (-1, 0, 0)  # an id, the trials up to it (all finished), those that count
+    settled: tuple[int, int, int] = (-1, 0, 0)  # see `settle`
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
 
     def put(self, trial: FrozenTrial) -> None:
@@ -53,8 +51,7 @@ class StudyMemory:
     def settle(self) -> tuple[int, int, int]:
         """The highest id up to which every trial is known and finished, their number, and how many count.
 
-        What can no longer change need not be counted again: reserving costs at 10,000 trials what it costs at
-        ten.
+        They cannot change, so they are not counted again: reserving costs the same at 10,000 trials as at ten.
         """
         below, trials, counted = self.settled
         end = min(self.newest, min(self.unfinished, default=self.newest + 1) - 1)
@@ -65,11 +62,11 @@ class StudyMemory:
 
 
 class RememberedStorage(Storage):
-    """See `Storage`; other processes' trials appear at `refresh`, or at once where the store is only read."""
+    """See `Storage`; trials of other processes appear at `refresh`, or at once in a store that is only read."""
 
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
         super().__init__(rdb, url, timeout=timeout, read_only=read_only)
-        self._backend = rdb  # its own cache would be a second copy
+        self._backend = rdb  # without Optuna's cache, which would be a second copy
         self._engine: sa.Engine = rdb.engine
         self._studies: dict[int, StudyMemory] = {}
         self._study_of: dict[int, StudyMemory] = {}
@@ -85,14 +82,14 @@ class RememberedStorage(Storage):
         return self._guard(attempt)
 
     def _begin(self, connection: sa.Connection, statement: str) -> None:
-        # Python's sqlite3 would begin at the first write, when a snapshot may be too old to be written to.
+        # Python's sqlite3 would begin at the first write, when the snapshot may be too old to write to.
         if self.url.get_backend_name() == "sqlite":
             connection.exec_driver_sql(statement)
 
     # The memory.
 
     def _study(self, study_id: int) -> StudyMemory:
-        """The study's memory; the first time it is read from the store. Raises KeyError if there is none."""
+        """The study in memory, read from the store at the first call. Raises KeyError for an unknown study."""
         with self._lock:
             study = self._studies.get(study_id)
         if study is not None:
@@ -111,7 +108,7 @@ class RememberedStorage(Storage):
             self._take_in(study_id, study)
 
     def _take_in(self, study_id: int, study: StudyMemory) -> None:
-        """Reads the trials that are new, and those that another process has changed or may have."""
+        """Read the trials that are new, and those that another process may have changed."""
         with self._lock:
             newest, mine = study.newest, set(study.mine)
             known = {i: study.trials[i].state for i in study.unfinished}
@@ -134,14 +131,14 @@ class RememberedStorage(Storage):
 
     @staticmethod
     def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:
-        """False if this process has meanwhile finished the trial, or begun it as its own."""
+        """Whether a trial as it was read is newer than in memory, where this process may have changed it since."""
         known = study.trials.get(trial._trial_id)
         if known is None or trial.state.is_finished():
             return known is None or not known.state.is_finished()
         return not known.state.is_finished() and trial._trial_id not in study.mine
 
     def _reload(self, ids: set[int]) -> None:
-        """Takes over how others ended trials of this process; forgets those whose study was deleted."""
+        """Read again trials that other processes have ended; forget the study of a trial that is gone."""
         trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
         with self._lock:
             for trial_id in ids & self._study_of.keys():
@@ -156,7 +153,7 @@ class RememberedStorage(Storage):
         self._study_of = {i: s for i, s in self._study_of.items() if s is not study}
 
     def _load(self, trial_id: int) -> None:
-        """Reads the study of a trial that is not known. Raises KeyError if there is no such trial."""
+        """Read the study of an unknown trial. Raises KeyError where there is no such trial."""
         with self._lock:
             known = trial_id in self._study_of
         if known and not self.read_only:
@@ -170,8 +167,8 @@ class RememberedStorage(Storage):
 
     def _study_is_gone(self) -> StoreError:
         return StoreError(
-            f"store {where(self.url)}: the study was deleted while it was in use; run the same command again to "
-            "begin it anew"
+            f"store {where(self.url)}: the study was deleted while it was in use; run the same command again to"
+            " begin it anew"
         )
 
     # Optuna's interface.
@@ -201,7 +198,7 @@ class RememberedStorage(Storage):
         return self._study(study_id).ids[trial_number]
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        # Hyperband makes a study object of its bracket at every ask, report and tell, and each asks this.
+        # Hyperband makes a study object for its bracket at every ask, report and tell; each comes here.
         with self._lock:
             known = [i for i, study in self._studies.items() if study.name == study_name]
         return known[0] if known and not self.read_only else super().get_study_id_from_name(study_name)

@@ -1,6 +1,6 @@
-"""Opens the store of a URL: `open_storage` is the way in, `Storage` what it gives.
+"""Opening the store of a URL: `open_storage` gives a `Storage`.
 
-Before a SQLite file is opened it is looked at; only `create=True` makes a store or changes one.
+A SQLite file is looked into before it is opened. Only `create=True` makes a store or changes one.
 """
 
 import os
@@ -31,8 +31,8 @@ _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_versio
 def open_storage(url: str, *, create: bool, timeout: float = TIMEOUT_S) -> Storage:
     """The store at `sqlite:///FILE` or `postgresql+psycopg://USER@HOST/DATABASE`.
 
-    With `create` a missing store is made and the storage writes; without, a missing store is a StoreError and
-    the storage only reads: it changes nothing in the file. `timeout`: seconds to wait for another's lock.
+    With `create` a missing store is made, and the storage writes. Without it, a missing store is a StoreError, and
+    the storage only reads: it changes nothing in the file. `timeout` is how many seconds it waits for a lock.
     """
     parsed = parse_url(url)
     try:
@@ -68,11 +68,11 @@ def _check_contents(path: Path, found: sqlite.Look) -> None:
     if found.tables.isdisjoint(_OPTUNA_TABLES):
         raise StoreError(f"store {path}: it belongs to another program; choose another file with --storage")
     if not found.tables >= _OPTUNA_TABLES or found.revision is None:
-        raise StoreError(f"store {path}: it is no whole Optuna store; choose another file with --storage")
+        raise StoreError(f"store {path}: it is not a whole Optuna store; choose another file with --storage")
 
 
 def _check_same_file(path: Path) -> Callable[[], None]:
-    """A check that the file still is the one that was opened: SQLite would go on writing to a deleted one."""
+    """A check that the file is still the one that was opened: SQLite would go on writing to a deleted file."""
     opened = path.stat()
 
     def check() -> None:
@@ -82,8 +82,8 @@ def _check_same_file(path: Path) -> Callable[[], None]:
             same = False
         if not same:
             raise StoreError(
-                f"store {path}: the file was deleted or replaced while it was in use; put it back, or run "
-                "the same command again to begin a new one"
+                f"store {path}: the file was deleted or replaced while it was in use; put it back, or run"
+                " the same command again to begin a new one"
             )
 
     return check
@@ -101,7 +101,7 @@ def _open_postgres(url: URL, create: bool, timeout: float) -> Storage:
     try:
         with engine.connect() as connection:
             if create:
-                # Whoever comes second waits until the first has made the tables; the session's end unlocks.
+                # A second process waits until the first has made the tables; the end of the session unlocks.
                 connection.execute(sa.select(sa.func.pg_advisory_lock(_LOCK_KEY)))
             tables = set(sa.inspect(connection).get_table_names())
             if not create and not tables >= _OPTUNA_TABLES:
@@ -115,7 +115,7 @@ def _open_postgres(url: URL, create: bool, timeout: float) -> Storage:
 
 
 def _wrap(url: URL, create: bool, timeout: float, options: dict[str, Any], revision: str | None) -> Storage:
-    # Optuna formats the URL as a template.
+    # Optuna takes the URL for a template.
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     try:
         rdb = RDBStorage(text, engine_kwargs=options, skip_table_creation=revision is not None)
@@ -124,8 +124,8 @@ def _wrap(url: URL, create: bool, timeout: float, options: dict[str, Any], revis
     fast = tables_are_known(rdb.get_current_version())
     if not fast:
         warnings.warn(
-            f"store {where(url)}: this Optuna's tables are new to mtlsearch, so it stores through Optuna's "
-            "public API, which is slower",
+            f"store {where(url)}: mtlsearch does not know the tables of this Optuna, so it stores through"
+            " Optuna's public API, which is slower",
             stacklevel=4,
         )
     storage = (BufferedStorage if fast else Storage)(rdb, url, timeout=timeout, read_only=not create)
@@ -135,9 +135,9 @@ def _wrap(url: URL, create: bool, timeout: float, options: dict[str, Any], revis
 
 
 def _schema_error(url: URL, revision: str | None) -> StoreError:
-    """For a schema that the installed Optuna does not use: an older one can be upgraded by its owner."""
+    """The error for a schema that the installed Optuna does not use; its owner can upgrade an older one."""
     return StoreError(
-        f"store {where(url)}: another version of Optuna made it (schema {revision}); make a copy, then "
-        f"`optuna storage upgrade --storage {mask_password(url.render_as_string())}`, or update Optuna with "
-        "pip install -U optuna if that says it is newer"
+        f"store {where(url)}: another version of Optuna made it (schema {revision}); make a copy, then"
+        f" `optuna storage upgrade --storage {mask_password(url.render_as_string())}`, or update Optuna with"
+        " pip install -U optuna if that says it is newer"
     )

@@ -1,6 +1,6 @@
 """Optuna's trials as rows of Optuna 5's own tables, and back.
 
-`TABLES_REVISION` is the schema that this file knows; with another one the store uses Optuna's public API.
+`TABLES_REVISION` is the schema that this module knows; with another schema the store uses Optuna's public API.
 Source: optuna/storages/_rdb/models.py of Optuna 5.0.
 """
 
@@ -23,7 +23,7 @@ _TRIALS, _PARAMS = models.TrialModel.__table__, models.TrialParamModel.__table__
 _VALUES, _REPORTS = models.TrialValueModel.__table__, models.TrialIntermediateValueModel.__table__
 _USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
 _STUDIES = models.StudyModel.__table__
-# The column that is unique within a trial, and the columns that a second write replaces.
+# By table: the column that is unique within a trial, and the columns that a second write replaces.
 _KEYS = {
     _PARAMS: ("param_name", ("param_value", "distribution_json")),
     _VALUES: ("objective", ("value", "value_type")),
@@ -35,50 +35,50 @@ _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql":
 _IDS_AT_ONCE = 500  # far below SQLite's limit of variables in a statement
 
 Row = dict[str, Any]
-# (table, trial id, key) -> row: a later write of the same thing takes the place of an earlier one.
+# (table, trial id, key) -> row: a later write replaces an earlier write of the same thing.
 Changes = dict[tuple[sa.Table, int, str | int], Row]
 
 
 def tables_are_known(revision: str) -> bool:
-    """Whether the store and the installed Optuna use the tables as this file writes them (times in UTC)."""
+    """Whether the store and the installed Optuna use the tables as this module writes them (times in UTC)."""
     return revision == TABLES_REVISION and hasattr(models.TrialModel, "_datetime_start_utc")
 
 
+def _change(table: sa.Table, trial_id: int, key: str | int, *values: Any) -> Changes:
+    column, columns = _KEYS[table]
+    row = dict(zip(columns, values, strict=True))
+    return {(table, trial_id, key): {"trial_id": trial_id, column: key, **row}}
+
+
 def param_change(trial_id: int, name: str, value: float, distribution: BaseDistribution) -> Changes:
-    row = {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
-    return {(_PARAMS, trial_id, name): {"trial_id": trial_id, **row}}
+    return _change(_PARAMS, trial_id, name, value, distribution_to_json(distribution))
 
 
 def report_change(trial_id: int, step: int, value: float) -> Changes:
-    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-    return {(_REPORTS, trial_id, step): {"trial_id": trial_id, **row}}
+    stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return _change(_REPORTS, trial_id, step, *stored)
 
 
 def attr_change(trial_id: int, key: str, value: Any, *, system: bool = False) -> Changes:
-    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-    return {(_SYSTEM if system else _USER, trial_id, key): row}
+    return _change(_SYSTEM if system else _USER, trial_id, key, json.dumps(value))
 
 
 def state_change(trial: FrozenTrial) -> Changes:
     """The trial's state, times and values."""
-    row = {
-        "state": trial.state,
-        "start": _to_utc(trial.datetime_start),
-        "end": _to_utc(trial.datetime_complete),
-    }
-    changes: Changes = {(_TRIALS, trial._trial_id, "state"): {"id": trial._trial_id, **row}}
+    times = {"start": _to_utc(trial.datetime_start), "end": _to_utc(trial.datetime_complete)}
+    row = {"id": trial._trial_id, "state": trial.state, **times}
+    changes: Changes = {(_TRIALS, trial._trial_id, "state"): row}
     for objective, value in enumerate(trial.values or ()):
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        value_row = {"trial_id": trial._trial_id, "objective": objective, "value": stored, "value_type": kind}
-        changes[_VALUES, trial._trial_id, objective] = value_row
+        changes |= _change(
+            _VALUES, trial._trial_id, objective, *models.TrialValueModel.value_to_stored_repr(value)
+        )
     return changes
 
 
 def write(connection: sa.Connection, changes: Changes) -> set[int]:
-    """Writes the changes of trials that are unfinished; gives the ids of those that no longer are.
+    """Write the changes of unfinished trials; the ids of the trials that have finished meanwhile.
 
-    A finished trial is never changed: another process may have ended it (its owner seemed dead).
+    A finished trial is never changed: another process may have ended it because its owner seemed dead.
     """
     ids = {trial_id for _, trial_id, _ in changes}
     unfinished = _unfinished(connection, ids)
@@ -90,7 +90,7 @@ def _unfinished(connection: sa.Connection, ids: Iterable[int]) -> set[int]:
     query = sa.select(_TRIALS.c.trial_id).where(
         _TRIALS.c.trial_id.in_(sorted(ids)), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
     )
-    # SQLite has the whole file locked already; the order keeps PostgreSQL's sessions from a deadlock.
+    # In SQLite the whole file is locked already; the order keeps PostgreSQL's sessions from a deadlock.
     return set(connection.scalars(query.order_by(_TRIALS.c.trial_id).with_for_update()))
 
 
@@ -126,7 +126,7 @@ _UPDATE_STATE = (
 
 
 class Standing(NamedTuple):
-    """Of the trials above an id: how many, how many of them count or run, and the first that waits."""
+    """Counts of the trials above an id: all, those that count or run, and the id of the first that waits."""
 
     trials: int
     reserved: int
@@ -134,17 +134,17 @@ class Standing(NamedTuple):
 
 
 def lock_study(connection: sa.Connection, study_id: int, above: int) -> Standing:
-    """Holds the study for this transaction: nobody else numbers a trial. Raises KeyError without a study."""
+    """Lock the study for this transaction: no other process numbers a trial. Raises KeyError for no study."""
     query = sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
     if connection.execute(query).first() is None:
         raise KeyError(f"No study with study_id {study_id} exists.")
-    # A statement of its own, so that PostgreSQL sees what was committed while the lock was waited for.
+    # A second statement, so that PostgreSQL sees the commits that came while this one waited for the lock.
     trials, reserved, waiting = connection.execute(_STANDING, {"study": study_id, "above": above}).one()
     return Standing(trials, reserved, waiting)
 
 
 def _standing() -> Any:
-    """One pass over the study's trials; an interrupted trial is asked again and so not counted."""
+    """One pass over the study's trials; an interrupted trial does not count."""
     interrupted = sa.exists().where(
         _USER.c.trial_id == _TRIALS.c.trial_id, _USER.c.key == "interrupted", _USER.c.value_json == "true"
     )
@@ -162,7 +162,7 @@ _STANDING = _standing()
 
 
 def insert_trial(connection: sa.Connection, study_id: int, number: int, trial: FrozenTrial) -> None:
-    """Adds the trial to the locked study under the next number; gives it that number and its id."""
+    """Add the trial to the locked study, and give it its number and its id."""
     trial.number = number
     row = {
         "study_id": study_id,
@@ -192,10 +192,7 @@ def _content(trial: FrozenTrial) -> Changes:
 
 
 def start_waiting(connection: sa.Connection, trial_id: int, start: FrozenTrial) -> FrozenTrial | None:
-    """The waiting trial, running from now on with the start time and the user attributes of `start`.
-
-    None if it no longer waits.
-    """
+    """Start a waiting trial with the start time and the user attributes of `start`; None if it no longer waits."""
     taken = sa.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.WAITING)
     values = {"state": TrialState.RUNNING, "datetime_start": _to_utc(start.datetime_start)}
     if connection.execute(taken.values(values)).rowcount == 0:
@@ -216,7 +213,7 @@ def states_after(connection: sa.Connection, study_id: int, newest: int) -> dict[
 
 
 def states_of(connection: sa.Connection, ids: Iterable[int]) -> dict[int, TrialState]:
-    """The states of these trials, by id; a deleted trial is left out."""
+    """The states of these trials by id, without the deleted ones."""
     query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.state)
     states: dict[int, TrialState] = {}
     for chunk in _chunks(sorted(ids)):
@@ -229,7 +226,7 @@ def study_of(connection: sa.Connection, trial_id: int) -> int | None:
 
 
 def read_trials(connection: sa.Connection, ids: Iterable[int]) -> list[FrozenTrial]:
-    """The trials with these ids, by id. A trial read as finished is whole: it was finished in one commit."""
+    """The trials with these ids, in the order of the ids. A finished trial is whole: one commit finished it."""
     return [trial for chunk in _chunks(sorted(ids)) for trial in _read(connection, chunk)]
 
 
@@ -248,7 +245,7 @@ def _children(connection: sa.Connection, table: sa.Table, ids: list[int]) -> dic
     key, values = _KEYS[table]
     query = sa.select(table.c.trial_id, table.c[key], *(table.c[v] for v in values))
     children: dict[int, list[Any]] = defaultdict(list)
-    # By primary key: the params of a trial keep the order in which they were suggested.
+    # In the order of the primary key: params stay in the order in which they were suggested.
     for row in connection.execute(query.where(table.c.trial_id.in_(ids)).order_by(*table.primary_key)):
         children[row[0]].append(row[1:])
     return children
@@ -274,8 +271,8 @@ def _trial(head: Any, rows: dict[sa.Table, list[Any]]) -> FrozenTrial:
     )
 
 
-# A study has few distributions and thousands of params; Optuna never changes a distribution. (The way back is
-# not cached: choices (True, False) and (1, 0) are equal to Python, not to JSON.)
+# A study has few distributions and thousands of params, and Optuna never changes a distribution. The other way is
+# not cached: the choices (True, False) and (1, 0) are equal in Python, not in JSON.
 @lru_cache(maxsize=4096)
 def _distribution(text: str) -> BaseDistribution:
     return json_to_distribution(text)

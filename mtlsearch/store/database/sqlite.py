@@ -1,6 +1,6 @@
-"""SQLite files: look at one without touching it, give a new one its tables, connect to it.
+"""SQLite files: look into a file without changing it, give a new file its tables, connect to it.
 
-A file is looked at read-only before it is opened for real, so that another program's file stays as it is.
+A file is opened read-only first, so that a file of another program stays as it is.
 """
 
 import os
@@ -20,7 +20,7 @@ _MAGIC = b"SQLite format 3\0"
 
 @dataclass(frozen=True)
 class Look:
-    """What a file holds: `exists`, its tables, and the revision of Optuna's schema, None without one."""
+    """The contents of a file: whether it exists, its tables, and the revision of Optuna's schema (None: no schema)."""
 
     exists: bool
     tables: frozenset[str] = frozenset()
@@ -28,9 +28,9 @@ class Look:
 
 
 def look(path: Path, timeout: float) -> Look:
-    """Reads what the file holds and changes neither it nor its folder.
+    """Look into a file; neither the file nor its folder changes.
 
-    Raises StoreError if it is no file or no SQLite database, sqlite3.Error if it cannot be read.
+    Raises StoreError where it is not a file or not a SQLite database, sqlite3.Error where it cannot be read.
     """
     if not path.exists():
         return Look(exists=False)
@@ -47,29 +47,29 @@ def look(path: Path, timeout: float) -> Look:
 
 def _check_magic(path: Path) -> None:
     if not path.is_file():
-        raise StoreError(f"store {path}: that is no file; name one, such as sqlite:///{path}/mtlsearch.db")
+        raise StoreError(f"store {path}: it is not a file; name one, such as sqlite:///{path}/mtlsearch.db")
     try:
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
     except OSError as e:
-        raise StoreError(f"store {path}: it cannot be read ({e.strerror}); mend its permissions") from e
+        raise StoreError(f"store {path}: it cannot be read ({e.strerror}); correct its permissions") from e
     if head not in (b"", _MAGIC):
-        raise StoreError(f"store {path}: it is no SQLite database; choose another file with --storage")
+        raise StoreError(f"store {path}: it is not a SQLite database; choose another file with --storage")
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection that writes; commits survive a crash of the process, not always one of the machine."""
+    """A connection that writes; a commit survives a crash of the process, not always a crash of the machine."""
     connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, timeout=timeout, check_same_thread=False)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
 def connect_read_only(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection that leaves the file byte for byte as it is, and no file beside it that was not there.
+    """A connection that changes no byte of the file, and leaves no new file beside it.
 
-    In a folder with a `-wal` file, `mode=ro` reads it and never moves its content into the database. Without
-    one, `mode=ro` would leave an empty `-wal` behind where `query_only` removes it, and in a folder that may
-    not be written only `immutable` can read a WAL database.
+    Where there is a `-wal` file, `mode=ro` reads it and never moves its content into the database. Where there is
+    none, `mode=ro` would leave an empty one behind, which `query_only` removes; and in a folder that is not
+    writable only `immutable` can read a WAL database.
     """
     if Path(f"{path}-wal").exists():
         mode = "mode=ro"
@@ -83,9 +83,9 @@ def connect_read_only(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 def use_wal(path: Path, timeout: float) -> None:
-    """Makes readers and the writer of this file independent; the setting stays in the file.
+    """Let readers and the writer of this file work independently; the setting stays in the file.
 
-    Where the file system cannot (some network shares) or another program is reading, the file keeps its mode.
+    The file keeps its mode where the file system cannot do so (some network shares) or another program is reading.
     """
     with closing(connect(path, timeout)) as connection:
         try:
@@ -95,15 +95,15 @@ def use_wal(path: Path, timeout: float) -> None:
 
 
 def make_schema(path: Path, timeout: float) -> None:
-    """Gives a new or empty file Optuna's tables; any number of processes may do so at once.
+    """Give a new or empty file Optuna's tables; any number of processes may do so at once.
 
-    One transaction checks and creates, so a process that dies in it leaves an empty file, which is made whole
-    by the next one. Raises StoreError where the folder is missing or not writable.
+    One transaction checks and creates. A process that dies in it leaves an empty file, which the next one fills.
+    Raises StoreError where the folder is missing or not writable.
     """
     if not path.parent.is_dir():
         raise StoreError(f"store {path}: its folder does not exist; run mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"store {path}: its folder may not be written; choose another with --storage")
+        raise StoreError(f"store {path}: its folder is not writable; choose another with --storage")
     with closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -114,7 +114,7 @@ def make_schema(path: Path, timeout: float) -> None:
 
 @lru_cache(maxsize=1)
 def _schema() -> tuple[str, ...]:
-    """Optuna's own tables and version rows, as the statements that make them."""
+    """The statements that make Optuna's own tables and version rows."""
     storage = RDBStorage("sqlite:///:memory:")
     with storage.engine.connect() as connection:
         raw = connection.connection.driver_connection

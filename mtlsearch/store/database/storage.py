@@ -1,31 +1,29 @@
 """A store through Optuna's public API alone: every write is a commit of its own, and nothing is buffered.
 
-`Storage` is what the rest of mtlsearch sees. This class is used where the tables are not the ones that
-`storage_rows` knows; `storage_buffered.BufferedStorage` is the fast one with the same meaning.
+The rest of mtlsearch sees a `Storage`. It is this class itself where `rows` does not know the tables; otherwise it
+is `buffered.BufferedStorage`, which does the same faster.
 """
 
 import copy
 import time
 import weakref
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.errors import DATABASE_ERRORS, is_disconnect, store_error, where
 
-RECONNECT_S = 60.0  # for how long a server that went away is called again
+RECONNECT_S = 60.0  # how long a server that is away is called again
 T = TypeVar("T")
+M = TypeVar("M", bound=Callable[..., Any])
 
 
 def is_counted(trial: FrozenTrial) -> bool:
@@ -34,7 +32,7 @@ def is_counted(trial: FrozenTrial) -> bool:
 
 
 def retry_of(trial: FrozenTrial) -> FrozenTrial:
-    """The waiting trial that asks an interrupted one's params again."""
+    """A waiting trial with the params of an interrupted one."""
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return optuna.trial.create_trial(
         state=TrialState.WAITING,
@@ -43,11 +41,21 @@ def retry_of(trial: FrozenTrial) -> FrozenTrial:
     )
 
 
+def _guarded(method: M, *, write: bool = False) -> M:
+    """A method of Optuna's interface whose failures are StoreErrors."""
+
+    def guarded(self: "Storage", *arguments: Any, **options: Any) -> Any:
+        work = getattr(self._backend, method.__name__)
+        return self._guard(lambda: work(*arguments, **options), write=write)
+
+    return cast(M, guarded)
+
+
 class Storage(BaseStorage):
     """An Optuna storage whose failures are StoreErrors, and which can reserve trials up to a total.
 
-    `timeout` is how long, in seconds, a lock of another process is waited for. Use it as a context manager,
-    or call `close`. Reading works everywhere; with `read_only` every write raises StoreError.
+    It waits `timeout` seconds for a lock of another process. With `read_only` every write raises StoreError.
+    Use it as a context manager, or call `close`.
     """
 
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
@@ -56,7 +64,7 @@ class Storage(BaseStorage):
         weakref.finalize(self, rdb.engine.dispose)
         self.check_store: Callable[[], None] = lambda: None
         self.before_first_write: Callable[[], None] = lambda: None
-        self.open_again: Callable[[], Storage]  # set by whoever opens the store, as the two above
+        self.open_again: Callable[[], Storage]  # `opening` sets this and the two above
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Optuna's contract wants a copy in another process to open the store anew.
@@ -71,7 +79,7 @@ class Storage(BaseStorage):
         try:
             self.close()
         except StoreError:
-            # What made the block fail says more than what cannot be written after it.
+            # The error of the block says more than the error of writing after it.
             if error is None:
                 raise
 
@@ -80,20 +88,20 @@ class Storage(BaseStorage):
     def ask(
         self, study: optuna.Study, total: int, attrs: Mapping[str, Any] | None = None
     ) -> optuna.Trial | None:
-        """Reserves a trial of the study and gives it, ready to suggest params; None at the total."""
+        """Reserve a trial of the study, ready to suggest params; None at the total."""
         trial_id = self.reserve(study._study_id, total, attrs)
         if trial_id is None:
             return None
-        study._thread_local.cached_all_trials = None  # what `Study.ask` does too
+        study._thread_local.cached_all_trials = None  # as `Study.ask` does
         return optuna.Trial(study, trial_id)
 
     def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
-        """The id of a running trial that is this process's own, or None if `total` are counted or running.
+        """The id of a trial that is now running in this process, None where `total` are counted or running.
 
         A waiting trial is taken before a new one is made. `attrs` become its user attributes.
 
-        Without a transaction the trial is made first, and withdrawn (FAIL, `interrupted`) where others were
-        ahead: the numbers that the database gives out decide.
+        There is no transaction here, so the trial is made first, and withdrawn where other processes were ahead:
+        the numbers that the database gives to trials decide.
         """
         if self._reserved(study_id) >= total:
             return None
@@ -155,20 +163,20 @@ class Storage(BaseStorage):
         raise KeyError(f"No trial with trial_id {trial_id} exists.")
 
     def refresh(self, study_id: int) -> None:
-        """Takes in what other processes wrote to the study."""
+        """Take in what other processes wrote to the study."""
 
     def flush(self) -> None:
-        """Commits every write that is still buffered. Raises StoreError, and keeps them, if it cannot."""
+        """Commit every buffered write. Raises StoreError where that fails, and keeps the writes."""
 
     def close(self) -> None:
-        """Flushes, and gives the connections back; calling it again does nothing."""
+        """Flush, and give the connections back; a second call does nothing."""
         self._rdb.remove_session()
         self._rdb.engine.dispose()
 
     # Errors.
 
     def _guard(self, work: Callable[[], T], *, write: bool = False) -> T:
-        """Does the work, again while a server is away for at most RECONNECT_S; failures are StoreErrors."""
+        """Do the work, and again for RECONNECT_S seconds while the server is away. Raises StoreError."""
         deadline = time.monotonic() + RECONNECT_S
         while True:
             self.check_store()
@@ -180,8 +188,8 @@ class Storage(BaseStorage):
                 if not is_disconnect(self.url, e):
                     raise store_error(self.url, e, self.timeout) from e
                 if time.monotonic() > deadline:
-                    told = store_error(self.url, e, self.timeout)
-                    raise StoreError(f"{told} (it was called again for {RECONNECT_S:g} s)") from e
+                    error = store_error(self.url, e, self.timeout)
+                    raise StoreError(f"{error} (it was called again for {RECONNECT_S:g} s)") from e
             time.sleep(0.2)
 
     def _prepare_write(self) -> None:
@@ -194,71 +202,29 @@ class Storage(BaseStorage):
 
     # Optuna's interface.
 
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._guard(lambda: self._backend.create_new_study(directions, study_name), write=True)
-
-    def delete_study(self, study_id: int) -> None:
-        self._guard(lambda: self._backend.delete_study(study_id), write=True)
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._guard(lambda: self._backend.set_study_user_attr(study_id, key, value), write=True)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._guard(lambda: self._backend.set_study_system_attr(study_id, key, value), write=True)
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._guard(lambda: self._backend.get_study_id_from_name(study_name))
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self._guard(lambda: self._backend.get_study_name_from_id(study_id))
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self._guard(lambda: self._backend.get_study_directions(study_id))
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._guard(lambda: self._backend.get_study_user_attrs(study_id))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._guard(lambda: self._backend.get_study_system_attrs(study_id))
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        return self._guard(self._backend.get_all_studies)
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        return self._guard(lambda: self._backend.create_new_trial(study_id, template_trial), write=True)
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        set_param, value = self._backend.set_trial_param, param_value_internal
-        self._guard(lambda: set_param(trial_id, param_name, value, distribution), write=True)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        return self._guard(lambda: self._backend.set_trial_state_values(trial_id, state, values), write=True)
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        report = self._backend.set_trial_intermediate_value
-        self._guard(lambda: report(trial_id, step, intermediate_value), write=True)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._guard(lambda: self._backend.set_trial_user_attr(trial_id, key, value), write=True)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._guard(lambda: self._backend.set_trial_system_attr(trial_id, key, value), write=True)
-
-    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        find = self._backend.get_trial_id_from_study_id_trial_number
-        return self._guard(lambda: find(study_id, trial_number))
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._guard(lambda: self._backend.get_trial(trial_id))
+    create_new_study = _guarded(BaseStorage.create_new_study, write=True)
+    delete_study = _guarded(BaseStorage.delete_study, write=True)
+    set_study_user_attr = _guarded(BaseStorage.set_study_user_attr, write=True)
+    set_study_system_attr = _guarded(BaseStorage.set_study_system_attr, write=True)
+    get_study_id_from_name = _guarded(BaseStorage.get_study_id_from_name)
+    get_study_name_from_id = _guarded(BaseStorage.get_study_name_from_id)
+    get_study_directions = _guarded(BaseStorage.get_study_directions)
+    get_study_user_attrs = _guarded(BaseStorage.get_study_user_attrs)
+    get_study_system_attrs = _guarded(BaseStorage.get_study_system_attrs)
+    get_all_studies = _guarded(BaseStorage.get_all_studies)
+    create_new_trial = _guarded(BaseStorage.create_new_trial, write=True)
+    set_trial_param = _guarded(BaseStorage.set_trial_param, write=True)
+    set_trial_state_values = _guarded(BaseStorage.set_trial_state_values, write=True)
+    set_trial_intermediate_value = _guarded(BaseStorage.set_trial_intermediate_value, write=True)
+    set_trial_user_attr = _guarded(BaseStorage.set_trial_user_attr, write=True)
+    set_trial_system_attr = _guarded(BaseStorage.set_trial_system_attr, write=True)
+    get_trial_id_from_study_id_trial_number = _guarded(BaseStorage.get_trial_id_from_study_id_trial_number)
+    get_trial = _guarded(BaseStorage.get_trial)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        self.get_study_directions(study_id)  # the study of which nothing is known raises KeyError
+        self.get_study_directions(study_id)  # raises KeyError for an unknown study
         return self._guard(lambda: self._backend.get_all_trials(study_id, deepcopy, states))
 
     def remove_session(self) -> None:

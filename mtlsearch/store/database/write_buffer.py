@@ -1,4 +1,4 @@
-"""Changes on their way to the database: kept together, committed together, never lost while the process lives."""
+"""Changes on their way to the database: committed together, and never lost while the process lives."""
 
 import threading
 import time
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.rows import Changes
 
-FLUSH_S = 0.5  # how long a change waits at most, but for the time of the commit
+FLUSH_S = 0.5  # how long a change waits at most for its commit to begin
 
 
 class WriteBuffer:
-    """Collects changes; `flush` gives them to `write` at once, a background thread every FLUSH_S seconds.
+    """Collects changes; `flush` hands them to `write`, and a background thread does so every FLUSH_S seconds.
 
-    `write` commits all of them or raises, and then they are kept for the next time.
+    `write` commits all of them or raises; then they stay in the buffer.
     """
 
     def __init__(self, write: Callable[[Changes], None]) -> None:
         self._write = write
         self._changes: Changes = {}
-        self._lock = threading.Lock()  # the changes; never held while the database is waited for
-        self._flushing = threading.Lock()  # one flush at a time, so that two cannot overtake each other
+        self._lock = threading.Lock()  # guards the changes; never held while the database is waited for
+        self._flushing = threading.Lock()  # one flush at a time: a later one must not overtake
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
@@ -30,7 +30,7 @@ class WriteBuffer:
         return self._closed.is_set()
 
     def add(self, changes: Changes) -> None:
-        """Later changes of the same things take the place of earlier ones."""
+        """Add changes; each replaces an earlier change of the same thing."""
         with self._lock:
             self._changes |= changes
             if self._thread is None:
@@ -54,7 +54,7 @@ class WriteBuffer:
                 raise
 
     def close(self, timeout: float) -> None:
-        """Flushes, and ends the thread, for which it waits up to `timeout` seconds."""
+        """Flush, and end the thread; wait for it up to `timeout` seconds."""
         self._closed.set()
         try:
             self.flush()
@@ -64,7 +64,7 @@ class WriteBuffer:
 
 
 def _flush_again_and_again(buffer: weakref.ref[WriteBuffer], closed: threading.Event) -> None:
-    """Commits what is buffered until the buffer is closed or forgotten."""
+    """Flush until the buffer is closed or forgotten."""
     while not closed.wait(FLUSH_S):
         living = buffer()
         if living is None:
@@ -72,5 +72,5 @@ def _flush_again_and_again(buffer: weakref.ref[WriteBuffer], closed: threading.E
         try:
             living.flush()
         except StoreError:
-            time.sleep(FLUSH_S)  # the changes are kept: the next call of the search tries again, and raises
+            time.sleep(FLUSH_S)  # the changes are kept; the search's next call tries again, and raises
         del living

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from postgres_server import PASSWORD, PostgresServer, start_or_skip
+from postgres_server import PASSWORD, PostgresServer
 
 import mtlsearch.store.database.opening
 from mtlsearch.errors import StoreError
@@ -34,13 +34,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(path: Path) -> str:
     return f"sqlite:///{path}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = start_or_skip()
-    yield server
-    server.remove()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -91,8 +84,8 @@ def wal_of_a_killed_process(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "text": (lambda p: p.write_text("hello, this is a diary\n"), "it is no SQLite database"),
-    "short text": (lambda p: p.write_bytes(b"SQLite"), "it is no SQLite database"),
+    "text": (lambda p: p.write_text("hello, this is a diary\n"), "it is not a SQLite database"),
+    "short text": (lambda p: p.write_bytes(b"SQLite"), "it is not a SQLite database"),
     "half a database": (
         lambda p: p.write_bytes(b"SQLite format 3\0" + b"\7" * 5000),
         "it is not a SQLite database|it is damaged",
@@ -100,11 +93,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "another program's": (lambda p: run_sql(p, "CREATE TABLE notes (text)"), "it belongs to another program"),
     "some of Optuna's tables": (
         lambda p: run_sql(p, "CREATE TABLE studies (x)", "CREATE TABLE mine (x)"),
-        "it is no whole Optuna store",
+        "it is not a whole Optuna store",
     ),
     "older Optuna": (with_revision("v2.4.0.a"), r"another version of Optuna made it \(schema v2\.4\.0\.a\)"),
     "newer Optuna": (with_revision("v9.0.0.a"), r"another version of Optuna made it \(schema v9\.0\.0\.a\)"),
-    "folder": (lambda p: p.mkdir(), "that is no file; name one"),
+    "folder": (lambda p: p.mkdir(), "it is not a file; name one"),
 }
 
 
@@ -201,7 +194,7 @@ def test_missing_folder_is_told_with_the_command_that_makes_it(tmp_path: Path) -
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(StoreError, match="its folder may not be written"):
+    with pytest.raises(StoreError, match="its folder is not writable"):
         open_storage(f"sqlite:///{tmp_path}/store.db", create=True)
 
 
@@ -214,12 +207,20 @@ def test_empty_file_becomes_a_store_only_where_one_is_made(path: Path, url: str)
         assert storage.get_all_studies() == []
 
 
-def test_relative_and_odd_paths_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("plain.db", "with space.db", "100%.db", "{braces}.db", "què#?.db"[:4] + ".db"):
-        with open_storage(f"sqlite:///{name}", create=True) as storage:
-            storage.create_new_study([StudyDirection.MAXIMIZE])
-        assert (tmp_path / name).exists()
+@pytest.mark.parametrize("name", ["plain.db", "with space.db", "100%.db", "{braces}.db", "què#.db"])
+def test_relative_and_odd_paths_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # In a URL a question mark begins the options, in a path it is a letter like any other.
+    folder = tmp_path / "why? #1, 100%"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with open_storage(f"sqlite:///{name}", create=True) as storage:
+        storage.create_new_study([StudyDirection.MAXIMIZE])
+    with open_storage(f"sqlite:///{name}", create=False) as storage:
+        assert len(storage.get_all_studies()) == 1
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])

@@ -8,14 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 import storage_workers as workers
 from optuna.trial import FrozenTrial, TrialState
-from postgres_server import PostgresServer, start_or_skip
+from postgres_server import PostgresServer
 
 import mtlsearch.store.database.storage
 from mtlsearch.errors import StoreError
@@ -32,13 +31,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(path: Path) -> str:
     return f"sqlite:///{path}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = start_or_skip()
-    yield server
-    server.remove()
 
 
 def read_as_plain_optuna(url: str) -> list[FrozenTrial]:

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, get_storage
-from postgres_server import PostgresServer, start_or_skip
+from postgres_server import PostgresServer
 from storage_contract import Again, OptunaContract, StoreContract
 
 import mtlsearch.store.database.opening
@@ -23,13 +23,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "empty.db"
     open_storage(f"sqlite:///{path}", create=True).close()
     return path
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    server = start_or_skip()
-    yield server
-    server.remove()
 
 
 @pytest.fixture

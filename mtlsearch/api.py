@@ -16,10 +16,10 @@ from torch import nn
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
 from mtlsearch.report.terminal_table import show_config
-from mtlsearch.store.artifacts import artifacts_folder
+from mtlsearch.store.artifacts import artifacts_folder, best_artifact
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model, restore
-from mtlsearch.store.record import best_artifact, find_record
+from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study

@@ -21,6 +21,12 @@ def few(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[: most - 1])}, … {len(names) - most + 1} more"
 
 
+def shortened(value: object, most: int) -> str:
+    """A value as text of at most `most` letters."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def plain(value: object) -> str:
     """A value as a person writes it."""
     if value is None:

@@ -1,4 +1,4 @@
-"""What comes from elsewhere runs no code, leaves its folder, tells a password, or hangs: never."""
+"""Files, names and texts from elsewhere never run code, never leave their folder, and never hang; no password leaks."""
 
 import ast
 import contextlib
@@ -22,7 +22,7 @@ import torch
 from commands import SHORT, command, done, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from postgres_server import PASSWORD, PostgresServer, start_or_skip
+from postgres_server import PASSWORD, PostgresServer
 from safetensors.torch import save_file
 
 import mtlsearch
@@ -31,9 +31,10 @@ from mtlsearch.data.table_encoding import Category, Encoding, Number
 from mtlsearch.data.text import IDS, Vocabulary
 from mtlsearch.errors import MtlsearchError, StoreError
 from mtlsearch.inference.inputs import read_examples, read_rows, read_texts
+from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.config_file import read_config
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import best_artifact, find_record
+from mtlsearch.store.record import find_record
 from mtlsearch.study.study_file import load_study
 
 PACKAGE = Path(mtlsearch.__file__).parent
@@ -46,7 +47,7 @@ UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
 class Bomb:
-    """Whoever unpickles it makes the file that it names."""
+    """Makes the file that it names when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -151,7 +152,7 @@ BOMBS = {
 
 @pytest.fixture
 def no_garbage() -> Iterator[None]:
-    """Nothing that other tests left is collected meanwhile: deep in a recursion its finalizers would fail, and tell."""
+    """No garbage of other tests is collected meanwhile: deep in a recursion its finalizers would fail loudly."""
     gc.collect()
     gc.disable()
     yield
@@ -236,13 +237,6 @@ def test_name_of_a_study_cannot_leave_the_folder_of_artifacts(tmp_path: Path, na
 # Passwords.
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = start_or_skip()
-    yield server
-    server.remove()
-
-
 def encoded(password: str) -> list[str]:
     from urllib.parse import quote, quote_plus
 
@@ -292,7 +286,7 @@ def test_password_comes_from_pgpassfile_where_the_url_has_none(
 def test_processes_that_a_run_starts_do_not_inherit_the_password(
     server: PostgresServer, tmp_path: Path, how: str
 ) -> None:
-    """Whatever is started while a trial is trained, torch's compilers say, gets this process's environment."""
+    """Programs that start during a training, such as torch's compilers, get this process's environment."""
     code = (
         "import subprocess, sys\n"
         "from mtlsearch.training import solo\n"

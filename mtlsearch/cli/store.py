@@ -56,8 +56,8 @@ def export(options: ExportOptions) -> None:
     def work(record: "Record") -> Mapping[str, Any]:
         config, holder, trial = best_config(record, options.search)
         if options.checkpoint is not None:
+            from mtlsearch.store.artifacts import best_artifact
             from mtlsearch.store.model_file import read_model, save_model
-            from mtlsearch.store.record import best_artifact
 
             state, _ = read_model(best_artifact(holder, trial))
             save_model(options.checkpoint, state, config)

@@ -17,13 +17,13 @@ from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import ConfigError
 from mtlsearch.study.space import Config
+from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
     from mtlsearch.study.study import Study
 
 FORMAT = "mtlsearch/config/1"
 VERSIONED = ("mtlsearch", "torch", "optuna", "sqlalchemy")
-LONGEST_MESSAGE = 200
 
 # Writing.
 
@@ -75,15 +75,15 @@ def read_config(path: Path) -> dict[str, Any]:
     """The exported config in a JSON file. Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"config {path} cannot be read: {reason}") from error
-    if not text.strip():
-        raise ConfigError(f"config {path} is empty: export it again with `mtlsearch export`")
-    try:
+        if not text.strip():
+            raise ConfigError(f"config {path} is empty: export it again with `mtlsearch export`")
         config = json.loads(text)
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {path} cannot be read: it is not text") from error
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
-        raise ConfigError(f"config {path} is no whole JSON ({error}): export it again") from error
+        raise ConfigError(f"config {path} is not whole JSON ({error}): export it again") from error
     check_config(config, str(path))
     return dict(config)
 
@@ -98,7 +98,7 @@ def check_config(config: Any, where: str) -> None:
     error = next(iter(jsonschema.Draft202012Validator(schema()).iter_errors(config)), None)
     if error is not None:
         place = ".".join(map(str, error.absolute_path)) or "it"
-        raise ConfigError(f"config {where}: {place}: {_short(error.message)}")
+        raise ConfigError(f"config {where}: {place}: {shortened(error.message, 200)}")
     total = math.fsum(config["task_weights"].values())
     if not math.isclose(total, 1, abs_tol=1e-6):
         raise ConfigError(f"config {where}: task_weights must sum to 1, but sum to {total:.6g}")
@@ -123,7 +123,3 @@ def config_of(config: Mapping[str, Any], study: "Study") -> Config:
     if missing:
         raise ConfigError(f"the config has no hyperparameter {missing[0]!r}, which the study needs")
     return Config(config["hyperparameters"], {task: weights[task] for task in study.task_names})
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}…"

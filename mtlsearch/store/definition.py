@@ -1,15 +1,16 @@
-"""Whether a study in a store is the one at hand: its format, its fingerprint and its seed."""
+"""The check that a study in a store has the definition at hand: its format, its fingerprint and its seed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtlsearch.errors import StoreError
+from mtlsearch.wording import shortened
 
 STUDY_FORMAT = "mtlsearch/study/1"
 
 
 def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], seed: int | None) -> None:
-    """Raise StoreError where the study in the store is another one than the definition at hand."""
+    """Raise StoreError where the study `found` in the store differs from the definition at hand, `info`."""
     if found.get("format") != STUDY_FORMAT:
         raise StoreError(
             f"study {name!r} was written by another version of mtlsearch: name another with --name"
@@ -28,17 +29,11 @@ def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], see
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:
-    """What differs between two fingerprints, each named by its path."""
+    """The differences between two fingerprints, each named by its path."""
     if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
-        return [] if found == wanted else [f"{path}: {_short(found)}, now {_short(wanted)}"]
-    names = dict.fromkeys([*found, *wanted])
+        return [] if found == wanted else [f"{path}: {shortened(found, 60)}, now {shortened(wanted, 60)}"]
     return [
         line
-        for name in names
+        for name in dict.fromkeys([*found, *wanted])
         for line in _differences(found.get(name), wanted.get(name), f"{path} {name}".strip())
     ]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -36,7 +36,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a dict
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelError(f"{path} is not a whole safetensors file ({error}): export it again") from error
     if METADATA_KEY not in metadata:
@@ -44,13 +44,13 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         config = json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"the config in {path} is no JSON ({error}): export it again") from error
+        raise ModelError(f"the config in {path} is not JSON ({error}): export it again") from error
     check_config(config, str(path))
     return state, config
 
 
 def study_of(config: Mapping[str, Any], study: str | None) -> Study:
-    """The study that `config` belongs to: a shipped one by its name, a user's only where `study` names its file."""
+    """The study of `config`: a shipped one by its name, a user's only where `study` names its file."""
     source = str(config["study"]["source"])
     if study is not None:
         return load_study(study)
@@ -58,7 +58,7 @@ def study_of(config: Mapping[str, Any], study: str | None) -> Study:
         return load_study(source)
     if not source:
         raise ModelError(
-            "it belongs to a study that was defined in Python: give that as load_model(path, study)"
+            "it belongs to a study that was defined in Python: pass that study, load_model(path, study)"
         )
     raise ModelError(
         f"it belongs to the study file {source}, whose code runs only when named: add --study PATH"
@@ -68,7 +68,7 @@ def study_of(config: Mapping[str, Any], study: str | None) -> Study:
 def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:
     """The trained model in the file at `path`, in evaluation mode on the CPU.
 
-    `study` is the study or the path of its file, where it is not a shipped one. Raises ModelError.
+    `study` is needed for a study that is not shipped: the study itself or the path of its file. Raises ModelError.
     """
     state, config = read_model(Path(path))
     definition = study if isinstance(study, Study) else study_of(config, study)
@@ -85,9 +85,7 @@ def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor]
         model.load_state_dict(dict(state))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ModelError(
-            f"the parameters in {path} are of another model than the study's: {reason}"
-        ) from error
+        raise ModelError(f"the parameters in {path} do not fit the study's model: {reason}") from error
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"the parameters in {path} hold NaN or infinity ({name})")

@@ -1,9 +1,8 @@
-"""Whether the process that trains a trial still lives: exact on its own host, by a lease elsewhere.
+"""The owner of a trial, and whether it still lives: known exactly on its own host, by a lease elsewhere.
 
-A trial names its owner: host, boot, process id, and start of the process. Processes of the same host look whether
-that process still runs. Others cannot, so the owner counts up a `beat` in each of its running trials, and a watcher
-takes a trial for dead whose beat stood still for EXPIRY_S seconds on the watcher's own monotonic clock: the time of
-day of neither host matters.
+The owner is the process that trains a trial. Processes of the same host look whether it still runs. Processes of
+other hosts cannot, so the owner counts up a `beat` in each of its running trials, and a trial is taken for dead when
+its beat stands still for EXPIRY_S seconds on the watcher's own monotonic clock: no clock of two hosts is compared.
 """
 
 import os
@@ -119,9 +118,9 @@ def _beat(running: "weakref.WeakMethod[Running]", stopped: threading.Event) -> N
             try:
                 trial.storage.set_trial_user_attr(trial._trial_id, "beat", count)
             except (UpdateFinishedTrialError, KeyError):
-                continue  # it has just ended
+                continue  # the trial has just ended
             except StoreError:
-                break  # the search meets the same error, and tells it
+                break  # the search meets the same error, and reports it
         del living
 
 
@@ -132,7 +131,7 @@ class Watch:
         self._seen: dict[int, tuple[object, float]] = {}  # by trial id: the last sign, and when it came
 
     def lives(self, trial: FrozenTrial) -> bool:
-        """Whether the process that trains a running trial lives, or is to be taken for living."""
+        """Whether the owner of a running trial lives, as far as this process can know."""
         owner = trial.user_attrs.get("owner")
         if owner is not None and is_here(owner):
             return is_alive(owner)

@@ -3,7 +3,6 @@
 Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 """
 
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import artifact_store
+from mtlsearch.store.artifacts import save_artifact
 from mtlsearch.store.config_file import config_document, trial_config
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
@@ -203,19 +202,9 @@ class Record:
         return all(rank(score, trial.number) < rank(score_of(other), other.number) for other in rivals)
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
-        store = artifact_store(self.artifacts)
-        try:
-            with tempfile.TemporaryDirectory(dir=self.artifacts) as folder:
-                path = Path(folder) / f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
-                save(path, exported(self, self._stored(trial), score))
-                optuna.artifacts.upload_artifact(
-                    artifact_store=store, file_path=str(path), study_or_trial=trial
-                )
-        except OSError as error:
-            raise StoreError(
-                f"the artifact folder {self.artifacts} cannot be written ({error.strerror}): mend that, then run the"
-                " same command again: finished trials are kept"
-            ) from error
+        config = exported(self, self._stored(trial), score)
+        name = f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
+        save_artifact(self.artifacts, name, trial, lambda path: save(path, config))
 
 
 def outcome(result: "EpochResult") -> dict[str, Any]:
@@ -235,55 +224,50 @@ def outcome(result: "EpochResult") -> dict[str, Any]:
 
 def open_record(storage: Storage, name: str, info: Info, seed: int | None, artifacts: Path) -> Record:
     """The record of study `name` for a run, made where there is none. Raises StoreError for another definition."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name in (s.study_name for s in storage.get_all_studies()):
-            study = optuna.load_study(storage=storage, study_name=name)  # another program's is only looked at
-        else:
-            study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True
-            )
-        found = study.user_attrs.get("mtlsearch")
-        if found is None and study.get_trials(deepcopy=False):
-            raise _not_ours(name)
-        if found is None:
-            found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
-            study.set_user_attr("mtlsearch", found)
-            study.set_metric_names([found["score"]])
+    if name in (study.study_name for study in storage.get_all_studies()):
+        study = optuna.load_study(storage=storage, study_name=name)  # looks only: it may be another program's
+    else:
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+    found = study.user_attrs.get("mtlsearch")
+    if found is None and study.get_trials(deepcopy=False):
+        raise _not_ours(name)
+    if found is None:
+        found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
+        study.set_user_attr("mtlsearch", found)
+        name_score(study, found["score"])
     check_same(name, found, info, seed)
     return Record(storage, study, found, artifacts)
 
 
+def name_score(study: optuna.Study, score: str) -> None:
+    """Give the values of the study's trials the name of the score, for the dashboard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([score])
+
+
 def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
     """The record of study `name`, for reading; without a name the store's only study, else the latest."""
-    studies = [
-        s for s in storage.get_all_studies() if "mtlsearch" in s.user_attrs and "role" not in s.user_attrs
-    ]
-    names = [study.study_name for study in studies]
+    studies = {study.study_name: study for study in storage.get_all_studies()}
+    ours = [n for n, s in studies.items() if "mtlsearch" in s.user_attrs and "role" not in s.user_attrs]
     where = mask_password(str(storage.url))
-    if name is None and not names:
+    if name is None and not ours:
         raise StoreError(f"the store {where} holds no study of mtlsearch yet: `mtlsearch run` makes one")
     if name is None:
-        name = max(studies, key=lambda s: s._study_id).study_name
-    if name not in names:
-        if name in [s.study_name for s in storage.get_all_studies()]:
+        name = max(ours, key=lambda each: studies[each]._study_id)
+    if name not in ours:
+        if name in studies:
             raise _not_ours(name)
-        held = ", ".join(names) or "none"
-        raise StoreError(f"the store {where} holds no study {name!r}; it holds: {held}")
+        raise StoreError(f"the store {where} holds no study {name!r}; it holds: {', '.join(ours) or 'none'}")
     study = optuna.load_study(storage=storage, study_name=name)
     return Record(storage, study, study.user_attrs["mtlsearch"], artifacts)
 
 
-def best_artifact(record: Record, trial: FrozenTrial) -> Path:
-    """The file of a trial's saved parameters. Raises StoreError where there is none."""
-    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=record.storage)
-    for meta in metas:
-        path = record.artifacts / meta.artifact_id
-        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == record.artifacts:
-            return path
-    raise StoreError(
-        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}:"
-        " name their folder with --artifacts, or train it again with `mtlsearch train`"
+def _not_ours(name: str) -> StoreError:
+    return StoreError(
+        f"study {name!r} in the store was not written by mtlsearch: give this one another --name"
     )
 
 
@@ -318,9 +302,3 @@ def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> A
         return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
     assert isinstance(distribution, FloatDistribution)
     return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-
-
-def _not_ours(name: str) -> StoreError:
-    return StoreError(
-        f"study {name!r} in the store was not written by mtlsearch: give this one another --name"
-    )

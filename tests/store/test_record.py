@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 
 from mtlsearch import load_study
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import artifacts_folder, check_folder
+from mtlsearch.store.artifacts import artifacts_folder, best_artifact, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import this_process
-from mtlsearch.store.record import Policy, Record, best_artifact, find_record, open_record
+from mtlsearch.store.record import Policy, Record, find_record, open_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult

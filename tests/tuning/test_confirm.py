@@ -25,10 +25,11 @@ from mtlsearch.cli.main import main
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence.answer import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, group_of, open_confirmation
+from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.config_file import check_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
-from mtlsearch.store.record import Record, best_artifact, find_record, open_record
+from mtlsearch.store.record import Record, find_record, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy

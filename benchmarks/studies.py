@@ -26,7 +26,7 @@ from typing import Any
 from common import conclude, cores, parser, rounded, table
 
 from mtlsearch.cli.main import main as mtlsearch
-from mtlsearch.evidence.metric import FRACTIONS
+from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.tuning.options import RunOptions
@@ -89,8 +89,8 @@ def rows(name: str, config: Mapping[str, Any]) -> Iterator[list[str]]:
     """A row for each task: its metric with tuned weights, with equal weights, and alone."""
     verdict = config["verdict"]
     for task, about in config["tasks"].items():
-        scale, unit = (100.0, " %") if about["metric"] in FRACTIONS else (1.0, "")
-        found = (shown(Estimate(**verdict[key][task]), scale, unit) for key in SHOWN.values())
+        metric = TaskMetric(about["metric"])
+        found = (shown(Estimate(**verdict[key][task]), metric.scale, metric.unit) for key in SHOWN.values())
         weight = f"{verdict['weights'][task]:.2f}"
         yield [f"{name}: {task}", about["metric"], weight, *found]
 

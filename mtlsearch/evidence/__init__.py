@@ -1,4 +1,4 @@
-"""What trainings prove about task weights: statistics, the verdict's rule, and its sentences.
+"""Evidence about task weights from trainings: statistics, the verdict's rule, and its sentences.
 
 Door: `verdict.judge`, `answer.best_answer`, `answer.Plan`, `comparison.compared`.
 """

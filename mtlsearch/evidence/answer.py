@@ -1,7 +1,7 @@
-"""What a confirmation says: what it trains, the winner, the verdict, and the config that `best` and `export` give.
+"""The answer to a search: the plan of a confirmation, the winner, the verdict, and the config that `best` gives.
 
-The winner is chosen on validation. Its parameters are those of the seed that was best on validation; where the
-verdict is that equal weights are as good, its twin's, since keeping equal weights is then the advice.
+The winner is chosen on validation. Its parameters are those of the seed that was best on validation. Where the
+verdict is that equal weights are as good, they are those of its twin, since the advice is to keep equal weights.
 Nothing here needs torch.
 """
 
@@ -24,9 +24,9 @@ from mtlsearch.study.space import Config
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained again: `configs` by the number of their trial, and their twins, with each of `seeds`.
+    """The trainings of a confirmation: `configs` by the number of their trial, and their twins, with each of `seeds`.
 
-    With `single`, each task of the winner by itself too.
+    With `single`, each task is trained alone too, with the winner's hyperparameters.
     """
 
     configs: Mapping[int, Config]
@@ -44,7 +44,7 @@ class Plan:
         return list(repeats.values())
 
     def alone(self, of: int, task: str) -> list[Repeat]:
-        """The hyperparameters of trial `of` on one task by itself, with every seed."""
+        """The hyperparameters of trial `of` on one task alone, with every seed."""
         config = self.configs[of]
         weights = {name: float(name == task) for name in config.task_weights}
         return [
@@ -61,7 +61,7 @@ class Plan:
         return [Repeat(kind, of, config, seed) for seed in self.seeds]
 
     def judge(self, found: Found, metrics: Mapping[str, TaskMetric], score: Score) -> Verdict:
-        """The verdict on the trainings, all of which have ended. Raises StudyError where every seed failed."""
+        """The verdict on trainings that have all ended. Raises StudyError where every seed failed."""
         winner = self.winner(found)
         confirmed = []
         for of, config in self.configs.items():
@@ -90,17 +90,17 @@ def candidates(record: Record, top: int) -> dict[int, Config]:
 
 
 def twin(config: Config) -> Config:
-    """The config with nothing but its task weights replaced, by equal ones."""
+    """The same config with equal task weights."""
     return replace(config, task_weights=dict.fromkeys(config.task_weights, 1 / len(config.task_weights)))
 
 
 def conclusion(
     record: Record, plan: Plan, found: Found, verdict: Verdict, test_scorings: int
 ) -> dict[str, Any]:
-    """What is stored of a confirmation that has ended: the verdict, and the training whose parameters are kept.
+    """The conclusion of a confirmation as it is stored: the verdict, and the training whose parameters are kept.
 
-    Where equal weights are as good, that is a training of the winner's twin, since keeping them is the advice;
-    of its seeds it is the one that was best on validation. Another rule would have to look at test.
+    Where equal weights are as good, that is a training of the winner's twin. Of the seeds it is the one that was
+    best on validation: any other rule would look at test.
     """
     of = list(plan.configs)[verdict.winner]
     keep_equal = verdict.kind == "equal" and len(verdict.weights) > 1
@@ -123,15 +123,14 @@ def conclusion(
 def best_answer(record: Record, from_search: bool = False) -> tuple[dict[str, Any], Record, FrozenTrial]:
     """The config that `best` and `export` give, and the record and trial that hold its parameters.
 
-    It is the confirmed winner's; before confirmation, or with `from_search`, the best trial's of the search.
+    It is the config of the confirmed winner; before confirmation, or with `from_search`, of the search's best trial.
     """
     confirmation = None if from_search else find_confirmation(record)
-    concluded = confirmation.study.user_attrs.get("conclusion") if confirmation is not None else None
-    if confirmation is None or concluded is None:
+    if confirmation is None or confirmation.conclusion is None:
         best = record.best()
         return exported(record, best), record, best
-    trial = confirmation.trial(concluded["kept"])
-    return confirmed_config(record, confirmation, trial, concluded), confirmation, trial
+    trial = confirmation.trial(confirmation.conclusion["kept"])
+    return confirmed_config(record, confirmation, trial, confirmation.conclusion), confirmation, trial
 
 
 def confirmed_config(
@@ -152,25 +151,25 @@ def confirmed_config(
 
 
 def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
-    """A line for the user where trials of the search have come after the confirmation in `config`."""
+    """A notice where the search has more trials than the confirmation in `config` has seen, else None."""
     searched = config.get("confirmation", {}).get("searched", record.counted())
     if searched >= record.counted():
         return None
     return (
         f"the confirmation is of the first {searched} of {record.counted()} trials:"
-        " `mtlsearch confirm` takes the others in, --search shows the best of all as it was searched"
+        " `mtlsearch confirm` includes the others, --search shows the best trial of the search"
     )
 
 
 def expected_seconds(record: Record, trial_epochs: int) -> float | None:
-    """How long so many trial-epochs take at the rate of the search, None where nothing was timed."""
+    """The time that `trial_epochs` take at the rate of the search, None where nothing was timed."""
     timed = [trial for trial in record.trials() if trial.datetime_start and trial.datetime_complete]
     epochs = sum(len(trial.intermediate_values) for trial in timed)
     return busy_seconds(timed) / epochs * trial_epochs if epochs else None
 
 
 def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, TaskMetric]:
-    """How each task is measured, by the study's description and the sizes of its test sets."""
+    """The metric of each task, by the study's description and the sizes of its test sets."""
     return {
         name: TaskMetric(about["metric"], about["higher_is_better"], test_examples[name])
         for name, about in record.info["tasks"].items()
@@ -178,12 +177,12 @@ def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, 
 
 
 def _scores(repeats: Iterable[Repeat], found: Found) -> list[float]:
-    """The validation score of each, NaN where it failed."""
+    """The validation score of each repeat, NaN where it failed."""
     trials = (found[repeat.key] for repeat in repeats)
     return [math.nan if trial.value is None else trial.value for trial in trials]
 
 
 def _metric(repeats: Iterable[Repeat], found: Found, task: str, metric: TaskMetric) -> list[float]:
-    """A task's test metric of each, NaN where it failed."""
+    """The test metric of a task in each repeat, NaN where it failed."""
     attrs = (found[repeat.key].user_attrs for repeat in repeats)
     return [math.nan if "test" not in a else a["test"][task][metric.name] for a in attrs]

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from mtlsearch.evidence.delta_m import delta_m
-from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, score_floor
+from mtlsearch.evidence.delta_m import delta_of
+from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_floor
 from mtlsearch.evidence.sentences import Limits, Unit, decimals, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
@@ -33,7 +33,6 @@ from mtlsearch.evidence.statistics import (
     detectable,
     estimate,
     holm,
-    rounding_sd,
     t_interval,
 )
 from mtlsearch.evidence.trainings import ended, find_confirmation
@@ -73,18 +72,19 @@ def compared(
     failed the mean is None too.
     """
     claims = _claims(outcomes, metrics, score)
-    gains = {outcome.method: _gain(outcome.metrics, single, metrics) for outcome in outcomes}
+    gains = {o.method: delta_of(o.metrics, single, metrics, LEVEL) for o in outcomes}
+    floor = score_floor(metrics, score)
     methods = [
         {
             "method": o.method,
             "trial": o.trial,
             "tasks": {
-                task: {"metric": m.name, **estimate(o.metrics[task], LEVEL, rounding_sd(m.step)).stored()}
-                for task, m in metrics.items()
+                task: {"metric": metrics[task].name, **found.stored()}
+                for task, found in estimates(o.metrics, metrics, LEVEL).items()
             },
-            "score": estimate(o.score, LEVEL, score_floor(metrics, score)).stored(),
+            "score": estimate(o.score, LEVEL, floor).stored(),
             "difference": claims[o.method].difference.stored() if o.method in claims else None,
-            "delta_m": gains[o.method],
+            "delta_m": gain.stored() if (gain := gains[o.method]) else None,
             "trial_epochs": o.trial_epochs,
             "seconds": round(o.seconds, 1),
         }
@@ -127,7 +127,7 @@ def sentences(claims: Mapping[str, Claim], unit: Unit) -> list[str]:
 
 
 def _limit(claims: Mapping[str, Claim], methods: int, unit: Unit) -> str:
-    """What so many seeds can see, from the steadiest of the methods to the noisiest."""
+    """The differences that so many seeds can see, from the steadiest method to the noisiest."""
     seeds = [claim.difference.n for claim in claims.values()]
     limits = sorted(
         unit.scale * detectable(c.difference.n, c.difference.sd or 0.0, ALPHA / methods)
@@ -191,11 +191,11 @@ def first_counted(record: Record, trials: int) -> list[FrozenTrial]:
 def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> PerSeed | None:
     """Each task's test metric alone, by seed, from the study's confirmation; None where it has not all these seeds."""
     confirmation = find_confirmation(record)
-    concluded = confirmation.study.user_attrs.get("conclusion") if confirmation is not None else None
-    if confirmation is None or concluded is None:
+    if confirmation is None or confirmation.conclusion is None:
         return None
+    of = confirmation.conclusion["of"]
     attrs = (trial.user_attrs for trial in ended(confirmation).values())
-    runs = {(a["task"], a["seed"]): a for a in attrs if "task" in a and a["of"] == concluded["of"]}
+    runs = {(a["task"], a["seed"]): a for a in attrs if "task" in a and a["of"] == of}
     if any((task, seed) not in runs for task in metrics for seed in seeds):
         return None
     return {
@@ -215,15 +215,8 @@ def _claims(outcomes: Sequence[Outcome], metrics: Mapping[str, TaskMetric], scor
     return dict(zip([o.method for o in others], claims_of(found, holm(found.p)), strict=True))
 
 
-def _gain(
-    shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric]
-) -> dict[str, float | None] | None:
-    values = None if single is None else delta_m(shared, single, metrics)[0]
-    return None if values is None else estimate(values, LEVEL).stored()
-
-
 def _baseline(single: PerSeed | None, gains: Mapping[str, Any]) -> str:
-    """What Δm is against, or why there is none."""
+    """The baseline of Δm, or the reason why there is none."""
     if any(gains.values()):
         return "Δm against single-task training with the same seeds, at the hyperparameters of the confirmed winner"
     if single is not None:

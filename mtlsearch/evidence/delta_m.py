@@ -1,4 +1,4 @@
-"""What sharing gave, or cost, against each task trained alone: Δm, and the claims of harm. The rule is in `verdict`."""
+"""The gain or the cost of sharing against each task trained alone: Δm, and the claims of harm by `verdict`'s rule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtlsearch.evidence.metric import PerSeed, TaskMetric
+from mtlsearch.evidence.metric import PerSeed, TaskMetric, estimates
 from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.statistics import (
     ALPHA,
@@ -19,19 +19,6 @@ from mtlsearch.evidence.statistics import (
     rounding_sd,
     t_interval,
 )
-
-
-@dataclass(frozen=True)
-class Alone:
-    """Each task trained alone, with the hyperparameters of the winner; empty without single-task training.
-
-    `harm` is single-task minus shared, higher is more harm. `note` says what Δm is against, or why there is none.
-    """
-
-    metrics: dict[str, Estimate]
-    harm: dict[str, Claim]
-    harm_sentences: tuple[str, ...]
-    note: str
 
 
 def delta_m(
@@ -58,19 +45,46 @@ def delta_m(
 
 def delta_of(
     shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric], level: float
-) -> tuple[Estimate | None, str]:
-    """Δm's mean over seeds with its interval, and what it is against, or why there is none."""
-    if single is None:
-        return None, "no Δm: no single-task training to hold it against"
-    values, note = delta_m(shared, single, metrics)
-    return (None if values is None else estimate(values, level)), note
+) -> Estimate | None:
+    """Δm's mean over seeds with its interval; None without single-task training or a positive baseline."""
+    values = None if single is None else delta_m(shared, single, metrics)[0]
+    return None if values is None else estimate(values, level)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Each task trained alone, with the hyperparameters of the winner; empty without single-task training.
+
+    `harm` is single-task minus shared, higher is more harm. `note` names Δm's baseline, or why there is none.
+    """
+
+    metrics: dict[str, Estimate]
+    harm: dict[str, Claim]
+    harm_sentences: tuple[str, ...]
+    note: str
+
+    @classmethod
+    def of(
+        cls,
+        single: PerSeed | None,
+        shared: PerSeed,
+        equal: PerSeed,
+        metrics: Mapping[str, TaskMetric],
+        level: float,
+    ) -> "Alone":
+        """`shared` is at the weights that the verdict keeps, `equal` at equal weights."""
+        if single is None:
+            return cls({}, {}, (), "no Δm: no single-task training to hold it against")
+        harm = claims_of_harm(shared, single, metrics, level)
+        note = delta_m(shared, single, metrics)[1]
+        return cls(estimates(single, metrics, level), harm, harm_sentences(harm, equal, metrics), note)
 
 
 def claims_of_harm(
-    shared: PerSeed, single: PerSeed | None, metrics: Mapping[str, TaskMetric], level: float
+    shared: PerSeed, single: PerSeed, metrics: Mapping[str, TaskMetric], level: float
 ) -> dict[str, Claim]:
-    """How much better each task is alone, Holm over the tasks; empty without single-task training."""
-    if single is None or len(metrics) == 1:
+    """How much better each task is alone, Holm over the tasks; empty where there is one task."""
+    if len(metrics) == 1:
         return {}
     floors = np.array([rounding_sd(metric.step) for metric in metrics.values()])
     signs = np.array([metric.sign for metric in metrics.values()])

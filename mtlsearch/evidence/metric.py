@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtlsearch.evidence.statistics import Array, rounding_sd, t_interval
+from mtlsearch.evidence.statistics import Array, Estimate, estimate, rounding_sd, t_interval
 
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
 Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
@@ -52,6 +52,11 @@ class TaskMetric:
             return FRACTION_MARGIN
         mean = float(t_interval(equal).mean)
         return RELATIVE_MARGIN * abs(mean) if math.isfinite(mean) else 0.0
+
+
+def estimates(values: PerSeed, metrics: Mapping[str, TaskMetric], level: float) -> dict[str, Estimate]:
+    """Each task's mean over seeds with its interval."""
+    return {task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()}
 
 
 def scores(values: PerSeed, metrics: Mapping[str, TaskMetric], score: Score) -> Array:

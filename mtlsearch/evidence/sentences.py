@@ -36,10 +36,8 @@ def shown(estimate: Estimate, scale: float = 1.0, unit: str = "") -> str:
     if estimate.n == 0:
         return "unknown (every seed failed)"
     digits = _digits(estimate, scale, 2 if unit else 4)
-    mean = f"{_number(estimate.mean * scale, digits)}{unit}"
-    if estimate.low is None or estimate.high is None:
-        return f"{mean} (one seed, no interval)"
-    return f"{mean} ({_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)})"
+    interval = "one seed, no interval" if estimate.low is None else _span(estimate, scale, digits)
+    return f"{_number(estimate.mean * scale, digits)}{unit} ({interval})"
 
 
 class Unit(NamedTuple):
@@ -56,12 +54,7 @@ class Unit(NamedTuple):
 
     def span(self, estimate: Estimate) -> str:
         """`0.2 to 0.6`, of an estimate that has an interval."""
-        assert estimate.low is not None
-        assert estimate.high is not None
-        digits = _digits(estimate, self.scale, 2 if self.scale > 1 else 4)
-        return (
-            f"{_number(estimate.low * self.scale, digits)} to {_number(estimate.high * self.scale, digits)}"
-        )
+        return _span(estimate, self.scale, _digits(estimate, self.scale, 2 if self.scale > 1 else 4))
 
     def gain(self, estimate: Estimate) -> str:
         """`by 0.2 to 0.6 points`, of an interval above zero; an end that rounds to zero is not zero."""
@@ -138,9 +131,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the data allow to say: `pairs` of `seeds` are left, `level` is nominal.
+    """The limits of the data: the pairs of seeds that are left of `seeds`, and the intervals' nominal level.
 
-    `sampling_error` is the standard error by the test set's size, of the tasks that are measured by accuracy.
+    `sampling_error` is the standard error by the test set's size, for tasks that are measured by accuracy.
     """
 
     pairs: int
@@ -163,7 +156,7 @@ class Limits:
         return cls(pairs, seeds, level, errors)
 
     def sentence(self, metrics: Mapping[str, TaskMetric]) -> str:
-        """What the intervals cover, and what not."""
+        """The sentence that says what the intervals cover and what they do not."""
         lost = f" ({self.seeds - self.pairs} of {self.seeds} seeds failed, {self.pairs} left)"
         randomness = "the randomness of training on this split, not what new data would change"
         if self.seeds == 1:
@@ -184,6 +177,12 @@ class Limits:
             )
             text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
         return text
+
+
+def _span(estimate: Estimate, scale: float, digits: int) -> str:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return f"{_number(estimate.low * scale, digits)} to {_number(estimate.high * scale, digits)}"
 
 
 def _points(error: float) -> str:

@@ -1,12 +1,11 @@
 """The record of a confirmation: an Optuna study of its own, `NAME/confirmation`, with one trial per training.
 
-A training is known by what it trains (hyperparameters, task weights, seed, and the task where it is alone), not
-by its number: configs of the same hyperparameters share their twin, a config of equal weights is its own, and a
-later or larger confirmation takes over what is there. Nothing here needs torch.
+The key of a training is its content, not its number: hyperparameters, task weights, seed, and the task where that is
+trained alone. So configs with the same hyperparameters share their twin, a config of equal weights is its own twin,
+and a later or larger confirmation uses the trainings that are there. Nothing here needs torch.
 """
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import this_process
-from mtlsearch.store.record import InTraining, Policy, Record
+from mtlsearch.store.record import InTraining, Policy, Record, name_score
 from mtlsearch.study.space import Config
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ Found = Mapping[str, FrozenTrial]
 
 @dataclass(frozen=True)
 class Repeat:
-    """One training of a confirmation: trial `of`'s config, its twin, or its hyperparameters on one `task` alone."""
+    """One training of a confirmation: the config of trial `of`, its twin, or its hyperparameters on one `task`."""
 
     kind: Kind
     of: int
@@ -41,11 +40,11 @@ class Repeat:
 
     @property
     def key(self) -> str:
-        """What makes two trainings the same."""
+        """The content of the training: two trainings with one key are the same."""
         return _key(self.config, self.seed, self.task)
 
     def attrs(self) -> dict[str, Any]:
-        """The user attributes of its trial."""
+        """The user attributes of the training's trial."""
         about = {"kind": self.kind, "of": self.of, "seed": self.seed}
         alone = {} if self.task is None else {"task": self.task}
         return {**about, **alone, "task_weights": dict(self.config.task_weights)}
@@ -59,9 +58,28 @@ class Repeat:
 class Confirmation(Record):
     """The record of a confirmation: one trial per training, known by its key."""
 
+    @classmethod
+    def of(cls, record: Record, study: optuna.Study) -> "Confirmation":
+        """The confirmation of a search that `study` holds.
+
+        The plan says what is left to train, so no params are asked again. Of a config's seeds the parameters of the
+        best on validation are kept; of a task alone none are.
+        """
+        policy = Policy(
+            asks_again=False,
+            group=lambda trial: None if "task" in trial.user_attrs else group_of(trial, record),
+        )
+        return cls(record.storage, study, record.info, record.artifacts, policy)
+
+    @property
+    def conclusion(self) -> Mapping[str, Any] | None:
+        """The stored conclusion, None before the confirmation has ended."""
+        concluded: Mapping[str, Any] | None = self.study.user_attrs.get("conclusion")
+        return concluded
+
     def begin(self, repeat: Repeat, study: "Study") -> int:
         """Store a training as running; its number."""
-        space = replace(study.search_space, fixed_weights={})
+        space = replace(study.search_space, fixed_quantiles={})
         attrs = {**repeat.attrs(), "owner": this_process()}
         template = create_trial(
             state=TrialState.RUNNING,
@@ -75,13 +93,13 @@ class Confirmation(Record):
         return trial.number
 
     def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
-        """Those that have neither ended nor are in training, here or in another process."""
+        """The repeats that have not ended and are not in training, here or in another process."""
         self.storage.refresh(self.study._study_id)
         known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
         return [repeat for repeat in repeats if repeat.key not in known]
 
     def scored(self, number: int, test: "Metrics") -> None:
-        """Store the test metrics of a training; before it ends, so that both are committed together."""
+        """Store the test metrics of a training before it ends, so that one commit takes both."""
         trial = self.running[number].trial
         trial.set_user_attr("test", test)
         for task, values in test.items():
@@ -96,20 +114,18 @@ class Confirmation(Record):
 def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any]) -> optuna.Study:
     """The Optuna study `name` that belongs to a record's, made with the attributes `about` where there is none.
 
-    Raises StoreError where the name is that of another study, which is no `what`.
+    Raises StoreError where another study, which is not a `what`, has the name.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
-        )
-        if "of" not in study.user_attrs:
-            if study.get_trials(deepcopy=False):
-                raise StoreError(f"study {name!r} in the store is no {what}: rename or delete it first")
-            study.set_metric_names([record.info["score"]])
-            # `of` is the last: a process that dies in between leaves a study that is begun again.
-            for key, value in {**about, "of": record.name}.items():
-                study.set_user_attr(key, value)
+    study = optuna.create_study(
+        storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
+    )
+    if "of" not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            raise StoreError(f"study {name!r} in the store is not a {what}: rename or delete it first")
+        name_score(study, record.info["score"])
+        # `of` comes last: a process that dies before leaves a study that is begun again.
+        for key, value in {**about, "of": record.name}.items():
+            study.set_user_attr(key, value)
     return study
 
 
@@ -125,7 +141,7 @@ def open_confirmation(record: Record) -> Confirmation:
         )
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
-    return _confirmation(record, study)
+    return Confirmation.of(record, study)
 
 
 def find_confirmation(record: Record) -> Confirmation | None:
@@ -135,16 +151,9 @@ def find_confirmation(record: Record) -> Confirmation | None:
         return None
     try:
         study = optuna.load_study(storage=record.storage, study_name=name)
-    except KeyError:  # it was deleted, in the dashboard say
+    except KeyError:  # somebody deleted it, for example in the dashboard
         return None
-    return _confirmation(record, study)
-
-
-def _confirmation(record: Record, study: optuna.Study) -> Confirmation:
-    # What is left to train follows from the plan, so no params are asked again; of the seeds of a config the
-    # parameters of the best on validation are kept, and none of a task alone.
-    policy = Policy(asks_again=False, group=lambda t: None if "task" in t.user_attrs else group_of(t, record))
-    return Confirmation(record.storage, study, record.info, record.artifacts, policy)
+    return Confirmation.of(record, study)
 
 
 def key_of(trial: FrozenTrial, record: Record) -> str:
@@ -154,12 +163,12 @@ def key_of(trial: FrozenTrial, record: Record) -> str:
 
 
 def group_of(trial: FrozenTrial, record: Record) -> str:
-    """What the trainings of one config with different seeds have in common."""
+    """The key without the seed: the same for all trainings of one config."""
     return _key(trial_config(record.info, trial), None, trial.user_attrs.get("task"))
 
 
 def ended(confirmation: Record) -> dict[str, FrozenTrial]:
-    """The trainings with an outcome of their own by key; of two that are the same, the first."""
+    """The trainings with an outcome of their own by key; of two with one key, the first."""
     found: dict[str, FrozenTrial] = {}
     for trial in filter(is_counted, confirmation.trials()):
         found.setdefault(key_of(trial, confirmation), trial)

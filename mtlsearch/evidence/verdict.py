@@ -41,8 +41,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtlsearch.errors import StudyError
-from mtlsearch.evidence.delta_m import Alone, claims_of_harm, delta_of, harm_sentences
-from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, score_floor, score_margin, scores
+from mtlsearch.evidence.delta_m import Alone, delta_of
+from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_floor, score_margin, scores
 from mtlsearch.evidence.sentences import Finding, Kind, Limits, Unit, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
@@ -55,7 +55,6 @@ from mtlsearch.evidence.statistics import (
     estimate,
     holm,
     interval_level,
-    rounding_sd,
     t_interval,
 )
 
@@ -198,35 +197,23 @@ def judge(
     winner, level = int(result.winner), interval_level(len(confirmed))
     best, claims = confirmed[winner], claims_of(result.intervals, result.p_holm)
 
-    def estimates(values: PerSeed) -> dict[str, Estimate]:
-        return {
-            task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()
-        }
-
     def arm(values: PerSeed, over_seeds: Array) -> Arm:
-        gain, _ = delta_of(values, best.single, metrics, level)
-        return Arm(estimates(values), estimate(over_seeds, level), gain)
+        gain = delta_of(values, best.single, metrics, level)
+        return Arm(estimates(values, metrics, level), estimate(over_seeds, level), gain)
 
     kind = cast(Kind, "equal" if len(metrics) == 1 else str(result.kind))
-    harm = claims_of_harm(best.twin if kind == "equal" else best.tuned, best.single, metrics, level)
-    alone = Alone(
-        metrics=estimates(best.single) if best.single else {},
-        harm=harm,
-        harm_sentences=harm_sentences(harm, best.twin, metrics),
-        note=delta_of(best.tuned, best.single, metrics, level)[1],
-    )
     kept = arm(best.tuned, tuned[winner])
     means = {task: found.mean for task, found in kept.metrics.items()}
-    pairs, seeds = claims[winner].difference.n, validation.shape[1]
+    unit = Unit.of(list(metrics.values()), score)
     return Verdict(
-        finding=Finding(kind, claims[winner], margin, len(confirmed), Unit.of(list(metrics.values()), score)),
+        finding=Finding(kind, claims[winner], margin, len(confirmed), unit),
         winner=winner,
         weights={task: float(best.weights[task]) for task in metrics},
         tuned=kept,
         equal=arm(best.twin, equal[winner]),
-        alone=alone,
+        alone=Alone.of(best.single, best.twin if kind == "equal" else best.tuned, best.twin, metrics, level),
         claims=claims,
-        limits=Limits.of(pairs, seeds, level, means, metrics),
+        limits=Limits.of(claims[winner].difference.n, validation.shape[1], level, means, metrics),
         measured=dict(metrics),
     )
 

@@ -4,11 +4,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from postgres_server import PostgresServer
 
 # `--import-mode=importlib` does not put this folder on the path, where the tests' helpers lie.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,6 +37,16 @@ def data_directory() -> Path:
             "the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST"
         )
     return Path(named)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator["PostgresServer"]:
+    """A PostgreSQL server of the test module's own."""
+    from postgres_server import start_or_skip
+
+    server = start_or_skip()
+    yield server
+    server.remove()
 
 
 @pytest.fixture

@@ -39,14 +39,14 @@ processes.set_forkserver_preload(["mtlsearch.tuning.run", "sklearn.datasets"])
 
 
 class Skip(Exception):
-    """What this machine cannot be made to do, and why."""
+    """A fault that this machine cannot make, and why."""
 
 
 def child(arguments: list[str], log: str, injected: dict[str, Any]) -> None:
     """The whole of a run's process.
 
-    `injected`: `host`, the name it takes its host to have; `lease`, the times of its lease; `held`, a file without
-    which it trains nothing.
+    `injected` changes it: `host` is the name of its host, `lease` the times of its lease, and it trains nothing
+    before the file `held` exists.
     """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -71,27 +71,33 @@ def child(arguments: list[str], log: str, injected: dict[str, Any]) -> None:
     main(arguments, prog_name="mtlsearch")
 
 
+def command(url: str, total: int, folder: Path, epochs: int = EPOCHS) -> list[str]:
+    """The arguments of a run."""
+    return (
+        f"run digits --no-confirm --population {POPULATION} --threads 1 --epochs {epochs} --seed 0"
+        f" --trials {total} --storage {url} --artifacts {folder / 'artifacts'}"
+    ).split()
+
+
+def announced_in(log: str) -> dict[int, tuple[str, str]]:
+    """By number, the state and the score of every trial that a run has announced as finished."""
+    return {int(number): (state, score) for number, state, score in ANNOUNCED.findall(log)}
+
+
 class Run:
     """One process of `mtlsearch run`."""
 
-    def __init__(self, url: str, total: int, folder: Path, **injected: Any) -> None:
-        epochs = injected.pop("epochs", EPOCHS)
+    def __init__(self, url: str, total: int, folder: Path, epochs: int = EPOCHS, **injected: Any) -> None:
         self.log = Path(tempfile.mkstemp(dir=folder, prefix="log-")[1])
-        self.arguments = (
-            f"run digits --no-confirm --population {POPULATION} --threads 1 --epochs {epochs} --seed 0"
-            f" --trials {total} --storage {url} --artifacts {folder / 'artifacts'}"
-        ).split()
-        self.process = processes.Process(
-            target=child, args=(self.arguments, str(self.log), injected), daemon=True
-        )
+        arguments = command(url, total, folder, epochs), str(self.log), injected
+        self.process = processes.Process(target=child, args=arguments, daemon=True)
         self.process.start()
 
     def said(self) -> str:
         return self.log.read_text()
 
     def announced(self) -> dict[int, tuple[str, str]]:
-        """Number -> state and score of every trial that it has told as finished."""
-        return {int(number): (state, score) for number, state, score in ANNOUNCED.findall(self.said())}
+        return announced_in(self.said())
 
     def signal(self, number: int) -> None:
         assert self.process.pid is not None
@@ -119,7 +125,7 @@ class Run:
         self.until(lambda: len(self.announced()) >= count)
 
     def one_line(self) -> str:
-        """The last line, which says what is wrong. Raises AssertionError for a traceback or none."""
+        """The last line, which says what is wrong. Raises AssertionError for a traceback or no such line."""
         said = self.said()
         assert "Traceback" not in said, said
         lines = [line for line in said.splitlines() if line.startswith("mtlsearch: ")]
@@ -130,7 +136,7 @@ class Run:
 
 @dataclass
 class Book:
-    """What the store of one study has been seen to hold; `look` holds it against what it holds now."""
+    """The finished trials of one study as they were last seen; `look` compares them with the store as it is now."""
 
     url: str
     total: int
@@ -139,7 +145,7 @@ class Book:
     doubled: int = 0
 
     def trials(self) -> list[FrozenTrial]:
-        """The trials as plain Optuna reads them; none where the store was not made yet."""
+        """The trials as plain Optuna reads them; none before the store is made."""
         path = Path(self.url.removeprefix("sqlite:///"))
         if self.url.startswith("sqlite") and not (path.exists() and path.stat().st_size):
             return []
@@ -152,7 +158,7 @@ class Book:
             rdb.engine.dispose()
 
     def look(self, announced: dict[int, tuple[str, str]]) -> list[FrozenTrial]:
-        """Counts what is lost or doubled since the last look; asserts that the file is whole."""
+        """Count the trials that were lost or doubled since the last look; assert that the file is whole."""
         if self.url.startswith("sqlite"):
             check_integrity(Path(self.url.removeprefix("sqlite:///")))
         trials = self.trials()
@@ -186,7 +192,7 @@ class Book:
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Written anew from the contract, so that the check does not share an error with the store."""
+    """Whether a trial counts: written again from the contract, so that the check shares no error with the store."""
     return trial.state.is_finished() and not trial.user_attrs.get("interrupted")
 
 
@@ -204,7 +210,7 @@ def check_integrity(path: Path) -> None:
 
 
 def finish(book: Book, folder: Path) -> None:
-    """The same command again, at once, which must end well with all its trials."""
+    """Run the same command again at once; it must end well with all its trials."""
     run = Run(book.url, book.total, folder)
     assert run.wait() == 0, run.said()
     assert "Traceback" not in run.said(), run.said()
@@ -220,7 +226,7 @@ def new_book(folder: Path, total: int) -> Book:
 
 
 def wait_for_a_moment(run: Run, moments: random.Random) -> None:
-    """From the first second, in which the store is made, to well into the training, however slow the machine."""
+    """Wait for a moment between the first second, in which the store is made, and well into the training."""
     kind = moments.random()
     if kind < 0.6:
         run.process.join(moments.uniform(0.0, 1.0) if kind < 0.3 else moments.uniform(0.8, 3.5))
@@ -230,7 +236,7 @@ def wait_for_a_moment(run: Run, moments: random.Random) -> None:
 
 
 def killed_round(folder: Path, total: int, kills: int, moments: random.Random) -> tuple[Book, int]:
-    """Kills one study's run at most `kills` times, and lets it finish; the book, and how often it was killed."""
+    """Kill one study's run at most `kills` times, then let it finish; the book, and the number of kills."""
     book, done = new_book(folder, total), 0
     while done < kills:
         run = Run(book.url, total, folder)
@@ -419,29 +425,25 @@ def clock_set_back(folder: Path, total: int) -> Book:
     source.write_text(CLOCK)
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     log = folder / "log-clock"
-    command = [sys.executable, "-c", "from mtlsearch.cli import main; main()"]
-    template = Run.__new__(Run)
-    template.log = log
-    arguments = (
-        f"run digits --no-confirm --population {POPULATION} --threads 1 --epochs {EPOCHS} --seed 0"
-        f" --trials {total} --storage {book.url} --artifacts {folder / 'artifacts'}"
-    ).split()
+    program = [sys.executable, "-c", "from mtlsearch.cli import main; main()"]
     environment = {**os.environ, "LD_PRELOAD": str(library), "TEST_CLOCK_BACK": str(back)}
     with log.open("wb") as file:
-        process = subprocess.Popen([*command, *arguments], stdout=file, stderr=file, env=environment)
+        arguments = [*program, *command(book.url, total, folder)]
+        process = subprocess.Popen(arguments, stdout=file, stderr=file, env=environment)
         end = time.monotonic() + 120
-        while not template.announced() and process.poll() is None and time.monotonic() < end:
+        while not announced_in(log.read_text()) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         back.touch()
-        before = len(template.announced())
-        assert process.wait(180) == 0, template.said()
-    assert len(template.announced()) > before, "the clock went back too late to matter"
+        before = len(announced_in(log.read_text()))
+        assert process.wait(180) == 0, log.read_text()
+    announced = announced_in(log.read_text())
+    assert len(announced) > before, "the clock went back too late to matter"
     trials = book.trials()
     begun = [trial.datetime_start for trial in trials]
     assert begun != sorted(begun) or any(
         trial.datetime_complete < trial.datetime_start for trial in trials
     ), "the clock was not set back"
-    book.look_at_end(template.announced())
+    book.look_at_end(announced)
     finish(book, folder)
     return book
 
@@ -464,7 +466,7 @@ FAULTS = (
 
 
 def main() -> int:
-    """Does as the command line says, and prints the count."""
+    """Kill and disturb as the command line says, and print the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What every store must do: Optuna's own contract for storages, and what a search needs beyond it.
+"""The contract of every store: Optuna's own for storages, and the reserving of trials that a search needs.
 
 A test class inherits `StoreContract` and gives a `storage` and an `again` fixture.
 """

@@ -1,4 +1,4 @@
-"""What the tests let other processes do to a store; each function is the whole of such a process."""
+"""Work that tests let other processes do on a store; each function is the whole of one process."""
 
 import os
 import sqlite3
@@ -61,7 +61,7 @@ def search(pipe: Connection, url: str, total: int, seed: int, linger: float) -> 
 
 
 def report_then_train(pipe: Connection, url: str) -> None:
-    """Begins a trial, reports one epoch, and then is busy without ever calling the store again."""
+    """Begins a trial, reports one epoch, and then works without ever calling the store again."""
     storage = open_storage(url, create=True)
     study = optuna.create_study(storage=storage, study_name="study", load_if_exists=True)
     trial = storage.ask(study, 10)

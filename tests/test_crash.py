@@ -1,4 +1,4 @@
-"""What a search promises when it is killed, stopped or disturbed, on real `mtlsearch run` processes.
+"""The promises of a search that is killed, stopped or disturbed, on real `mtlsearch run` processes.
 
 `python tests/crash_harness.py` does the same with 50 kills and prints the count.
 """

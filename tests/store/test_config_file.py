@@ -1,4 +1,4 @@
-"""What a search leaves behind is recovered: the config as JSON, the parameters, by plain Optuna, without training."""
+"""The results of a search are recovered without training: the config as JSON, the parameters, and by plain Optuna."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Whether the process that trains a trial still lives is exact on its own host."""
+"""On its own host a process is known exactly to live or to be dead."""
 
 import os
 import subprocess

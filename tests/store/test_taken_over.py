@@ -31,7 +31,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 def taken_over(storage: Storage, name: str) -> None:
-    """What another host does with the trials of a process that it takes for dead."""
+    """Interrupt the running trials, as another host does that takes this process for dead."""
     storage.flush()  # as it is after half a second
     url = storage.url.render_as_string(hide_password=False)
     with open_storage(url, create=True) as other:

@@ -2,27 +2,19 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash_harness import POPULATION, Book, Run
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from postgres_server import PostgresServer, start_or_skip
+from postgres_server import PostgresServer
 
 from mtlsearch.store import ownership as lease
 from mtlsearch.store.ownership import this_process
 
 TOTAL = 6
 FAST_LEASE = (0.2, 2.0)  # seconds between two beats, seconds to the expiry
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = start_or_skip()
-    yield server
-    server.remove()
 
 
 def share_the_total(url: str, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""What follows the product in a hidden layer, as one Triton kernel forward and one back, where PyTorch takes ninety.
+"""A hidden layer after its product, as one Triton kernel forward and one backward, where PyTorch takes ninety.
 
-It is any of the three normalisations by value (`norms.AnyNorm`), ReLU, the mask of live units, and dropout. Batch
-normalisation and none go by columns, all examples at once; layer normalisation by rows, all units at once.
+It is one of three normalisations by value (`norms.AnyNorm`), ReLU, the mask of live units, and dropout. A program takes
+columns, with all examples, for batch normalisation and none; it takes rows, with all units, for layer normalisation.
 
 Legend: M members, B examples (rows), H hidden units (columns), N the larger of B and H.
 """
@@ -16,14 +16,11 @@ from torch import Tensor
 from mtlsearch.kernels import noise
 from mtlsearch.kernels.launch import NORMS, launch, stacked
 
-TILE = 2048  # numbers that a program holds at once: all examples of few units, or few examples of a part of the units
+TILE = 2048  # numbers that a program holds at once: all examples of few units, or part of the units of few examples
 FEW_COLUMNS, PART_COLUMNS = 16, 512
 MOST_ROWS = 1024
-PER_MEMBER = [
-    "kind_at",
-    "rate_at",
-    "key_at",
-]  # where they begin depends on the members' number, and is of no use
+# Their alignment depends on the number of members: specialising on it would compile again for no gain.
+PER_MEMBER = ["kind_at", "rate_at", "key_at"]
 EPS, MOMENTUM = 1e-5, 0.1  # torch's
 NONE, BATCH, LAYER = (tl.constexpr(NORMS.index(name)) for name in ("none", "batch", "layer"))
 MASK, STRIDE = tl.constexpr(noise.MASK), tl.constexpr(noise.STRIDE)
@@ -33,7 +30,7 @@ FIRST, SECOND, RANGE = (tl.constexpr(n) for n in (noise.FIRST, noise.SECOND, flo
 
 @triton.jit
 def _tile(x_at, live_at, row, column, member, rows, columns):  # type: ignore[no-untyped-def]
-    """Where a tile's numbers lie, which of them exist, which units are live, and the numbers of those."""
+    """The places of a tile's numbers, which of them exist, which units are live, and the live units' numbers."""
     inside = (row < rows) & (column < columns)
     live = tl.load(live_at + member * columns + column, column < columns, other=0) != 0
     at = member * rows * columns + row * columns + column
@@ -58,7 +55,7 @@ def _drop(x, row, column, rate, key):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _activate(x, live, row, column, rate, key):  # type: ignore[no-untyped-def]
-    # Not maximum, which would hide what is not a number.
+    # Not maximum, which would hide NaN.
     return _drop(tl.where(live, tl.where(x <= 0, 0.0, x), 0.0), row, column, rate, key)
 
 
@@ -75,7 +72,7 @@ def _layer_forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     tile, member = tl.program_id(0), tl.program_id(1).to(tl.int64)
     kind, key, rate = tl.load(kind_at + member), tl.load(key_at + member), tl.load(rate_at + member)
-    # A bare number would be one of single precision.
+    # A bare number would have single precision.
     dtype = x_at.dtype.element_ty
     small, part, examples = tl.full((1, 1), eps, dtype), tl.full((1, 1), momentum, dtype), rows.to(dtype)
     if kind == LAYER:
@@ -104,7 +101,7 @@ def _layer_forward(  # type: ignore[no-untyped-def]
             weight, bias = _per(weight_at, member, column, columns), _per(bias_at, member, column, columns)
             normed = tl.where(live, x - mean, 0.0) * scale * weight + bias
             tl.store(y_at + at, _activate(normed, live, row, column, rate, key), inside)
-    if kind != LAYER:  # not else: Triton would want tiles of one shape in both
+    if kind != LAYER:  # not else: Triton requires tiles of one shape in both branches
         row, column = tl.arange(0, all_rows)[:, None], tile * few_columns + tl.arange(0, few_columns)[None, :]
         at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
         if kind == BATCH:
@@ -126,7 +123,7 @@ def _layer_forward(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _normed_back(g, x, live, mean, scale, weight, bias, row, column, rate, key):  # type: ignore[no-untyped-def]
-    """The normalised numbers before weight and bias, and the gradient of those after."""
+    """The normalised numbers before weight and bias, and the gradient of the numbers after them."""
     unit = tl.where(live, x - mean, 0.0) * scale
     return unit, _activate_back(g, unit * weight + bias, live, row, column, rate, key)
 
@@ -170,7 +167,7 @@ def _layer_backward(  # type: ignore[no-untyped-def]
             g *= weight
             dx = scale * (g - along / count - unit * across / count)
             tl.store(dx_at + at, tl.where(live, dx, 0.0), inside)
-    # The gradients of weight and bias are sums over examples: they go by columns, whatever the kind is.
+    # The gradients of weight and bias are sums over examples: they take columns, for every kind.
     if tile * few_columns < columns:
         row, column = tl.arange(0, all_rows)[:, None], tile * few_columns + tl.arange(0, few_columns)[None, :]
         at, inside, live, x = _tile(x_at, live_at, row, column, member, rows, columns)
@@ -181,7 +178,8 @@ def _layer_backward(  # type: ignore[no-untyped-def]
             tl.store(dweight_at + units, tl.zeros_like(weight), column < columns)
             tl.store(dbias_at + units, tl.zeros_like(bias), column < columns)
         else:
-            of = tl.where(kind == LAYER, row, column)  # whose mean and scale they are
+            # Layer normalisation has a mean and a scale per example, batch normalisation per unit.
+            of = tl.where(kind == LAYER, row, column)
             mean = tl.load(mean_at + statistics + of, inside, other=0.0)
             scale = tl.load(scale_at + statistics + of, inside, other=0.0)
             unit, g = _normed_back(g, x, live & inside, mean, scale, weight, bias, row, column, rate, key)
@@ -194,12 +192,12 @@ def _layer_backward(  # type: ignore[no-untyped-def]
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels take inputs [B, H] like `x`."""
+    """Whether the kernels can take inputs [B, H] like `x`."""
     return x.ndim == 2 and 1 < len(x) <= MOST_ROWS and x.dtype in (torch.float32, torch.float64)
 
 
 def _programs(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
-    """The grid for inputs [M, B, H], and the sides of its tiles, which do not depend on H: each would be compiled."""
+    """The grid for inputs [M, B, H], and the sides of its tiles; those do not depend on H, or each H would compile."""
     members, rows, columns = x.shape
     all_rows = triton.next_power_of_2(rows)
     few_columns, few_rows = min(FEW_COLUMNS, TILE // all_rows), TILE // PART_COLUMNS
@@ -214,7 +212,7 @@ def _programs(x: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
 
 
 def _run_forward(x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs [M, B, H], and of each member's examples or units the mean and the scale [M, N]."""
+    """Outputs [M, B, H], and the mean and scale [M, N] of each member's examples or units."""
     weight, bias, live, kind, rate, key, running_mean, running_var = rest
     members, rows, columns = x.shape
     most = max(rows, columns)
@@ -242,7 +240,7 @@ def _run_backward(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, 
 
 
 class _Gradient(torch.autograd.Function):
-    """The kernel back, as a function that `vmap` takes."""
+    """The backward kernel as a function for `vmap`."""
 
     @staticmethod
     def forward(*given: Tensor) -> tuple[Tensor, ...]:
@@ -258,7 +256,7 @@ class _Gradient(torch.autograd.Function):
 
 
 class _Activated(torch.autograd.Function):
-    """The kernel forward, as a function that `vmap` and `grad` take. The running statistics are changed in place."""
+    """The forward kernel as a function for `vmap` and `grad`; it changes the running statistics in place."""
 
     @staticmethod
     def forward(*given: Tensor) -> tuple[Tensor, ...]:
@@ -295,7 +293,7 @@ def activated(
 ) -> Tensor:
     """`AnyNorm`, ReLU, the mask and `Dropout` of one member's x [B, H] in training.
 
-    The running statistics [H] move where `kind` is batch normalisation.
+    The running statistics [H] change where `kind` is batch normalisation.
     """
     y: Tensor = _Activated.apply(x, weight, bias, live, kind, rate, key, running_mean, running_var)[0]
     return y

@@ -1,9 +1,8 @@
-"""Whether layers and losses run as CUDA kernels of our own; how they are built and launched.
+"""Switch for layers and losses to run as CUDA kernels of our own, and how those are built and launched.
 
-What asks for them sees to it that Triton can build them (`works`).
-
-A step that PyTorch does not compile is some two hundred small operators on CUDA, and launching them takes longer than
-what they compute. The plain operators are the reference; nothing uses a kernel where it is not asked to.
+On CUDA a step that PyTorch does not compile is about two hundred small operators, which take longer to launch than to
+run. The plain operators are the reference: kernels run only where a caller asks for them, which must make sure that
+Triton can build them (`works`).
 """
 
 from collections.abc import Iterator
@@ -15,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LINEAR_DTYPES = (torch.float32,)  # of a linear layer's kernels: Triton cannot translate a product in double
+NORMS = ("none", "batch", "layer")  # by the value of `AnyNorm.kind`
+LINEAR_DTYPES = (torch.float32,)  # of linear layers' kernels; Triton cannot compile a product in double
 _asked = ContextVar("kernels", default=False)
 _built: ContextVar[list[Any] | None] = ContextVar("built", default=None)
 
 
 @contextmanager
 def kernels(asked: bool = True) -> Iterator[None]:
-    """Let what has a kernel use it."""
+    """Run what has a kernel by its kernel."""
     before = _asked.set(asked)
     try:
         yield
@@ -31,7 +31,7 @@ def kernels(asked: bool = True) -> Iterator[None]:
 
 
 def use_kernels() -> bool:
-    """Whether kernels are asked for; never while PyTorch compiles, which fuses by itself."""
+    """Whether kernels are asked for; never while PyTorch compiles, since it fuses operators itself."""
     # In this order: torch 2.11 cannot trace a context variable.
     return not torch.compiler.is_compiling() and _asked.get()
 
@@ -45,9 +45,9 @@ def on(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def building(device: torch.device) -> Iterator[None]:
-    """Build every kernel that would be launched on `device` here, side by side, and launch none; at the end all are.
+    """Build every kernel that is launched on `device` inside the context, side by side, instead of running it.
 
-    What a C compiler builds to launch each is built then, too.
+    At its end all kernels are built, with the launchers that a C compiler builds.
     """
     import triton
 
@@ -57,7 +57,7 @@ def building(device: torch.device) -> Iterator[None]:
     def launcher(kernel: Any) -> None:
         with on(device):
             done = kernel.result() if hasattr(kernel, "result") else kernel
-            if done is not None:  # where no interpreter runs it
+            if done is not None:  # Triton's interpreter builds nothing
                 _ = done.run
 
     try:
@@ -70,19 +70,21 @@ def building(device: torch.device) -> Iterator[None]:
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *given: Any, **constants: Any) -> None:
-    """Run a Triton kernel; while kernels are being built, see to it that it is built, and run nothing."""
+    """Run a Triton kernel, or only build it inside `building`."""
     if (built := _built.get()) is None:
         kernel[grid](*given, **constants)
     else:
         built.append(kernel.warmup(*given, grid=grid, **constants))
 
 
+def members_first(tensor: Tensor, dim: int | None) -> Tensor:
+    """A tensor of `vmap` with the members first, where it has them."""
+    return tensor if dim is None else tensor.movedim(dim, 0)
+
+
 def stacked(members: int, in_dims: tuple[int | None, ...], given: tuple[Tensor, ...]) -> list[Tensor]:
-    """Tensors of `vmap` with the members first, and close together; one that they share is repeated."""
+    """Tensors of `vmap` with the members first, contiguous; a tensor that members share is repeated."""
     return [
         (tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).contiguous()
         for dim, tensor in zip(in_dims, given, strict=True)
     ]
-
-
-NORMS = ("none", "batch", "layer")

@@ -1,6 +1,6 @@
-"""A linear layer of all members as one Triton kernel forward and one back, that leaves out padded units.
+"""A linear layer of all members as one Triton kernel forward and one backward, which skip padded units.
 
-A tile whose units are all dead takes no arithmetic, so members of every width share a lane at the cost of their own.
+A tile whose units are all dead costs no arithmetic: members of every width share a lane, each at its own cost.
 
 Legend: M members, B examples (rows), I inputs, H units.
 """
@@ -14,11 +14,11 @@ import triton.language as tl
 from torch import Tensor
 
 from mtlsearch.kernels import launch as kernels
-from mtlsearch.kernels.launch import launch, stacked
+from mtlsearch.kernels.launch import launch, members_first, stacked
 
-TF32_SINCE = (8, 0)  # a device's capability
-FEWEST = 16  # of a product's side
-# The sides of a tile, at most; the last of those forward, and the first of those back, is taken a part at a time.
+TF32_SINCE = (8, 0)  # compute capability
+FEWEST = 16  # the shortest side of a tile
+# The longest sides of a tile. Sums run over inputs forward and over rows backward, one tile after the other.
 FORWARD_ROWS, FORWARD_UNITS, FORWARD_INPUTS = 128, 64, 32
 BACKWARD_ROWS, BACKWARD_UNITS, BACKWARD_INPUTS = 32, 64, 128
 
@@ -94,12 +94,12 @@ def _linear_backward(  # type: ignore[no-untyped-def]
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels take inputs [B, I] like `x`."""
+    """Whether the kernels can take inputs [B, I] like `x`."""
     return x.ndim == 2 and x.dtype in kernels.LINEAR_DTYPES
 
 
 def _precision(x: Tensor) -> str:
-    """How products are taken: in fp32 as three of tf32, which lose no more than one in fp32 (CUTLASS's 3xTF32)."""
+    """The precision of products; fp32 is taken as three of tf32, which lose no more than fp32 (CUTLASS's 3xTF32)."""
     if torch.is_autocast_enabled(x.device.type):
         return "bf16"
     if x.device.type == "cuda" and torch.cuda.get_device_capability(x.device) < TF32_SINCE:
@@ -108,14 +108,14 @@ def _precision(x: Tensor) -> str:
 
 
 def _by_member(x: Tensor) -> tuple[Tensor, int]:
-    """Inputs whose examples lie close together, and how far away the next member's are: 0 where members share them."""
+    """Inputs with contiguous examples, and the stride to the next member's: 0 where members share them."""
     if x.stride()[-2:] != (x.shape[-1], 1):
         x = x.contiguous()
     return x, 0 if x.ndim == 2 else x.stride(0)
 
 
 def _side(size: int, most: int) -> int:
-    """A tile's side: a power of 2 that holds `size`, if that is not more than `most`."""
+    """A tile's side: the power of 2 that holds `size`, between FEWEST and `most`."""
     whole: int = triton.next_power_of_2(size)
     return max(FEWEST, min(most, whole))
 
@@ -144,7 +144,7 @@ def _run_backward(
     """The gradients of weight [M, H, I] and bias [M, H] by those of the outputs [M, B, H]."""
     members, rows, units = g.shape
     inputs = x.shape[-1]
-    if x.ndim == 2:  # what all members read is turned over once, so that products find it in order
+    if x.ndim == 2:  # shared inputs are transposed once, so that products read them in order
         x = x.mT.contiguous().mT
     x_stride, row_stride, input_stride = (0, *x.stride()) if x.ndim == 2 else x.stride()
     dweight, dbias = g.new_empty(members, units, inputs), g.new_empty(members, units)
@@ -159,24 +159,27 @@ def _run_backward(
     return dweight, dbias
 
 
-def _members_first(info: Any, in_dims: tuple[int | None, ...], x_at: int, given: Sequence[Any]) -> list[Any]:
-    """`stacked`, but for what is not given, and the inputs, number `x_at`: they may be shared, and lie apart."""
+def _batched(info: Any, in_dims: tuple[int | None, ...], x_at: int, given: Sequence[Any]) -> list[Any]:
+    """Tensors with the members first, contiguous, as from `stacked`; None stays None.
+
+    The inputs, at place `x_at`, are neither copied nor repeated: members may share them, and strides are read.
+    """
     found: list[Any] = []
     for number, (dim, tensor) in enumerate(zip(in_dims, given, strict=True)):
         if tensor is None or number == x_at:
-            found.append(tensor if dim is None else tensor.movedim(dim, 0))
+            found.append(members_first(tensor, dim))
         else:
             found += stacked(info.batch_size, (dim,), (tensor,))
     return found
 
 
 def _one(tensors: Sequence[Any]) -> Iterator[Any]:
-    """Tensors of one member, with the members first."""
+    """One member's tensors, with a dimension of members in front."""
     return (None if tensor is None else tensor.unsqueeze(0) for tensor in tensors)
 
 
 class _Gradient(torch.autograd.Function):
-    """The kernel back, as a function that `vmap` takes."""
+    """The backward kernel as a function for `vmap`."""
 
     @staticmethod
     def forward(precision: str, *given: Any) -> tuple[Tensor, ...]:
@@ -188,11 +191,11 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], precision: str, *given: Any) -> Any:
-        return _run_backward(precision, *_members_first(info, in_dims[1:], 1, given)), (0, 0)
+        return _run_backward(precision, *_batched(info, in_dims[1:], 1, given)), (0, 0)
 
 
 class _Linear(torch.autograd.Function):
-    """The kernel forward, as a function that `vmap` and `grad` take."""
+    """The forward kernel as a function for `vmap` and `grad`."""
 
     @staticmethod
     def forward(precision: str, *given: Any) -> Tensor:
@@ -205,7 +208,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], precision: str, *given: Any) -> Any:
-        return _run_forward(precision, *_members_first(info, in_dims[1:], 0, given)), 0
+        return _run_forward(precision, *_batched(info, in_dims[1:], 0, given)), 0
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -222,7 +225,7 @@ def linear(
 ) -> Tensor:
     """x·Wᵀ + b of one member's x [B, I] and W [H, I].
 
-    With `biased` [] and `live` [H], b counts where the one says so, and outputs are 0 but for the others.
+    With `biased` [] and `live` [H], b is added only where `biased` is set, and outputs of units not `live` are 0.
     """
     y: Tensor = _Linear.apply(_precision(x), x, weight, bias, biased, live)
     return y

@@ -1,5 +1,6 @@
-"""The mean cross-entropy over labelled examples as one Triton kernel, where PyTorch takes thirty operators; and the
-note of losses that are not finite.
+"""Triton kernels of losses: the mean cross-entropy over labelled examples, and the record of losses not finite.
+
+PyTorch takes thirty operators for the first.
 
 Legend: M members, B examples, C classes.
 """
@@ -14,7 +15,7 @@ from torch import Tensor
 from mtlsearch.kernels.launch import launch, stacked
 
 MOST = 16384  # numbers that a program holds at once
-BLOCK = 256  # losses
+BLOCK = 256  # losses that `note` reads at once
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -40,7 +41,7 @@ def _cross_entropy(  # type: ignore[no-untyped-def]  # Triton takes every annota
 
 
 def fits(outputs: Tensor) -> bool:
-    """Whether the kernel takes outputs [B, C] like these."""
+    """Whether the kernel can take outputs [B, C] like these."""
     return (
         outputs.ndim == 2
         and triton.next_power_of_2(len(outputs)) * triton.next_power_of_2(outputs.shape[1]) <= MOST
@@ -61,7 +62,7 @@ def _run(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """The kernel, as a function that `vmap` and `grad` take."""
+    """The kernel as a function for `vmap` and `grad`."""
 
     @staticmethod
     def forward(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,5 +108,5 @@ def _note(losses_at, bad_at, tick_at, numbers, block: tl.constexpr):  # type: ig
 
 
 def note(losses: Tensor, bad: Tensor, tick: Tensor) -> None:
-    """Let `bad` [M, T] be at most the step `tick` [] where the loss [M, T] is not finite, and move to the next step."""
+    """Lower `bad` [M, T] to the step `tick` [] where the loss [M, T] is not finite, and add 1 to `tick`."""
     launch(_note, (1,), losses.contiguous(), bad, tick, losses.numel(), block=BLOCK)

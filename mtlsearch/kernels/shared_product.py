@@ -1,8 +1,8 @@
 """A linear layer's product in bf16: one matrix product where the members of a population share their inputs.
 
-Its outputs then lie member beside member for each example, units close together, as what follows reads them. Products
-of a batch copy the inputs for every member first; one of the weights with the inputs turned over gives outputs turned
-over, and operators between such layers took half of a step (benchmarks/RESULTS.md).
+For each example the outputs then lie member by member, units contiguous, in the order in which the next operators read
+them. A batched product would copy the inputs for every member first. A product of the weights with the transposed
+inputs gives transposed outputs, and operators between such layers took half of a step (benchmarks/RESULTS.md).
 
 Legend: M members, B examples, I inputs, H units.
 """
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mtlsearch.kernels.launch import members_first
 
 Dims = tuple[int | None, ...]
 
@@ -37,7 +39,7 @@ class _WeightGradient(torch.autograd.Function):
             side_by_side = g.movedim(in_dims[0], 1)  # [B, M, H]
             product = in_bf16(side_by_side.flatten(1).mT, x)
             return product.view(*side_by_side.shape[1:], -1), 0
-        return in_bf16(_first(g, in_dims[0]).mT, _first(x, in_dims[1])), 0
+        return in_bf16(members_first(g, in_dims[0]).mT, members_first(x, in_dims[1])), 0
 
 
 class _Product(torch.autograd.Function):
@@ -57,7 +59,7 @@ class _Product(torch.autograd.Function):
             stacked = weight.movedim(in_dims[1], 0)  # [M, H, I]
             product = in_bf16(x, stacked.flatten(0, 1).mT)
             return product.view(-1, *stacked.shape[:2]), 1
-        return in_bf16(_first(x, in_dims[0]), _first(weight, in_dims[1]).mT), 0
+        return in_bf16(members_first(x, in_dims[0]), members_first(weight, in_dims[1]).mT), 0
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -65,11 +67,6 @@ class _Product(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dx = in_bf16(g, weight) if ctx.needs_input_grad[0] else None
         return dx, _WeightGradient.apply(g, x)
-
-
-def _first(tensor: Tensor, dim: int | None) -> Tensor:
-    """The tensor with its members first, if it has any."""
-    return tensor if dim is None else tensor.movedim(dim, 0)
 
 
 def shared_product(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Networks that train the same in a population as alone: layers, trunks, norms, dropout. A trunk is one file."""
+"""Networks that train in a population exactly as alone: layers, norms, dropout, and a module for each trunk."""

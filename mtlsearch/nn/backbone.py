@@ -17,15 +17,15 @@ from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.sharing import through
 
 COLOURS = 3
-AUXILIARY = ("googlenet", "inception_v3")  # they give several outputs in training
+AUXILIARY = ("googlenet", "inception_v3")  # these have several outputs in training
 
 
 class Backbone(nn.Module):
     """torchvision's network `name`, without its last linear layer, and a linear head [F → size] per task.
 
     Maps {task: pictures [B, H, W], [B, 1, H, W] or [B, 3, H, W]} to {task: output [B, size]}; grey becomes colour.
-    `weights` names trained parameters ("DEFAULT", "IMAGENET1K_V1", …), downloaded when they are first used; their own
-    normalisation of colours is applied. Without it the parameters are random. Raises DownloadError.
+    `weights` names trained parameters ("DEFAULT", "IMAGENET1K_V1", …), which are downloaded at first use; colours are
+    then normalised as they were for those. Without it the parameters are random. Raises DownloadError.
     """
 
     mean: Tensor
@@ -58,7 +58,7 @@ class Backbone(nn.Module):
 
 
 def headless(name: str, weights: str | None) -> tuple[nn.Module, int, dict[str, list[float]]]:
-    """The network whose last linear layer passes its F inputs on, F, and the colours' mean and standard deviation."""
+    """The network without its last linear layer, its number of features F, and the colours' mean and deviation."""
     from torchvision import models
 
     if name not in models.list_models(module=models) or name in AUXILIARY:
@@ -92,13 +92,13 @@ def named_weights(name: str, weights: str) -> Any:
 
 
 def trained(name: str, weights: Any) -> dict[str, Tensor]:
-    """The parameters themselves: downloaded, their hash checked, or from torch's cache."""
+    """The trained parameters, downloaded with their hash checked, or from torch's cache."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     cached = file.is_file()
     try:
         if not cached and not answers(weights.url):
             raise OSError("its host does not answer")
-        # weights_only: torch's reader of tensors alone, without which a file could run code.
+        # weights_only: torch reads nothing but tensors; otherwise a file could run code.
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

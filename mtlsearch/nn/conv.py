@@ -1,7 +1,7 @@
 """A small convolutional network with a linear head per task.
 
-Its width is part of its shape: give a search few values to choose from, since members of different widths are
-trained in different lanes. Padded channels, as hidden units are padded, would cost more than they save.
+Members of different widths train in different lanes, so give a search few widths to choose from. Padded channels,
+unlike padded hidden units, would cost more than they save.
 
 Legend: B examples, C channels, H × W pixels.
 """
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import Linear
+from mtlsearch.nn.replacing import with_replaced
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
 
 CONV_NORMS = ("none", "batch")
@@ -47,7 +48,7 @@ class ConvTrunk(nn.Module):
 
         def layers(first: int, last: int) -> nn.Sequential:
             blocks = [block(i, o, norm) for i, o in pairwise(widths[first : last + 1])]
-            # The mean over all places goes with the last block: shared if that is.
+            # The mean over all places follows the last block, and is shared if that is.
             return nn.Sequential(*blocks, *([GlobalPool(dropout)] if last == depth else []))
 
         self.trunk = layers(0, shared)
@@ -74,28 +75,27 @@ class GlobalPool(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation in its parameters' own precision; of maps in bf16 `vmap` could not batch it on the CPU."""
+    """Batch normalisation in the precision of its parameters: on the CPU, `vmap` cannot batch it in bf16."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype))
 
 
 def with_own_batch_norm(module: nn.Module) -> nn.Module:
-    """`module` with every plain `nn.BatchNorm2d` replaced by `BatchNorm`, with all that it holds."""
-    for name, child in list(module._modules.items()):
-        if type(child) is nn.BatchNorm2d:
-            own = BatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
-            own.load_state_dict(child.state_dict())
-            setattr(module, name, own)
-        elif child is not None:
-            with_own_batch_norm(child)
-    return module
+    """`module` with every plain `nn.BatchNorm2d` replaced by a `BatchNorm` of the same state."""
+
+    def own(layer: nn.BatchNorm2d) -> BatchNorm:
+        new = BatchNorm(
+            layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
+        )
+        new.load_state_dict(layer.state_dict())
+        return new
+
+    return with_replaced(module, nn.BatchNorm2d, own)
 
 
 def block(in_channels: int, channels: int, norm: str) -> nn.Sequential:
-    """`conv_layer`, and the largest of each 2 × 2 places; an odd side is rounded up, so that no picture vanishes."""
+    """`conv_layer` and 2 × 2 max pooling; an odd side is rounded up, so that no picture vanishes."""
     return nn.Sequential(*conv_layer(in_channels, channels, norm), nn.MaxPool2d(2, ceil_mode=True))
 
 
@@ -103,7 +103,7 @@ def conv_layer(in_channels: int, channels: int, norm: str) -> nn.Sequential:
     """A 3 × 3 convolution that keeps the size, normalisation, ReLU."""
     if norm not in CONV_NORMS:
         raise StudyError(f"norm must be {' or '.join(CONV_NORMS)} here, but got {norm!r}")
-    # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
+    # Before batch normalisation a bias has no effect: its gradient is rounding noise, which Adam would amplify.
     convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=norm == "none")
     normalisation = [BatchNorm(channels)] if norm == "batch" else []
     return nn.Sequential(convolution, *normalisation, nn.ReLU())

@@ -64,7 +64,7 @@ class DenseTrunk(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The maps of all levels, the picture's own size first, each half as large as the one before."""
+    """Maps of all levels: the first has the picture's size, each later one half the size of the one before."""
 
     def __init__(self, widths: Sequence[int], dropout: float, norm: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the deepest map up to the picture's size, each level beside the encoder's map of its size."""
+    """Maps from the deepest level up to the picture's size, each joined with the encoder's map of its size."""
 
     def __init__(self, widths: Sequence[int], norm: str) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
 def through_levels(
     modules: nn.ModuleDict, module_of: Mapping[str, str], given: Mapping[str, Sequence[Tensor]]
 ) -> dict[str, Sequence[Tensor]]:
-    """{task: maps} after each task's module: each input once, and all inputs of a module as one batch."""
+    """{task: maps} after each task's module; each input passes once, and all inputs of a module as one batch."""
     results: dict[str, Sequence[Tensor]] = {}
     for name in dict.fromkeys(module_of[task] for task in given):
         once, place = distinct({task: maps for task, maps in given.items() if module_of[task] == name})

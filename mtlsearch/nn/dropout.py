@@ -1,16 +1,18 @@
-"""Dropout that stays exact in a population: its rate is a value, and its noise a function of a key."""
+"""Dropout that is exact in a population: its rate is a value, and its noise a function of a key."""
 
 import torch
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import BITS, noise
+from mtlsearch.nn.replacing import with_replaced
 
 
 class Dropout(nn.Module):
-    """Dropout whose noise is a function of the buffer `key` and whose `rate` is a buffer.
+    """Dropout whose `rate` is a buffer, and whose noise is a function of the buffer `key`.
 
-    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise, epoch by epoch.
+    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise of each of their
+    epochs.
     """
 
     rate: Tensor
@@ -41,11 +43,5 @@ def noise_keys(module: nn.Module) -> list[str]:
 
 
 def with_own_dropout(module: nn.Module) -> nn.Module:
-    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value, not a shape."""
-    # Not named_children, which gives a layer that is used under two names only once.
-    for name, child in list(module._modules.items()):
-        if type(child) is nn.Dropout:
-            setattr(module, name, Dropout(child.p))
-        elif child is not None:
-            with_own_dropout(child)
-    return module
+    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value."""
+    return with_replaced(module, nn.Dropout, lambda layer: Dropout(layer.p))

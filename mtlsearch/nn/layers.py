@@ -11,7 +11,7 @@ from mtlsearch.nn.norms import AnyNorm, normalisation
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, whose bf16 product is one for all members of a population (`shared_product`)."""
+    """`nn.Linear`, but in bf16 a population takes one product for all its members (`shared_product`)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return shared_linear(x, self.weight, self.bias)
@@ -32,7 +32,7 @@ def shared_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class MaybeBiased(nn.Linear):
-    """A linear layer whose bias counts where the buffer `biased` says so; elsewhere its gradient is exactly 0."""
+    """A linear layer that adds its bias where the buffer `biased` is set; elsewhere the bias has a gradient of 0."""
 
     biased: Tensor
 
@@ -51,7 +51,7 @@ class HiddenLayer(nn.Module):
 
     def __init__(self, in_features: int, hidden: int, dropout: float, norm: str) -> None:
         super().__init__()
-        # Before batch normalisation a bias has no effect; its gradient is rounding noise that Adam would amplify.
+        # Before batch normalisation a bias has no effect: its gradient is rounding noise, which Adam would amplify.
         self.linear = (MaybeBiased if norm == "any" else Linear)(in_features, hidden, bias=norm != "batch")
         self.norm = normalisation(norm, hidden)
         self.dropout = Dropout(dropout)
@@ -79,14 +79,7 @@ class HiddenLayer(nn.Module):
         if not self.training or not layer_kernel.fits(x):
             return self._activated(x)
         norm.num_batches_tracked.add_(1)
+        drop, running = self.dropout, (norm.running_mean, norm.running_var)
         return layer_kernel.activated(
-            x,
-            norm.weight,
-            norm.bias,
-            self.live,
-            norm.kind,
-            self.dropout.rate,
-            self.dropout.key,
-            norm.running_mean,
-            norm.running_var,
+            x, norm.weight, norm.bias, self.live, norm.kind, drop.rate, drop.key, *running
         )

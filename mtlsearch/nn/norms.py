@@ -1,4 +1,4 @@
-"""Normalisations that see the live units alone, and one that is any of them by a value.
+"""Normalisations over live units alone, and one whose kind is a value.
 
 Legend: B examples, H hidden units (live and padded).
 """
@@ -12,7 +12,7 @@ from mtlsearch.kernels.launch import NORMS
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the live units alone; `nn.LayerNorm` over padding would be wrong."""
+    """Layer normalisation over live units alone; `nn.LayerNorm` would include padding."""
 
     live: Tensor
 
@@ -37,9 +37,9 @@ def live_layer_norm(x: Tensor, live: Tensor, weight: Tensor, bias: Tensor, eps: 
 
 
 class AnyNorm(nn.Module):
-    """No, batch or layer normalisation by the value of the buffer `kind`, so that a lane can hold all three.
+    """None, batch or layer normalisation by the value of the buffer `kind`, so that one lane can hold all three.
 
-    It computes all and selects one; its tensors have the names that they have in each of the layers.
+    It computes all and selects one. Its tensors have the same names as those of the separate layers.
     """
 
     kind: Tensor

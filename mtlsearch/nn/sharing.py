@@ -1,4 +1,4 @@
-"""How much of a network the tasks share: all of its layers, none, or the first k."""
+"""Sharing of a network between tasks: all of its layers, none, or the first k."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -13,7 +13,7 @@ Sharing = str | int
 
 
 def shared_layers(sharing: Sharing, depth: int) -> int:
-    """How many of `depth` layers are shared: "shared" all, "separate" none, k the first k (or all, if fewer)."""
+    """The number of shared layers of `depth`: "shared" means all, "separate" none, k the first k or all, if fewer."""
     if sharing == "shared":
         return depth
     if sharing == "separate":
@@ -26,7 +26,7 @@ def shared_layers(sharing: Sharing, depth: int) -> int:
 def through(
     trunk: nn.Module, inputs: Mapping[str, Tensor], prepare: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """{task: features} of {task: input}: each input once, and all as one batch, whose mixture batch norm sees."""
+    """{task: features} of {task: input}; each input passes once, and all as one batch for batch normalisation."""
     shared, place = distinct(inputs)
     features = trunk(torch.cat([prepare(x) for x in shared]))
     parts = features.split([len(x) for x in shared])
@@ -34,8 +34,8 @@ def through(
 
 
 def distinct(inputs: Mapping[str, T]) -> tuple[list[T], dict[str, int]]:
-    """Each input once, in order, and by task the place of its own among them: joint tasks bring the same one."""
-    # By `is`, and not in a dict by `id`, which torch.compile does not know before torch 2.12.
+    """The different inputs in order, and the place of each task's input among them; joint tasks bring the same one."""
+    # Compared by `is`: torch.compile does not know `id` before torch 2.12.
     once: list[T] = []
     place: dict[str, int] = {}
     for task, x in inputs.items():

@@ -1,7 +1,7 @@
-"""A trunk for texts that tasks share: an embedding and windows over neighbouring tokens, in linear operators alone.
+"""A trunk for texts that tasks share: an embedding, and linear layers over windows of neighbouring tokens.
 
-So it is batched by `vmap` without a slow fallback (`nn.LSTM` has one). Padding is exactly zero between layers: a
-text's outputs do not depend on how far it is padded.
+`vmap` batches it without a slow fallback, which `nn.LSTM` has. Padding is exactly zero between layers, so a text's
+outputs do not depend on its padding.
 
 Legend: B texts, L tokens, K ids of a token, H hidden units, C outputs.
 """
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.trunks import distinct
+from mtlsearch.nn.sharing import distinct
 
-EMBEDDING_SPREAD = (
-    0.3  # of the first embeddings; torch's own 1 is so large that Adam takes epochs to turn them
-)
+# Of embeddings at the start. torch's own 1 is so large that Adam takes epochs to turn them.
+EMBEDDING_SPREAD = 0.3
 
 
 class TextTrunk(nn.Module):
@@ -26,7 +25,7 @@ class TextTrunk(nn.Module):
 
     Maps {task: ids [B, L, K]} to {task: output}. `heads` gives each task's outputs: a number C for one output [C] a
     text, or ("tokens", C) for one a token, [L, C]. `vocabulary` is the number of ids. A token is the sum of its K
-    embeddings; dropout takes a unit from all tokens of a text.
+    embeddings; dropout drops a unit from all tokens of a text.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class TextTrunk(nn.Module):
         return {task: self.heads[task](*parts[place[task]]) for task in inputs}
 
     def features(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, L, H], none below 0 and 0 where there is no token, and where there is one [B, L, 1]."""
+        """Features [B, L, H], at least 0 and exactly 0 without a token, and the mask of tokens [B, L, 1]."""
         present = ids[..., :1] > 0
         x = self.embedding(ids).sum(-2)
         x = x * _kept_units(self.dropout, x)
@@ -70,7 +69,7 @@ class TextTrunk(nn.Module):
 
 
 class WindowLayer(nn.Module):
-    """A residual layer: every token sees itself and its two neighbours; beyond the ends there is 0."""
+    """A residual layer in which every token sees itself and its two neighbours, with 0 beyond the ends."""
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -89,7 +88,7 @@ class WindowLayer(nn.Module):
 class TokenHead(nn.Module):
     """An output [L, C] a text, one for each token, from a window layer of the task's own.
 
-    Without it, tags suffer from sharing a trunk with tasks on whole texts (F1 0.16 instead of 0.19 on `tweets`).
+    Without that layer, sharing a trunk with tasks on whole texts hurts tags (F1 0.16 instead of 0.19 on `tweets`).
     """
 
     def __init__(self, hidden: int, size: int, dropout: float) -> None:
@@ -104,14 +103,14 @@ class TokenHead(nn.Module):
 
 
 class TextHead(nn.Module):
-    """An output [C] a text, from the mean and the largest of its tokens' features."""
+    """An output [C] a text, from the mean and the maximum of its tokens' features."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
         self.output = nn.Linear(2 * hidden, size)
 
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        # Features are 0 where there is no token and nowhere less, so neither sum nor maximum sees the padding.
+        # Features are at least 0, and 0 without a token: padding changes neither the sum nor the maximum.
         mean = features.sum(1) / present.sum(1).clamp(min=1)
         outputs: Tensor = self.output(torch.cat([mean, features.amax(1)], -1))
         return outputs
@@ -127,6 +126,9 @@ def _head(task: str, hidden: int, kind: int | tuple[str, int], dropout: float) -
 
 
 def _kept_units(dropout: Dropout, x: Tensor) -> Tensor:
-    """What each unit [B, 1, H] of `x` [B, L, H] is multiplied by: a word leaks less than if its neighbours kept it."""
+    """Dropout's factor [B, 1, H] for each unit of `x` [B, L, H], the same for all tokens of a text.
+
+    Otherwise a token could keep what its neighbours have dropped.
+    """
     kept: Tensor = dropout(torch.ones_like(x[:, :1]))
     return kept

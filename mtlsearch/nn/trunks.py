@@ -1,7 +1,7 @@
-"""Shared trunks with a head per task, and the layers that stay exact in a population.
+"""Trunks of hidden layers with a head per task, which are exact in a population.
 
-What differs between members by value is a buffer here (dropout rate, the mask of live units), so that
-stacking carries it. A trunk can be *widened*: the same function with its hidden units padded by dead ones.
+All that differs between members by value is a buffer here (dropout rate, mask of live units), so that stacking
+carries it. A trunk can be widened: it stays the same function, with its hidden units padded by dead ones.
 
 Legend: B examples, H hidden units (live and padded), I inputs, C outputs.
 """
@@ -17,7 +17,6 @@ from mtlsearch.kernels.launch import NORMS
 from mtlsearch.nn.layers import HiddenLayer, Linear, MaybeBiased
 from mtlsearch.nn.norms import AnyNorm
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
-from mtlsearch.nn.sharing import distinct as distinct  # noqa: PLC0414
 
 
 class SharedTrunk(nn.Module):
@@ -25,7 +24,8 @@ class SharedTrunk(nn.Module):
 
     Maps {task: input [B, ...]} to {task: output [B, C]}. Inputs are flattened to `in_features`. All tasks'
     batches pass the trunk as one, so batch normalisation sees their mixture in training as in evaluation.
-    With `sharing` "separate", or k, only the first 0, or k, layers are shared: each task has later ones of its own.
+    `sharing` is "shared", "separate" or k: then only the first k layers are shared, and each task has its own later
+    ones.
     """
 
     width_dimension, norm_dimension = "hidden", "norm"  # of the space (`Widenable`)
@@ -81,7 +81,7 @@ class SharedTrunk(nn.Module):
 
 
 class SeparateTrunks(nn.Module):
-    """One network per task, with nothing shared: the reference that sharing is held against."""
+    """One network per task, with nothing shared: the reference for what sharing gains."""
 
     width_dimension, norm_dimension = "hidden", "norm"
 

@@ -45,7 +45,6 @@ class Widenable(Protocol):
 
         With `norm` "any" its normalisation becomes a value (`AnyNorm`), else it stays as it is.
         """
-        ...
 
 
 def width_dimension(module: nn.Module) -> str:

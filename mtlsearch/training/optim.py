@@ -151,7 +151,7 @@ class OptimizerSettings:
 
 # Of an empty slot, whose parameters never change.
 IDLE = OptimizerSettings("sgd", 0.0, 0.0, 0.0, "constant", 0.0, math.inf)
-SCALES = ("length", "unbias", "shrink")
+FACTORS, SCALES = ("l2", "keep_first", "add_first", "keep_second"), ("length", "unbias", "shrink")
 Coefficients = Mapping[str, Tensor]
 Stacked = Mapping[str, Tensor]
 # The arguments of `update`: parameters, gradients, both moments, coefficients, scales, and the clip factor.
@@ -201,15 +201,7 @@ def update(
         shape = (-1, *[1] * (p.ndim - 1))
         l2, keep_first, add_first, keep_second, length, unbias, shrink = (
             x.to(p.dtype).reshape(shape)
-            for x in (
-                c["l2"],
-                c["keep_first"],
-                c["add_first"],
-                c["keep_second"],
-                scale["length"],
-                scale["unbias"],
-                scale["shrink"],
-            )
+            for x in [c[name] for name in FACTORS] + [scale[name] for name in SCALES]
         )
         is_adam, is_rmsprop = (c[kind].reshape(shape) > 0 for kind in ("is_adam", "is_rmsprop"))
         g = grads[name] if clip is None else grads[name] * clip.reshape(shape)

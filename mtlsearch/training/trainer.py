@@ -63,7 +63,6 @@ class Trainer(Protocol):
 
     def room(self) -> int:
         """The number of members that can be added now."""
-        ...
 
     def add(
         self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
@@ -72,20 +71,15 @@ class Trainer(Protocol):
 
         `seed` replaces the training's seed, which drives initialisation, batches and noise.
         """
-        ...
 
     def advance(self) -> list[EpochResult]:
         """Train every member for one epoch and validate it. Raises Interrupted."""
-        ...
 
     def drop(self, number: int) -> None:
         """Remove trial `number`, and free its room."""
-        ...
 
     def conditions(self, number: int) -> dict[str, Any]:
         """The conditions of trial `number` that its last bits may depend on."""
-        ...
 
     def state(self, number: int) -> dict[str, Tensor]:
         """The parameters and buffers of trial `number` at its best epoch, on the CPU, by the names in its model."""
-        ...

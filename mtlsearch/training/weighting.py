@@ -193,18 +193,8 @@ class ScaleInvariant(Method):
         return losses.log().sum()
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(),
-        Uncertainty(),
-        RandomWeights(),
-        DynamicAverage(),
-        Famo(),
-        Geometric(),
-        ScaleInvariant(),
-    )
-}
+_KINDS = (Method, Uncertainty, RandomWeights, DynamicAverage, Famo, Geometric, ScaleInvariant)
+METHODS: dict[str, Method] = {kind.name: kind() for kind in _KINDS}
 
 
 def normals(key: Tensor, step: Tensor, count: int) -> Tensor:

@@ -177,14 +177,13 @@ class Lane:
             lane.program.end_epoch(lane.state, steps)
             lane.state.step.add_(steps)
 
-    def results(self, metrics: Sequence[Metrics] | None = None) -> list[EpochResult]:
+    def results(self, metrics: Sequence[Metrics]) -> list[EpochResult]:
         """Give each member's result of an epoch, and keep the parameters of those whose best epoch it is.
 
-        `metrics` are those of each slot on the validation data; without them they are computed.
+        `metrics` are those of each slot on the validation data.
         """
         loaded = self.program.training.loaded
         bad = self.state.bad.tolist()
-        metrics = self.evaluate("validation") if metrics is None else metrics
         results, improved = [], []
         for slot, member in self.active:
             first_bad = dict(zip(loaded.study.task_names, bad[slot], strict=True))
@@ -199,10 +198,6 @@ class Lane:
                 improved.append(slot)
         self._keep_best(improved)
         return results
-
-    def evaluate(self, split: str) -> list[Metrics]:
-        """Metrics of each slot."""
-        return evaluate_lanes([self], split)[0]
 
     def _keep_best(self, slots: Sequence[int]) -> None:
         if slots:

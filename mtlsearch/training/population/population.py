@@ -135,7 +135,5 @@ def side_by_side(lanes: Iterable[Lane]) -> list[list[Lane]]:
 
 def results_of(lanes: list[Lane]) -> list[EpochResult]:
     """Results of an epoch of lanes that were trained together; validation data are read once for all of them."""
-    if len(lanes) == 1:
-        return lanes[0].results()
-    values = evaluate_lanes(lanes, "validation")
-    return [result for lane, own in zip(lanes, values, strict=True) for result in lane.results(own)]
+    metrics = evaluate_lanes(lanes, "validation")
+    return [result for lane, own in zip(lanes, metrics, strict=True) for result in lane.results(own)]

@@ -146,21 +146,20 @@ class LaneProgram:
 
         def losses_of(params: Tensors, buffers: Tensors, keys: Tensors) -> Tensor:
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-                outputs: Mapping[str, Tensor] = functional_call(
-                    self.base, (self._own(params), {**buffers, **keys}), (inputs,)
-                )
-                return outputs
+                return self._outputs(params, {**buffers, **keys}, inputs)
 
             with training.autocast():
                 return task_losses(loaded, forward, parts, training.dtype)
 
         return losses_of
 
-    def _own(self, params: Tensors) -> Tensors:
-        """The module's own parameters, without those that the weighting method learns."""
-        if not self.learned:
-            return params
-        return {name: param for name, param in params.items() if name not in self.learned}
+    def _outputs(
+        self, params: Tensors, buffers: Tensors, inputs: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """One member's outputs {task: [B, C]}; the module does not know what the weighting method learns."""
+        own = {name: param for name, param in params.items() if name not in self.learned}
+        outputs: Mapping[str, Tensor] = functional_call(self.base, (own, buffers), (inputs,))
+        return outputs
 
     def step(self, state: LaneState, rule: UpdateRule = update) -> None:
         """Take one whole step of all members, in place."""
@@ -203,17 +202,11 @@ class LaneProgram:
 
     def forward(self, state: LaneState, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Every member's outputs {task: [M, B, C]} in evaluation."""
-
-        def one(params: Tensors, buffers: Tensors) -> Mapping[str, Tensor]:
-            outputs: Mapping[str, Tensor] = functional_call(
-                self.base, (self._own(params), buffers), (inputs,)
-            )
-            return outputs
-
         self.base.eval()
         with self.training.autocast(), kernels(self.by_kernels):
-            batched: Callable[..., Mapping[str, Tensor]] = vmap(one)
-            return batched(state.params, state.buffers)
+            batched = vmap(lambda params, buffers: self._outputs(params, buffers, inputs))
+            outputs: Mapping[str, Tensor] = batched(state.params, state.buffers)
+            return outputs
 
     def try_forward(self, state: LaneState, rows: int) -> None:
         """Evaluate the first `rows` validation examples of each source, and drop the outputs."""

@@ -36,7 +36,6 @@ class Steps(Protocol):
 
     def of(self, program: LaneProgram, slots: int) -> Step:
         """The step for one lane of `program` with `slots` slots."""
-        ...
 
 
 class Eager:
@@ -151,7 +150,7 @@ class CompiledStep:
                 self.notice(
                     f"torch cannot compile a step ({error}); training continues uncompiled, which is slower"
                 )
-        step = uncompiled_step(lane)
+        step = _fastest(lane.state.weights.device).of(lane.program, lane.slots)
         step(lane, tick)
         return step
 
@@ -163,12 +162,6 @@ def called(call: Call) -> Step:
         call()
 
     return step
-
-
-def uncompiled_step(lane: Lane) -> Step:
-    """The fastest step on a lane's device that torch does not compile."""
-    device = lane.state.weights.device
-    return Fused(device).of(lane.program, lane.slots) if fuses(device) else plain_step
 
 
 class Captured:
@@ -223,7 +216,12 @@ def choose_steps(
 
 def uncompiled(device: torch.device) -> Steps:
     """The fastest steps that torch does not compile."""
-    return replayed(Fused(device) if fuses(device) else Eager(), device)
+    return replayed(_fastest(device), device)
+
+
+def _fastest(device: torch.device) -> Steps:
+    """The fastest steps that are neither compiled nor captured."""
+    return Fused(device) if fuses(device) else Eager()
 
 
 def replayed(steps: Steps, device: torch.device) -> Steps:

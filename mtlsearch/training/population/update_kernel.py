@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mtlsearch.kernels.launch import launch
-from mtlsearch.training.optim import EPS, IDLE, Coefficients, Stacked
+from mtlsearch.training.optim import EPS, IDLE, SCALES, Coefficients, Stacked
 
 BLOCK = 1024
 AT_ONCE = 16  # parameters of one launch
@@ -85,29 +85,12 @@ def update(
         names = every[start : start + AT_ONCE]
         moved = tuple(params[name] for name in names)
         numbers = tuple(p[0].numel() for p in moved)
+        tiles = sum(triton.cdiv(count, BLOCK) for count in numbers)
         launch(
-            _update,
-            (sum(triton.cdiv(count, BLOCK) for count in numbers), len(moved[0])),
-            moved,
-            tuple(grads[name].contiguous() for name in names),
-            tuple(first[name] for name in names),
-            tuple(second[name] for name in names),
-            numbers,
-            c["l2"],
-            c["keep_first"],
-            c["add_first"],
-            c["keep_second"],
-            c["is_adam"],
-            c["is_rmsprop"],
-            scale["length"],
-            scale["unbias"],
-            scale["shrink"],
-            moved[0] if clip is None else clip,
-            moved[0] if extents is None else extents,
-            len(every),
-            start,
-            eps=EPS,
-            clips=clip is not None,
-            skips=extents is not None,
-            block=BLOCK,
-        )
+            _update, (tiles, len(moved[0])), moved, tuple(grads[name].contiguous() for name in names),
+            tuple(first[name] for name in names), tuple(second[name] for name in names), numbers,
+            c["l2"], c["keep_first"], c["add_first"], c["keep_second"], c["is_adam"], c["is_rmsprop"],
+            *(scale[name] for name in SCALES), moved[0] if clip is None else clip,
+            moved[0] if extents is None else extents, len(every), start,
+            eps=EPS, clips=clip is not None, skips=extents is not None, block=BLOCK,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs what a test module claims by Triton's interpreter, which has to be chosen before Triton is imported."""
+"""Runs a test module's claims by Triton's interpreter, which must be chosen before Triton is imported."""
 
 import os
 import subprocess
@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 
-def assert_by_interpreter(module: str, claim: str) -> None:
-    """`claim`, a call of a function of the test module, raises nothing in a process of its own."""
-    code = f"import {module} as t, torch; torch.set_num_threads(1); t.{claim}"
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
+def assert_by_interpreter(file: str, claim: str) -> None:
+    """Assert that `claim`, a call of a function of the test module `file`, raises nothing in its own process."""
+    test = Path(file)
+    code = f"import {test.stem} as t, torch; torch.set_num_threads(1); t.{claim}"
+    path = os.pathsep.join(map(str, (test.parent, Path(__file__).parent)))
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
     ran = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )

@@ -18,6 +18,7 @@ from mtlsearch import (
     choice,
     integer,
 )
+from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer
@@ -130,16 +131,37 @@ def assert_same_trial(training: Training, config: Config, results, state, entry_
         )
 
 
+def assert_as_alone(trainer: PopulationTrainer, number: int, config: Config, results, entry_epoch: int = 0):
+    """Assert that trial `number` of a population is what it is alone, by all `results` of the population."""
+    own = [result for result in results if result.number == number]
+    assert_same_trial(trainer.training, config, own, trainer.state(number), entry_epoch)
+
+
 def assert_population_equals_solo(
-    study: Study, configs: Sequence[Config], steps=None, size: int | None = None
+    study: Study, configs: Sequence[Config], steps=None, size: int | None = None, method: str = "static"
 ):
-    training = double(study)
+    training = double(study, method=method)
     trainer = PopulationTrainer(training, size or len(configs), steps or Eager(), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
-    seen: dict[int, list] = {number: [] for number in range(len(configs))}
-    for _ in range(study.epochs):
-        for result in trainer.advance():
-            seen[result.number].append(result)
+    results = [result for _ in range(study.epochs) for result in trainer.advance()]
     for number, member in enumerate(configs):
-        assert_same_trial(training, member, seen[number], trainer.state(number))
+        assert_as_alone(trainer, number, member, results)
+
+
+class FailsOnce:
+    """Steps that run out of memory at one step of lanes with many slots, as a device does."""
+
+    name, by_kernels = "eager", False
+
+    def __init__(self, slots: int, at: int):
+        self.slots, self.at, self.calls = slots, at, 0
+
+    def of(self, program, slots):
+        def step(lane: Lane, tick: int) -> None:
+            self.calls += 1
+            if slots >= self.slots and self.calls == self.at:
+                raise torch.OutOfMemoryError("out of memory")
+            plain_step(lane, tick)
+
+        return step

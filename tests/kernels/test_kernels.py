@@ -264,7 +264,7 @@ BY_INTERPRETER = (
 
 @pytest.mark.parametrize("claim", [*CLAIMS, *BY_INTERPRETER])
 def test_by_tritons_interpreter(claim: str) -> None:
-    assert_by_interpreter("test_kernels", claim.format(device="cpu"))
+    assert_by_interpreter(__file__, claim.format(device="cpu"))
 
 
 def translated(kernel: Any, constants: dict[str, Any], dtype: str) -> str:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from population_asserts import (
     EPOCHS,
+    assert_as_alone,
     assert_population_equals_solo,
-    assert_same_trial,
     config,
     disjoint_study,
     double,
@@ -296,8 +296,7 @@ def test_resnet18_equals_solo_with_its_batch_norm_buffers() -> None:
         trainer.add(number, member)
     results = trainer.advance()
     for number, member in enumerate(members):
-        own = [result for result in results if result.number == number]
-        assert_same_trial(training, member, own, trainer.state(number))
+        assert_as_alone(trainer, number, member, results)
     counted = trainer.state(0)["trunk.bn1.num_batches_tracked"]
     assert counted.dtype == torch.int64
     assert int(counted) == 1

@@ -33,7 +33,7 @@ def loaded(hidden: int) -> LoadedStudy:
 
 def test_a_member_takes_at_least_its_parameters_gradients_moments_and_best() -> None:
     study = loaded(512)
-    widest = study.study.build(layout._widest(study), seed=0)
+    widest = study.study.build(layout._widest(study.study), seed=0)
     state = sum(p.numel() * p.element_size() for p in widest.parameters())
     assert member_bytes(study) > 5 * state
 

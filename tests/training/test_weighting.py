@@ -1,7 +1,7 @@
 """The weighting methods: each is what its paper's equations give by hand, and the same in a population as alone."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,33 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from population_asserts import (
+    TOLERANCE,
+    FailsOnce,
+    alone,
+    assert_as_alone,
+    assert_population_equals_solo,
+    double,
+)
 from problems import NOWHERE, compiles, config, disjoint, joint, loaded
 from torch import Tensor, nn
 
 from mtlsearch import Config, CustomTask, Data, Study
 from mtlsearch.errors import UsageError
-from mtlsearch.study.results import EpochResult
 from mtlsearch.training import gradient_weighting
 from mtlsearch.training.batches import epoch_batches
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator, project
-from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, Steps, has_compiler
 from mtlsearch.training.seeds import epoch_keys
-from mtlsearch.training.solo import SoloMember, SoloTrainer
+from mtlsearch.training.solo import SoloMember
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import LOG_VARIANCE, METHODS, normals
 
 Array = NDArray[np.float64]
 LOSS_BASED = tuple(name for name in METHODS if name != "static")
-TOLERANCE = 1e-8
 EPOCHS = 6  # of 9 steps
 RATE = 0.05
-
-
-def double(study: Study, method: str, seed: int = 3) -> Training:
-    return Training(loaded(study), seed, dtype=torch.float64, method=method)
 
 
 # What the papers' equations give, on a quadratic problem: mean squares of one map θ for two tasks.
@@ -178,7 +178,7 @@ def test_method_follows_its_papers_equations(method: str) -> None:
     if method in GRADIENT_BASED:
         pytest.importorskip("torchjd")
     study = quadratic()
-    training = double(study, method)
+    training = double(study, method=method)
     member = SoloMember(training, 0, study.default_config(), entry_epoch=0, seed=training.seed)
     run = ByHand(training, member.model.get_parameter("map.weight").detach().numpy()[0].copy())
     BY_HAND[method](run)
@@ -234,29 +234,6 @@ def test_famo_step_is_a_convex_combination_of_the_gradients() -> None:
 # A population gives what each member gives alone.
 
 
-def alone(
-    training: Training, config: Config, entry_epoch: int = 0
-) -> tuple[list[EpochResult], dict[str, Tensor]]:
-    trainer = SoloTrainer(training)
-    trainer.add(0, config, entry_epoch=entry_epoch)
-    results = [trainer.advance()[0]]
-    while not results[-1].finished:
-        results += trainer.advance()
-    return results, trainer.state(0)
-
-
-def assert_as_alone(
-    trainer: PopulationTrainer, number: int, config: Config, results: Sequence[EpochResult], entry: int = 0
-) -> None:
-    due, state = alone(trainer.training, config, entry)
-    own = [result for result in results if result.number == number]
-    assert [r.score for r in own] == pytest.approx([r.score for r in due], abs=TOLERANCE)
-    found = trainer.state(number)
-    assert found.keys() == state.keys()
-    for name, tensor in state.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
-
-
 def mixed(study: Study) -> list[Config]:
     return [
         config(study, optimizer="adam", hidden=12, norm="batch", dropout=0.3),
@@ -272,35 +249,25 @@ def clipped(**changes: Any) -> Study:
     return disjoint(epochs=EPOCHS, default={**study.default, "clip_norm": 10.0}, **changes)
 
 
-def assert_population_equals_solo(study: Study, method: str, configs: Sequence[Config], steps: Steps) -> None:
-    trainer = PopulationTrainer(double(study, method), len(configs), steps, pytest.fail)
-    for number, member in enumerate(configs):
-        trainer.add(number, member)
-    results = [result for _ in range(study.epochs) for result in trainer.advance()]
-    for number, member in enumerate(configs):
-        assert_as_alone(trainer, number, member, results)
-
-
 @pytest.mark.parametrize("steps", [Eager, Fused])
 @pytest.mark.parametrize("method", LOSS_BASED)
 def test_population_equals_solo(method: str, steps: type[Steps]) -> None:
     """54 steps, mixed optimizers, norms, widths and dropout rates in one lane."""
     study = clipped()
-    assert_population_equals_solo(study, method, mixed(study), steps())
+    assert_population_equals_solo(study, mixed(study), steps(), method=method)
 
 
 @pytest.mark.parametrize("method", [name for name in LOSS_BASED if not METHODS[name].positive])
 def test_population_equals_solo_on_joint_tasks_with_missing_labels(method: str) -> None:
     study = joint(missing=0.2, epochs=3)
-    assert_population_equals_solo(
-        study, method, [config(study, hidden=7), config(study, norm="batch")], Eager()
-    )
+    configs = [config(study, hidden=7), config(study, norm="batch")]
+    assert_population_equals_solo(study, configs, method=method)
 
 
 @pytest.mark.parametrize("method", ["uncertainty", "dwa", "famo"])
 def test_refilled_slot_forgets_what_the_method_had_learned(method: str) -> None:
     study = clipped()
-    trainer = PopulationTrainer(double(study, method), 1, Eager(), pytest.fail)
+    trainer = PopulationTrainer(double(study, method=method), 1, Eager(), pytest.fail)
     trainer.add(0, config(study, learning_rate=0.05))
     for _ in range(3):
         trainer.advance()
@@ -312,28 +279,10 @@ def test_refilled_slot_forgets_what_the_method_had_learned(method: str) -> None:
     assert_as_alone(trainer, 1, second, results, entry)
 
 
-class FailsOnce:
-    """Steps that run out of memory in the third epoch of a lane of three slots."""
-
-    name, by_kernels = "eager", False
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def of(self, program: LaneProgram, slots: int) -> Callable[[Lane, int], None]:
-        def step(lane: Lane, tick: int) -> None:
-            self.calls += 1
-            if slots == 3 and self.calls == 23:
-                raise torch.OutOfMemoryError("out of memory")
-            plain_step(lane, tick)
-
-        return step
-
-
 @pytest.mark.parametrize("method", ["uncertainty", "dwa", "famo"])
 def test_members_that_move_between_lanes_take_the_methods_state_along(method: str) -> None:
     study = clipped()
-    trainer = PopulationTrainer(double(study, method), 3, FailsOnce())
+    trainer = PopulationTrainer(double(study, method=method), 3, FailsOnce(slots=3, at=23))
     configs = mixed(study)[:3]
     for number, member in enumerate(configs):
         trainer.add(number, member)
@@ -359,7 +308,7 @@ def test_compiled_step_equals_solo(method: str) -> None:
     study = disjoint(epochs=EPOCHS)
     configs = [config(study, norm="batch", dropout=0.3), config(study, optimizer="sgd", norm="layer")]
     notices: list[str] = []
-    assert_population_equals_solo(study, method, configs, Compiled(notices.append))
+    assert_population_equals_solo(study, configs, Compiled(notices.append), method=method)
     assert [notice for notice in notices if "compiling the training step" not in notice] == []
 
 
@@ -419,7 +368,7 @@ def magnitudes() -> Study:
 @pytest.mark.parametrize("method", ["geometric", "scale-invariant"])
 def test_loss_of_zero_fails_its_trial_alone_and_says_why(method: str) -> None:
     study = magnitudes()
-    trainer = PopulationTrainer(double(study, method), 3, Eager(), pytest.fail)
+    trainer = PopulationTrainer(double(study, method=method), 3, Eager(), pytest.fail)
     configs = [config(study, learning_rate=1e-4, scale=scale) for scale in (1.0, 0.0, 2.0)]
     for number, member in enumerate(configs):
         trainer.add(number, member)
@@ -461,10 +410,10 @@ def test_gradient_based_method_trains_heads_by_their_own_task_alone(method: str)
         aggregator(method, 2)
     except UsageError as error:
         pytest.skip(str(error))
-    training = double(study, method)
+    training = double(study, method=method)
     member = SoloMember(training, 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
     batches = epoch_batches(training.loaded, 0, 0)
-    same = SoloMember(double(study, "static"), 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
+    same = SoloMember(double(study, method="static"), 0, config(study, dropout=0.0), entry_epoch=0, seed=0)
     member.step(batches, 0)
     same.step(batches, 0, torch.ones(2, dtype=torch.float64))
     by_sum = dict(same.model.named_parameters())
@@ -485,7 +434,7 @@ def test_gradient_based_method_fails_on_nan_with_the_task_named() -> None:
     from problems import broken
 
     study = broken("b", after=3)
-    (result,) = alone(double(study, "upgrad"), study.default_config())[0]
+    (result,) = alone(double(study, method="upgrad"), study.default_config())[0]
     assert result.reason == "the loss of b was not finite in epoch 0, step 3"
 
 

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from population_asserts import assert_same_trial, config, disjoint_study
+from population_asserts import assert_as_alone, config, disjoint_study
 from problems import compiles
 from torch import Tensor
 from torch.fx import Graph, GraphModule
@@ -95,7 +95,7 @@ def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monk
     results = [result for _ in range(study.epochs) for result in trainer.advance()]
     assert len(graphs) == 1
     for number, member in enumerate(configs):
-        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+        assert_as_alone(trainer, number, member, results)
     lanes = [weakref.ref(lane) for lane in trainer.lanes]
     states = [weakref.ref(next(iter(lane().state.params.values()))) for lane in lanes]
     assert len(lanes) == 2

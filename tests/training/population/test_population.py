@@ -10,6 +10,8 @@ from population_asserts import (
     FEATURES,
     NORMS,
     OPTIMIZERS,
+    FailsOnce,
+    assert_as_alone,
     assert_population_equals_solo,
     assert_same_trial,
     config,
@@ -27,7 +29,6 @@ from mtlsearch.study.space import choice, integer
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.population.architectures import structure
-from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.layout import compiling_line, compiling_pays, lane_slots, lane_widths
 from mtlsearch.training.population.population import PopulationTrainer, side_by_side
 from mtlsearch.training.population.program import empty_state
@@ -99,8 +100,8 @@ def test_a_member_added_late_equals_solo():
     late = config(study, hidden=14, dropout=0.3, norm="batch")
     entry = trainer.add(1, late)
     assert entry == 1
-    results = [r for _ in range(EPOCHS) for r in trainer.advance() if r.number == 1]
-    assert_same_trial(training, late, results, trainer.state(1), entry_epoch=entry)
+    results = [r for _ in range(EPOCHS) for r in trainer.advance()]
+    assert_as_alone(trainer, 1, late, results, entry)
 
 
 def test_a_refilled_slot_starts_from_moments_of_zero():
@@ -113,7 +114,7 @@ def test_a_refilled_slot_starts_from_moments_of_zero():
     second = config(study, hidden=11, optimizer="adam", norm="batch")
     entry = trainer.add(1, second)
     results = [trainer.advance()[0] for _ in range(EPOCHS)]
-    assert_same_trial(training, second, results, trainer.state(1), entry_epoch=entry)
+    assert_as_alone(trainer, 1, second, results, entry)
 
 
 def test_a_pruned_member_leaves_the_others_unchanged():
@@ -128,8 +129,7 @@ def test_a_pruned_member_leaves_the_others_unchanged():
     for _ in range(EPOCHS - 1):
         results += trainer.advance()
     for number in (0, 2):
-        own = [r for r in results if r.number == number]
-        assert_same_trial(training, configs[number], own, trainer.state(number))
+        assert_as_alone(trainer, number, configs[number], results)
 
 
 def test_a_member_with_nan_leaves_the_others_bit_for_bit():
@@ -280,8 +280,7 @@ def test_each_member_stops_by_its_own_patience():
         for result in trainer.advance():
             results.append(result)
             if result.finished:
-                own = [r for r in results if r.number == result.number]
-                assert_same_trial(training, configs[result.number], own, trainer.state(result.number))
+                assert_as_alone(trainer, result.number, configs[result.number], results)
                 trainer.drop(result.number)
     assert sum(r.number == 0 for r in results) == 2
     assert sum(r.number == 1 for r in results) > 2
@@ -322,7 +321,7 @@ def test_a_model_that_cannot_be_vmapped_is_trained_solo_and_the_notice_says_why(
     assert len(notices) == 1
     assert "ControlFlow is trained one at a time" in notices[0]
     assert "\n" not in notices[0]
-    assert_same_trial(training, member, results, trainer.state(0))
+    assert_as_alone(trainer, 0, member, results)
     trainer.drop(0)
     assert trainer.room() == 2
 
@@ -347,24 +346,6 @@ def test_kernels_are_not_waited_for_where_the_loss_cannot_be_vmapped(monkeypatch
     assert len(trainer.advance()) == 1
 
 
-class FailsOnce:
-    """Steps that run out of memory at one step of lanes with many slots, as a device does."""
-
-    name, by_kernels = "eager", False
-
-    def __init__(self, slots: int, at: int):
-        self.slots, self.at, self.calls = slots, at, 0
-
-    def of(self, program, slots):
-        def step(lane: Lane, tick: int) -> None:
-            self.calls += 1
-            if slots >= self.slots and self.calls == self.at:
-                raise torch.OutOfMemoryError("out of memory")
-            plain_step(lane, tick)
-
-        return step
-
-
 def test_out_of_memory_halves_the_lane_from_the_epochs_start_and_loses_no_trial():
     study = disjoint_study()
     training, notices = double(study), []
@@ -377,7 +358,7 @@ def test_out_of_memory_halves_the_lane_from_the_epochs_start_and_loses_no_trial(
     assert "half" in notices[0] or "two of 2" in notices[0]
     assert [lane.slots for lane in trainer.lanes] == [2, 2]
     for number, member in enumerate(configs):
-        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+        assert_as_alone(trainer, number, member, results)
 
 
 def four_members_of_which_three_leave(training: Training):
@@ -400,7 +381,7 @@ def test_a_lane_narrows_when_nothing_is_left_to_ask_and_its_members_stay_exact(m
     training = double(disjoint_study())
     trainer, member, results = four_members_of_which_three_leave(training)
     assert [lane.slots for lane in trainer.lanes] == [1]
-    assert_same_trial(training, member, results, trainer.state(3))
+    assert_as_alone(trainer, 3, member, results)
     assert trainer.conditions(3)["lane_slots"] is None
 
 
@@ -437,7 +418,7 @@ def test_a_lane_keeps_its_slots_where_empty_ones_cost_little():
     training = double(disjoint_study())
     trainer, member, results = four_members_of_which_three_leave(training)
     assert [lane.slots for lane in trainer.lanes] == [4]
-    assert_same_trial(training, member, results, trainer.state(3))
+    assert_as_alone(trainer, 3, member, results)
 
 
 def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
@@ -454,8 +435,7 @@ def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
         results += trainer.advance()
     assert [len(lane.active) for lane in trainer.lanes] == [2]
     for number in (1, 3):
-        own = [result for result in results if result.number == number]
-        assert_same_trial(training, configs[number], own, trainer.state(number))
+        assert_as_alone(trainer, number, configs[number], results)
 
 
 def test_long_searches_are_compiled_and_short_ones_are_not():
@@ -540,7 +520,7 @@ def test_a_step_that_the_compiler_fails_on_goes_on_uncompiled_and_says_so(monkey
     assert len(notices) == 2
     assert "cannot compile" in notices[1]
     assert "\n" not in notices[1]
-    assert_same_trial(training, config(study, dropout=0.2), results, trainer.state(0))
+    assert_as_alone(trainer, 0, config(study, dropout=0.2), results)
 
 
 @torch.library.custom_op("mtlsearch_tests::opaque", mutates_args=())
@@ -576,7 +556,7 @@ def test_a_module_that_cannot_be_traced_is_trained_uncompiled():
     results = [trainer.advance()[0] for _ in range(EPOCHS)]
     assert "cannot compile" in notices[1]
     assert "\n" not in notices[1]
-    assert_same_trial(training, config(study), results, trainer.state(0))
+    assert_as_alone(trainer, 0, config(study), results)
 
 
 def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monkeypatch):
@@ -616,7 +596,7 @@ def test_every_way_to_run_a_step_equals_solo_on_cuda(inner, captured):
         trainer.add(number, member)
     results = [r for _ in range(EPOCHS) for r in trainer.advance()]
     for number, member in enumerate(configs):
-        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+        assert_as_alone(trainer, number, member, results)
 
 
 @pytest.mark.gpu
@@ -632,4 +612,4 @@ def test_lanes_side_by_side_equal_solo_on_cuda():
     assert len(side_by_side(trainer.lanes)) == 1
     results = [result for _ in range(EPOCHS) for result in trainer.advance()]
     for number, member in enumerate(configs):
-        assert_same_trial(training, member, [r for r in results if r.number == number], trainer.state(number))
+        assert_as_alone(trainer, number, member, results)

@@ -109,7 +109,7 @@ def assert_kernel_leaves_padding(device: str) -> None:
     ],
 )
 def test_by_tritons_interpreter(claim: str) -> None:
-    assert_by_interpreter("test_optim_kernel", claim)
+    assert_by_interpreter(__file__, claim)
 
 
 @pytest.mark.parametrize("clips", [False, True])

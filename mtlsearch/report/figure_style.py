@@ -133,10 +133,10 @@ def recoloured(text: str, colours: Mapping[str, str]) -> str:
     return text
 
 
-def metric_title(metric: TaskMetric, task: str, split: str) -> str:
-    """The title of a task's axis: its name, metric, split and unit."""
+def metric_title(metric: TaskMetric, task: str, split: str, parting: str = "<br>") -> str:
+    """The title of a task's axis: its name, and after `parting` its metric, split and unit."""
     unit = " (%)" if metric.fraction else "" if metric.higher_is_better else " (less is better)"
-    return f"<b>{label(task)}</b><br>{label(metric.name)}, {split}{unit}"
+    return f"<b>{label(task)}</b>{parting}{label(metric.name)}, {split}{unit}"
 
 
 def score_title(report: Report) -> str:
@@ -204,9 +204,14 @@ def dots(symbols: Sequence[str]) -> dict[str, Any]:
     return {"color": TRIAL, "size": size, "opacity": opacity, "symbol": symbols}
 
 
+def points(x: Any, y: Any, told: Sequence[str], marker: Mapping[str, Any], **more: Any) -> go.Scatter:
+    """Points with the text that each shows under the pointer."""
+    return go.Scatter(
+        x=x, y=y, mode="markers", marker=marker, hovertext=told, hovertemplate=HOVERTEXT, **more
+    )
+
+
 def star(x: Any, y: float | None, told: str, **more: Any) -> go.Scatter:
     """The best trial, which nothing has confirmed."""
     mark = {"color": TUNED, "size": 15, "symbol": "star", "line": {"color": PAPER, "width": 1}}
-    return go.Scatter(
-        x=[x], y=[y], hovertext=[told], mode="markers", marker=mark, hovertemplate=HOVERTEXT, **more
-    )
+    return points([x], [y], [told], mark, **more)

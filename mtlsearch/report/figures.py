@@ -10,17 +10,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.report.figure_style import (
-    FAINT,
-    TRIAL,
-    TUNED,
-    Plot,
-    drawn,
-    rounded,
-    score_title,
-    thinned,
-    window,
-)
+from mtlsearch.report import figure_style as style
 from mtlsearch.report.figures_confirmed import comparison, confirmation
 from mtlsearch.report.figures_many_tasks import of_many
 from mtlsearch.report.figures_standard import best_so_far, hyperparameters, scored_study
@@ -31,7 +21,7 @@ from mtlsearch.report.reading import Report
 MOST_CURVES = 400
 
 
-def plots(report: Report) -> list[Plot]:
+def plots(report: Report) -> list[style.Plot]:
     """Every figure that the study has the numbers for, in the order of the page."""
     found = [*trade_offs(report), *confirmation(report), *comparison(report)]
     if any(trial.intermediate_values for trial in report.trials):
@@ -42,7 +32,7 @@ def plots(report: Report) -> list[Plot]:
     return found
 
 
-def trade_offs(report: Report) -> list[Plot]:
+def trade_offs(report: Report) -> list[style.Plot]:
     """The scores of the tasks against their weights: points for two tasks, a triangle for three, lines for more."""
     if not report.complete or len(report.tasks) < 2:
         return []
@@ -51,7 +41,7 @@ def trade_offs(report: Report) -> list[Plot]:
     return [of_three(report)] if len(report.tasks) == 3 else of_many(report)
 
 
-def curves(report: Report) -> Plot:
+def curves(report: Report) -> style.Plot:
     """The score of every epoch: pruned trials faint, complete ones grey, the best one bold."""
     scale, best = report.score_scale, report.best
     trained = [trial for trial in report.trials if trial.intermediate_values]
@@ -60,29 +50,29 @@ def curves(report: Report) -> Plot:
     ]
     pruned = [trial for trial in trained if trial.state is not TrialState.COMPLETE]
     traces = [
-        _lines(thinned(trials, MOST_CURVES), f"{name} ({len(trials):,})", colour, width, scale)
+        _lines(style.thinned(trials, MOST_CURVES), f"{name} ({len(trials):,})", colour, width, scale)
         for name, trials, colour, width in (
-            ("pruned", pruned, FAINT, 1.0),
-            ("complete", complete, TRIAL, 1.2),
+            ("pruned", pruned, style.FAINT, 1.0),
+            ("complete", complete, style.TRIAL, 1.2),
         )
         if trials
     ]
     held: list[float] = []
     if best is not None and best.intermediate_values:
         held = [v * scale for v in best.intermediate_values.values()]
-        traces.append(_lines([best], f"best: trial {best.number}", TUNED, 3.0, scale))
+        traces.append(_lines([best], f"best: trial {best.number}", style.TUNED, 3.0, scale))
     ends = [max(t.intermediate_values.values()) * scale for t in complete + pruned]
     most = max(len(trial.intermediate_values) for trial in trained)
     step = max(1, math.ceil(most / 10))
-    figure = drawn(
+    figure = style.drawn(
         traces, 400,
         xaxis={"title": "epoch", "dtick": step, "tick0": 1, "range": [0.6, most + 0.4]},
-        yaxis={"title": score_title(report), "range": window(ends, held)},
+        yaxis={"title": style.score_title(report), "range": style.window(ends, held)},
     )  # fmt: skip
     text = "Score on validation after each epoch. The best epoch gives the score of a trial."
     if max(len(complete), len(pruned)) > MOST_CURVES:
         text += f" Of more than {MOST_CURVES} curves of a kind, {MOST_CURVES} are drawn."
-    return Plot("learning-curves", "Learning curves", text, (figure,))
+    return style.Plot("learning-curves", "Learning curves", text, (figure,))
 
 
 def _lines(trials: Sequence[FrozenTrial], name: str, colour: str, width: float, scale: float) -> go.Scatter:
@@ -93,7 +83,7 @@ def _lines(trials: Sequence[FrozenTrial], name: str, colour: str, width: float, 
     for trial in trials:
         steps = sorted(trial.intermediate_values)
         x += [*(step + 1 for step in steps), None]
-        y += [*rounded(trial.intermediate_values[step] * scale for step in steps), None]
+        y += [*style.rounded(trial.intermediate_values[step] * scale for step in steps), None]
         numbers += [trial.number] * (len(steps) + 1)
     single = len(trials) == 1
     return go.Scatter(

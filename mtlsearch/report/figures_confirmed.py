@@ -7,20 +7,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mtlsearch.evidence.comparison import ranked_methods
-from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.statistics import Estimate
-from mtlsearch.report.figure_style import (
-    ALONE,
-    EQUAL,
-    PAPER,
-    TEMPLATE,
-    TRIAL,
-    TUNED,
-    Plot,
-    label,
-    metric_title,
-    rounded,
-)
+from mtlsearch.report import figure_style as style
 from mtlsearch.report.reading import Report, metric_of
 from mtlsearch.wording import MANY_TASKS, shown_tasks
 
@@ -29,12 +17,35 @@ AROUND = 64  # pixels of a panel's axis, its title, and the space between panels
 
 
 class Mean(NamedTuple):
-    """A line of a panel: seeds as ticks, their mean as a dot, its interval as a bar."""
+    """A mean over seeds with its interval, and the seeds."""
 
     name: str
     colour: str
     found: Estimate
     seeds: Sequence[float] = ()
+
+    def traces(
+        self, place: float, scale: float = 1.0, vertical: bool = False, **more: Any
+    ) -> Iterator[go.Scatter]:
+        """Seeds as ticks, the mean as a dot, its interval as a bar; at `place` on the other axis."""
+        along, across, tick = ("y", "x", "line-ew-open") if vertical else ("x", "y", "line-ns-open")
+        mean, bar, interval = self.found.mean * scale, None, ""
+        if self.found.low is not None and self.found.high is not None and self.found.half is not None:
+            bar = {"array": [self.found.half * scale], "thickness": 2.5, "width": 6}
+            interval = f" ({self.found.low * scale:.4g} to {self.found.high * scale:.4g})"
+        if self.seeds:
+            values = {
+                along: style.rounded(seed * scale for seed in self.seeds),
+                across: [place] * len(self.seeds),
+            }
+            marker = {"symbol": tick, "size": 12, "color": self.colour, "line": {"width": 1.5}}
+            hover = f"{self.name}, one seed: %{{{along}:.4g}}<extra></extra>"
+            hidden = more | {"name": None, "showlegend": False}
+            yield go.Scatter(values, mode="markers", marker=marker, hovertemplate=hover, **hidden)
+        values = {along: style.rounded([mean]), across: [place], f"error_{along}": bar}
+        marker = {"color": self.colour, "size": 11, "line": {"color": style.PAPER, "width": 1.5}}
+        hover = f"{self.name}, mean: {mean:.4g}{interval}<extra></extra>"
+        yield go.Scatter(values, mode="markers", marker=marker, hovertemplate=hover, **more)
 
 
 class Panel(NamedTuple):
@@ -45,66 +56,55 @@ class Panel(NamedTuple):
     means: Sequence[Mean]
 
 
-def confirmation(report: Report) -> list[Plot]:
+def confirmation(report: Report) -> list[style.Plot]:
     """Tuned weights, equal ones and each task alone on test: every seed, the mean and its interval."""
     if report.verdict is None:
         return []
-    verdict, trainings, panels = report.verdict, report.trainings, []
-    for task in shown_tasks(verdict["weights"]):
-        if task is None:
-            continue
-        metric = report.tasks[task]
-        means = [
-            Mean(
-                name,
-                colour,
-                Estimate.of_stored(verdict[key][task]),
-                [metric_of(trial, task, metric.name, "test") for trial in found],
-            )
-            for name, key, colour, found in (
-                ("alone", "single_metrics", ALONE, trainings.alone.get(task, ())),
-                ("equal weights", "equal_metrics", EQUAL, trainings.equal),
-                ("tuned weights", "metrics", TUNED, trainings.tuned),
-            )
-            if verdict[key]
-        ]
-        panels.append(Panel(_title(metric, task), metric.scale, means))
+    panels = [_confirmed(report, task) for task in shown_tasks(report.verdict["weights"]) if task is not None]
     text = (
         "The confirmed hyperparameters, trained with fresh seeds and scored on test once: each seed, the mean and its"
         " interval. Two intervals may overlap although there is a difference: the verdict compares seed by seed."
     )
-    return [Plot("confirmation", "Confirmation on test", text, (_drawn(panels),))]
+    return [style.Plot("confirmation", "Confirmation on test", text, (_drawn(panels),))]
 
 
-def _title(metric: TaskMetric, task: str) -> str:
-    return metric_title(metric, task, "test").replace("<br>", ", ")
+def _confirmed(report: Report, task: str) -> Panel:
+    assert report.verdict is not None
+    metric, trainings, means = report.tasks[task], report.trainings, []
+    for name, key, colour, found in (
+        ("alone", "single_metrics", style.ALONE, trainings.alone.get(task, ())),
+        ("equal weights", "equal_metrics", style.EQUAL, trainings.equal),
+        ("tuned weights", "metrics", style.TUNED, trainings.tuned),
+    ):
+        if report.verdict[key]:
+            seeds = [metric_of(trial, task, metric.name, "test") for trial in found]
+            means.append(Mean(name, colour, Estimate.of_stored(report.verdict[key][task]), seeds))
+    return Panel(style.metric_title(metric, task, "test", ", "), metric.scale, means)
 
 
-def comparison(report: Report) -> list[Plot]:
+def comparison(report: Report) -> list[style.Plot]:
     """The score of every compared method with its interval, the best at the top; of few tasks their metrics too."""
     if report.comparison is None or not report.comparison["methods"]:
         return []
     methods = ranked_methods(report.comparison)[::-1]  # an axis begins at the bottom
-    colours = {"equal": EQUAL, "tuned": TUNED}
+    colours = {"equal": style.EQUAL, "tuned": style.TUNED}
 
     def panel(title: str, scale: float, stored: Sequence[Any]) -> Panel:
-        names = [method["method"] for method in methods]
-        found = zip(names, map(Estimate.of_stored, stored), strict=True)
-        return Panel(
-            title, scale, [Mean(label(name), colours.get(name, TRIAL), mean) for name, mean in found]
-        )
+        named = zip((method["method"] for method in methods), map(Estimate.of_stored, stored), strict=True)
+        means = [Mean(style.label(name), colours.get(name, style.TRIAL), found) for name, found in named]
+        return Panel(title, scale, means)
 
     unit = " (%)" if report.score_scale == 100 else ""
     panels = [panel(f"<b>score</b>, test{unit}", report.score_scale, [method["score"] for method in methods])]
     if 1 < len(report.tasks) <= MANY_TASKS // 3:
         for task, metric in report.tasks.items():
-            stored = [method["tasks"][task] for method in methods]
-            panels.append(panel(_title(metric, task), metric.scale, stored))
+            title = style.metric_title(metric, task, "test", ", ")
+            panels.append(panel(title, metric.scale, [method["tasks"][task] for method in methods]))
     text = (
         f"Every method with the same search budget. Its best config was trained with"
         f" {len(report.comparison['seeds'])} fresh seeds: the mean and its interval on test."
     )
-    return [Plot("methods", "Compared methods", text, (_drawn(panels),))]
+    return [style.Plot("methods", "Compared methods", text, (_drawn(panels),))]
 
 
 def _drawn(panels: Sequence[Panel]) -> go.Figure:
@@ -115,35 +115,9 @@ def _drawn(panels: Sequence[Panel]) -> go.Figure:
     axes: dict[str, Any] = {}
     for row, panel in enumerate(panels, 1):
         for place, mean in enumerate(panel.means):
-            figure.add_traces(list(_traces(mean, place, panel.scale)), rows=row, cols=1)
+            figure.add_traces(list(mean.traces(place, panel.scale)), rows=row, cols=1)
         ticks = {"tickvals": list(range(lines)), "ticktext": [mean.name for mean in panel.means]}
         axes[f"xaxis{row}"] = {"title": panel.title, "nticks": 7}
         axes[f"yaxis{row}"] = {"showgrid": False, "range": [-0.6, lines - 0.4], **ticks}
     shape = {"height": count * height + 20, "margin": {"t": 8}, "showlegend": False}
-    return figure.update_layout(axes, template=TEMPLATE, **shape)
-
-
-def _traces(line: Mean, place: int, scale: float) -> Iterator[go.Scatter]:
-    name, colour, found, seeds = line
-    mean, bar, interval = found.mean * scale, None, ""
-    if found.low is not None and found.high is not None:
-        low, high = found.low * scale, found.high * scale
-        bar = {
-            "symmetric": False,
-            "array": [high - mean],
-            "arrayminus": [mean - low],
-            "thickness": 2.5,
-            "width": 6,
-        }
-        interval = f" ({low:.4g} to {high:.4g})"
-    if seeds:
-        yield go.Scatter(
-            x=rounded(seed * scale for seed in seeds), y=[place] * len(seeds), mode="markers",
-            marker={"symbol": "line-ns-open", "size": 12, "color": colour, "line": {"width": 1.5}},
-            hovertemplate=f"{name}, one seed: %{{x:.4g}}<extra></extra>",
-        )  # fmt: skip
-    yield go.Scatter(
-        x=rounded([mean]), y=[place], error_x=bar, mode="markers",
-        marker={"color": colour, "size": 11, "line": {"color": PAPER, "width": 1.5}},
-        hovertemplate=f"{name}, mean: {mean:.4g}{interval}<extra></extra>",
-    )  # fmt: skip
+    return figure.update_layout(axes, template=style.TEMPLATE, **shape)

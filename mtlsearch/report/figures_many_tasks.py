@@ -11,69 +11,53 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from mtlsearch.report.figure_style import (
-    EQUAL,
-    INK,
-    LOW,
-    MIDDLE,
-    TRIAL,
-    TUNED,
-    Plot,
-    drawn,
-    label,
-    rounded,
-    thinned,
-    window,
-)
+from mtlsearch.report import figure_style as style
 from mtlsearch.report.reading import Report, metric_of, value_of, weights_of
 from mtlsearch.wording import shown_tasks
 
 MOST_LINES = 300
 QUARTERS = (
-    ("lowest quarter", LOW),
-    ("third quarter", TRIAL),
-    ("second quarter", MIDDLE),
-    ("best quarter of scores", TUNED),
+    ("lowest quarter", style.LOW),
+    ("third quarter", style.TRIAL),
+    ("second quarter", style.MIDDLE),
+    ("best quarter of scores", style.TUNED),
 )
 WIDTH_OF_TASK = 34
 Value = Callable[[FrozenTrial, str], float]
 
 
-def of_many(report: Report) -> list[Plot]:
+def of_many(report: Report) -> list[style.Plot]:
     """The weights and the metrics of the tasks; of very many tasks some, and the metrics of all on request."""
     weights = weights_of(report.best or report.complete[0])
     few = [task for task in shown_tasks(weights) if task is not None]
-    found = [_weights(report, few), Plot("task-metrics", "Task metrics", *_metrics(report, few))]
+    found = [_weights(report, few), style.Plot("task-metrics", "Task metrics", *_metrics(report, few))]
     if len(few) < len(report.tasks):
         title, width = f"Metrics of all {len(report.tasks)} tasks", WIDTH_OF_TASK * len(report.tasks)
         whole = _metrics(report, list(report.tasks))
-        found.append(Plot("all-metrics", title, *whole, folded=True, least_width=width))
+        found.append(style.Plot("all-metrics", title, *whole, folded=True, least_width=width))
     return found
 
 
-def _weights(report: Report, tasks: Sequence[str]) -> Plot:
+def _weights(report: Report, tasks: Sequence[str]) -> style.Plot:
     axis = {"title": "task weight", "rangemode": "tozero"}
     figure = _parallel(report, tasks, lambda trial, task: weights_of(trial)[task], axis)
     figure.add_hline(
         y=1 / len(report.tasks),
-        line={"color": EQUAL, "width": 2, "dash": "dash"},
-        annotation={"text": "equal", "font": {"color": EQUAL, "size": 12}},
+        line={"color": style.EQUAL, "width": 2, "dash": "dash"},
+        annotation={"text": "equal", "font": {"color": style.EQUAL, "size": 12}},
     )
     text = f"The task weights of every complete trial; the better its score, the bluer.{_some(report, tasks)}"
-    return Plot("trade-off", "Task weights", text, (figure,))
+    return style.Plot("trade-off", "Task weights", text, (figure,))
 
 
 def _metrics(report: Report, tasks: Sequence[str]) -> tuple[str, tuple[go.Figure]]:
     """The caption and the figure of the metrics: in percent, or between the worst and the best trial of each task."""
     if all(metric.fraction for metric in report.tasks.values()):
         value, title = _percent(report), "metric, validation (%)"
-        limits = window([value(trial, task) for trial in report.complete for task in tasks])
+        limits = style.window([value(trial, task) for trial in report.complete for task in tasks])
     else:
-        value, title, limits = (
-            _shares(report, tasks),
-            "metric, validation (0 worst to 1 best trial)",
-            (-0.03, 1.03),
-        )
+        value, limits = _shares(report, tasks), (-0.03, 1.03)
+        title = "metric, validation (0 worst to 1 best trial)"
     figure = _parallel(report, tasks, value, {"title": title, "range": limits})
     text = f"The metric of each task for every complete trial; the better its score, the bluer.{_some(report, tasks)}"
     return text, (figure,)
@@ -109,26 +93,26 @@ def _some(report: Report, tasks: Sequence[str]) -> str:
 
 def _parallel(report: Report, tasks: Sequence[str], value: Value, axis: dict[str, Any]) -> go.Figure:
     """A line per trial over the tasks, in a trace for each quarter of the scores, and the best trial's line."""
-    ranked = thinned(sorted(report.complete, key=value_of), MOST_LINES)
-    places, names = list(range(len(tasks))), [label(task) for task in tasks]
+    ranked = style.thinned(sorted(report.complete, key=value_of), MOST_LINES)
+    places, names = list(range(len(tasks))), [style.label(task) for task in tasks]
     traces = []
     for quarter, (name, colour) in enumerate(QUARTERS):
         y: list[float | None] = []
         told: list[str] = []
         trials = ranked[quarter * len(ranked) // 4 : (quarter + 1) * len(ranked) // 4]
         for trial in trials:
-            y += [*rounded((value(trial, task) for task in tasks), 4), None]
+            y += [*style.rounded((value(trial, task) for task in tasks), 4), None]
             told += [*(f"trial {trial.number}, {name}" for name in names), ""]
         line = {"color": colour, "width": 1}
         traces.append(_line([*places, None] * len(trials), y, told, name=name, line=line, opacity=0.7))
     if report.best is not None:
         best, name = report.best, f"best: trial {report.best.number}"
-        y, told = rounded((value(best, task) for task in tasks), 4), [f"{name}, {task}" for task in names]
-        line = {"color": INK, "width": 3}
+        y, told = style.rounded((value(best, t) for t in tasks), 4), [f"{name}, {task}" for task in names]
+        line = {"color": style.INK, "width": 3}
         traces.append(_line(places, y, told, name=name, line=line, marker={"size": 7}, mode="lines+markers"))
     # The names lean to the left, so that the last one stays inside a narrow figure.
     ticks = {"tickvals": places, "ticktext": names, "autotickangles": [0, -40, -90]}
-    return drawn(traces, 420, xaxis={"range": [-0.2, len(tasks) - 0.8], **ticks}, yaxis=axis)
+    return style.drawn(traces, 420, xaxis={"range": [-0.2, len(tasks) - 0.8], **ticks}, yaxis=axis)
 
 
 def _line(x: Sequence[int | None], y: Sequence[float | None], told: Sequence[str], **more: Any) -> go.Scatter:

@@ -13,23 +13,10 @@ from optuna.study import Study, create_study
 from optuna.trial import FrozenTrial, create_trial
 from optuna.visualization import plot_optimization_history, plot_slice
 
-from mtlsearch.report.figure_style import (
-    HOVERTEXT,
-    TEMPLATE,
-    TUNED,
-    Plot,
-    clipped,
-    dots,
-    label,
-    number,
-    rounded,
-    score_title,
-    star,
-    thinned,
-    window,
-)
+from mtlsearch.report import figure_style as style
 from mtlsearch.report.reading import Report, value_of, weights_of
 from mtlsearch.study.space import WEIGHT_PREFIX
+from mtlsearch.wording import plain
 
 MOST_PANELS = 12
 MOST_TRIALS = 1000
@@ -39,12 +26,12 @@ SHARE = FloatDistribution(0.0, 1.0)
 
 
 def scored_study(report: Report) -> tuple[Study, list[FrozenTrial]]:
-    """The complete trials, evenly thinned where they are very many, and a study in memory that holds them.
+    """A study in memory for Optuna's figures, and its trials: the complete ones, evenly thinned if very many.
 
-    The study numbers its trials by their place in the list. It has the scores as they are read, in percent or not,
-    and the searched dimensions with the task weights themselves.
+    The study numbers the trials by their place in the list. Its scores are in percent where a reader expects that,
+    and its parameters are the searched dimensions and the task weights.
     """
-    trials = thinned(report.complete, MOST_TRIALS)
+    trials = style.thinned(report.complete, MOST_TRIALS)
     if report.best is not None and report.best.number not in {trial.number for trial in trials}:
         trials = sorted([*trials, report.best], key=lambda trial: trial.number)
     names = dimensions(report)
@@ -74,31 +61,36 @@ def dimensions(report: Report) -> list[str]:
     return names + [f"{WEIGHT_PREFIX}{task}" for task in weights]
 
 
-def _told(trial: FrozenTrial, words: str, score: float, scale: float) -> str:
-    return f"trial {trial.number}{words}: {number(score / scale, scale)}"
-
-
 # The best score so far.
 
 
-def best_so_far(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> Plot:
+def best_so_far(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> style.Plot:
     """The score of every complete trial, and the best of all trials up to it."""
-    scale, numbers = report.score_scale, [trial.number for trial in trials]
-    figure = plot_optimization_history(study, target_name=score_title(report))
+    numbers = [trial.number for trial in trials]
+    figure = plot_optimization_history(study, target_name=style.score_title(report))
     figure.data = points, line = figure.data[:2]
-    values, best = list(points.y), list(line.y)
-    limits = window(values, best)
-    shown, symbols = clipped(values, limits)
-    told = [_told(trial, "", value, scale) for trial, value in zip(trials, values, strict=True)]
-    points.update(x=numbers, y=shown, name="complete trial", marker=dots(symbols))
-    points.update(hovertext=told, hovertemplate=HOVERTEXT)
-    line.update(x=numbers, y=rounded(best), name="best so far")
-    line.line = {"color": TUNED, "width": 2.5, "shape": "hv"}
+    best = list(line.y)
+    limits = style.window(points.y, best)
+    told = [f"trial {n}: {_shown(report, score)}" for n, score in zip(numbers, points.y, strict=True)]
+    _restyle(points, limits, told, x=numbers, name="complete trial")
+    line.update(x=numbers, y=style.rounded(best), name="best so far")
+    line.line = {"color": style.TUNED, "width": 2.5, "shape": "hv"}
     line.hovertemplate = "best up to trial %{x}: %{y:.4g}<extra></extra>"
     axes = {"xaxis": {"title": {"text": "trial"}}, "yaxis": {"range": limits}}
-    figure.update_layout(axes, template=TEMPLATE, title=None, height=360)
+    figure.update_layout(axes, template=style.TEMPLATE, title=None, height=360)
     text = "The score of every complete trial, and the best score up to it. Triangles lie below the range."
-    return Plot("best-so-far", "Best so far", text + _some(report, trials), (figure,))
+    return style.Plot("best-so-far", "Best so far", text + _some(report, trials), (figure,))
+
+
+def _restyle(points: go.Scatter, limits: tuple[float, float], told: Sequence[str], **more: Any) -> None:
+    """Give the points our colour and hover text, and move those beyond `limits` to the edge."""
+    shown, symbols = style.clipped(points.y, limits)
+    points.update(y=shown, hovertext=told, hovertemplate=style.HOVERTEXT, **more)
+    points.marker = style.dots(symbols)
+
+
+def _shown(report: Report, score: float) -> str:
+    return style.number(score / report.score_scale, report.score_scale)
 
 
 def _some(report: Report, trials: Sequence[FrozenTrial]) -> str:
@@ -109,8 +101,8 @@ def _some(report: Report, trials: Sequence[FrozenTrial]) -> str:
 # Hyperparameters.
 
 
-def hyperparameters(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> list[Plot]:
-    """The score against each dimension, a panel each; very many are folded in part."""
+def hyperparameters(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> list[style.Plot]:
+    """The score against each dimension, a panel each; the panels after the first ones are folded."""
     names = dimensions(report)
     if not names or len(trials) < 2:
         return []
@@ -119,65 +111,51 @@ def hyperparameters(report: Report, study: Study, trials: Sequence[FrozenTrial])
     )
     text += _some(report, trials)
     panels = tuple(_slice(report, study, trials, name) for name in names)
-    found = [Plot("hyperparameters", "Hyperparameters", text, panels[:MOST_PANELS])]
+    found = [style.Plot("hyperparameters", "Hyperparameters", text, panels[:MOST_PANELS])]
     if rest := panels[MOST_PANELS:]:
         title = f"{len(rest)} more hyperparameters"
-        found.append(Plot("more-hyperparameters", title, text, rest, folded=True))
+        found.append(style.Plot("more-hyperparameters", title, text, rest, folded=True))
     return found
 
 
 def _slice(report: Report, study: Study, trials: Sequence[FrozenTrial], name: str) -> go.Figure:
     """One dimension: a point per trial, and the best trial's star."""
-    figure = plot_slice(study, [name], target_name=score_title(report).replace(", validation", ""))
+    figure = plot_slice(study, [name], target_name=style.score_title(report).replace(", validation", ""))
     (points,) = figure.data
-    numbered = [trials[i] for i in points.marker.color]  # Optuna colours a trial by its number
-    weight = name.startswith(WEIGHT_PREFIX)
-    distribution = SHARE if weight else report.space[name]
-    x, limits = list(points.x), window(points.y)
+    order, limits = list(points.marker.color), style.window(points.y)  # Optuna colours a trial by its number
+    numbers, scored = [trials[i].number for i in order], study.get_trials(deepcopy=False)
+    x = values = [scored[i].params[name] for i in order]
+    distribution = scored[order[0]].distributions[name]
     if isinstance(distribution, CategoricalDistribution):
         # Spread by the golden ratio, so that trials of one choice do not hide each other.
-        spread = [((trial.number * 0.618034) % 1 - 0.5) * 0.5 for trial in numbered]
-        x = [distribution.choices.index(t.params[name]) + s for t, s in zip(numbered, spread, strict=True)]
-    shown, symbols = clipped(points.y, limits)
+        places = [distribution.choices.index(value) for value in values]
+        x = [place + ((n * 0.618034) % 1 - 0.5) * 0.5 for place, n in zip(places, numbers, strict=True)]
     told = [
-        _told(trial, f", {label(_value(trial, name))}, score", value, report.score_scale)
-        for trial, value in zip(numbered, points.y, strict=True)
+        f"trial {n}: {style.label(plain(value))}, score {_shown(report, score)}"
+        for n, value, score in zip(numbers, values, points.y, strict=True)
     ]
-    points.update(x=rounded(x), y=shown, hovertext=told, hovertemplate=HOVERTEXT)
-    points.marker = dots(symbols)
-    best = next((i for i, t in enumerate(numbered) if report.best and t.number == report.best.number), None)
-    if best is not None:
-        figure.add_trace(star(x[best], shown[best], told[best]))
-    title = f"weight of {label(name.removeprefix(WEIGHT_PREFIX))}" if weight else label(name)
-    axes = {
-        "xaxis": {"title": {"text": title}, **_axis(distribution)},
-        "yaxis": {"range": limits, "nticks": 5},
-    }
+    _restyle(points, limits, told, x=style.rounded(x))
+    if report.best is not None and report.best.number in numbers:
+        best = numbers.index(report.best.number)
+        figure.add_trace(style.star(x[best], points.y[best], told[best]))
+    task = name.removeprefix(WEIGHT_PREFIX)
+    title = style.label(name) if task == name else f"weight of {style.label(task)}"
+    axes = {"xaxis": {"title": {"text": title}, **_axis(distribution)}, "yaxis": {"range": limits}}
     shape = {"height": PANEL_HEIGHT, "margin": {"l": 12, "r": 8, "t": 8, "b": 8}, "showlegend": False}
-    return figure.update_layout(axes, template=TEMPLATE, title=None, **shape)
-
-
-def _value(trial: FrozenTrial, name: str) -> str:
-    if name.startswith(WEIGHT_PREFIX):
-        return f"{weights_of(trial)[name.removeprefix(WEIGHT_PREFIX)]:.4g}"
-    value = trial.params[name]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return figure.update_layout(axes, template=style.TEMPLATE, title=None, yaxis_nticks=5, **shape)
 
 
 def _axis(distribution: BaseDistribution) -> dict[str, Any]:
     """The whole range of a dimension, and its ticks; choices are named."""
     if isinstance(distribution, CategoricalDistribution):
-        names = [label(choice) for choice in distribution.choices]
+        names = [style.label(choice) for choice in distribution.choices]
         ticks = {"tickvals": list(range(len(names))), "ticktext": names}
         return {"type": "linear", "range": [-0.6, len(names) - 0.4], **ticks}
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    if not distribution.log:
-        pad = 0.04 * (high - low)
-        return {"nticks": 6, "range": [low - pad, high + pad]}
-    low, high = math.log10(low), math.log10(high)
-    pad, step = (
-        0.04 * (high - low),
-        math.ceil((high - low) / 5) if high - low >= 2 else "D2",
-    )  # D2: 1, 2 and 5
-    return {"tickformat": "~g", "dtick": step, "range": [low - pad, high + pad]}
+    low, high, ticks = distribution.low, distribution.high, {"nticks": 6}
+    if distribution.log:
+        low, high = math.log10(low), math.log10(high)
+        # In decades; of few decades D2 ticks are at 1, 2 and 5.
+        ticks = {"tickformat": "~g", "dtick": math.ceil((high - low) / 5) if high - low >= 2 else "D2"}
+    pad = 0.04 * (high - low)
+    return {"range": [low - pad, high + pad], **ticks}

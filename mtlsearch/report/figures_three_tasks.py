@@ -5,41 +5,27 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mtlsearch.report.figure_style import (
-    AXIS,
-    EQUAL,
-    GRID,
-    HOVERTEXT,
-    LOW,
-    MIDDLE,
-    PAPER,
-    TRIAL,
-    TUNED,
-    Plot,
-    drawn,
-    label,
-    number,
-    rounded,
-    thinned,
-    window,
-)
+from mtlsearch.report import figure_style as style
 from mtlsearch.report.reading import Report, value_of, weights_of
 
 Weights = Mapping[str, float]
 
 
-def of_three(report: Report) -> Plot:
+def of_three(report: Report) -> style.Plot:
     """The weights as points of a triangle, coloured by score."""
     tasks = list(report.tasks)
-    traces = [_searched(report), _mark("equal weights", dict.fromkeys(tasks, 1 / 3), EQUAL, "diamond", 13)]
+    traces = [
+        _searched(report),
+        _mark("equal weights", dict.fromkeys(tasks, 1 / 3), style.EQUAL, "diamond", 13),
+    ]
     chosen = report.trainings.tuned[0] if report.trainings.tuned else report.best
     if chosen is not None:
         name = "confirmed weights" if report.trainings.tuned else "best trial"
-        traces.append(_mark(name, weights_of(chosen), TUNED, "star", 18))
-    side = {"gridcolor": GRID, "linecolor": AXIS, "tickfont": {"size": 11}, "nticks": 6}
+        traces.append(_mark(name, weights_of(chosen), style.TUNED, "star", 18))
+    side = {"gridcolor": style.GRID, "linecolor": style.AXIS, "tickfont": {"size": 11}, "nticks": 6}
     names = zip(("aaxis", "baxis", "caxis"), tasks, strict=True)
-    sides = {name: {"title": {"text": label(task)}, **side} for name, task in names}
-    figure = drawn(
+    sides = {name: {"title": {"text": style.label(task)}, **side} for name, task in names}
+    figure = style.drawn(
         traces,
         520,
         ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **sides},
@@ -50,26 +36,26 @@ def of_three(report: Report) -> Plot:
         "Each complete trial at its three weights: a corner is all weight on one task, the middle equal weights."
         " The colour is the score on validation; the other hyperparameters differ too."
     )
-    return Plot("trade-off", "Task trade-off", text, (figure,))
+    return style.Plot("trade-off", "Task trade-off", text, (figure,))
 
 
 def _searched(report: Report) -> go.Scatterternary:
     """The complete trials; the best is drawn last, on top."""
     scale = report.score_scale
-    trials = thinned(sorted(report.complete, key=value_of))
+    trials = style.thinned(sorted(report.complete, key=value_of))
     scores = [value_of(trial) * scale for trial in trials]
     marker = {
         "size": 10,
-        "color": rounded(scores),
-        "colorscale": [[0, LOW], [0.5, MIDDLE], [1, TUNED]],
-        "cmin": window(scores)[0],
+        "color": style.rounded(scores),
+        "colorscale": [[0, style.LOW], [0.5, style.MIDDLE], [1, style.TUNED]],
+        "cmin": style.window(scores)[0],
         "cmax": max(scores),
-        "line": {"color": TRIAL, "width": 0.5},
+        "line": {"color": style.TRIAL, "width": 0.5},
         "colorbar": _colour_bar("score (%)" if scale == 100 else "score"),
     }
     weights = [weights_of(trial) for trial in trials]
     told = [
-        f"trial {trial.number}: score {number(value_of(trial), scale)}<br>{_told(found)}"
+        f"trial {trial.number}: score {style.number(value_of(trial), scale)}<br>{_told(found)}"
         for trial, found in zip(trials, weights, strict=True)
     ]
     return _corner(weights, told, name="trial of the search", marker=marker)
@@ -80,19 +66,21 @@ def _colour_bar(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "side": "top", "font": {"size": 12}}, "orientation": "h", "thickness": 10,
         "outlinewidth": 0, "len": 0.8, "y": -0.16, "yanchor": "top", "nticks": 4, "tickfont": {"size": 12},
-        "ticks": "outside", "tickcolor": AXIS,
+        "ticks": "outside", "tickcolor": style.AXIS,
     }  # fmt: skip
 
 
 def _mark(name: str, weights: Weights, colour: str, symbol: str, size: int) -> go.Scatterternary:
-    mark = {"color": colour, "size": size, "symbol": symbol, "line": {"color": PAPER, "width": 1.5}}
+    mark = {"color": colour, "size": size, "symbol": symbol, "line": {"color": style.PAPER, "width": 1.5}}
     return _corner([weights], [f"{name}<br>{_told(weights)}"], name=name, marker=mark)
 
 
 def _corner(weights: Sequence[Weights], told: Sequence[str], **more: Any) -> go.Scatterternary:
-    a, b, c = (rounded((w[task] for w in weights), 4) for task in weights[0])
-    return go.Scatterternary(a=a, b=b, c=c, mode="markers", hovertext=told, hovertemplate=HOVERTEXT, **more)
+    a, b, c = (style.rounded((w[task] for w in weights), 4) for task in weights[0])
+    return go.Scatterternary(
+        a=a, b=b, c=c, mode="markers", hovertext=told, hovertemplate=style.HOVERTEXT, **more
+    )
 
 
 def _told(weights: Weights) -> str:
-    return ", ".join(f"{label(task)} {weight:.2f}" for task, weight in weights.items())
+    return ", ".join(f"{style.label(task)} {weight:.2f}" for task, weight in weights.items())

@@ -1,4 +1,4 @@
-"""The tables of the report's page: the tasks and what each reaches, the hyperparameters, the compared methods."""
+"""The tables of the report's page: the tasks with their metrics, and the compared methods."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report.figure_style import number
 from mtlsearch.report.reading import Report, metric_of
-from mtlsearch.wording import MANY_TASKS, duration, plain, shown_tasks
+from mtlsearch.wording import MANY_TASKS, duration, shown_tasks
 
 
 class Cell(NamedTuple):
@@ -43,7 +43,6 @@ class Table(NamedTuple):
     rows: Mapping[str, Sequence[Cell]]
     shown: Sequence[str] = ()
     gain: Cell | None = None
-    caption: str = ""
 
 
 def tasks_table(report: Report) -> Table | None:
@@ -57,7 +56,6 @@ def tasks_table(report: Report) -> Table | None:
         rows={task: _task_row(report, task) for task in weights},
         shown=[task for task in shown_tasks(weights) if task is not None],
         gain=None if gain is None else Cell.stored(gain, 1.0, " %"),
-        caption=_caption(report),
     )
 
 
@@ -67,20 +65,6 @@ def _columns(report: Report) -> list[str]:
     tuned = ["tuned weight"] if report.concluded["weights"] == "equal" else []
     alone = ["alone, test", "Δm"] if report.verdict["single_metrics"] else []
     return ["task", "weight", *tuned, "validation", "tuned, test", "equal, test", *alone]
-
-
-def _caption(report: Report) -> str:
-    assert report.answer is not None
-    if report.verdict is None or report.concluded is None:
-        return f"Trial {report.answer['trial']} of the search: one training, on validation. Weights sum to 1."
-    concluded = report.concluded
-    alone = ", and for each task trained alone" if report.verdict["single_metrics"] else ""
-    gain = " Δm is the change from alone to tuned; positive is better." if alone else ""
-    return (
-        f"Weight and validation belong to the training that `best` and `export` give, with {concluded['weights']}"
-        f" weights. The test columns show the mean and interval over {len(concluded['seeds'])} fresh seeds of the"
-        f" config of trial {concluded['of']}, with its tuned weights, with equal ones{alone}.{gain}"
-    )
 
 
 def _task_row(report: Report, task: str) -> list[Cell]:
@@ -114,15 +98,6 @@ def _task_gain(report: Report, task: str, metric: TaskMetric) -> Cell:
     values, _ = delta_m({task: [shared[s] for s in seeds]}, {task: [alone[s] for s in seeds]}, {task: metric})
     level = float((report.verdict or {})["level"])
     return UNKNOWN if values is None else Cell.of(estimate(values, level), 1.0, " %")
-
-
-def hyperparameters(report: Report) -> dict[str, str]:
-    """The hyperparameters of the answer, and its epochs."""
-    if report.answer is None:
-        return {}
-    training = report.answer["training"]
-    values = {name: plain(value) for name, value in report.answer["hyperparameters"].items()}
-    return values | {"epochs": f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})"}
 
 
 def methods_table(report: Report) -> Table | None:

@@ -1,7 +1,6 @@
-"""What a report tells of a study: `read_report` reads it once from the record, and changes nothing.
+"""The content of a report: `read_report` reads a study once from its record, and changes nothing.
 
-The figures are made of it in `figures`, which names the others, the page in `page`; `render` writes them to files,
-`notes` shows them in the dashboard. Nothing of this needs torch.
+`figures` draws it, `page` makes the page, `writing` the files, `dashboard` the notes. Nothing here needs torch.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ from mtlsearch.store.record import Record
 
 @dataclass(frozen=True)
 class Trainings:
-    """The complete trainings of the confirmed winner, one a seed: with its weights, equal ones, each task alone."""
+    """The complete trainings of the confirmed winner, one per seed: tuned weights, equal weights, each task alone."""
 
     tuned: Sequence[FrozenTrial] = ()
     equal: Sequence[FrozenTrial] = ()
@@ -41,19 +40,19 @@ class Report:
     info: Mapping[str, Any]
     trials: Sequence[FrozenTrial]  # those with an outcome of their own
     best: FrozenTrial | None  # of the search
-    answer: Mapping[str, Any] | None  # what `best` and `export` give; None without a complete trial
-    concluded: Mapping[str, Any] | None  # what the confirmation has stored
+    answer: (
+        Mapping[str, Any] | None
+    )  # the config that `best` and `export` give; None without a complete trial
+    concluded: Mapping[str, Any] | None  # the stored conclusion of the confirmation
     trainings: Trainings
     comparison: Mapping[str, Any] | None
     outdated: str | None
 
     @cached_property
     def tasks(self) -> dict[str, TaskMetric]:
-        """How each task is measured."""
-        return {
-            name: TaskMetric(about["metric"], about["higher_is_better"])
-            for name, about in self.info["tasks"].items()
-        }
+        """The metric of each task."""
+        tasks: Mapping[str, Any] = self.info["tasks"]
+        return {name: TaskMetric(t["metric"], t["higher_is_better"]) for name, t in tasks.items()}
 
     @cached_property
     def space(self) -> dict[str, BaseDistribution]:
@@ -75,7 +74,7 @@ class Report:
 
     @property
     def score_scale(self) -> float:
-        """What the score is multiplied by to be read: 100 for a mean or least of fractions."""
+        """The factor that makes the score readable: 100 for the mean or least of fractions, shown in percent."""
         named = self.info["score"] in ("mean", "min")
         return 100.0 if named and all(metric.fraction for metric in self.tasks.values()) else 1.0
 
@@ -87,7 +86,7 @@ class Report:
 
 
 def read_report(record: Record) -> Report:
-    """Everything that a report shows of a study."""
+    """Read a study's trials, answer, confirmation and comparison."""
     best = record.best_or_none()
     answer = None if best is None else best_answer(record)[0]
     confirmation = find_confirmation(record)

@@ -1,6 +1,7 @@
-"""How a study's answer is come to again: the commands, and on what it was trained, as far as the store says."""
+"""How to reproduce a study's answer: the commands, and the conditions of the trainings, as the store records them."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,81 +10,67 @@ from mtlsearch.report.reading import Report
 from mtlsearch.study.space import fixed_value
 from mtlsearch.wording import MANY_TASKS
 
-AGAIN = ("--storage", "sqlite:///again.db")
-DIGITS = 16  # of a digest, enough to tell two apart
+AGAIN = "sqlite:///again.db"
+DIGITS = 16  # of a digest: enough to tell two apart
 
 
-def commands(report: Report) -> list[tuple[str, str]]:
-    """What is typed to come to this answer again, each with what it does; as far as the store has recorded it."""
-    found = [("Search again, in a store of its own:", _search(report))]
-    if report.concluded is not None and report.verdict is not None:
-        options = ["--seeds", str(report.verdict["seeds"]), "--top", str(len(report.concluded["configs"]))]
-        if len(report.tasks) > 1 and not report.verdict["single_metrics"]:
-            options.append("--no-single")
-        found.append(("Confirm its best configs:", command("confirm", *named(report), *options, *AGAIN)))
-    if report.comparison is not None and report.comparison["methods"]:
-        methods = ",".join(method["method"] for method in report.comparison["methods"])
-        amount = [
-            "--trials",
-            str(report.comparison["trials"]),
-            "--seeds",
-            str(len(report.comparison["seeds"])),
-        ]
-        again = command("compare", *named(report), "--methods", methods, *amount, *AGAIN)
-        found.append(("Compare the methods:", again))
+def commands(report: Report) -> Iterator[tuple[str, str]]:
+    """Each command that leads to this answer again, after a line that says what it does."""
+    study, verdict, comparison = named(report), report.verdict, report.comparison
+    yield "Search again, in another store:", _search(report)
+    if report.concluded is not None and verdict is not None:
+        alone = ["--no-single"] if len(report.tasks) > 1 and not verdict["single_metrics"] else []
+        many = {"seeds": verdict["seeds"], "top": len(report.concluded["configs"])}
+        yield "Confirm its best configs:", command("confirm", *study, *alone, **many, storage=AGAIN)
+    if comparison is not None and comparison["methods"]:
+        methods = ",".join(method["method"] for method in comparison["methods"])
+        many = {"trials": comparison["trials"], "seeds": len(comparison["seeds"])}
+        yield "Compare the methods:", command("compare", *study, methods=methods, **many, storage=AGAIN)
     if report.answer is not None:
         source, stored = str(report.info["source"] or ""), str(report.answer["provenance"]["storage"])
-        there = [] if stored == DEFAULT_STORAGE else ["--storage", stored]
-        export = command("export", report.name, "-o", "best.json", "--checkpoint", "best.safetensors", *there)
-        verify = command("verify", "best.json", *(["--study", source] if source.endswith(".py") else []))
-        found.append(
-            ("Take the answer out of this store, and hold it against a new training:", f"{export}\n{verify}")
-        )
-    return found
+        files = {"checkpoint": "best.safetensors", "storage": None if stored == DEFAULT_STORAGE else stored}
+        export = command("export", report.name, "-o", "best.json", **files)
+        verify = command("verify", "best.json", study=source if source.endswith(".py") else None)
+        yield "Export the answer from this store, and verify it by a new training:", f"{export}\n{verify}"
 
 
 def _search(report: Report) -> str:
-    """The search that was recorded; what is the study's own default is named too, since a default may change."""
-    info, trials = report.info, len(report.trials)
-    options = [
-        "--trials",
-        str(trials),
-        "--seed",
-        str(info["seed"]),
-        "--epochs",
-        str(info["budget"]["epochs"]),
-    ]
-    if "population" in info:
-        options += ["--population", str(info["population"])]
-    if info["score"] in ("mean", "min"):
-        options += ["--score", info["score"]]
-    for name, distribution in report.space.items():
-        if distribution.single():
-            options += ["--set", f"{name}={fixed_value(distribution)}"]
-    return command("run", *named(report), *options, *AGAIN)
+    """The recorded search; the study's own defaults are named too, since they may change."""
+    info = report.info
+    single = {name: fixed_value(d) for name, d in report.space.items() if d.single()}
+    fixed = [word for name, value in single.items() for word in ("--set", f"{name}={value}")]
+    options = {
+        "trials": len(report.trials),
+        "seed": info["seed"],
+        "epochs": info["budget"]["epochs"],
+        "population": info.get("population"),
+        "score": info["score"] if info["score"] in ("mean", "min") else None,
+    }
+    return command("run", *named(report), *fixed, **options, storage=AGAIN)
 
 
 def named(report: Report) -> list[str]:
-    """What `run` and `confirm` take to find the study: its source, and its name where that does not follow from it."""
+    """The arguments by which `run` and `confirm` find the study: its source, and its name where that differs."""
     source = str(report.info["source"] or report.name)
     return [source] if Path(source).stem == report.name else [source, "--name", report.name]
 
 
-def command(*words: str) -> str:
-    """A command line of mtlsearch for a shell."""
-    return shlex.join(["mtlsearch", *words])
+def command(*words: str, **options: object) -> str:
+    """A command line of mtlsearch for a shell; an option of None is left out."""
+    flags = ([f"--{name}", str(value)] for name, value in options.items() if value is not None)
+    return shlex.join(["mtlsearch", *words, *(word for flag in flags for word in flag)])
 
 
 def facts(report: Report) -> dict[str, str]:
-    """With what it was searched, confirmed and trained."""
+    """The seeds, the budget, the data and the versions of the search and its confirmation."""
     info, budget = report.info, report.info["budget"]
     patience = f"patience {budget['patience']}" if budget["patience"] else "no early stopping"
     sizes = info["fingerprint"].get("split", {}).get("sizes", [])
-    told = {"seed": str(info["seed"])}
+    found = {"seed": str(info["seed"])}
     if report.concluded is not None:
-        told["fresh seeds"] = ", ".join(map(str, report.concluded["seeds"]))
-        told["test was scored"] = f"{report.concluded['test_scorings']} times"
-    told |= {
+        found["fresh seeds"] = ", ".join(map(str, report.concluded["seeds"]))
+        found["test was scored"] = f"{report.concluded['test_scorings']} times"
+    found |= {
         "budget": f"{budget['epochs']} epochs, batch size {budget['batch_size']}, {patience}",
         "train, validation, test": "; ".join(", ".join(f"{size:,}" for size in split) for split in sizes),
         "split seed": str(budget["split_seed"]),
@@ -91,23 +78,22 @@ def facts(report: Report) -> dict[str, str]:
     }
     if report.answer is not None:
         provenance = report.answer["provenance"]
-        told |= {
+        versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+        found |= {
             "trained at": provenance["time"],
             "store": str(provenance["storage"]),
-            "versions now": ", ".join(
-                f"{name} {version}" for name, version in provenance["versions"].items()
-            ),
+            "versions now": versions,
         }
     if info.get("source_sha256"):
-        told["study file (SHA-256)"] = f"{info['source']} {info['source_sha256'][:DIGITS]}…"
+        found["study file (SHA-256)"] = f"{info['source']} {info['source_sha256'][:DIGITS]}…"
     data = list(info["fingerprint"].get("data", {}).items())[:MANY_TASKS]
-    told["data (SHA-256)"] = ", ".join(f"{task} {str(digest)[:DIGITS]}…" for task, digest in data)
-    return told
+    found["data (SHA-256)"] = ", ".join(f"{task} {str(digest)[:DIGITS]}…" for task, digest in data)
+    return found
 
 
 def _trained_on(report: Report) -> str:
     conditions: dict[str, Any] = {}
     for trial in report.trials:
         conditions |= trial.user_attrs.get("trained_on", {})
-    told = (f"{name.replace('_', ' ')} {value}" for name, value in conditions.items() if value is not None)
-    return ", ".join(told) or "unknown"
+    found = (f"{name.replace('_', ' ')} {value}" for name, value in conditions.items() if value is not None)
+    return ", ".join(found) or "unknown"

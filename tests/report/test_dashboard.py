@@ -17,26 +17,13 @@ import optuna
 import pytest
 from click.testing import CliRunner
 from optuna.trial import FrozenTrial, TrialState
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mtlsearch.cli.main import main
 
-CHROMIUM = Path("/usr/bin/chromium")
 SCRIPTS = Path(sys.executable).parent
-# The flags after the second keep Chromium from asking for hosts of its maker's.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE_S = 180.0
 BEST = re.compile(r"Best Trial \(number=(\d+)\)\s+([\d.e-]+)")
-
-needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
 
 
 @dataclass(frozen=True)
@@ -134,14 +121,6 @@ def address(live: Live) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
@@ -167,7 +146,6 @@ def trial_page(page: Page, address: str, number: int) -> str:
     return page.inner_text("body")
 
 
-@needs_chromium
 @pytest.mark.slow
 def test_best_value_on_the_page_is_the_stores_while_a_run_writes(
     live: Live, page: Page, address: str
@@ -175,7 +153,6 @@ def test_best_value_on_the_page_is_the_stores_while_a_run_writes(
     check_best_value(live, page, address)
 
 
-@needs_chromium
 @pytest.mark.slow
 def test_unmodified_optuna_dashboard_shows_the_best_value_too(live: Live, page: Page) -> None:
     with served("optuna-dashboard", live.url, folder=live.folder) as address:
@@ -196,7 +173,6 @@ def check_best_value(live: Live, page: Page, address: str) -> None:
     assert before.value - 1e-9 <= value <= after.value + 1e-9
 
 
-@needs_chromium
 @pytest.mark.slow
 def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(live: Live, page: Page, address: str) -> None:
     best = live.best()
@@ -210,7 +186,6 @@ def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(live: Live, page:
     assert len(best.intermediate_values) == best.user_attrs["epochs"]
 
 
-@needs_chromium
 @pytest.mark.slow
 def test_study_page_names_the_score_and_draws_learning_curves(live: Live, page: Page, address: str) -> None:
     text = study_page(page, address)

@@ -143,10 +143,10 @@ def test_slices_are_of_the_trials_own_values_and_the_star_is_the_best(two: Repor
     assert list(points.x) == pytest.approx(weights, rel=1e-4)
     assert two.best is not None
     assert list(star.x) == pytest.approx([two.best.user_attrs["task_weights"]["mnist"]], rel=1e-4)
-    assert star.hovertext[0].startswith(f"trial {two.best.number}, ")
+    assert star.hovertext[0].startswith(f"trial {two.best.number}: ")
     chosen = {f"trial {trial.number}": trial.params["norm"] for trial in two.complete}
     norms = panels["norm"].data[0]
-    drawn = {told.split(",")[0]: round(x) for told, x in zip(norms.hovertext, norms.x, strict=True)}
+    drawn = {told.split(":")[0]: round(x) for told, x in zip(norms.hovertext, norms.x, strict=True)}
     assert drawn == {trial: ("none", "batch", "layer").index(norm) for trial, norm in chosen.items()}
 
 

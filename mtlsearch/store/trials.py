@@ -36,24 +36,14 @@ def score_of(trial: FrozenTrial) -> float:
     return trial.value
 
 
-def busy_spans(trials: Iterable[FrozenTrial]) -> list[tuple[datetime, datetime]]:
-    """The spans of time in which at least one trial was in training, in order and apart."""
-    times = ((t.datetime_start, t.datetime_complete) for t in trials)
-    spans: list[tuple[datetime, datetime]] = []
-    # A clock that was set back gives a trial that ends before it begins.
-    for begun, ended in sorted(
-        (begun, ended) for begun, ended in times if begun and ended and begun <= ended
-    ):
-        if spans and begun <= spans[-1][1]:
-            spans[-1] = spans[-1][0], max(spans[-1][1], ended)
-        else:
-            spans.append((begun, ended))
-    return spans
-
-
 def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
     """The time in which at least one trial was in training: members of a population train at the same time."""
-    return sum((ended - begun).total_seconds() for begun, ended in busy_spans(trials))
+    times = ((trial.datetime_start, trial.datetime_complete) for trial in trials)
+    busy, until = 0.0, datetime.min
+    for begun, ended in sorted((begun, ended) for begun, ended in times if begun and ended):
+        busy += max(0.0, (ended - max(begun, until)).total_seconds())
+        until = max(until, ended)
+    return busy
 
 
 def trials_frame(record: "Record") -> "pd.DataFrame":

@@ -1,12 +1,13 @@
 """A study's record: what a trial holds, which is the best, and which definition and process it belongs to."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import SHORT, STUDY_FILE, done, stored
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch import load_study
 from mtlsearch.errors import StoreError
@@ -15,7 +16,7 @@ from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import Policy, Record, find_record, open_record
-from mtlsearch.store.trials import trials_frame
+from mtlsearch.store.trials import busy_seconds, trials_frame
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 
@@ -178,6 +179,20 @@ def test_frame_has_a_row_for_every_trial_and_a_reason_where_one_failed(record: R
     assert "not finite" in frame["reason"][1]
     weights = frame[["task_weight.a", "task_weight.b"]]
     assert weights.sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_time_in_training_counts_overlapping_trials_once_and_gaps_not_at_all() -> None:
+    def trained(begun: int, ended: int) -> FrozenTrial:
+        trial = create_trial(state=TrialState.COMPLETE, value=0.5)
+        trial.datetime_start, trial.datetime_complete = (
+            datetime(2025, 1, 1, 12, 0, s) for s in (begun, ended)
+        )
+        return trial
+
+    trials = [trained(30, 40), trained(0, 10), trained(5, 20), trained(6, 8)]
+    assert busy_seconds(trials) == 30
+    assert busy_seconds([*trials, trained(50, 45)]) == 30  # the clock was set back
+    assert busy_seconds([create_trial(state=TrialState.WAITING)]) == 0
 
 
 def test_artifacts_lie_beside_a_sqlite_store_unless_another_folder_is_named(tmp_path: Path) -> None:

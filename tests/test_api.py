@@ -90,7 +90,7 @@ def test_plots_are_the_figures_of_the_report(study: Study) -> None:
     ("options", "told"),
     [
         ({}, "a study that is defined in Python needs a name"),
-        ({"name": "mine", "trials": 0}, "a search needs 1 trial or more, but got 0"),
+        ({"name": "mine", "trials": 0}, "trials must be 1 or more, but got 0"),
         ({"name": "mine", "sampler": "none"}, "--sampler must be"),
         ({"name": "mine", "fixed": {"nothing": 1}}, "nothing"),
     ],

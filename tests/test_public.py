@@ -40,7 +40,7 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["mtlsearch", "mtlsearch.errors", "mtlsearch.cli.main", "mtlsearch.store.ownership"]
+    "module", ["mtlsearch", "mtlsearch.errors", "mtlsearch.cli.main", "mtlsearch.tuning.options"]
 )
 def test_importing_is_light(module: str) -> None:
     code = (

@@ -138,7 +138,7 @@ class DeviceOptions(Options):
 class PrecisionOptions(Options):
     """The precision of matrix products."""
 
-    precision: str = option("fp32", "--precision", help="Of matrix products.", choices=PRECISIONS)
+    precision: str = option("fp32", "--precision", help="Precision of matrix products.", choices=PRECISIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,8 +266,12 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     output: Path | None = option(
         None, "-o", "--output", help="The file for the trained parameters (safetensors)."
     )
-    seed: int | None = option(None, "--seed", help="", low=0, default="the config's, or 0")
-    epochs: int | None = option(None, "--epochs", help="", low=1, default="the config's, or the study's")
+    seed: int | None = option(
+        None, "--seed", help="Seed of the training.", low=0, default="the config's, or 0"
+    )
+    epochs: int | None = option(
+        None, "--epochs", help="Epochs to train.", low=1, default="the config's, or the study's"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +318,9 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
 class TrialsOptions(StudyOptions):
     """Options of `mtlsearch trials`."""
 
-    format: str = option("table", "--format", help="", choices=("table", "csv", "json", "parquet"))
+    format: str = option(
+        "table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet")
+    )
     output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
 
 

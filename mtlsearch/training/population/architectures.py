@@ -113,6 +113,9 @@ def _comparable(value: object) -> object:
 
 def why_not(program: LaneProgram) -> str | None:
     """Say why `vmap` cannot batch a program, None where it can: one step of a small lane is tried."""
+    layers = [x for _, x in program.base.named_modules(remove_duplicate=False) if x._parameters or x._buffers]
+    if len(layers) > len(set(layers)):
+        return "a layer has two names"  # torch.func.functional_call would leave its own tensors in it
     lane = Lane(program, 2, seed=0)
     lane.begin_epoch(0)
     with warnings.catch_warnings():

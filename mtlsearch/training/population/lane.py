@@ -44,8 +44,9 @@ class LaneMember:
 
 
 def width_of(module: nn.Module) -> int:
-    """The hidden units of a module, padding included; 0 where it has none."""
-    return int(getattr(module, "hidden", 0))
+    """The hidden units of a module, padding included; 0 where it does not name their number."""
+    hidden = getattr(module, "hidden", 0)
+    return hidden if isinstance(hidden, int) else 0
 
 
 Step = Callable[["Lane", int], None]  # of a lane, and the 0-based number of its step in the epoch
@@ -209,8 +210,9 @@ class Lane:
         """The parameters and buffers of a member's best epoch, without padding, on the CPU."""
         member = self.members[slot]
         assert member is not None
+        best = {name: self.state.best[self.program.names[name]][slot] for name in member.shapes}
         return {
-            name: corner(self.state.best[name][slot], torch.empty(shape, device="meta")).to("cpu", copy=True)
+            name: corner(best[name], torch.empty(shape, device="meta")).to("cpu", copy=True)
             for name, shape in member.shapes.items()
         }
 

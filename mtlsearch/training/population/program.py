@@ -110,12 +110,19 @@ def at_tick(table: Tensor, tick: Tensor) -> Tensor:
 class LaneProgram:
     """The step of all lanes of one architecture, written for one member and batched by `vmap`.
 
-    `by_kernels` says that evaluation runs by kernels of our own, as the steps do.
+    `by_kernels` says that evaluation runs by kernels of our own, as the steps do. `names` gives each tensor's name in
+    the state: tied tensors have one.
     """
 
     def __init__(self, training: Training, module: nn.Module, by_kernels: bool = False) -> None:
         self.by_kernels = by_kernels
         self.training, self.base = training, module.to(training.loaded.device, training.dtype)
+        tensors = (
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        )
+        first: dict[int, str] = {}
+        self.names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors}
         self.layers = noise_keys(module)
         self.method = METHODS[training.method]
         weights = training.weights(training.loaded.study.default_config())

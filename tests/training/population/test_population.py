@@ -203,6 +203,28 @@ def test_user_modules_that_differ_in_an_attribute_are_each_trained_with_their_ow
     assert len(list(trainer.lanes)) == 2
 
 
+class Tied(Plain):
+    """Two layers with one weight."""
+
+    def __init__(self, rate: float, slope: float):
+        super().__init__(rate, slope)
+        self.hidden = nn.Linear(FEATURES, 10)  # a layer, not the number of units
+        self.hidden.weight = self.body.weight
+
+    def forward(self, inputs):
+        added = {task: self.heads[task](self.hidden(x)) for task, x in inputs.items()}
+        return {task: output + added[task] for task, output in super().forward(inputs).items()}
+
+
+def test_a_module_with_tied_weights_and_a_layer_called_hidden_equals_solo():
+    study = replace(plain_study(), model=lambda config: Tied(config["rate"], config["slope"]))
+    configs = [config(study, rate=0.3), config(study, optimizer="sgd")]
+    assert_population_equals_solo(study, configs)
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    trainer.add(0, configs[0])
+    assert trainer.conditions(0)["lane_width"] is None
+
+
 class Named(nn.Module):
     """A user's module that can be padded, and names the dimension of the space that sets its units."""
 
@@ -324,6 +346,23 @@ def test_a_model_that_cannot_be_vmapped_is_trained_solo_and_the_notice_says_why(
     assert_as_alone(trainer, 0, member, results)
     trainer.drop(0)
     assert trainer.room() == 2
+
+
+class Twice(Plain):
+    """A layer under two names."""
+
+    def __init__(self, rate: float, slope: float):
+        super().__init__(rate, slope)
+        self.again = self.body
+
+
+def test_a_model_with_a_layer_under_two_names_is_trained_solo():
+    study, notices = replace(plain_study(), model=lambda config: Twice(config["rate"], config["slope"])), []
+    trainer = PopulationTrainer(double(study), 1, Eager(), notices.append)
+    trainer.add(0, config(study, rate=0.2))
+    results = [trainer.advance()[0] for _ in range(EPOCHS)]
+    assert notices == ["Twice is trained one at a time: a layer has two names"]
+    assert_as_alone(trainer, 0, config(study, rate=0.2), results)
 
 
 def test_kernels_are_not_waited_for_where_the_loss_cannot_be_vmapped(monkeypatch):

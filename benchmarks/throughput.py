@@ -55,7 +55,7 @@ from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.batches import epoch_batches, steps_per_epoch
 from mtlsearch.training.device import bf16_slowdown, use_device
-from mtlsearch.training.population.lane import Lane
+from mtlsearch.training.population.lane import Lane, evaluate_lanes
 from mtlsearch.training.population.population import PopulationTrainer, results_of, side_by_side
 from mtlsearch.training.population.steps import Compiled, Steps, has_compiler, replayed, uncompiled
 from mtlsearch.training.solo import SoloMember
@@ -109,7 +109,7 @@ class Population:
             lane.begin_epoch(0)
             for tick in range(3):
                 lane.run_step(lane, tick)
-            lane.evaluate("validation")
+            evaluate_lanes([lane], "validation")
 
     def train(self) -> None:
         for first, *beside in side_by_side(self.lanes):

@@ -13,19 +13,19 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
+from typing import TYPE_CHECKING, Any
 
 from mtlsearch.errors import StoreError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.trial import FrozenTrial
 
 BEAT_S = 10.0
 EXPIRY_S = 60.0
 
 Owner = dict[str, Any]
-Running = Callable[[], Iterable[optuna.Trial]]
+Running = Callable[[], Iterable["Trial"]]
 
 # The owner.
 
@@ -108,6 +108,10 @@ class Heart:
 
 
 def _beat(running: "weakref.WeakMethod[Running]", stopped: threading.Event) -> None:
+    from optuna.exceptions import (
+        UpdateFinishedTrialError,
+    )  # Optuna is slow to import, and an owner does not need it
+
     count = 0
     while not stopped.wait(BEAT_S):
         living = running()
@@ -130,14 +134,14 @@ class Watch:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[object, float]] = {}  # by trial id: the last sign, and when it came
 
-    def lives(self, trial: FrozenTrial) -> bool:
+    def lives(self, trial: "FrozenTrial") -> bool:
         """Whether the owner of a running trial lives, as far as this process can know."""
         owner = trial.user_attrs.get("owner")
         if owner is not None and is_here(owner):
             return is_alive(owner)
         return not self.expired(trial)
 
-    def expired(self, trial: FrozenTrial) -> bool:
+    def expired(self, trial: "FrozenTrial") -> bool:
         """Whether a running trial has shown no sign of life for EXPIRY_S seconds, since the first look at it."""
         sign = trial.user_attrs.get("beat"), len(trial.intermediate_values), len(trial.user_attrs)
         before, since = self._seen.get(trial._trial_id, (None, 0.0))

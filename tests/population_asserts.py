@@ -109,7 +109,7 @@ def double(study: Study, **options) -> Training:
 
 
 def alone(training: Training, config: Config, entry_epoch: int = 0):
-    """The results and the best parameters of a trial that is trained by itself."""
+    """The results and the best parameters of a trial that is trained alone."""
     trainer = SoloTrainer(training)
     trainer.add(0, config, entry_epoch=entry_epoch)
     results = [trainer.advance()[0]]

@@ -1,4 +1,4 @@
-"""Kernels of hidden layers and losses: held to the plain operators, by Triton's interpreter where there is no CUDA."""
+"""Kernels of layers and losses give what plain operators give; without CUDA, Triton's interpreter runs them."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -68,7 +68,7 @@ def layers(
 def layer_run(
     by_kernel: bool, rows: int, units: int, dtype: torch.dtype, device: str, bad: int | None = None
 ) -> list[Tensor]:
-    """Outputs, gradients and buffers of some steps; the input of member `bad` is not a number."""
+    """Outputs, gradients and buffers of some steps; the input of member `bad` is NaN."""
     base, params, buffers = layers(units, dtype, device)
     generator = torch.Generator().manual_seed(1)
 
@@ -89,7 +89,7 @@ def layer_run(
             (slopes, dx), y = step(params, buffers, x.to(device), pull.to(device))
         found += [y, dx, *slopes.values()]
     is_batch = buffers["norm.kind"] == NORMS.index("batch")
-    # Nobody reads the running statistics of another normalisation.
+    # Running statistics are read by batch normalisation alone.
     running = ("running_mean", "running_var", "num_batches_tracked")
     return found + [buffers[f"norm.{name}"][is_batch] for name in running]
 
@@ -112,7 +112,7 @@ def assert_a_bad_member_leaves_the_others(device: str) -> None:
 
 
 def linears(by_kernel: bool, dtype: torch.dtype, device: str, shared: bool, masked: bool) -> list[Tensor]:
-    """Outputs and gradients of linear layers; of tiles of which some are live, in part or all, and some not."""
+    """Outputs and gradients of linear layers with tiles that are live, partly live, and dead."""
     generator = torch.Generator().manual_seed(4)
     found = []
     for rows, inputs, units in ((5, 7, 3), (130, 40, 150)):
@@ -141,7 +141,7 @@ def linears(by_kernel: bool, dtype: torch.dtype, device: str, shared: bool, mask
         step = vmap(grad(loss, (0, 1, 2), has_aux=True), (own, 0, 0, None, 0, 0))
         slopes, y = step(*(t.to(device) for t in (x, weight, bias, pull)), mask, biased)
         dx, dweight, dbias = slopes
-        # Of what is masked nobody reads the gradient but where it is live.
+        # With a mask, gradients are read at live units alone.
         found += [y, dx, dweight * mask[:, :, None], dbias * mask] if masked else [y, dx, dweight, dbias]
     return found
 
@@ -155,7 +155,7 @@ def assert_linear_is_plain(dtype: torch.dtype, device: str) -> None:
 
 
 def losses(by_kernel: bool, dtype: torch.dtype, device: str, shared: bool) -> list[Tensor]:
-    """The loss of some members and its gradient, with labels that are missing, in part or all."""
+    """The loss of some members and its gradient, with no, some and all labels missing."""
     generator = torch.Generator().manual_seed(2)
     found = []
     task = Classification("a", lambda directory: pytest.fail("no data"))
@@ -217,12 +217,12 @@ def assert_a_lane_is_plain(dtype: torch.dtype, device: str) -> None:
 
 
 def assert_a_lane_is_plain_in_double(device: str) -> None:
-    """As the interpreter alone can take it, which is too slow to do it in single too."""
+    """Run in double, which only the interpreter can; it is too slow to run single as well."""
     kernel_module.LINEAR_DTYPES = architectures.LINEAR_DTYPES = (torch.float32, torch.float64)
     assert_a_lane_is_plain(torch.float64, device)
 
 
-def test_what_pytorch_compiles_has_no_kernel() -> None:
+def test_code_that_pytorch_compiles_uses_no_kernel() -> None:
     @torch.compile(backend="eager", fullgraph=True)
     def asked(x: Tensor) -> Tensor:
         return x + 1 if use_kernels() else x - 1
@@ -268,7 +268,7 @@ def test_by_tritons_interpreter(claim: str) -> None:
 
 
 def translated(kernel: Any, constants: dict[str, Any], dtype: str) -> str:
-    """A kernel's PTX for Hopper, whose other arguments are tensors of `dtype`."""
+    """A kernel's PTX for Hopper; arguments that are not `constants` are tensors of `dtype`, or whole numbers."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -315,7 +315,7 @@ def test_products_are_of_tensor_cores_on_a_gpu_that_is_not_here(
     ("capability", "asked", "due"),
     [((9, 0), "highest", "tf32x3"), ((8, 0), "high", "tf32"), ((7, 5), "highest", "ieee")],
 )
-def test_how_products_are_taken_follows_from_the_precision_and_the_device(
+def test_the_precision_of_products_follows_from_the_settings_and_the_device(
     capability: tuple[int, int], asked: str, due: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = SimpleNamespace(device=torch.device("cuda"))
@@ -348,7 +348,7 @@ def test_products_in_fp32_are_as_exact_as_pytorchs_on_cuda() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_what_was_built_ahead_is_not_built_again_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_built_ahead_are_not_built_again_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     study = replace(disjoint(), space={**disjoint().space, "hidden": integer(4, 32)})
     trainer = PopulationTrainer(
         Training(study.load(None, "cuda"), seed=3),  # type: ignore[arg-type]

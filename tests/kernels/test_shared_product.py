@@ -1,4 +1,4 @@
-"""Products in bf16: one for all members that share their inputs, held to a product for each."""
+"""Products in bf16: one for all members that share inputs gives what a product for each gives."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_outputs_and_gradients_of_members_are_those_of_each_alone(
             torch.testing.assert_close(gradient[member], known, rtol=0, atol=16 * ROUNDING)
 
 
-def test_what_members_share_is_one_product_with_each_ones_units_close_together() -> None:
+def test_members_that_share_inputs_take_one_product_with_contiguous_units() -> None:
     outputs = vmap(shared_product, (None, 0))(numbers(EXAMPLES, INPUTS), numbers(MEMBERS, UNITS, INPUTS))
     assert outputs.shape == (MEMBERS, EXAMPLES, UNITS)
     assert outputs.stride() == (UNITS, MEMBERS * UNITS, 1)

@@ -1,4 +1,4 @@
-"""Convolutional trunks, backbones, a user's own CNN: shapes, what is shared, the same in a population as alone."""
+"""Convolutional trunks, backbones, a user's own CNN: their shapes, their sharing, and that they equal solo."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -360,7 +360,7 @@ def test_networks_that_are_no_backbone_are_refused(name: str) -> None:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port) -> Path:
-    """torch's empty folder of downloaded parameters, on a machine from which no host is reached."""
+    """torch's folder of downloaded parameters, empty, on a machine without network."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

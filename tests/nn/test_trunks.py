@@ -127,7 +127,7 @@ def test_noise_is_a_function_of_its_key_alone() -> None:
     torch.manual_seed(1)
     assert torch.equal(places(9, 4, 4), first)
     assert not torch.equal(places(10, 4, 4), first)
-    # Pinned, since a changed hash would change every recorded trial.
+    # Pinned: another hash would change every recorded trial.
     assert places(0, 3).tolist() == PINNED
 
 
@@ -251,7 +251,7 @@ def train(model: nn.Module, optimizer: str, steps: int = 5) -> None:
 
 
 def padding(small: nn.Module, wide: nn.Module) -> Tensor:
-    """Every number of the wide module's parameters that lies outside the small one's corner."""
+    """All numbers of the wide module's parameters outside the small one's corners."""
     outside = []
     sizes = dict(small.named_parameters())
     for name, p in wide.named_parameters():
@@ -305,7 +305,7 @@ def test_padding_keeps_the_type_and_leaves_the_module_alone() -> None:
 
 
 class Scaled(SharedTrunk):
-    """A network of a user's, with a value that is drawn, and is not among its parameters."""
+    """A user's network with a buffer that is initialised like a parameter."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__(FEATURES, HEADS, hidden=hidden)
@@ -315,7 +315,7 @@ class Scaled(SharedTrunk):
         return Scaled(hidden)
 
 
-def test_padding_draws_no_parameter_and_whatever_else_is_initialised_is() -> None:
+def test_padding_initialises_buffers_but_no_parameter() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     small = Scaled(5)

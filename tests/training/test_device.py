@@ -1,4 +1,4 @@
-"""The device, its threads and its memory: measured, never guessed."""
+"""The device's threads, precision and memory, all of them measured."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What a config says of training: torch's optimizers with torch's defaults, schedules, values that are refused."""
+"""A config's optimizer and schedule: torch's optimizers with torch's defaults, and values that are refused."""
 
 import math
 from typing import Any

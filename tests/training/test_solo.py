@@ -152,7 +152,7 @@ def test_a_metric_that_is_not_finite_is_named() -> None:
 
 
 def test_a_missing_label_changes_nothing_in_the_gradient() -> None:
-    """An example whose only label is missing may hold anything: the step is the same."""
+    """An example whose only label is missing does not change the step, whatever its inputs are."""
     study = loaded(disjoint())
     model = study.study.build(study.study.default_config(), 0).eval()
     parts = [splits.train.rows(torch.arange(8)) for splits in study.splits]
@@ -199,7 +199,7 @@ def test_a_last_batch_that_is_not_full_is_filled_from_the_next_pass() -> None:
 
 
 def test_task_weights_weigh_the_losses() -> None:
-    """With the weight 0 a task's own head never moves."""
+    """The head of a task with weight 0 never changes."""
     study = disjoint()
     member = SoloMember(Training(loaded(study)), 0, config(study, {"a": 1.0, "b": 0.0}), 0, 0)
     before = {name: p.detach().clone() for name, p in member.model.named_parameters()}

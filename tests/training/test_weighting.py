@@ -1,4 +1,4 @@
-"""The weighting methods: each is what its paper's equations give by hand, and the same in a population as alone."""
+"""The weighting methods: each follows its paper's equations, and gives the same in a population as alone."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ EPOCHS = 6  # of 9 steps
 RATE = 0.05
 
 
-# What the papers' equations give, on a quadratic problem: mean squares of one map θ for two tasks.
+# The papers' equations on a quadratic problem: mean squares of one map θ for two tasks.
 
 
 def circle() -> tuple[Array, list[Array]]:
@@ -174,7 +174,7 @@ def quadratic(**changes: Any) -> Study:
 
 @pytest.mark.parametrize("method", BY_HAND)
 def test_method_follows_its_papers_equations(method: str) -> None:
-    """60 steps in 15 epochs; θ is where the equations bring it."""
+    """After 60 steps in 15 epochs, θ is where the equations lead."""
     if method in GRADIENT_BASED:
         pytest.importorskip("torchjd")
     study = quadratic()
@@ -244,7 +244,7 @@ def mixed(study: Study) -> list[Config]:
 
 
 def clipped(**changes: Any) -> Study:
-    """The disjoint study, whose configs may limit the gradient."""
+    """The disjoint study with clipping of gradients."""
     study = disjoint(epochs=EPOCHS, **changes)
     return disjoint(epochs=EPOCHS, default={**study.default, "clip_norm": 10.0}, **changes)
 
@@ -265,7 +265,7 @@ def test_population_equals_solo_on_joint_tasks_with_missing_labels(method: str) 
 
 
 @pytest.mark.parametrize("method", ["uncertainty", "dwa", "famo"])
-def test_refilled_slot_forgets_what_the_method_had_learned(method: str) -> None:
+def test_refilled_slot_forgets_the_methods_state(method: str) -> None:
     study = clipped()
     trainer = PopulationTrainer(double(study, method=method), 1, Eager(), pytest.fail)
     trainer.add(0, config(study, learning_rate=0.05))
@@ -330,7 +330,7 @@ def test_captured_step_equals_solo_on_cuda(method: str, steps: str) -> None:
 
 
 class Scaled(nn.Module):
-    """A head per task whose outputs are multiplied by a number that members may have for themselves."""
+    """A head per task; the outputs of one are multiplied by a number that differs between members."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
@@ -384,7 +384,7 @@ def test_loss_of_zero_fails_its_trial_alone_and_says_why(method: str) -> None:
 
 
 def test_projection_onto_the_dual_cone_conflicts_with_no_gradient() -> None:
-    """Each row u is moved to the nearest combination of gradients that has no negative product with any of them."""
+    """The projection of each row u has no negative product with any gradient."""
     matrix = np.random.default_rng(0).normal(size=(4, 9))
     gramian = matrix @ matrix.T
     found = project(np.eye(4), gramian)
@@ -438,7 +438,7 @@ def test_gradient_based_method_fails_on_nan_with_the_task_named() -> None:
     assert result.reason == "the loss of b was not finite in epoch 0, step 3"
 
 
-def test_missing_extra_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_weighting, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"upgrad needs TorchJD: pip install 'mtlsearch\[jd\]'"):
         aggregator("upgrad", 2)

@@ -147,9 +147,7 @@ class CompiledStep:
                 return called(self.first(lane.state))
             except NotCompiledError as error:
                 self.fails = True
-                self.notice(
-                    f"torch cannot compile a step ({error}); training continues uncompiled, which is slower"
-                )
+                self.notice(f"torch cannot compile a step ({error}); it runs uncompiled, which is slower")
         step = _fastest(lane.state.weights.device).of(lane.program, lane.slots)
         step(lane, tick)
         return step

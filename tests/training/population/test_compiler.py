@@ -1,4 +1,4 @@
-"""The compiled step: what is computed once, and what a lane's later steps go around."""
+"""The compiled step: results that are computed once, and code that lanes of one shape share."""
 
 import gc
 import weakref
@@ -25,7 +25,7 @@ needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler,
 
 
 def after_the_pass(function, *tensors: Tensor) -> tuple[list[str], Tensor]:
-    """What a function's graph puts into memory once the pass has run, and what the changed graph gives."""
+    """The operators whose results a function's graph keeps after the pass, and the changed graph's result."""
     from mtlsearch.training.population.compiler_pass import ComputedOnce, computed_once
 
     traced = make_fx(function, tracing_mode="fake")(*tensors)
@@ -62,16 +62,16 @@ def of_live_units(x: Tensor) -> Tensor:
     ("function", "kept"),
     [
         (normalised, ["rsqrt.default"]),
-        (of_examples, ["unsqueeze.default"]),  # at the end of all that would be computed anew
+        (of_examples, ["unsqueeze.default"]),  # the last of the operators that would be computed again
         (clipped, ["clamp.default"]),
-        (of_live_units, ["convert_element_type.default"]),  # one mask, though two choose by it
-        (lambda x: x / 3 + torch.rsqrt(x.abs()), []),  # of as many numbers as use it
+        (of_live_units, ["convert_element_type.default"]),  # one mask, though two operators use it
+        (lambda x: x / 3 + torch.rsqrt(x.abs()), []),  # not broadcast
         (lambda x: torch.where(x > 0, x, 0), []),
-        (lambda x: torch.where(x.sum() > 0, x, 0), []),  # one boolean is not read again for each number
-        (lambda x: x.sum(0) * x, []),  # a product is as fast as reading it
+        (lambda x: torch.where(x.sum() > 0, x, 0), []),  # a single boolean is read once anyway
+        (lambda x: x.sum(0) * x, []),  # a sum is not slow, and a product is as fast as a read
     ],
 )
-def test_what_is_slow_and_broadcast_is_computed_once(function, kept):
+def test_a_slow_result_that_is_broadcast_is_computed_once(function, kept):
     names, result = after_the_pass(function, layer())
     assert names == kept
     assert torch.equal(result, function(layer()))

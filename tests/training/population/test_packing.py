@@ -1,4 +1,4 @@
-"""How members are packed into lanes of several widths, held to every other packing, and to the trial alone."""
+"""Packing members into lanes of several widths: no other packing is cheaper, and trials stay as they are alone."""
 
 import random
 from dataclasses import replace
@@ -32,17 +32,17 @@ def seated(counts, carried):
         ([1, 1], [2, 2], [1, 0]),  # two half-empty lanes become one
         ([2, 1], [2, 2], [0, 0]),  # a full lane stays
         ([1, 2], [2, 2], [0, 0]),  # no room above
-        ([1, 0, 1], [2, 2, 2], [1, 1, 0]),  # over a width that nobody has
+        ([1, 0, 1], [2, 2, 2], [1, 1, 0]),  # past a width without members
         ([3, 1, 0], [2, 2, 2], [1, 0, 0]),
         ([0], [2], [0]),
     ],
 )
-def test_what_does_not_fill_a_lane_goes_where_there_is_room(counts, slots, carried):
+def test_members_that_do_not_fill_a_lane_go_where_there_is_room(counts, slots, carried):
     assert carried_up(counts, slots, WIDTHS[: len(counts)]) == carried
 
 
 def test_no_other_packing_that_keeps_members_at_least_as_wide_is_cheaper():
-    """All ways to carry any number of members upwards, over many populations."""
+    """Compare with every way to carry members upwards, for many populations."""
     numbers = random.Random(3)
     for _ in range(200):
         counts = [numbers.randint(0, 6) for _ in WIDTHS]
@@ -103,7 +103,7 @@ def test_members_go_up_and_come_back_and_stay_exact(three_widths, norm):
         assert_same_trial(training, configs[number], own, trainer.state(number))
 
 
-def test_a_member_that_moves_leaves_nothing_of_itself_and_finds_nothing_of_others(three_widths):
+def test_a_member_that_moves_leaves_no_values_behind_and_finds_none(three_widths):
     trainer, training = three_widths
     study = training.loaded.study
     for number, hidden in enumerate((5, 21)):

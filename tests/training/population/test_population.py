@@ -323,7 +323,7 @@ def test_other_seeds_train_beside_each_other_and_equal_solo():
 
 
 class ControlFlow(Plain):
-    """Looks at its data, which `vmap` cannot."""
+    """A user's module with control flow on its data, which `vmap` cannot batch."""
 
     def forward(self, inputs):
         if any(x.sum().item() > 1e9 for x in inputs.values()):
@@ -424,7 +424,7 @@ def test_a_lane_narrows_when_nothing_is_left_to_ask_and_its_members_stay_exact(m
     assert trainer.conditions(3)["lane_slots"] is None
 
 
-def test_a_lane_keeps_its_slots_where_kernels_leave_out_empty_ones(monkeypatch):
+def test_a_lane_keeps_its_slots_where_kernels_skip_empty_ones(monkeypatch):
     monkeypatch.setattr("mtlsearch.training.population.lanes.NARROW_FLOP", 0.0)
     study = disjoint_study()
     trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
@@ -437,7 +437,7 @@ def test_a_lane_keeps_its_slots_where_kernels_leave_out_empty_ones(monkeypatch):
 
 
 def test_an_emptied_slot_is_as_one_that_was_never_taken():
-    """But for what nothing reads: its parameters, moments and best."""
+    """Its parameters, moments and best epoch may differ, since nothing reads them."""
     study = disjoint_study()
     trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
     trainer.add(0, config(study, norm="batch", dropout=0.3))
@@ -483,7 +483,7 @@ def test_long_searches_are_compiled_and_short_ones_are_not():
     assert compiling_pays(loaded, trials=100_000, population=16)
 
 
-def test_what_is_told_of_compiling_counts_the_first_lane_width_and_the_others(monkeypatch):
+def test_the_notice_of_compiling_counts_the_first_lane_width_and_the_others(monkeypatch):
     loaded = disjoint_study().load(None)
     told = []
     for widths in ([24], [8, 16, 24]):
@@ -568,14 +568,14 @@ def opaque(x: Tensor) -> Tensor:
 
 
 class Untraceable(SharedTrunk):
-    """A user's network with an operator of which torch does not know what shape it gives."""
+    """A user's network with an operator whose output shape torch does not know."""
 
     def forward(self, inputs):
         return super().forward({task: opaque(x) for task, x in inputs.items()})
 
 
 class Doubled(SharedTrunk):
-    """A user's network that inherits all of `SharedTrunk` but what it computes."""
+    """A user's network that overrides the forward pass of `SharedTrunk`."""
 
     def forward(self, inputs):
         return {task: 2 * output for task, output in super().forward(inputs).items()}
@@ -604,7 +604,7 @@ def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monk
     monkeypatch.setattr(LoadedStudy, "device", property(lambda self: torch.device("cuda")))
     assert [lane_slots(loaded, one, population, widths=2) for population in (4, 64, 256)] == [4, 8, 32]
     assert [lane_slots(loaded, one, population, widths=1) for population in (4, 64, 256)] == [4, 64, 128]
-    # What leaves out padding is as fast without; of what does not, compiling saves the same of each step.
+    # Kernels that skip padding are as fast as compiled steps; on other steps compiling saves time.
     assert not compiling_pays(loaded, trials=100_000, population=64)
     monkeypatch.setattr("mtlsearch.training.population.layout.skips_padding", lambda module: False)
     assert not compiling_pays(loaded, trials=100, population=64)
@@ -612,7 +612,7 @@ def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monk
 
 
 @pytest.mark.parametrize("inner", ["eager", "fused", "compiled"])
-def test_what_cuda_captured_is_run_plainly_on_a_cpu(inner, monkeypatch):
+def test_a_cpu_runs_plainly_the_steps_that_cuda_captured(inner, monkeypatch):
     assert steps_like(f"captured {inner}", torch.device("cpu")).name == inner
     assert steps_like(inner, torch.device("cpu")).name == inner
     monkeypatch.setattr("mtlsearch.training.population.steps.fuses", lambda device: False)

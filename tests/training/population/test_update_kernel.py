@@ -1,4 +1,4 @@
-"""The update as one CUDA kernel: held to `optim.update`, by Triton's interpreter where there is no CUDA device."""
+"""The update kernel gives what `optim.update` gives; without CUDA, Triton's interpreter runs it."""
 
 from functools import partial
 
@@ -74,7 +74,7 @@ def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
 
 
 def assert_kernel_leaves_padding(device: str) -> None:
-    """Of a parameter of three tiles a member has none, one number, a tile, a number more, two tiles, or all."""
+    """Members own none of a parameter of three tiles, one number, a tile, a number more, two tiles, or all."""
     from mtlsearch.training.population import update_kernel as optim_kernel
 
     count, block = 2 * optim_kernel.BLOCK + 7, optim_kernel.BLOCK

@@ -12,9 +12,9 @@ GAP = 2
 
 
 def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool = False) -> int:
-    """A plain table, numbers to the right; wrapped to a terminal, and as wide as it is in a pipe.
+    """Print a plain table with its numbers to the right, wrapped to the terminal or at full width in a pipe.
 
-    With `fit` the last columns that a terminal has no room for are left out; gives their number.
+    With `fit` it leaves out the last columns that a terminal has no room for, and returns their number.
     """
     grid = [list(row) for row in rows]
     cells = [[plain(cell) for cell in row] for row in grid]
@@ -27,7 +27,7 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for i, column in enumerate(columns[:shown]):
         numeric = all(isinstance(row[i], int | float | None) for row in grid)
-        # The first is a name; of the others, those of long texts are wrapped where a terminal is narrow.
+        # The first column holds names. Long texts in the others wrap in a narrow terminal.
         whole = fit or numeric or i == 0
         table.add_column(column, justify="right" if numeric else "left", no_wrap=whole, overflow="fold")
     for row in cells:
@@ -37,5 +37,5 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
 
 
 def notice(text: str) -> None:
-    """One line for the user that is no result."""
+    """Print one line for the user on stderr, where results do not go."""
     print(f"mtlsearch: {text}", file=sys.stderr, flush=True)

@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 MANY_TASKS = 12
+MOST_WEIGHED = 6  # of many tasks that are shown
 
 
-def shown_tasks(weights: Mapping[str, float]) -> list[str | None]:
-    """All tasks where they are few; else the top and bottom ones by weight, with None for the rest between."""
+def shown_tasks(weights: Mapping[str, float]) -> list[str]:
+    """All tasks if they are few; else the `MOST_WEIGHED` of the largest weights and some of the smallest."""
     if len(weights) <= MANY_TASKS:
         return list(weights)
     ranked = sorted(weights, key=lambda task: -weights[task])
-    half = MANY_TASKS // 2
-    return [*ranked[:half], None, *ranked[-half + 1 :]]
+    return ranked[:MOST_WEIGHED] + ranked[MOST_WEIGHED + 1 - MANY_TASKS :]
 
 
 def few(names: Sequence[str], most: int = 4) -> str:
-    """Names on one line; of more than `most` the first ones, and how many more there are."""
+    """Names on one line; of more than `most` the first ones and the number of the others."""
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[: most - 1])}, … {len(names) - most + 1} more"
@@ -28,28 +28,28 @@ def shortened(value: object, most: int) -> str:
 
 
 def plain(value: object) -> str:
-    """A value as a person writes it."""
+    """A value as text for a table."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """A time as a person says it."""
+    """A duration in words: 12 s, 5 min, 1.5 h."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def clock(seconds: float) -> str:
-    """A duration as a person reads it: 0:07, 12:34, 1:02:03."""
+    """A duration on a clock: 0:07, 12:34, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def described(values: Mapping[str, Mapping[str, float]]) -> str:
-    """Per-task metrics on one line; of very many tasks the lowest and highest of each metric."""
+    """Per-task metrics on one line; of very many tasks the lowest and highest value of each metric."""
     if len(values) > MANY_TASKS:
         return ", ".join(_ranges(values))
     return ", ".join(

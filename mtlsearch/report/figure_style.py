@@ -19,6 +19,7 @@ from plotly.subplots import make_subplots
 
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.report.reading import Report
+from mtlsearch.wording import shortened
 
 INK, GRID, AXIS, PAPER = "#3a4350", "#e4e8ed", "#c2cad4", "#fefefe"
 TRIAL, FAINT = "#8792a2", "#bcc5d0"
@@ -147,9 +148,7 @@ def score_title(report: Report) -> str:
 
 def label(text: object) -> str:
     """A user's text for a figure: short, and without markup."""
-    plain = " ".join(str(text).split())
-    short = plain if len(plain) <= LONGEST_LABEL else f"{plain[: LONGEST_LABEL - 1]}…"
-    return html.escape(short, quote=False)
+    return html.escape(shortened(" ".join(str(text).split()), LONGEST_LABEL), quote=False)
 
 
 def number(value: float, scale: float = 1.0) -> str:
@@ -204,14 +203,14 @@ def dots(symbols: Sequence[str]) -> dict[str, Any]:
     return {"color": TRIAL, "size": size, "opacity": opacity, "symbol": symbols}
 
 
-def points(x: Any, y: Any, told: Sequence[str], marker: Mapping[str, Any], **more: Any) -> go.Scatter:
+def points(x: Any, y: Any, texts: Sequence[str], marker: Mapping[str, Any], **more: Any) -> go.Scatter:
     """Points with the text that each shows under the pointer."""
     return go.Scatter(
-        x=x, y=y, mode="markers", marker=marker, hovertext=told, hovertemplate=HOVERTEXT, **more
+        x=x, y=y, mode="markers", marker=marker, hovertext=texts, hovertemplate=HOVERTEXT, **more
     )
 
 
-def star(x: Any, y: float | None, told: str, **more: Any) -> go.Scatter:
+def star(x: Any, y: float | None, text: str, **more: Any) -> go.Scatter:
     """The best trial, which nothing has confirmed."""
     mark = {"color": TUNED, "size": 15, "symbol": "star", "line": {"color": PAPER, "width": 1}}
-    return points([x], [y], [told], mark, **more)
+    return points([x], [y], [text], mark, **more)

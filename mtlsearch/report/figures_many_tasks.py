@@ -28,8 +28,7 @@ Value = Callable[[FrozenTrial, str], float]
 
 def of_many(report: Report) -> list[style.Plot]:
     """The weights and the metrics of the tasks; of very many tasks some, and the metrics of all on request."""
-    weights = weights_of(report.best or report.complete[0])
-    few = [task for task in shown_tasks(weights) if task is not None]
+    few = shown_tasks(weights_of(report.best or report.complete[0]))
     found = [_weights(report, few), style.Plot("task-metrics", "Task metrics", *_metrics(report, few))]
     if len(few) < len(report.tasks):
         title, width = f"Metrics of all {len(report.tasks)} tasks", WIDTH_OF_TASK * len(report.tasks)
@@ -98,23 +97,25 @@ def _parallel(report: Report, tasks: Sequence[str], value: Value, axis: dict[str
     traces = []
     for quarter, (name, colour) in enumerate(QUARTERS):
         y: list[float | None] = []
-        told: list[str] = []
+        texts: list[str] = []
         trials = ranked[quarter * len(ranked) // 4 : (quarter + 1) * len(ranked) // 4]
         for trial in trials:
             y += [*style.rounded((value(trial, task) for task in tasks), 4), None]
-            told += [*(f"trial {trial.number}, {name}" for name in names), ""]
+            texts += [*(f"trial {trial.number}, {name}" for name in names), ""]
         line = {"color": colour, "width": 1}
-        traces.append(_line([*places, None] * len(trials), y, told, name=name, line=line, opacity=0.7))
+        traces.append(_line([*places, None] * len(trials), y, texts, name=name, line=line, opacity=0.7))
     if report.best is not None:
         best, name = report.best, f"best: trial {report.best.number}"
-        y, told = style.rounded((value(best, t) for t in tasks), 4), [f"{name}, {task}" for task in names]
+        y, texts = style.rounded((value(best, t) for t in tasks), 4), [f"{name}, {task}" for task in names]
         line = {"color": style.INK, "width": 3}
-        traces.append(_line(places, y, told, name=name, line=line, marker={"size": 7}, mode="lines+markers"))
+        traces.append(_line(places, y, texts, name=name, line=line, marker={"size": 7}, mode="lines+markers"))
     # The names lean to the left, so that the last one stays inside a narrow figure.
     ticks = {"tickvals": places, "ticktext": names, "autotickangles": [0, -40, -90]}
     return style.drawn(traces, 420, xaxis={"range": [-0.2, len(tasks) - 0.8], **ticks}, yaxis=axis)
 
 
-def _line(x: Sequence[int | None], y: Sequence[float | None], told: Sequence[str], **more: Any) -> go.Scatter:
+def _line(
+    x: Sequence[int | None], y: Sequence[float | None], texts: Sequence[str], **more: Any
+) -> go.Scatter:
     hover = "%{customdata}: %{y:.4g}<extra></extra>"
-    return go.Scatter(x=x, y=y, customdata=told, hovertemplate=hover, **({"mode": "lines"} | more))
+    return go.Scatter(x=x, y=y, customdata=texts, hovertemplate=hover, **({"mode": "lines"} | more))

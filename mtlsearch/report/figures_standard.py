@@ -71,8 +71,8 @@ def best_so_far(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> 
     figure.data = points, line = figure.data[:2]
     best = list(line.y)
     limits = style.window(points.y, best)
-    told = [f"trial {n}: {_shown(report, score)}" for n, score in zip(numbers, points.y, strict=True)]
-    _restyle(points, limits, told, x=numbers, name="complete trial")
+    texts = [f"trial {n}: {_shown(report, score)}" for n, score in zip(numbers, points.y, strict=True)]
+    _restyle(points, limits, texts, x=numbers, name="complete trial")
     line.update(x=numbers, y=style.rounded(best), name="best so far")
     line.line = {"color": style.TUNED, "width": 2.5, "shape": "hv"}
     line.hovertemplate = "best up to trial %{x}: %{y:.4g}<extra></extra>"
@@ -82,10 +82,10 @@ def best_so_far(report: Report, study: Study, trials: Sequence[FrozenTrial]) -> 
     return style.Plot("best-so-far", "Best so far", text + _some(report, trials), (figure,))
 
 
-def _restyle(points: go.Scatter, limits: tuple[float, float], told: Sequence[str], **more: Any) -> None:
+def _restyle(points: go.Scatter, limits: tuple[float, float], texts: Sequence[str], **more: Any) -> None:
     """Give the points our colour and hover text, and move those beyond `limits` to the edge."""
     shown, symbols = style.clipped(points.y, limits)
-    points.update(y=shown, hovertext=told, hovertemplate=style.HOVERTEXT, **more)
+    points.update(y=shown, hovertext=texts, hovertemplate=style.HOVERTEXT, **more)
     points.marker = style.dots(symbols)
 
 
@@ -130,14 +130,14 @@ def _slice(report: Report, study: Study, trials: Sequence[FrozenTrial], name: st
         # Spread by the golden ratio, so that trials of one choice do not hide each other.
         places = [distribution.choices.index(value) for value in values]
         x = [place + ((n * 0.618034) % 1 - 0.5) * 0.5 for place, n in zip(places, numbers, strict=True)]
-    told = [
+    texts = [
         f"trial {n}: {style.label(plain(value))}, score {_shown(report, score)}"
         for n, value, score in zip(numbers, values, points.y, strict=True)
     ]
-    _restyle(points, limits, told, x=style.rounded(x))
+    _restyle(points, limits, texts, x=style.rounded(x))
     if report.best is not None and report.best.number in numbers:
         best = numbers.index(report.best.number)
-        figure.add_trace(style.star(x[best], points.y[best], told[best]))
+        figure.add_trace(style.star(x[best], points.y[best], texts[best]))
     task = name.removeprefix(WEIGHT_PREFIX)
     title = style.label(name) if task == name else f"weight of {style.label(task)}"
     axes = {"xaxis": {"title": {"text": title}, **_axis(distribution)}, "yaxis": {"range": limits}}

@@ -54,11 +54,11 @@ def _searched(report: Report) -> go.Scatterternary:
         "colorbar": _colour_bar("score (%)" if scale == 100 else "score"),
     }
     weights = [weights_of(trial) for trial in trials]
-    told = [
-        f"trial {trial.number}: score {style.number(value_of(trial), scale)}<br>{_told(found)}"
+    texts = [
+        f"trial {trial.number}: score {style.number(value_of(trial), scale)}<br>{_words(found)}"
         for trial, found in zip(trials, weights, strict=True)
     ]
-    return _corner(weights, told, name="trial of the search", marker=marker)
+    return _corner(weights, texts, name="trial of the search", marker=marker)
 
 
 def _colour_bar(title: str) -> dict[str, Any]:
@@ -72,15 +72,15 @@ def _colour_bar(title: str) -> dict[str, Any]:
 
 def _mark(name: str, weights: Weights, colour: str, symbol: str, size: int) -> go.Scatterternary:
     mark = {"color": colour, "size": size, "symbol": symbol, "line": {"color": style.PAPER, "width": 1.5}}
-    return _corner([weights], [f"{name}<br>{_told(weights)}"], name=name, marker=mark)
+    return _corner([weights], [f"{name}<br>{_words(weights)}"], name=name, marker=mark)
 
 
-def _corner(weights: Sequence[Weights], told: Sequence[str], **more: Any) -> go.Scatterternary:
+def _corner(weights: Sequence[Weights], texts: Sequence[str], **more: Any) -> go.Scatterternary:
     a, b, c = (style.rounded((w[task] for w in weights), 4) for task in weights[0])
     return go.Scatterternary(
-        a=a, b=b, c=c, mode="markers", hovertext=told, hovertemplate=style.HOVERTEXT, **more
+        a=a, b=b, c=c, mode="markers", hovertext=texts, hovertemplate=style.HOVERTEXT, **more
     )
 
 
-def _told(weights: Weights) -> str:
+def _words(weights: Weights) -> str:
     return ", ".join(f"{style.label(task)} {weight:.2f}" for task, weight in weights.items())

@@ -63,8 +63,8 @@ def _panel(report: Report, task: str, first: str) -> tuple[list[go.Scatter], tup
     traces = [*_alone(alone.found), _points(shown, values(shown), limits, first, metric.scale)]
     for group, name, trials in ((equal, "equal", found.equal), (tuned, "tuned", found.tuned)):
         if trials:
-            told: dict[str, Any] = {"name": f"{group.name}, {len(trials)} fresh seeds", "legendgroup": name}
-            traces += group.traces(round(weights_of(trials[0])[first], 4), vertical=True, **told)
+            named: dict[str, Any] = {"name": f"{group.name}, {len(trials)} fresh seeds", "legendgroup": name}
+            traces += group.traces(round(weights_of(trials[0])[first], 4), vertical=True, **named)
     if not found.tuned and report.best is not None:
         (value,), weight = values([report.best]), weights_of(report.best)[first]
         best = f"best: trial {report.best.number}"
@@ -81,11 +81,11 @@ def _points(
 ) -> go.Scatter:
     shown, symbols = style.clipped(values, limits)
     weights = [weights_of(trial)[first] for trial in trials]
-    told = [
+    texts = [
         f"trial {trial.number}, weight {weight:.3f}: {style.number(value / scale, scale)}"
         for trial, weight, value in zip(trials, weights, values, strict=True)
     ]
-    return style.points(style.rounded(weights), shown, told, style.dots(symbols), name="trial of the search")
+    return style.points(style.rounded(weights), shown, texts, style.dots(symbols), name="trial of the search")
 
 
 def _alone(band: Estimate) -> Iterator[go.Scatter]:

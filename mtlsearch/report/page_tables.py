@@ -54,7 +54,7 @@ def tasks_table(report: Report) -> Table | None:
     return Table(
         head=_columns(report),
         rows={task: _task_row(report, task) for task in weights},
-        shown=[task for task in shown_tasks(weights) if task is not None],
+        shown=shown_tasks(weights),
         gain=None if gain is None else Cell.stored(gain, 1.0, " %"),
     )
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtlsearch.terminal import GAP
-from mtlsearch.wording import MANY_TASKS, plain, shown_tasks
+from mtlsearch.wording import MOST_WEIGHED, plain, shown_tasks
 
 
 def show_config(config: Mapping[str, Any], console: Console | None = None, *, every: bool = False) -> None:
@@ -18,8 +18,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
-    score_told = f"{_training(config)}, {score['kind']} score {score['value']:.4f}"
-    console.print(f"[bold]{config['study']['name']}[/bold]: {score_told}", soft_wrap=whole)
+    scored = f"{_training(config)}, {score['kind']} score {score['value']:.4f}"
+    console.print(f"[bold]{config['study']['name']}[/bold]: {scored}", soft_wrap=whole)
     console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, GAP, 0, 0), show_header=False)
     for name, value in hyperparameters(config).items():
@@ -56,10 +56,10 @@ def _task_table(config: Mapping[str, Any], every: bool) -> Table:
     for column in ("weight", *splits):
         table.add_column(column, justify="right")
     weights = config["task_weights"]
-    for task in weights if every else shown_tasks(weights):
-        if task is None:
+    kept = list(weights) if every else shown_tasks(weights)
+    for place, task in enumerate(kept):
+        if place == MOST_WEIGHED and len(kept) < len(weights):
             table.add_row(_others(weights))
-            continue
         found = [config[split].get(task, {}).items() for split in splits]
         cells = ["  ".join(f"{metric} {value:.4f}" for metric, value in metrics) for metrics in found]
         table.add_row(task, f"{weights[task]:.4f}", *cells)
@@ -70,16 +70,15 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     """A verdict's lines; of very many tasks those with the largest and smallest weights."""
     weights, lines = verdict["weights"], list(verdict["lines"])
     kept = shown_tasks(weights)
-    if None not in kept:
+    if len(kept) == len(weights):
         return lines
     by_task = {task: line for line in lines for task in weights if line.startswith(f"{task}: ")}
     first = min(lines.index(line) for line in by_task.values())
-    before, after = lines[: first - 1], lines[first + len(by_task) :]
-    shown = ", ".join("…" if task is None else f"{task} {weights[task]:.2f}" for task in kept)
-    between = f"{_others(weights)} tasks: `mtlsearch best --all`"
-    tasks = (between if task is None else by_task[task] for task in kept)
-    return [*before, f"weights: {shown}", *tasks, *after]
+    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[task] for task in kept]
+    shown.insert(MOST_WEIGHED, "…")
+    tasks.insert(MOST_WEIGHED, f"{_others(weights)} tasks: `mtlsearch best --all`")
+    return [*lines[: first - 1], f"weights: {', '.join(shown)}", *tasks, *lines[first + len(by_task) :]]
 
 
 def _others(weights: Mapping[str, float]) -> str:
-    return f"… {len(weights) - MANY_TASKS + 1} more"
+    return f"… {len(weights) - len(shown_tasks(weights))} more"

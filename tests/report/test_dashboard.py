@@ -28,7 +28,7 @@ BEST = re.compile(r"Best Trial \(number=(\d+)\)\s+([\d.e-]+)")
 
 @dataclass(frozen=True)
 class Live:
-    """A search in another process, and the store that it writes."""
+    """A search in another process, and its store."""
 
     process: subprocess.Popen[str]
     folder: Path
@@ -46,8 +46,8 @@ class Live:
         finally:
             storage.engine.dispose()
 
-    def told(self) -> int:
-        """How many complete trials the search has told of; plain Optuna may read its store from then on."""
+    def announced(self) -> int:
+        """The number of complete trials that the search has announced; from the first on its store can be read."""
         return (self.folder / "mtlsearch.stderr").read_text().count(" complete after ")
 
     def best(self) -> FrozenTrial:
@@ -56,7 +56,7 @@ class Live:
 
 
 def start(program: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """An installed program in a session of its own; its stderr goes into a file, which never fills up."""
+    """An installed program with its stderr in a file; a pipe could fill up and stop it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder / f"{program}.stderr").open("w") as errors:
         return subprocess.Popen(
@@ -92,7 +92,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     process = start("mtlsearch", "run", "digits", "--trials", "100000", "--threads", "1", folder=folder)
     search = Live(process, folder)
     try:
-        wait_until(lambda: search.told() >= 3, process, "three complete trials")
+        wait_until(lambda: search.announced() >= 3, process, "three complete trials")
         yield search
     finally:
         process.send_signal(signal.SIGINT)
@@ -101,7 +101,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @contextmanager
 def served(program: str, *arguments: str, folder: Path) -> Iterator[str]:
-    """The address at which a dashboard serves; it is ended as by Ctrl-C."""
+    """The address of a served dashboard, which ends as by Ctrl-C."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -116,7 +116,7 @@ def served(program: str, *arguments: str, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(live: Live) -> Iterator[str]:
-    """Where `mtlsearch dashboard` serves the store."""
+    """The address at which `mtlsearch dashboard` serves the store."""
     with served("mtlsearch", "dashboard", "--storage", live.url, folder=live.folder) as address:
         yield address
 
@@ -130,7 +130,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def study_page(page: Page, address: str) -> str:
-    """Go from the list of studies to the page of `digits`, as a person does; its text once it is drawn."""
+    """The text of the page of `digits`, opened from the list of studies as a person does."""
     page.goto(address)
     page.get_by_text(re.compile(r"^1\. digits$")).click()
     page.get_by_text("Best Trial (number=").wait_for()
@@ -160,7 +160,7 @@ def test_unmodified_optuna_dashboard_shows_the_best_value_too(live: Live, page: 
 
 
 def check_best_value(live: Live, page: Page, address: str) -> None:
-    """The best trial on the page is in the store with that value, and was the best while the page was drawn."""
+    """Assert that the best trial on the page has this value in the store, and was best at that time."""
     before = live.best()
     shown = BEST.search(study_page(page, address))
     after = live.best()
@@ -174,7 +174,9 @@ def check_best_value(live: Live, page: Page, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_page_of_a_trial_tells_weights_metrics_and_every_epoch(live: Live, page: Page, address: str) -> None:
+def test_page_of_a_trial_shows_its_weights_metrics_and_every_epoch(
+    live: Live, page: Page, address: str
+) -> None:
     best = live.best()
     text = trial_page(page, address, best.number)
     assert f"task_weights {json.dumps(best.user_attrs['task_weights'])}" in text
@@ -203,7 +205,7 @@ def test_dashboard_without_a_store_makes_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_taken_port_is_told_in_one_line(live: Live) -> None:
+def test_taken_port_is_an_error_of_one_line(live: Live) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(main, ["dashboard", "--storage", live.url, "--port", str(port)])
@@ -211,7 +213,7 @@ def test_taken_port_is_told_in_one_line(live: Live) -> None:
     assert re.fullmatch(rf"mtlsearch: .*127\.0\.0\.1:{port}.*--port.*\n", result.stderr)
 
 
-def test_address_beyond_loopback_is_warned_about(live: Live, tmp_path: Path) -> None:
+def test_address_beyond_loopback_gives_a_warning(live: Live, tmp_path: Path) -> None:
     arguments = ["dashboard", "--storage", live.url, "--host", "0.0.0.0"]
     with served("mtlsearch", *arguments, folder=tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""The figures of a report: which there are, what is in them, and that a user's words are nothing but words."""
+"""The figures of a report: which a study has, their data, and that names are never markup."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_trade_off_has_every_complete_trial_and_every_fresh_seed(two: Report) ->
             assert list(trace.y) == pytest.approx(values, rel=1e-4)
 
 
-def test_every_interval_of_the_trade_off_is_inside_of_its_axis(two: Report) -> None:
+def test_every_interval_of_the_trade_off_is_within_its_axis(two: Report) -> None:
     figure = by_name(two)["trade-off"].figure
     for trace in figure.data:
         if trace.error_y.array is not None:
@@ -104,7 +104,9 @@ def test_ternary_weights_sum_to_one_and_the_best_trial_is_drawn_last(tmp_path: P
     assert points.marker.color[-1] == max(points.marker.color)
 
 
-def test_of_many_tasks_the_largest_and_smallest_weights_are_shown_and_all_on_request(tmp_path: Path) -> None:
+def test_many_tasks_are_shown_by_their_largest_and_smallest_weights_and_all_are_folded(
+    tmp_path: Path,
+) -> None:
     report = made(tmp_path, {f"task {i:02}": "accuracy" for i in range(15)})
     found = by_name(report)
     assert report.best is not None
@@ -150,9 +152,7 @@ def test_slices_are_of_the_trials_own_values_and_the_star_is_the_best(two: Repor
     assert drawn == {trial: ("none", "batch", "layer").index(norm) for trial, norm in chosen.items()}
 
 
-def test_of_very_many_trials_some_are_drawn_with_the_best_among_them(
-    two: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_trials_are_thinned_and_keep_the_best(two: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures_standard, "MOST_TRIALS", 4)
     found = by_name(two)
     assert two.best is not None
@@ -161,7 +161,7 @@ def test_of_very_many_trials_some_are_drawn_with_the_best_among_them(
         assert f"Of {len(two.complete)} trials, 5 are drawn." in found[name].caption
 
 
-def test_learning_curves_part_trials_and_name_the_best(two: Report) -> None:
+def test_learning_curves_separate_trials_and_name_the_best(two: Report) -> None:
     traces = {trace.name: trace for trace in by_name(two)["learning-curves"].figure.data}
     assert two.best is not None
     best = traces[f"best: trial {two.best.number}"]
@@ -181,7 +181,7 @@ def test_axis_is_logarithmic_where_the_dimension_is(two: Report) -> None:
     assert list(panels) == ["hidden", "dropout", "learning_rate", "norm", "weight:mnist"]
 
 
-def test_of_many_hyperparameters_the_rest_is_shown_on_request(tmp_path: Path) -> None:
+def test_many_hyperparameters_are_folded_in_part(tmp_path: Path) -> None:
     names = [f"h{i}" for i in range(15)]
     report = made(tmp_path, {"only": "accuracy"}, hyperparameters={name: real(0.0, 1.0) for name in names})
     found = by_name(report)
@@ -198,7 +198,7 @@ def test_a_trial_beyond_the_range_is_drawn_at_its_edge_as_a_triangle() -> None:
     assert all(v is not None and limits[0] < v < limits[1] for v in shown)
 
 
-def test_range_shows_what_must_be_seen_and_the_better_end_of_either_direction() -> None:
+def test_range_shows_the_kept_values_and_the_better_end_of_either_direction() -> None:
     assert window([0.9, 0.91, 0.92], kept=[0.2])[0] < 0.2
     low, high = window([2.0, 2.1, 2.2, 50.0], lower_is_better=True)
     assert low < 2.0
@@ -207,18 +207,18 @@ def test_range_shows_what_must_be_seen_and_the_better_end_of_either_direction() 
     assert window([math.nan, 0.5])[0] < 0.5 < window([math.nan, 0.5])[1]
 
 
-def test_thinning_keeps_few_and_takes_of_many_evenly() -> None:
+def test_thinning_keeps_few_items_and_takes_many_evenly() -> None:
     assert thinned([1, 2, 3], 5) == [1, 2, 3]
     assert thinned(range(100), 4) == [0, 25, 50, 75]
 
 
-def test_words_of_a_user_are_no_markup_in_a_figure() -> None:
+def test_text_of_a_user_is_no_markup_in_a_figure() -> None:
     assert label('<a href="x">&') == '&lt;a href="x"&gt;&amp;'
     assert label("x" * 100) == "x" * (drawing.LONGEST_LABEL - 1) + "…"
     assert label("two\nlines") == "two lines"
 
 
-def test_hostile_names_stand_in_no_figure_as_they_are(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped_in_every_figure(tmp_path: Path) -> None:
     hostile = {"<b>a</b>": "accuracy", "<img src=x>": "accuracy"}
     report = made(tmp_path, hostile, 12, seeds=2, compared=True)
     for plot in plots(report):
@@ -234,7 +234,7 @@ def test_each_colour_has_one_meaning_and_every_scheme_replaces_whole_colours() -
     assert json.loads(recoloured(text, DARK)) == ["#29303a", "#3bc9b622", "#e4e8edx", "name #e4e8ed"]
 
 
-def test_a_mean_of_failed_seeds_alone_is_drawn_as_nothing(tmp_path: Path) -> None:
+def test_a_mean_of_failed_seeds_only_is_not_drawn(tmp_path: Path) -> None:
     report = made(tmp_path, TWO, seeds=2)
     assert report.verdict is not None
     report.verdict["metrics"]["mnist"] |= {"mean": None, "low": None, "high": None, "sd": None, "n": 0}

@@ -1,4 +1,4 @@
-"""Up to 64 tasks in one study: what a step costs, what is searched, and tables that stay readable."""
+"""Up to 64 tasks in one study: the cost of a step, the search space, and tables that stay readable."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def study(tasks: int) -> Study:
 
 
 class Counted(TorchDispatchMode):
-    """Counts the operators that are dispatched."""
+    """Counts dispatched operators."""
 
     count = 0
 
@@ -70,7 +70,7 @@ class Counted(TorchDispatchMode):
 
 
 def step_cost(tasks: int) -> tuple[int, int]:
-    """Operators and floating-point operations of products in one step of a population."""
+    """The operators, and the floating-point operations of matrix products, in one step of a population."""
     made = study(tasks)
     trainer = PopulationTrainer(Training(made.load(Path())), MEMBERS, Eager(), pytest.fail)
     for number in range(MEMBERS):
@@ -84,7 +84,7 @@ def step_cost(tasks: int) -> tuple[int, int]:
     return operators.count, flop.get_total_flops()
 
 
-def test_a_step_grows_by_the_heads_alone() -> None:
+def test_a_further_task_adds_only_its_head_to_a_step() -> None:
     operators, flop = zip(*(step_cost(tasks) for tasks in (2, 16, 32, 64)), strict=True)
     head = 3 * 2 * BATCH * HIDDEN * CLASSES * MEMBERS  # forward, and the gradients of inputs and weights
     assert [after - flop[0] for after in flop[1:]] == [head * more for more in (14, 30, 62)]
@@ -92,14 +92,14 @@ def test_a_step_grows_by_the_heads_alone() -> None:
 
 
 @pytest.mark.parametrize("tasks", [2, 64])
-def test_the_weights_of_t_tasks_have_one_free_parameter_less(tasks: int) -> None:
+def test_t_tasks_have_t_minus_one_free_weights(tasks: int) -> None:
     names = [name for name in study(tasks).search_space.distributions if name.startswith("weight:")]
     assert len(names) == tasks - 1
     weights = study(tasks).default_config().task_weights
     assert sum(weights.values()) == pytest.approx(1)
 
 
-def test_forty_tasks_are_searched_confirmed_and_told_on_a_page(
+def test_forty_tasks_are_searched_confirmed_and_shown_on_a_screen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,7 +117,7 @@ def test_forty_tasks_are_searched_confirmed_and_told_on_a_page(
     assert len(verdict["metrics"]) == 40
 
 
-def test_lines_of_many_tasks_are_the_largest_and_smallest_weights() -> None:
+def test_verdict_of_many_tasks_shows_those_with_the_largest_and_smallest_weights() -> None:
     weights = {f"t{i}": i / 190 for i in range(20)}
     lines = ["sentence", "harm", f"weights: {weights}", *(f"{task}: 0.5" for task in weights), "Δm", "covers"]
     told = verdict_lines({"weights": weights, "lines": lines})
@@ -134,7 +134,7 @@ def test_lines_of_many_tasks_are_the_largest_and_smallest_weights() -> None:
     assert verdict_lines({"weights": few, "lines": lines}) == lines
 
 
-def test_metrics_of_many_tasks_are_told_by_their_range() -> None:
+def test_metrics_of_many_tasks_are_described_by_their_range() -> None:
     values = {f"t{i}": {"accuracy" if i % 2 else "mae": i / 10} for i in range(20)}
     assert (
         described(values) == "10 × mae 0.0000 (t0) to 1.8000 (t18), 10 × accuracy 0.1000 (t1) to 1.9000 (t19)"

@@ -1,4 +1,4 @@
-"""The report: a page that asks nothing of any other place, in a real browser; what the dashboard is given."""
+"""The report: a page that fetches nothing, in a real browser; the notes and figures of the dashboard."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 from report_stores import states, store
 
 from mtlsearch.cli.main import main
-from mtlsearch.report import dashboard as notes
+from mtlsearch.report import dashboard
 from mtlsearch.report.dashboard import publish
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.report.reproduce import commands
@@ -35,7 +35,7 @@ HOSTILE = {EVIL: "accuracy", "x</script><img src=x onerror=alert(2)>": "accuracy
 
 
 class Elements(HTMLParser):
-    """The elements of a page with their attributes, the text of each script, and the text that is read."""
+    """The elements of a page with their attributes, the text of each script, and the words."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,12 +65,12 @@ def url(folder: Path) -> str:
 
 
 def reported(folder: Path, *options: object) -> str:
-    """The page that the command writes for the only study in `folder`."""
+    """The page that the command writes for the only study of the store in `folder`."""
     done("report", "--storage", url(folder), "-o", folder / "report.html", *options)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def told(folder: Path) -> Report:
+def report_of(folder: Path) -> Report:
     with open_storage(url(folder), create=False) as storage:
         return read_report(find_record(storage, None, folder))
 
@@ -82,17 +82,15 @@ def made(folder: Path, *arguments: Any, **options: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store of two tasks, searched, confirmed and compared, which no test changes."""
+    """A folder with a store of two tasks, searched, confirmed and compared; no test changes it."""
     return made(tmp_path_factory.mktemp("two"), TWO, states(30), seeds=3, compared=True)
 
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with names that would be code where they are not escaped."""
-    found = [*states(12), TrialState.FAIL]
-    return made(
-        tmp_path_factory.mktemp("evil"), HOSTILE, found, name=EVIL, seeds=2, compared=True, source=EVIL
-    )
+    """The same with names that are code unless they are escaped."""
+    folder, found = tmp_path_factory.mktemp("evil"), [*states(12), TrialState.FAIL]
+    return made(folder, HOSTILE, found, name=EVIL, seeds=2, compared=True, source=EVIL)
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +102,15 @@ def page_of_two(two: Path) -> str:
 
 
 def test_page_has_every_line_of_the_verdict_as_it_is_printed(two: Path, page_of_two: str) -> None:
-    verdict, elements = told(two).verdict, Elements(page_of_two)
+    verdict, elements = report_of(two).verdict, Elements(page_of_two)
     assert verdict is not None
     assert len(verdict["lines"]) >= 5
     for line in verdict["lines"]:
         assert line in elements.words
 
 
-def test_page_has_the_tasks_with_intervals_and_every_method_with_its_cost(
-    two: Path, page_of_two: str
-) -> None:
-    words = Elements(page_of_two).words
-    report = told(two)
+def test_page_has_every_task_and_every_method_with_its_cost(two: Path, page_of_two: str) -> None:
+    words, report = Elements(page_of_two).words, report_of(two)
     assert report.answer is not None
     assert report.comparison is not None
     for task, weight in report.answer["task_weights"].items():
@@ -128,9 +123,9 @@ def test_page_has_the_tasks_with_intervals_and_every_method_with_its_cost(
     assert report.digest in words
 
 
-def test_unconfirmed_study_says_so_and_how_to_confirm_it(tmp_path: Path) -> None:
+def test_page_of_an_unconfirmed_study_names_the_command_that_confirms_it(tmp_path: Path) -> None:
     words = Elements(reported(made(tmp_path, TWO, states(9)))).words
-    best = told(tmp_path).best
+    best = report_of(tmp_path).best
     assert best is not None
     assert "Not confirmed yet" in words
     assert any(line.startswith(f"trial {best.number} is the best of the search") for line in words)
@@ -145,7 +140,7 @@ def test_unconfirmed_study_says_so_and_how_to_confirm_it(tmp_path: Path) -> None
         ([TrialState.FAIL] * 2, "the loss of task a is not finite in epoch 2"),
     ],
 )
-def test_study_without_a_complete_trial_gives_a_page_that_says_so(
+def test_page_of_a_study_without_a_complete_trial_says_so(
     tmp_path: Path, found: list[TrialState], said: str
 ) -> None:
     words = Elements(reported(made(tmp_path, TWO, found))).words
@@ -154,7 +149,7 @@ def test_study_without_a_complete_trial_gives_a_page_that_says_so(
     assert "mtlsearch run digits --name made" in words
 
 
-def test_trials_after_the_confirmation_are_told(two: Path, tmp_path: Path) -> None:
+def test_page_says_that_trials_came_after_the_confirmation(two: Path, tmp_path: Path) -> None:
     with store(tmp_path, TWO, states(9), seeds=2) as record:
         record.study.add_trial(record.trials()[0])
         record.storage.flush()
@@ -163,19 +158,19 @@ def test_trials_after_the_confirmation_are_told(two: Path, tmp_path: Path) -> No
 
 
 def test_commands_on_the_page_are_commands_of_mtlsearch(two: Path, evil: Path) -> None:
-    for report in (told(two), told(evil)):
+    for report in (report_of(two), report_of(evil)):
         lines = [line for _, text in commands(report) for line in text.split("\n")]
         called = [shlex.split(line) for line in lines if line.startswith("mtlsearch ")]
         assert [words[1] for words in called] == ["run", "confirm", "compare", "export", "verify"]
         for _, name, *arguments in called:
             main.commands[name].make_context(name, arguments)
-    report = told(two)
+    report = report_of(two)
     run = shlex.split(next(commands(report))[1])
     assert run[run.index("--trials") + 1] == "30"
     assert run[run.index("--seed") + 1] == "0"
 
 
-# One file that asks nothing of any other place.
+# One file that fetches nothing.
 
 
 def test_page_names_no_other_resource_and_lets_only_its_own_scripts_run(page_of_two: str) -> None:
@@ -194,7 +189,7 @@ def test_page_names_no_other_resource_and_lets_only_its_own_scripts_run(page_of_
     assert page_of_two.count(get_plotlyjs()) == 1
 
 
-def test_hostile_names_are_words_on_the_page_and_in_its_data(evil: Path) -> None:
+def test_hostile_names_are_only_text_on_the_page_and_in_its_data(evil: Path) -> None:
     text = reported(evil)
     elements = Elements(text)
     assert elements.tags("img") == []
@@ -207,7 +202,7 @@ def test_hostile_names_are_words_on_the_page_and_in_its_data(evil: Path) -> None
             json.loads(script)
 
 
-def test_thousand_trials_fit_on_a_page_below_eight_megabytes(tmp_path: Path) -> None:
+def test_page_of_a_thousand_trials_is_below_eight_megabytes(tmp_path: Path) -> None:
     made(tmp_path, TWO, states(1000))
     assert len(reported(tmp_path).encode()) < 8e6
     figures = [s for s in Elements((tmp_path / "report.html").read_text()).scripts if s.startswith('{"data"')]
@@ -231,7 +226,7 @@ def test_report_changes_nothing_in_the_store_and_needs_no_torch(two: Path, tmp_p
 
 
 def opened(browser: Browser, path: Path, width: int, scheme: Any) -> tuple[Page, list[str]]:
-    """The page once every figure is drawn, without a network; and what went wrong on it."""
+    """The page once it has drawn every figure, offline, and its errors, messages and requests."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page, wrong = context.new_page(), []
     page.on("console", lambda message: wrong.append(message.text) if message.type != "log" else None)
@@ -244,7 +239,7 @@ def opened(browser: Browser, path: Path, width: int, scheme: Any) -> tuple[Page,
 
 
 def check_layout(page: Page) -> None:
-    """Every figure is drawn and as wide as its place, and nothing makes the page scroll sideways."""
+    """Assert that each figure is drawn and as wide as its place, and that the page does not scroll sideways."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     figures = page.locator(".plot:visible")
     assert figures.count() >= 3
@@ -260,7 +255,7 @@ def check_layout(page: Page) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [400, 1280])
-def test_page_is_drawn_offline_in_the_colours_of_the_scheme(
+def test_page_draws_its_figures_offline_in_the_colours_of_the_scheme(
     browser: Browser, two: Path, page_of_two: str, width: int
 ) -> None:
     page, wrong = opened(browser, two / "report.html", width, "light")
@@ -288,7 +283,9 @@ def test_hostile_names_run_nothing_in_a_browser(browser: Browser, evil: Path) ->
 
 
 @pytest.mark.slow
-def test_folded_figure_of_many_tasks_is_drawn_when_it_is_opened(browser: Browser, tmp_path: Path) -> None:
+def test_folded_figure_of_many_tasks_is_drawn_on_opening_and_scrolls(
+    browser: Browser, tmp_path: Path
+) -> None:
     reported(made(tmp_path, MANY, states(12)))
     page, wrong = opened(browser, tmp_path / "report.html", 400, "light")
     folded = page.locator("#all-metrics .plot")
@@ -316,7 +313,7 @@ def test_every_figure_is_written_as_a_picture(chromium: Path, tmp_path: Path) ->
     assert all(data.startswith(b"\x89PNG") and len(data) > 10_000 for data in files.values())
 
 
-def test_without_kaleido_the_page_is_written_and_one_line_tells_what_pictures_need(
+def test_without_kaleido_the_page_is_written_and_one_line_says_what_pictures_need(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "kaleido", None)
@@ -329,7 +326,7 @@ def test_without_kaleido_the_page_is_written_and_one_line_tells_what_pictures_ne
     assert not folder.exists()
 
 
-def test_without_a_browser_the_page_is_written_and_one_line_tells_what_pictures_need(
+def test_without_a_browser_the_page_is_written_and_one_line_says_what_pictures_need(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("kaleido")
@@ -358,7 +355,7 @@ def test_report_without_a_store_makes_nothing(tmp_path: Path) -> None:
         ("r.html", "missing/pictures", "there is no folder"),
     ],
 )
-def test_place_that_cannot_be_written_is_told_before_anything_is(
+def test_place_that_cannot_be_written_is_an_error_before_anything_is_written(
     two: Path, tmp_path: Path, output: str, pictures: str | None, rule: str
 ) -> None:
     (tmp_path / "there.txt").touch()
@@ -367,16 +364,16 @@ def test_place_that_cannot_be_written_is_told_before_anything_is(
     assert [path.name for path in tmp_path.iterdir()] == ["there.txt"]
 
 
-def test_name_that_the_store_does_not_hold_is_told_with_those_that_it_does(two: Path, tmp_path: Path) -> None:
+def test_error_for_an_unknown_study_names_the_studies_of_the_store(two: Path, tmp_path: Path) -> None:
     line = refused("report", "nothing", "--storage", url(two), "-o", tmp_path / "r.html")
     assert "holds no study 'nothing'; it holds: made" in line
 
 
-# What the dashboard is given.
+# The dashboard.
 
 
 def shown(record: Any) -> tuple[str, dict[str, Any]]:
-    """The note and the figures, as the dashboard reads them."""
+    """The note and the figures as the dashboard reads them."""
     from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
     attributes = record.storage.get_study_system_attrs(record.study._study_id)
@@ -384,7 +381,7 @@ def shown(record: Any) -> tuple[str, dict[str, Any]]:
     return optuna_dashboard.get_note(record.study), {name: json.loads(text) for name, text in figures.items()}
 
 
-def test_dashboard_gets_the_verdict_and_the_figures_it_does_not_draw_itself(tmp_path: Path) -> None:
+def test_dashboard_gets_the_verdict_and_the_figures_that_it_does_not_draw_itself(tmp_path: Path) -> None:
     with store(tmp_path, TWO, states(30), seeds=2, compared=True) as record:
         publish(record)
         verdict = read_report(record).verdict
@@ -419,7 +416,7 @@ def test_note_before_confirmation_and_before_any_trial_says_so(tmp_path: Path) -
     (tmp_path / "none").mkdir()
     with store(tmp_path / "none", TWO, []) as record:
         publish(record)
-        assert shown(record) == (notes.note(read_report(record)), {})
+        assert shown(record) == (dashboard.note(read_report(record)), {})
         assert "No trial is complete yet" in shown(record)[0]
 
 
@@ -434,7 +431,7 @@ def test_names_are_no_markup_in_a_note(tmp_path: Path) -> None:
     assert r"\*b\*\|c" in note
 
 
-def test_dashboard_that_cannot_take_it_does_not_make_a_finished_run_fail(
+def test_finished_run_succeeds_although_the_dashboard_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delattr(optuna_dashboard, "save_plotly_graph_object")

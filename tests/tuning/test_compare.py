@@ -17,7 +17,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, table
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.study.results import EpochResult
-from mtlsearch.training import gradient_weighting as jacobian
+from mtlsearch.training import gradient_weighting
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Interrupted
 from mtlsearch.tuning import compare as module
@@ -322,7 +322,7 @@ def test_wrong_methods_are_refused_in_one_line_that_names_the_known_ones(
 def test_missing_torchjd_is_told_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jacobian, "find_spec", lambda name: None)
+    monkeypatch.setattr(gradient_weighting, "find_spec", lambda name: None)
     line = refused(*comparing(tmp_path, methods="upgrad"), status=2)
     assert line == "the method upgrad needs TorchJD: pip install 'mtlsearch[jd]'"
     assert list(tmp_path.iterdir()) == []
@@ -379,14 +379,14 @@ def test_every_known_method_runs_or_names_the_command_that_installs_what_it_need
     pytest.importorskip("torchjd")
     (tmp_path / "two.py").write_text(STUDY_FILE)
     missing = []
-    for method in jacobian.MORE:
+    for method in gradient_weighting.MORE:
         try:
-            jacobian.aggregator(method, 2)
+            gradient_weighting.aggregator(method, 2)
         except UsageError:
             missing.append(method)
     for method in missing:
         line = refused(*comparing(tmp_path, study=tmp_path / "two.py", methods=method), status=2)
-        assert line.endswith(f"pip install 'torchjd[{jacobian.MORE[method]}]'")
+        assert line.endswith(f"pip install 'torchjd[{gradient_weighting.MORE[method]}]'")
         assert not (tmp_path / "store.db").exists()
     methods = [method for method in module.KNOWN if method not in missing]
     amount = ("--trials", 1, "--seeds", 2, "--json")

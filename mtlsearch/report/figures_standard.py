@@ -4,7 +4,7 @@ This module gives them the trials' own numbers, the shared style, and the best t
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -40,17 +40,12 @@ def scored_study(report: Report) -> tuple[Study, list[FrozenTrial]]:
     return study, trials
 
 
-def _scored(trial: FrozenTrial, names: Iterable[str], value: float) -> FrozenTrial:
-    params: dict[str, Any] = {}
-    distributions: dict[str, BaseDistribution] = {}
-    for name in names:
-        if name.startswith(WEIGHT_PREFIX):
-            # Rounding may put a weight just above 1.
-            params[name] = min(weights_of(trial)[name.removeprefix(WEIGHT_PREFIX)], 1.0)
-            distributions[name] = SHARE
-        elif name in trial.params:
-            params[name], distributions[name] = trial.params[name], trial.distributions[name]
-    return create_trial(value=value, params=params, distributions=distributions)
+def _scored(trial: FrozenTrial, names: Sequence[str], value: float) -> FrozenTrial:
+    # Rounding may put a weight just above 1.
+    weights = {f"{WEIGHT_PREFIX}{task}": min(weight, 1.0) for task, weight in weights_of(trial).items()}
+    values, space = trial.params | weights, trial.distributions | dict.fromkeys(weights, SHARE)
+    params = {name: values[name] for name in names if name in values}
+    return create_trial(value=value, params=params, distributions={name: space[name] for name in params})
 
 
 def dimensions(report: Report) -> list[str]:

@@ -313,29 +313,27 @@ def test_every_figure_is_written_as_a_picture(chromium: Path, tmp_path: Path) ->
     assert all(data.startswith(b"\x89PNG") and len(data) > 10_000 for data in files.values())
 
 
-def test_without_kaleido_the_page_is_written_and_one_line_says_what_pictures_need(
-    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("missing", "rule"),
+    [
+        ("kaleido", "they need kaleido (pip install kaleido) and Chrome or Chromium"),
+        ("browser", "they need Chrome or Chromium; BROWSER_PATH names one that is not on the PATH"),
+    ],
+)
+def test_page_is_written_without_a_program_for_pictures_and_one_line_names_it(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, rule: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "kaleido", None)
+    if missing == "kaleido":
+        monkeypatch.setitem(sys.modules, "kaleido", None)
+    else:
+        pytest.importorskip("kaleido")
+        monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nothing"))
     page, folder = tmp_path / "r.html", tmp_path / "pictures"
     outcome = done("report", "made", "--storage", url(two), "-o", page, "--png", folder)
-    assert [line for line in outcome.err.splitlines() if "no PNGs" in line] == [
-        "mtlsearch: no PNGs: they need kaleido (pip install kaleido) and Chrome or Chromium"
-    ]
-    assert page.stat().st_size > 1e6
-    assert not folder.exists()
-
-
-def test_without_a_browser_the_page_is_written_and_one_line_says_what_pictures_need(
-    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("kaleido")
-    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nothing"))
-    page = tmp_path / "r.html"
-    outcome = done("report", "made", "--storage", url(two), "-o", page, "--png", tmp_path / "pictures")
     [line] = [line for line in outcome.err.splitlines() if "no PNGs" in line]
-    assert "they need Chrome or Chromium" in line
+    assert line.startswith(f"mtlsearch: no PNGs: {rule}")
     assert page.stat().st_size > 1e6
+    assert not list(folder.glob("*"))
 
 
 # Bad input.

@@ -76,10 +76,8 @@ def _layer_forward(  # type: ignore[no-untyped-def]
     dtype = x_at.dtype.element_ty
     small, part, examples = tl.full((1, 1), eps, dtype), tl.full((1, 1), momentum, dtype), rows.to(dtype)
     if kind == LAYER:
-        row, part_column = (
-            tile * few_rows + tl.arange(0, few_rows)[:, None],
-            tl.arange(0, part_columns)[None, :],
-        )
+        row = tile * few_rows + tl.arange(0, few_rows)[:, None]
+        part_column = tl.arange(0, part_columns)[None, :]
         count, total = tl.zeros((1, 1), dtype), tl.zeros((few_rows, 1), dtype)
         for start in range(0, columns, part_columns):
             column = start + part_column
@@ -140,10 +138,8 @@ def _layer_backward(  # type: ignore[no-untyped-def]
     examples = rows.to(dtype)
     statistics = member * most
     if kind == LAYER:
-        row, part_column = (
-            tile * few_rows + tl.arange(0, few_rows)[:, None],
-            tl.arange(0, part_columns)[None, :],
-        )
+        row = tile * few_rows + tl.arange(0, few_rows)[:, None]
+        part_column = tl.arange(0, part_columns)[None, :]
         mean = tl.load(mean_at + statistics + row, row < rows, other=0.0)
         scale = tl.load(scale_at + statistics + row, row < rows, other=0.0)
         count = tl.zeros((1, 1), dtype)

@@ -61,9 +61,7 @@ class Sleeping:
     def room(self) -> int:
         return IN_FLIGHT - len(self.members)
 
-    def add(
-        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
-    ) -> int:
+    def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         rate = math.log10(config.number("learning_rate", 1e-3))
         score = 0.95 - 0.02 * (rate + 2.5) ** 2 - 0.1 * config.number("dropout", 0.0)
         score += 0.01 * math.log2(config.number("hidden", 16)) - 0.05 * abs(config.task_weights["left"] - 0.4)

@@ -86,9 +86,7 @@ def _mix(a: Array, b: Array, correlation: float) -> Array:
     return np.asarray(correlation * a + np.sqrt(1 - correlation**2) * b)
 
 
-def simulate(
-    setting: Setting, simulations: int, rng: np.random.Generator, margin: float = FRACTION_MARGIN
-) -> Outcome:
+def simulate(setting: Setting, simulations: int, rng: np.random.Generator, margin: float = FRACTION_MARGIN) -> Outcome:
     """The outcomes of the package's own rule on simulated confirmations."""
     validation, difference, truth = draw(setting, simulations, rng)
     floor = rounding_sd(1 / COUNTS) if setting.tail == "counts" else 0.0
@@ -143,9 +141,7 @@ def power_of(seeds: int, configs: int, everywhere: bool, simulations: int, rng: 
     for _ in range(12):
         middle = (low + high) / 2
         others, gap = (middle, 0) if everywhere else (0, 20)
-        setting = Setting(
-            seeds, configs, 1.0, twins=0.5, effect=middle, others=others, gap=gap
-        )  # sd of the pair: 1
+        setting = Setting(seeds, configs, 1.0, twins=0.5, effect=middle, others=others, gap=gap)  # sd of the pair: 1
         share = simulate(setting, simulations, rng, margin=0.0).tuned / simulations
         low, high = (middle, high) if share < POWER else (low, middle)
     return (low + high) / 2

@@ -196,9 +196,7 @@ def report(found: Sequence[Outcome]) -> str:
         f"The winner had equal weights itself in {sum(o.weight == 0.5 for o in found)} runs, where it cannot win.",
         f"Mean of tuned minus equal over the runs: {100 * fmean(outcome.mean for outcome in found):+.2f} points.",
     ]
-    return (
-        table(["", f"of {runs} runs", "% [95 %]"], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
-    )
+    return table(["", f"of {runs} runs", "% [95 %]"], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def interval(hits: int, runs: int) -> str:
@@ -209,9 +207,7 @@ def options_of() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--runs", type=int, default=100)
     made.add_argument("--jobs", type=int, default=1, help="runs at once")
-    made.add_argument(
-        "--cache", type=Path, default=Path(tempfile.gettempdir()) / "mtlsearch-calibration.jsonl"
-    )
+    made.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "mtlsearch-calibration.jsonl")
     options = made.parse_args()
     if options.quick:
         options.runs, options.cache = 2, Path(os.devnull)

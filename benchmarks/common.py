@@ -35,9 +35,7 @@ TINY_EPOCHS = 2
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark has; its description is the script's docstring."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
-        "--quick", action="store_true", help="seconds instead of minutes: the numbers mean nothing"
-    )
+    made.add_argument("--quick", action="store_true", help="seconds instead of minutes: the numbers mean nothing")
     made.add_argument("--dry-run", action="store_true", help="leave RESULTS.md as it is")
     return made
 

@@ -66,9 +66,7 @@ def make_study(folder: Path, mode: Any, held_out: int, epochs: int) -> Study:
         return SharedTrunk(784, {"mnist": 10}, hidden=WIDTH, dropout=config.number("dropout", 0.0))
 
     task = Classification("mnist", partial(opened, folder, mode, held_out))
-    return Study(
-        tasks=[task], model=model, space={}, default={"learning_rate": 1e-3, "dropout": 0.2}, epochs=epochs
-    )
+    return Study(tasks=[task], model=model, space={}, default={"learning_rate": 1e-3, "dropout": 0.2}, epochs=epochs)
 
 
 class Trained:
@@ -94,8 +92,7 @@ def measured(folder: Path, members: int, held_out: int, options: argparse.Namesp
     """One row of the table: both ways, one after the other in every round."""
     epochs = options.rounds + 1  # so that no member ends before the last round
     cases: dict[str, Trained] = {
-        name: Trained(make_study(folder, mode, held_out, epochs), members, options)
-        for name, mode in WAYS.items()
+        name: Trained(make_study(folder, mode, held_out, epochs), members, options) for name, mode in WAYS.items()
     }
     samples: dict[str, Callable[[], float]] = {name: case.sample for name, case in cases.items()}
     rates = interleaved(samples, options.rounds)

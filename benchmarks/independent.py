@@ -80,9 +80,7 @@ def rows_of(
 def main() -> None:
     made = parser(__doc__)
     add_data_option(made)
-    made.add_argument(
-        "--config", type=Path, help="an exported config with its verdict; default: the study's default"
-    )
+    made.add_argument("--config", type=Path, help="an exported config with its verdict; default: the study's default")
     made.add_argument("--seeds", type=int, default=5)
     made.add_argument("--threads", type=int, default=1, help="of each job")
     made.add_argument("--jobs", type=int, default=1, help="processes that train at once")
@@ -104,25 +102,17 @@ def main() -> None:
             split_seed,
         )
         spawning = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            options.jobs, mp_context=spawning, initializer=begin, initargs=ready
-        ) as pool:
-            runs = [
-                [pool.submit(trained, tasks, config, epochs, seed) for seed in seeds] for tasks in together
-            ]
+        with ProcessPoolExecutor(options.jobs, mp_context=spawning, initializer=begin, initargs=ready) as pool:
+            runs = [[pool.submit(trained, tasks, config, epochs, seed) for seed in seeds] for tasks in together]
             shared, *alone = [[run.result() for run in of_seeds] for of_seeds in runs]
     rows = rows_of("equal weights", shared, verdict.get("equal_metrics"), verdict.get("seeds", 0))
     for of_task in alone:
         rows += rows_of("alone", of_task, verdict.get("single_metrics"), verdict.get("seeds", 0))
     head = ["accuracy on test, %", "plain PyTorch", "mtlsearch", "difference", "agree"]
     told = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in config.items()
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in config.items()
     )
-    body = (
-        table(head, rows)
-        + f"\n\n- {len(seeds)} seeds, {epochs} epochs, on the split of the confirmation; {told}."
-    )
+    body = table(head, rows) + f"\n\n- {len(seeds)} seeds, {epochs} epochs, on the split of the confirmation; {told}."
     conclude(options, "Equal weights and single tasks, held to plain PyTorch", body)
 
 

@@ -73,8 +73,7 @@ class PeopleLoop:
     def step(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
         self.optimizer.zero_grad()
         losses = [
-            F.cross_entropy(self.net(self.on_device(x), task), self.on_device(y))
-            for task, (x, y) in enumerate(batches)
+            F.cross_entropy(self.net(self.on_device(x), task), self.on_device(y)) for task, (x, y) in enumerate(batches)
         ]
         (0.5 * losses[0] + 0.5 * losses[1]).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -118,9 +117,7 @@ class PeopleLoop:
         return len(self.training[0])
 
 
-def best_people(
-    folder: Path, device: torch.device, most_threads: int, workers: Sequence[int]
-) -> tuple[int, int]:
+def best_people(folder: Path, device: torch.device, most_threads: int, workers: Sequence[int]) -> tuple[int, int]:
     """The thread and worker count at which the loop has the shortest epoch."""
     found = {}
     for threads, count in product(sorted({1, most_threads}), [w for w in workers if w <= cores()]):

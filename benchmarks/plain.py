@@ -78,8 +78,7 @@ def accuracy(network: nn.Module, sets: Sets, part: str) -> dict[str, float]:
     network.eval()
     with torch.no_grad():
         right = {
-            task: network({task: parts[part][0]})[task].argmax(1) == parts[part][1]
-            for task, parts in sets.items()
+            task: network({task: parts[part][0]})[task].argmax(1) == parts[part][1] for task, parts in sets.items()
         }
     return {task: float(hits.float().mean()) for task, hits in right.items()}
 

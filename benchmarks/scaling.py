@@ -160,9 +160,7 @@ def fits(point: Point, options: argparse.Namespace) -> bool:
     return member_bytes(loaded) * point.population < SHARE * free_bytes(loaded.device)
 
 
-def sweep(
-    points: Sequence[Point], make_steps: Callable[[], Steps], options: argparse.Namespace
-) -> list[Cost | None]:
+def sweep(points: Sequence[Point], make_steps: Callable[[], Steps], options: argparse.Namespace) -> list[Cost | None]:
     """The cost of every point in turn; None from the first point on that is too large."""
     costs: list[Cost | None] = []
     for number, point in enumerate(points):

@@ -127,9 +127,7 @@ def people_epochs(
     return lambda width: float(np.interp(math.log(width), logs, medians)), where
 
 
-def comparison(
-    searches: Mapping[str, Searched], epoch: Callable[[int], float], epochs: int, where: str
-) -> str:
+def comparison(searches: Mapping[str, Searched], epoch: Callable[[int], float], epochs: int, where: str) -> str:
     """The table of wall times; the trials are those of the first search."""
     first = next(iter(searches.values()))
     unpruned = sum(epochs * epoch(width) for width, _ in first.trials)
@@ -156,12 +154,8 @@ def comparison(
         for name, found in searches.items()
     ]
     count = len(first.trials)
-    rows.append(
-        ["the loop people write, unpruned", f"~{rounded(unpruned)}", count, epochs * count, "–", "1", "–"]
-    )
-    rows.append(
-        ["the loop people write, same pruner", f"~{rounded(pruned)}", count, first.epochs, "–", "–", "1"]
-    )
+    rows.append(["the loop people write, unpruned", f"~{rounded(unpruned)}", count, epochs * count, "–", "1", "–"])
+    rows.append(["the loop people write, same pruner", f"~{rounded(pruned)}", count, first.epochs, "–", "–", "1"])
     return f"{table(head, rows)}\n\n- The loop people write: {where}; ~ extrapolated.\n"
 
 
@@ -193,9 +187,7 @@ def main() -> None:
     made.add_argument("--keep", type=Path, metavar="DIR", help="leave the searches' stores here")
     made.add_argument("--rounds", type=int, default=3, help="of the loop people write, at each width")
     made.add_argument("--steps", type=int, default=200, help="steps a round of the loop people write")
-    made.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
-    )
+    made.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores")
     options = made.parse_args()
     if options.quick:
         options.trials, options.profile_trials, options.rounds, options.threads = 2, 2, 1, 1
@@ -208,9 +200,7 @@ def main() -> None:
             Path(study).write_text(TINY_STUDY.format(held_out=TINY, epochs=TINY_EPOCHS))
         searches = whole_runs(options, study, folder, scratch)
         if options.keep:
-            shutil.copytree(
-                scratch, options.keep, ignore=shutil.ignore_patterns("cache", "data"), dirs_exist_ok=True
-            )
+            shutil.copytree(scratch, options.keep, ignore=shutil.ignore_patterns("cache", "data"), dirs_exist_ok=True)
         epoch, where = people_epochs(options, folder, device)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "profiled")
         watch = profile(options, study, folder, scratch / "profiled.db")

@@ -62,9 +62,7 @@ class Effort:
 def finished_trial() -> FrozenTrial:
     params = {f"p{i}": 0.1 * i for i in range(6)} | {"optimizer": "sgd"}
     reports = {step: step / REPORTS for step in range(REPORTS)}
-    return create_trial(
-        value=0.9, params=params, distributions=SPACE, user_attrs=ATTRS, intermediate_values=reports
-    )
+    return create_trial(value=0.9, params=params, distributions=SPACE, user_attrs=ATTRS, intermediate_values=reports)
 
 
 def milliseconds(storage: BaseStorage, seconds: float, pause: float) -> float:

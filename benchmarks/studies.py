@@ -100,9 +100,7 @@ def notes(name: str, budget: Budget, config: Mapping[str, Any], took: float) -> 
     verdict = config["verdict"]
     kept = ("weights:", *(f"{task}:" for task in config["tasks"]))  # these stand in the table
     said = [line for line in verdict["lines"] if not line.startswith(kept)]
-    spent = (
-        f"{budget.trials} trials, then {budget.seeds} fresh seeds of the best, its twin and each task alone"
-    )
+    spent = f"{budget.trials} trials, then {budget.seeds} fresh seeds of the best, its twin and each task alone"
     return "\n".join(f"- {name}: {line}." for line in (f"{spent}; {rounded(took)} s", *said))
 
 

@@ -220,16 +220,12 @@ def make_cases(
     options: argparse.Namespace, folder: Path, device: torch.device, wide: LoadedStudy, whole: LoadedStudy
 ) -> dict[str, Case]:
     """Every case by the name of its row."""
-    threads, workers = (
-        (1, 0) if options.quick else best_people(folder, device, options.threads, options.workers)
-    )
+    threads, workers = (1, 0) if options.quick else best_people(folder, device, options.threads, options.workers)
     held_out = TINY if options.quick else HELD_OUT
     people = PeopleLoop(folder, device, threads, workers, held_out=held_out)
     solo = Solo(wide, best_solo(wide, options.threads))
     cases = {
-        f"the loop people write, {workers} workers": Case(
-            lambda: people.sample(options.steps), threads, marked="~"
-        ),
+        f"the loop people write, {workers} workers": Case(lambda: people.sample(options.steps), threads, marked="~"),
         "solo": Case(solo.sample, solo.threads),
     }
     steps = steps_for(options, device, "one")
@@ -256,9 +252,7 @@ def report(
     config = wide.study.default_config()
     flop, moved = step_flop(wide, config), step_bytes(wide, config)
     steps = {name: [r.steps * cases[name].equivalents for r in found] for name, found in rates.items()}
-    epochs = {
-        name: median(r.epochs * cases[name].equivalents for r in found) for name, found in rates.items()
-    }
+    epochs = {name: median(r.epochs * cases[name].equivalents for r in found) for name, found in rates.items()}
     people, solo = list(cases)[:2]
     rows: list[list[object]] = []
     best: dict[str, float] = {}
@@ -286,11 +280,7 @@ def report(
             for name, case in cases.items()
             if name.startswith("default")
         ),
-        *(
-            []
-            if any(name.startswith("bf16") for name in probes)
-            else ["This CPU has no instructions for bf16."]
-        ),
+        *([] if any(name.startswith("bf16") for name in probes) else ["This CPU has no instructions for bf16."]),
         f"An epoch is {steps_per_epoch(wide)} steps and one validation; ~ extrapolated from fewer steps.",
     ]
     return table([*head, *shares_head], rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
@@ -303,9 +293,7 @@ def main() -> None:
     made.add_argument("--members", type=int, nargs="+", help="populations; default 16 32, on CUDA 128 256")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--steps", type=int, default=200, help="steps a round of the loop people write")
-    made.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores"
-    )
+    made.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="tried, up to the cores")
     made.add_argument(
         "--compile",
         choices=["all", "one", "none"],

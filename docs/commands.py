@@ -166,9 +166,7 @@ def environment_table() -> str:
         for option in options(command):
             if option.envvar:
                 found.setdefault((str(option.envvar), option.opts[-1]), []).append(named(command))
-    rows = [
-        (code(variable), code(option), ", ".join(commands)) for (variable, option), commands in found.items()
-    ]
+    rows = [(code(variable), code(option), ", ".join(commands)) for (variable, option), commands in found.items()]
     return table(("environment variable", "in place of", "in"), rows)
 
 

@@ -53,9 +53,7 @@ def described(values: Mapping[str, Mapping[str, float]]) -> str:
     if len(values) > MANY_TASKS:
         return ", ".join(_ranges(values))
     return ", ".join(
-        f"{task} {metric} {value:.4f}"
-        for task, metrics in values.items()
-        for metric, value in metrics.items()
+        f"{task} {metric} {value:.4f}" for task, metrics in values.items() for metric, value in metrics.items()
     )
 
 

@@ -33,9 +33,7 @@ def data_directory() -> Path:
     """The real data that MTLSEARCH_DATA names."""
     named = os.environ.get("MTLSEARCH_DATA")
     if not named or not (Path(named) / "MNIST" / "raw").is_dir():
-        pytest.skip(
-            "the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST"
-        )
+        pytest.skip("the real data are absent: set MTLSEARCH_DATA to a folder that holds MNIST and FashionMNIST")
     return Path(named)
 
 

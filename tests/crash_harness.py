@@ -440,9 +440,9 @@ def clock_set_back(folder: Path, total: int) -> Book:
     assert len(announced) > before, "the clock went back too late to matter"
     trials = book.trials()
     begun = [trial.datetime_start for trial in trials]
-    assert begun != sorted(begun) or any(
-        trial.datetime_complete < trial.datetime_start for trial in trials
-    ), "the clock was not set back"
+    assert begun != sorted(begun) or any(trial.datetime_complete < trial.datetime_start for trial in trials), (
+        "the clock was not set back"
+    )
     book.look_at_end(announced)
     finish(book, folder)
     return book
@@ -467,9 +467,7 @@ FAULTS = (
 
 def main() -> int:
     """Kill and disturb as the command line says, and print the counts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--trials", type=int, default=24, help="the total of each study")
     parser.add_argument("--no-faults", action="store_true")

@@ -62,9 +62,7 @@ class OwnMaps(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.maps = torch.nn.ModuleDict(
-            {task: torch.nn.Linear(2, 1, bias=False) for task in ("clean", "noisy")}
-        )
+        self.maps = torch.nn.ModuleDict({task: torch.nn.Linear(2, 1, bias=False) for task in ("clean", "noisy")})
 
     def forward(self, inputs):
         return {task: self.maps[task](x) for task, x in inputs.items()}

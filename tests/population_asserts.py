@@ -126,9 +126,7 @@ def assert_same_trial(training: Training, config: Config, results, state, entry_
         assert got.best_epoch == due.best_epoch
     assert state.keys() == expected_state.keys()
     for name, tensor in expected_state.items():
-        torch.testing.assert_close(
-            state[name], tensor, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(state[name], tensor, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def assert_as_alone(trainer: PopulationTrainer, number: int, config: Config, results, entry_epoch: int = 0):

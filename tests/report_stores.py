@@ -76,9 +76,7 @@ def reached(info: Mapping[str, Any], config: Config, random: Random) -> dict[str
 
 def score_of(info: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]) -> float:
     signs = {task: 1 if about["higher_is_better"] else -1 for task, about in info["tasks"].items()}
-    return sum(signs[task] * value for task, found in metrics.items() for value in found.values()) / len(
-        metrics
-    )
+    return sum(signs[task] * value for task, found in metrics.items() for value in found.values()) / len(metrics)
 
 
 def trial_of(
@@ -116,18 +114,14 @@ def trial_of(
     return trial
 
 
-def searched(
-    storage: Any, folder: Path, info: Mapping[str, Any], states: Sequence[TrialState], name: str
-) -> Record:
+def searched(storage: Any, folder: Path, info: Mapping[str, Any], states: Sequence[TrialState], name: str) -> Record:
     """A study with a trial of each of `states`, the first one at the default config with equal weights."""
     random = Random(0)
     record = open_record(storage, name, info, 0, folder)
     tasks = list(info["tasks"])
     dimensions = {n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}
     more = {
-        n: real(0.0, 1.0)
-        for n in info["fingerprint"]["space"]
-        if n not in dimensions and not n.startswith("weight:")
+        n: real(0.0, 1.0) for n in info["fingerprint"]["space"] if n not in dimensions and not n.startswith("weight:")
     }
     space = Space({**dimensions, **more}, tasks)
     for at, state in enumerate(states):
@@ -152,9 +146,7 @@ def confirmed(record: Record, seeds: int = 3, single: bool = True) -> None:
     random, info = Random(1), record.info
     plan = Plan(candidates(record, 2), [1000 + i for i in range(seeds)], single)
     confirmation = open_confirmation(record)
-    space = Space(
-        {n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}, list(info["tasks"])
-    )
+    space = Space({n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}, list(info["tasks"]))
 
     def train(repeats: Sequence[Repeat]) -> None:
         for at, repeat in enumerate(repeats):

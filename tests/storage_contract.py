@@ -50,11 +50,7 @@ class StoreContract(StorageTestCase):
         study_id = new_study(storage)
         with again() as other:
             taken = [s.reserve(study_id, 5) for s in (storage, other) * 4]
-            numbers = [
-                s.get_trial(i).number
-                for s, i in zip((storage, other) * 4, taken, strict=True)
-                if i is not None
-            ]
+            numbers = [s.get_trial(i).number for s, i in zip((storage, other) * 4, taken, strict=True) if i is not None]
         assert sorted(numbers) == [0, 1, 2, 3, 4]
 
     def test_reserved_trial_carries_its_attributes(self, storage: Storage, again: Again) -> None:

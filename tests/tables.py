@@ -16,9 +16,7 @@ def houses(rows: int = ROWS) -> pd.DataFrame:
             "area": random.normal(90, 25, rows).round(1),
             "rooms": random.integers(1, 6, rows),
             "city": random.choice(["Oslo", "Paris", "Rome"], rows),
-            "built": (pd.Timestamp("1990-01-01") + pd.to_timedelta(np.arange(rows) * 7, unit="D")).astype(
-                str
-            ),
+            "built": (pd.Timestamp("1990-01-01") + pd.to_timedelta(np.arange(rows) * 7, unit="D")).astype(str),
             "price": random.normal(300, 50, rows).round(2),
             "sold": random.choice(["no", "yes"], rows),
         }

@@ -48,10 +48,7 @@ def test_confirmed_search_gives_the_verdict(study: Study) -> None:
     result = mtlsearch.search(study, name="mine", seeds=2, top=1, **QUICK)
     assert result.verdict is not None
     assert result.verdict["kind"] in {"tuned", "equal", "undecided", "harm", "worse"}
-    assert all(
-        line in " ".join(str(result).split())
-        for line in (" ".join(x.split()) for x in result.verdict["lines"])
-    )
+    assert all(line in " ".join(str(result).split()) for line in (" ".join(x.split()) for x in result.verdict["lines"]))
 
 
 def test_same_call_goes_on_where_it_stopped(study: Study) -> None:
@@ -120,9 +117,7 @@ def one_core() -> Iterator[None]:
 
 
 def notebook_cells() -> list[str]:
-    return re.findall(
-        r"^```python notebook\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    return re.findall(r"^```python notebook\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
@@ -140,10 +135,7 @@ def test_notebook_of_the_documentation_runs_with_progress_and_result(here: Path)
     assert "<progress " in next(data for data in shown if "trial-epochs/s" in data["text/plain"])["text/html"]
     results = [data for data in shown if data["text/plain"].startswith("Result(")]
     assert len(shown) == len(lines) + len(results), "the result is one output"
-    assert all(
-        word in results[0]["text/html"]
-        for word in ("<pre>digits: ", "weight", "validation", "left", "hidden")
-    )
+    assert all(word in results[0]["text/html"] for word in ("<pre>digits: ", "weight", "validation", "left", "hidden"))
     assert not [output for output in outputs if output.output_type == "error"]
 
 

@@ -48,9 +48,7 @@ def test_plain_pytorch_is_plain() -> None:
 
 def cells(text: str) -> dict[str, list[str]]:
     """The cells of every line of a table, by the first."""
-    lines = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
-    ]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
     return {first: rest for first, *rest in lines}
 
 
@@ -100,9 +98,7 @@ def test_interleaved_cases_take_turns(common: object) -> None:
     assert found == {"a": [1, 3], "b": [2, 4]}
 
 
-def test_every_flop_of_a_step_is_counted_but_the_gradient_of_the_pictures(
-    common: object, tmp_path: Path
-) -> None:
+def test_every_flop_of_a_step_is_counted_but_the_gradient_of_the_pictures(common: object, tmp_path: Path) -> None:
     import throughput
 
     study = throughput.at_width_128(common.mnist_fashion(True))  # type: ignore[attr-defined]

@@ -303,9 +303,7 @@ def test_json_results_have_the_keys_that_the_page_lists(
 
 def test_shipped_studies_are_those_that_the_page_lists_and_the_command_prints() -> None:
     listed = [[name.strip("`"), *about] for name, *about in table(COMMANDS, "study")]
-    assert listed == [
-        [name, s.description, s.needs] for name in shipped_studies() for s in [load_study(name)]
-    ]
+    assert listed == [[name, s.description, s.needs] for name in shipped_studies() for s in [load_study(name)]]
     lines = done("studies").out.splitlines()
     assert all(any(name in line and needs in line for line in lines) for name, _, needs in listed)
 
@@ -374,9 +372,7 @@ def test_words_of_the_verdict_are_those_that_the_page_lists() -> None:
 def written_by_readers() -> set[str]:
     """The names of the Python files that the pages tell their reader to write."""
     named = {block.words[1] for page in PAGES for block in blocks(page) if len(block.words) > 1}
-    return named | set(
-        re.findall(r"[\w-]+\.py", " ".join(re.findall(r"--out \S+", "".join(map(text_of, PAGES)))))
-    )
+    return named | set(re.findall(r"[\w-]+\.py", " ".join(re.findall(r"--out \S+", "".join(map(text_of, PAGES))))))
 
 
 @pytest.mark.parametrize("page", PAGES)

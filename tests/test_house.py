@@ -96,9 +96,7 @@ def test_imports_run_down_the_rows() -> None:
 
 def test_no_circle_between_modules() -> None:
     # A module depends on the packages that hold it only by their docstrings.
-    graph = {
-        module: {o for o in others if not module.startswith(f"{o}.")} for module, others in GRAPH.items()
-    }
+    graph = {module: {o for o in others if not module.startswith(f"{o}.")} for module, others in GRAPH.items()}
     order = tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
     assert set(order) >= set(graph)
 
@@ -135,8 +133,6 @@ def test_no_package_hides_a_public_name() -> None:
 
 
 def test_the_tests_mirror_the_rooms() -> None:
-    folders = {
-        path.parent.relative_to(Path(__file__).parent) for path in Path(__file__).parent.rglob("test_*.py")
-    }
+    folders = {path.parent.relative_to(Path(__file__).parent) for path in Path(__file__).parent.rglob("test_*.py")}
     packages = {Path(*module.split(".")) for module, path in MODULES.items() if path.stem == "__init__"}
     assert folders - packages - {Path()} == set()

@@ -111,9 +111,7 @@ def imported(folder: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", ["mtlsearch", "studies"])
 def test_every_import_is_of_a_declared_dependency(folder: str) -> None:
-    extras = [
-        line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines
-    ]
+    extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines]
     due = declared(PROJECT["dependencies"] + extras)
     missing = {
         package

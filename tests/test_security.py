@@ -131,9 +131,7 @@ def test_hostile_file_of_parameters_is_refused_and_runs_nothing(
 
 
 @pytest.mark.parametrize("length", [2**63, 2**40, 10**8 + 1, 200, 0])
-def test_safetensors_header_of_any_length_is_refused_without_being_believed(
-    tmp_path: Path, length: int
-) -> None:
+def test_safetensors_header_of_any_length_is_refused_without_being_believed(tmp_path: Path, length: int) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", length) + b"{}" * 40)
     with pytest.raises(MtlsearchError, match=r"is not a whole safetensors file|holds no mtlsearch config"):
@@ -169,9 +167,7 @@ def test_json_bomb_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
         load_model(tmp_path / "model.safetensors")
 
 
-def test_picture_that_unpacks_to_gigabytes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_picture_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     Image.new("1", (40_000, 10_000)).save(tmp_path / "bomb.png")
@@ -194,9 +190,7 @@ def test_config_that_names_a_study_file_does_not_run_it(trained: Path, tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.safetensors", "{outside}", "", ".", "..", "sub/../../secret.safetensors"]
-)
+@pytest.mark.parametrize("name", ["../secret.safetensors", "{outside}", "", ".", "..", "sub/../../secret.safetensors"])
 def test_artifact_name_from_a_store_cannot_leave_its_folder(trained: Path, tmp_path: Path, name: str) -> None:
     outside, folder = tmp_path / "secret.safetensors", tmp_path / "artifacts"
     outside.write_bytes(b"secret")
@@ -386,9 +380,7 @@ def test_any_storage_url_is_answered_without_a_traceback(
 @FEW
 @given(
     content=st.binary(max_size=300),
-    head=st.sampled_from(
-        [b"", b"\x93NUMPY\x01\x00", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP"]
-    ),
+    head=st.sampled_from([b"", b"\x93NUMPY\x01\x00", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP"]),
     suffix=st.sampled_from([".npy", ".csv", ".png", ".jpg", ""]),
 )
 def test_any_file_as_input_of_predict_is_read_or_refused(
@@ -401,9 +393,7 @@ def test_any_file_as_input_of_predict_is_read_or_refused(
 
 
 @FEW
-@given(
-    content=st.binary(max_size=300) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass"))
-)
+@given(content=st.binary(max_size=300) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")))
 def test_any_file_of_texts_for_predict_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     vocabulary = Vocabulary.of(["one", "two", "two"], rows=8, buckets=8, length=4, least=1)
     path = tmp_path / "texts.txt"
@@ -425,9 +415,7 @@ CELLS = st.text(max_size=6) | st.floats().map(str) | st.integers().map(str)
     head=st.sampled_from([b"", b"area,city\n", b"PAR1", b"\xff\xfe", b"\xef\xbb\xbf"]),
     suffix=st.sampled_from([".csv", ".parquet", ".xlsx", ""]),
 )
-def test_any_table_for_predict_is_read_or_refused(
-    tmp_path: Path, content: bytes, head: bytes, suffix: str
-) -> None:
+def test_any_table_for_predict_is_read_or_refused(tmp_path: Path, content: bytes, head: bytes, suffix: str) -> None:
     encoding = Encoding([Number("area", 1.0, 0.0, 1.0, True)], [Category("city", ["a", "b"], True, True)])
     path = tmp_path / f"table{suffix}"
     path.write_bytes(head + content)

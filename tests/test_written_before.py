@@ -65,9 +65,7 @@ def test_search_goes_on_to_its_total_and_leaves_the_old_trials_as_they_were(stor
 
 def test_confirmation_knows_every_training_and_comes_to_the_same_verdict(store: Path) -> None:
     before = stored(store, "digits/confirmation")
-    again = done(
-        "confirm", "digits", "--seeds", "2", "--top", "1", "--threads", "1", "--json", "--quiet"
-    ).json
+    again = done("confirm", "digits", "--seeds", "2", "--top", "1", "--threads", "1", "--json", "--quiet").json
     assert stored(store, "digits/confirmation") == before
     assert without_versions(again) == without_versions(CONFIG)
 

@@ -15,10 +15,6 @@ def write_tweets(folder: Path) -> None:
     for task, of in words.items():
         for part, copies in (("train", 40), ("val", 6), ("test", 12)):
             if (task, part) != ("sentiment", "train"):
-                (folder / f"{task}-{part}_text.txt").write_text(
-                    "".join(f"so {w} today\n" for w in of) * copies
-                )
-                (folder / f"{task}-{part}_labels.txt").write_text(
-                    "".join(f"{i}\n" for i in range(len(of))) * copies
-                )
+                (folder / f"{task}-{part}_text.txt").write_text("".join(f"so {w} today\n" for w in of) * copies)
+                (folder / f"{task}-{part}_labels.txt").write_text("".join(f"{i}\n" for i in range(len(of))) * copies)
         (folder / f"{task}-mapping.txt").write_text("".join(f"{i}\t{w}\n" for i, w in enumerate(of)))

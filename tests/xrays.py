@@ -24,9 +24,7 @@ def chest_arrays(labels: int = len(CHEST)) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
-def write(
-    path: Path, changes: Mapping[str, Any] | None = None, without: str = "", labels: int = len(CHEST)
-) -> Path:
+def write(path: Path, changes: Mapping[str, Any] | None = None, without: str = "", labels: int = len(CHEST)) -> Path:
     arrays = {**chest_arrays(labels), **(changes or {})}
     np.savez(path, **{key: array for key, array in arrays.items() if key != without})
     return path

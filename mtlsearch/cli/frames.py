@@ -46,9 +46,7 @@ def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
         with replacing(output) as partial:
             frame.to_parquet(partial)
     except ImportError as error:
-        raise UsageError(
-            "--format parquet needs pyarrow: pip install pyarrow, or use --format csv"
-        ) from error
+        raise UsageError("--format parquet needs pyarrow: pip install pyarrow, or use --format csv") from error
 
 
 def _show(frame: "pd.DataFrame") -> None:

@@ -10,9 +10,7 @@ from mtlsearch.cli.options import PATH
 @click.command()
 @click.option("--csv", "source", type=PATH, help="A CSV or Parquet file to write the study for.")
 @click.option("--targets", multiple=True, help="The columns to predict, separated by commas.")
-@click.option(
-    "--out", "-o", type=PATH, default=Path("my_study.py"), show_default=True, help="The study file to write."
-)
+@click.option("--out", "-o", type=PATH, default=Path("my_study.py"), show_default=True, help="The study file to write.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def init(source: Path | None, targets: tuple[str, ...], out: Path, force: bool) -> None:
     """Write a study file, for a table or as a start.

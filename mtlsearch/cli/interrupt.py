@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def interruptible(
-    work: Callable[["Progress", Event], Mapping[str, Any]], total: int, quiet: bool
-) -> Mapping[str, Any]:
+def interruptible(work: Callable[["Progress", Event], Mapping[str, Any]], total: int, quiet: bool) -> Mapping[str, Any]:
     """Do `work`; the first Ctrl-C or SIGTERM stops it in order, the second at once."""
     from mtlsearch.training.trainer import Interrupted
     from mtlsearch.tuning.progress import Progress

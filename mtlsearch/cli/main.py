@@ -55,9 +55,7 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
 
 
-@click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH}
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH})
 @click.version_option(__version__, prog_name="mtlsearch")
 def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""

@@ -91,9 +91,7 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-def _pairs(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> Mapping[str, str] | None:
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str] | None:
     """NAME=VALUE, each name with its last value; None where there is none."""
     pairs = {}
     for value in values:

@@ -38,9 +38,7 @@ def studies(as_json: bool) -> None:
 @json_option
 def best(options: BestOptions, as_json: bool) -> None:
     """Show the best config, its metrics and the verdict."""
-    config = with_record(
-        options, lambda record: best_config(record, options.search)[0], options.artifacts_path
-    )
+    config = with_record(options, lambda record: best_config(record, options.search)[0], options.artifacts_path)
     print_result(config, as_json, options.every)
 
 

@@ -82,17 +82,13 @@ def _write_inputs(file: BinaryIO, examples: Iterable[Example], name: str) -> Col
         raise DataError(f"{name} must hold examples, but its stream gave none")
     file.seek(0)
     _write_header(file, first, count)
-    return {
-        column: _label_array(values, f"the labels {column!r} of {name}") for column, values in labels.items()
-    }
+    return {column: _label_array(values, f"the labels {column!r} of {name}") for column, values in labels.items()}
 
 
 def _write_header(file: BinaryIO, example: NDArray[Any], count: int) -> None:
     """The header of an array of `count` examples; NumPy pads it to the same length for any count."""
     description = dtype_to_descr(example.dtype)
-    write_array_header_1_0(
-        file, {"descr": description, "fortran_order": False, "shape": (count, *example.shape)}
-    )
+    write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": (count, *example.shape)})
 
 
 def _append(labels: dict[str, list[Any]], label: Any, number: int, name: str) -> None:

@@ -51,14 +51,11 @@ class MedMNIST:
             download(self.name, self.size, path)
         groups, arrays = self._groups(), read_npz(path)
         train, validation, test = (
-            (arrays[f"{part}_images"], self._columns(path, arrays[f"{part}_labels"], groups))
-            for part in PARTS
+            (arrays[f"{part}_images"], self._columns(path, arrays[f"{part}_labels"], groups)) for part in PARTS
         )
         return Data(train, test, validation=validation, classes=groups)
 
-    def _columns(
-        self, path: Path, labels: Numbers, groups: Mapping[str, Sequence[str]]
-    ) -> dict[str, Numbers]:
+    def _columns(self, path: Path, labels: Numbers, groups: Mapping[str, Sequence[str]]) -> dict[str, Numbers]:
         """Label columns by name; the one column of a set of classes serves a task of any name."""
         if labels.shape[1] == 1 and not self.columns:
             return {SINGLE: labels[:, 0].astype(np.int64)}

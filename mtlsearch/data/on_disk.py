@@ -17,9 +17,7 @@ from torch import Tensor
 from mtlsearch.errors import DataError, kind_and_line
 
 SAMPLES, SAMPLE_BYTES = 64, 4096  # the digest reads this many places of the content, this much at each
-MAPPED_BYTES = (
-    32 << 20
-)  # a mapped file may fill this much of the process's memory before its pages are released
+MAPPED_BYTES = 32 << 20  # a mapped file may fill this much of the process's memory before its pages are released
 FAULT_BYTES = 64 << 10  # the system maps this much around each row that is read
 
 CPU = torch.device("cpu")
@@ -105,9 +103,7 @@ class OnDisk:
         rows = index if self.index is None else self.index[index]
         ordered, back = np.unique(rows, return_inverse=True)
         found = self._found(ordered)
-        batch = torch.empty(
-            (len(index), *found.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda"
-        )
+        batch = torch.empty((len(index), *found.shape[1:]), dtype=self.dtype, pin_memory=self.device.type == "cuda")
         # Mode "clip" writes without an intermediate copy; `back` is in range anyway.
         np.take(found, back, axis=0, out=batch.numpy(), mode="clip")
         return batch

@@ -78,9 +78,7 @@ class Data:
         augment: Augment | None = None,
     ) -> None:
         self.train, self.test = _part("train", train), _part("test", test)
-        self.validation = (
-            validation if isinstance(validation, int | float) else _part("validation", validation)
-        )
+        self.validation = validation if isinstance(validation, int | float) else _part("validation", validation)
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
         fitted = {"text": text, "table": table}
@@ -171,15 +169,11 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     size, rows = data.validation, len(data.train)
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
-        raise DataError(
-            f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}"
-        )
+        raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
     if strata is not None and not _divisible(strata, held):
         strata = None
     labels = None if strata is None else strata.numpy()
-    train, validation = train_test_split(
-        np.arange(rows), test_size=held, random_state=split_seed, stratify=labels
-    )
+    train, validation = train_test_split(np.arange(rows), test_size=held, random_state=split_seed, stratify=labels)
     # Sorted rows make every later gather read the memory in order.
     rest, held_out = (data.train.taken(torch.from_numpy(np.sort(part))) for part in (train, validation))
     return rest, held_out

@@ -22,9 +22,7 @@ AMBIENT = 0.25
 NOISE = 4.0  # the camera's standard deviation, in steps of 8 bits
 NEAR = 1e-3
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
-Hit = tuple[
-    int, Numbers, Numbers, Numbers
-]  # class, depth [N, P] (∞ where missed), normal [N, P, 3], colour [N, 1, 3]
+Hit = tuple[int, Numbers, Numbers, Numbers]  # class, depth [N, P] (∞ where missed), normal [N, P, 3], colour [N, 1, 3]
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,7 @@ def fit_number(train: pd.DataFrame, column: str, *, date: bool = False) -> Numbe
         filled = np.where(gaps, fill, values)
         mean, std = float(filled.mean()), float(filled.std())
     if not np.isfinite(std):
-        raise DataError(
-            f"column {column!r} holds numbers too large to standardise (up to {filled.max():.3g})"
-        )
+        raise DataError(f"column {column!r} holds numbers too large to standardise (up to {filled.max():.3g})")
     # Not std > 0, which rounding makes true for a constant.
     spread = bool(filled.min() < filled.max())
     return Number(column, fill, mean, std if spread else 1.0, bool(gaps.any()), date)

@@ -79,8 +79,7 @@ def guess_table(path: Path, targets: Sequence[str]) -> Guess:
     targets = _named(targets, frame)
     check_columns(frame, targets, "the target")
     columns = {
-        name: _target(frame[name]) if name in targets else _input(frame[name])
-        for name in map(str, frame.columns)
+        name: _target(frame[name]) if name in targets else _input(frame[name]) for name in map(str, frame.columns)
     }
     inputs = [column for column in columns.values() if not column.is_target]
     if all(column.kind == "left out" for column in inputs):
@@ -137,9 +136,7 @@ def _blanks(frame: pd.DataFrame) -> list[str]:
 
 def _is_text(column: "pd.Series[Any]") -> bool:
     kinds = pd.api.types
-    return not (
-        kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column)
-    )
+    return not (kinds.is_numeric_dtype(column) or kinds.is_bool_dtype(column) or kinds.is_datetime64_any_dtype(column))
 
 
 def _is_skewed(column: "pd.Series[Any]") -> bool:

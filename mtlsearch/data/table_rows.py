@@ -110,9 +110,7 @@ def label_rows(
     return LabelledRows(labels, classes, parts)
 
 
-def _labels(
-    frame: pd.DataFrame, targets: Mapping[str, str]
-) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
+def _labels(frame: pd.DataFrame, targets: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
     labels, classes = {}, {}
     for column, kind in targets.items():
         task, what = task_name(column), f"target {column!r}"
@@ -159,9 +157,7 @@ def _parts_by_column(frame: pd.DataFrame, split: str) -> dict[str, Rows]:
     parts = texts.map(lambda text: PARTS.get(text.lower()), na_action="ignore")
     if parts.isna().any():
         row, text = parts.index[parts.isna()][0], texts[parts.isna()].iloc[0]
-        raise DataError(
-            f"split {split!r}: {frame.index.name} {row} must be train, validation or test, but is {text!r}"
-        )
+        raise DataError(f"split {split!r}: {frame.index.name} {row} must be train, validation or test, but is {text!r}")
     return {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
 
 

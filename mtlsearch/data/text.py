@@ -74,9 +74,7 @@ class Vocabulary:
     length: int
 
     @classmethod
-    def of(
-        cls, tokens: Iterable[str], *, rows: int, buckets: int, length: int, least: int = 2
-    ) -> "Vocabulary":
+    def of(cls, tokens: Iterable[str], *, rows: int, buckets: int, length: int, least: int = 2) -> "Vocabulary":
         """The most frequent of the words that occur `least` times; all others train the unknown word's id."""
         counts = Counter(map(normalised, tokens))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
@@ -104,9 +102,7 @@ class Vocabulary:
         """The K ids of one token."""
         word = normalised(token)
         spelling = (f"<{word[:3]}", f"{word[-3:]}>", f"={shape_of(token)}")
-        hashed = [
-            self.rows + zlib.crc32(feature.encode(errors="replace")) % self.buckets for feature in spelling
-        ]
+        hashed = [self.rows + zlib.crc32(feature.encode(errors="replace")) % self.buckets for feature in spelling]
         return [self.ids.get(word, UNKNOWN), *hashed]
 
     def to_dict(self) -> dict[str, Any]:

@@ -91,9 +91,7 @@ def read_conll(path: Path) -> list[Sentence]:
             continue
         tag = cells[-1].strip()
         if len(cells) < 2 or not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
-            raise DataError(
-                f"{path}, line {number}: it must be a token and its BIO tag, but got {line[:80]!r}"
-            )
+            raise DataError(f"{path}, line {number}: it must be a token and its BIO tag, but got {line[:80]!r}")
         sentences[-1][0].append(cells[0].strip())
         sentences[-1][1].append(tag)
     return [sentence for sentence in sentences if sentence[0]]
@@ -112,9 +110,7 @@ def read_texts(path: Path) -> list[Row]:
         if not text.strip():
             raise DataError(f"{path}, line {number}: the text is empty: drop it and its label")
         if not label.strip().isdecimal():
-            raise DataError(
-                f"{labels_path}, line {number}: it must be a class number, but got {label[:80]!r}"
-            )
+            raise DataError(f"{labels_path}, line {number}: it must be a class number, but got {label[:80]!r}")
         rows.append((text, int(label)))
     return rows
 
@@ -122,9 +118,7 @@ def read_texts(path: Path) -> list[Row]:
 def _tag_ids(tags: Sequence[str], classes: tuple[str, ...], path: Path) -> list[int]:
     unknown = set(tags) - set(classes)
     if unknown:
-        raise DataError(
-            f"{path}: the tag {min(unknown)!r} is not in the training file, which has {', '.join(classes)}"
-        )
+        raise DataError(f"{path}: the tag {min(unknown)!r} is not in the training file, which has {', '.join(classes)}")
     return [classes.index(tag) for tag in tags]
 
 
@@ -163,7 +157,5 @@ def hub_texts(hub: str | None, columns: tuple[str, str], due: Path) -> Texts:
         for part in ("train", "validation", "test")
     }
     feature: Any = sets["train"].features[label]
-    names = getattr(
-        getattr(feature, "feature", feature), "names", ()
-    )  # of a class, or of each tag in a sequence
+    names = getattr(getattr(feature, "feature", feature), "names", ())  # of a class, or of each tag in a sequence
     return Texts(**rows, classes=tuple(names))

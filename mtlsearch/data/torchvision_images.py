@@ -31,9 +31,7 @@ class TorchvisionImages:
             from torchvision import datasets
 
         if self.name not in SETS:
-            raise DataError(
-                f"torchvision has no picture set {self.name!r} in MNIST's format; it has {', '.join(SETS)}"
-            )
+            raise DataError(f"torchvision has no picture set {self.name!r} in MNIST's format; it has {', '.join(SETS)}")
         kind = getattr(datasets, self.name)
         raw = directory / self.name / "raw"
         complete = _check_files(raw, dict(kind.resources))
@@ -61,9 +59,7 @@ def _check_files(raw: Path, archives: Mapping[str, str]) -> bool:
         elif archive.exists():
             found = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
             if found != md5:
-                raise DataError(
-                    f"{archive} is cut short or damaged (MD5 {found}, not {md5}): delete it and run again"
-                )
+                raise DataError(f"{archive} is cut short or damaged (MD5 {found}, not {md5}): delete it and run again")
         else:
             complete = False
     return complete

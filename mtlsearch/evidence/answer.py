@@ -47,9 +47,7 @@ class Plan:
         """The hyperparameters of trial `of` on one task alone, with every seed."""
         config = self.configs[of]
         weights = {name: float(name == task) for name in config.task_weights}
-        return [
-            Repeat("single", of, Config(config.hyperparameters, weights), seed, task) for seed in self.seeds
-        ]
+        return [Repeat("single", of, Config(config.hyperparameters, weights), seed, task) for seed in self.seeds]
 
     def winner(self, found: Found) -> int:
         """The number of the trial whose config has the best mean validation score."""
@@ -94,9 +92,7 @@ def twin(config: Config) -> Config:
     return replace(config, task_weights=dict.fromkeys(config.task_weights, 1 / len(config.task_weights)))
 
 
-def conclusion(
-    record: Record, plan: Plan, found: Found, verdict: Verdict, test_scorings: int
-) -> dict[str, Any]:
+def conclusion(record: Record, plan: Plan, found: Found, verdict: Verdict, test_scorings: int) -> dict[str, Any]:
     """The conclusion of a confirmation as it is stored: the verdict, and the training whose parameters are kept.
 
     Where equal weights are as good, that is a training of the winner's twin. Of the seeds it is the one that was

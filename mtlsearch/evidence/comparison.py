@@ -111,17 +111,11 @@ def sentences(claims: Mapping[str, Claim], unit: Unit) -> list[str]:
     if not tested:
         return ["undecided: fewer than two pairs of seeds give no interval; compare with 5 seeds or more"]
     proven = {method: c.difference for method, c in tested.items() if (c.p_holm or 0.0) <= ALPHA}
-    lines = [
-        f"{method} beats equal weights {unit.gain(found)}"
-        for method, found in proven.items()
-        if found.mean > 0
-    ]
+    lines = [f"{method} beats equal weights {unit.gain(found)}" for method, found in proven.items() if found.mean > 0]
     if not lines:
         lines = [f"no method beats equal weights: {_limit(tested, len(claims), unit)}"]
     behind = [
-        f"{method} falls behind equal weights {unit.gain(-found)}"
-        for method, found in proven.items()
-        if found.mean < 0
+        f"{method} falls behind equal weights {unit.gain(-found)}" for method, found in proven.items() if found.mean < 0
     ]
     return ["; ".join(lines), *(["; ".join(behind)] if behind else [])]
 
@@ -130,14 +124,11 @@ def _limit(claims: Mapping[str, Claim], methods: int, unit: Unit) -> str:
     """The differences that so many seeds can see, from the steadiest method to the noisiest."""
     seeds = [claim.difference.n for claim in claims.values()]
     limits = sorted(
-        unit.scale * detectable(c.difference.n, c.difference.sd or 0.0, ALPHA / methods)
-        for c in claims.values()
+        unit.scale * detectable(c.difference.n, c.difference.sd or 0.0, ALPHA / methods) for c in claims.values()
     )
     least, most = (f"{x:.{decimals(x)}f}" for x in (limits[0], limits[-1]))
     many = f"{min(seeds)} seeds can only see differences above"
-    return (
-        f"{many} {most} {unit.word}" if least == most else f"{many} {least} to {most} {unit.word}, by method"
-    )
+    return f"{many} {most} {unit.word}" if least == most else f"{many} {least} to {most} {unit.word}, by method"
 
 
 def ranked_methods(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -93,9 +93,7 @@ def claims_of_harm(
     return dict(zip(metrics, claims_of(found, holm(found.p)), strict=True))
 
 
-def harm_sentences(
-    harm: Mapping[str, Claim], equal: PerSeed, metrics: Mapping[str, TaskMetric]
-) -> tuple[str, ...]:
+def harm_sentences(harm: Mapping[str, Claim], equal: PerSeed, metrics: Mapping[str, TaskMetric]) -> tuple[str, ...]:
     """A sentence for each task that is proven to be better alone; margins are of its values at `equal` weights."""
 
     def hurts(task: str, claim: Claim) -> bool:

@@ -167,13 +167,10 @@ class Limits:
         errors = {task: _points(error) for task, error in self.sampling_error.items()}
         if len(errors) > MANY_TASKS:
             low, high = (_points(extreme(self.sampling_error.values())) for extreme in (min, max))
-            text += (
-                f"; the size of the test sets adds a standard error of {low} to {high} points of each task"
-            )
+            text += f"; the size of the test sets adds a standard error of {low} to {high} points of each task"
         elif errors:
             sizes = (
-                f"{error} points of {task} ({metrics[task].test_examples:,} examples)"
-                for task, error in errors.items()
+                f"{error} points of {task} ({metrics[task].test_examples:,} examples)" for task, error in errors.items()
             )
             text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
         return text

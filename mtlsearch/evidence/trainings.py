@@ -116,9 +116,7 @@ def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any])
 
     Raises StoreError where another study, which is not a `what`, has the name.
     """
-    study = optuna.create_study(
-        storage=record.storage, study_name=name, direction="maximize", load_if_exists=True
-    )
+    study = optuna.create_study(storage=record.storage, study_name=name, direction="maximize", load_if_exists=True)
     if "of" not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise StoreError(f"study {name!r} in the store is not a {what}: rename or delete it first")

@@ -62,9 +62,7 @@ def integrated(run: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Int
     for steps, edges, enough in PLANS:
         # The integral over a path is the sum of the integrals over its pieces.
         pieces = [
-            method.attribute(
-                start + b * (x - start), start + a * (x - start), n_steps=steps, internal_batch_size=CHUNK
-            )
+            method.attribute(start + b * (x - start), start + a * (x - start), n_steps=steps, internal_batch_size=CHUNK)
             for a, b in pairwise(edges)
         ]
         found = Integral(torch.stack(pieces).sum(0)[0].detach(), *ends)
@@ -227,9 +225,7 @@ def shared_module(model: nn.Module, run: Callable[[Tensor], Outputs], x: Tensor)
 def _reached(output: Tensor, seen: Mapping[nn.Module, Sequence[Tensor]]) -> set[nn.Module]:
     """The modules in `seen` that `output` depends on."""
     flat = [(module, call) for module, calls in seen.items() for call in calls]
-    gradients = torch.autograd.grad(
-        output.sum(), [call for _, call in flat], retain_graph=True, allow_unused=True
-    )
+    gradients = torch.autograd.grad(output.sum(), [call for _, call in flat], retain_graph=True, allow_unused=True)
     return {module for (module, _), gradient in zip(flat, gradients, strict=True) if gradient is not None}
 
 

@@ -152,9 +152,7 @@ def explain(
     try:
         explainer = Explainer(model, list(config["tasks"]), as_input(example.x, torch.float32))
     except IndexError as error:
-        raise DataError(
-            f"{example.name} holds an id that the model does not know ({one_line(error)})"
-        ) from error
+        raise DataError(f"{example.name} holds an id that the model does not know ({one_line(error)})") from error
     answers, uses = {}, {}
     for task, each in about.items():
         questions = kind_named(each["kind"]).questions(explainer.outputs[task], each, example.parts)

@@ -72,9 +72,7 @@ def _input_format(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ..
     found = {(tuple(about["input_shape"]), about["input_dtype"]) for about in tasks.values()}
     if len(found) > 1:
         shapes = ", ".join(f"{task} {about['input_shape']}" for task, about in tasks.items())
-        raise DataError(
-            f"the tasks take inputs of different shapes ({shapes}), so no file can serve all of them"
-        )
+        raise DataError(f"the tasks take inputs of different shapes ({shapes}), so no file can serve all of them")
     shape, dtype = found.pop()
     return shape, getattr(torch, dtype)
 

@@ -140,9 +140,7 @@ def fit(tile: "Image") -> "Image":
     return tile.resize((size[0], size[1]), Image.Resampling.BOX)
 
 
-def _write(
-    draw: "ImageDraw", place: tuple[int, int], text: str, size: int, colour: Sequence[int], room: int
-) -> None:
+def _write(draw: "ImageDraw", place: tuple[int, int], text: str, size: int, colour: Sequence[int], room: int) -> None:
     """Write one line of text, cut to its room."""
     from PIL import ImageFont
 

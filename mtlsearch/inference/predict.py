@@ -14,9 +14,7 @@ from mtlsearch.tasks.kinds import kind_named
 from mtlsearch.tasks.task import Prediction
 
 
-def predict_files(
-    model: nn.Module, config: Mapping[str, Any], paths: Sequence[Path]
-) -> Iterator[dict[str, Any]]:
+def predict_files(model: nn.Module, config: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """One prediction per example of each file: its name as "input", and {task: prediction} as "tasks"."""
     for inputs in read_inputs(config, paths):
         for name, tasks in zip(inputs.names, predict(model, config, inputs), strict=True):
@@ -31,9 +29,7 @@ def predict(model: nn.Module, config: Mapping[str, Any], inputs: Inputs) -> list
         try:
             outputs = model.eval()(dict.fromkeys(tasks, batch))
         except IndexError as error:
-            raise DataError(
-                f"the inputs hold an id that the model does not know ({one_line(error)})"
-            ) from error
+            raise DataError(f"the inputs hold an id that the model does not know ({one_line(error)})") from error
     found = {}
     for task, about in tasks.items():
         kind = kind_named(about["kind"])

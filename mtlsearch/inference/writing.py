@@ -72,9 +72,7 @@ def overlap_lines(explanation: Explanation) -> list[str]:
     tasks = list(enumerate(explanation.uses))
     pairs = sorted((float(cosines[i, j]), a, b) for (i, a), (j, b) in combinations(tasks, 2))
     chosen = dict.fromkeys([pairs[0], pairs[-1]])
-    return [
-        f"trunk overlap of {a} and {b}: {cosine:.2f} (1: the same units alike)" for cosine, a, b in chosen
-    ]
+    return [f"trunk overlap of {a} and {b}: {cosine:.2f} (1: the same units alike)" for cosine, a, b in chosen]
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:

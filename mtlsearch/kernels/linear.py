@@ -52,9 +52,7 @@ def _linear_forward(  # type: ignore[no-untyped-def]  # Triton takes every annot
         for start in range(0, inputs, block_inputs):
             place = start + tl.arange(0, block_inputs)
             x = tl.load(x_row + place[None, :], (row < rows)[:, None] & (place < inputs)[None, :], other=0.0)
-            weight = tl.load(
-                weight_row + place[:, None], live[None, :] & (place < inputs)[:, None], other=0.0
-            )
+            weight = tl.load(weight_row + place[:, None], live[None, :] & (place < inputs)[:, None], other=0.0)
             total = _product(x, weight, total, precision)
         if is_biased:
             total += tl.load(bias_at + member * units + unit, live, other=0.0)[None, :]
@@ -220,9 +218,7 @@ class _Linear(torch.autograd.Function):
         return None, dx, *_Gradient.apply(ctx.precision, g, x, biased, live), None, None
 
 
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor, biased: Tensor | None = None, live: Tensor | None = None
-) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor, biased: Tensor | None = None, live: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b of one member's x [B, I] and W [H, I].
 
     With `biased` [] and `live` [H], b is added only where `biased` is set, and outputs of units not `live` are 0.

@@ -85,9 +85,7 @@ def named_weights(name: str, weights: str) -> Any:
 
     known = models.get_model_weights(name)
     if weights not in known.__members__:
-        raise StudyError(
-            f"{name} has the weights {', '.join(sorted(known.__members__))}, but got {weights!r}"
-        )
+        raise StudyError(f"{name} has the weights {', '.join(sorted(known.__members__))}, but got {weights!r}")
     return known[weights]
 
 
@@ -103,9 +101,7 @@ def trained(name: str, weights: Any) -> dict[str, Tensor]:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if cached:
-            raise ModelError(
-                f"{file} holds no parameters of {name} ({reason}): delete it and run again"
-            ) from error
+            raise ModelError(f"{file} holds no parameters of {name} ({reason}): delete it and run again") from error
         raise DownloadError(
             f"the weights {weights.name} of {name} are not in {file.parent} and cannot be downloaded ({reason}):"
             f" put {file.name} there, or leave weights out"

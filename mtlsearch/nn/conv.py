@@ -85,9 +85,7 @@ def with_own_batch_norm(module: nn.Module) -> nn.Module:
     """`module` with every plain `nn.BatchNorm2d` replaced by a `BatchNorm` of the same state."""
 
     def own(layer: nn.BatchNorm2d) -> BatchNorm:
-        new = BatchNorm(
-            layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
-        )
+        new = BatchNorm(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
         new.load_state_dict(layer.state_dict())
         return new
 

@@ -47,9 +47,7 @@ class DenseTrunk(nn.Module):
         widths = [channels * 2**k for k in range(depth + 1)]
         encoders = heads if sharing == "separate" else (SHARED,)
         decoders = (SHARED,) if sharing == SHARED else heads
-        self.encoders = nn.ModuleDict(
-            {name: Encoder([in_channels, *widths], dropout, norm) for name in encoders}
-        )
+        self.encoders = nn.ModuleDict({name: Encoder([in_channels, *widths], dropout, norm) for name in encoders})
         self.decoders = nn.ModuleDict({name: Decoder(widths[::-1], norm) for name in decoders})
         self.heads = nn.ModuleDict({task: nn.Conv2d(channels, size, 1) for task, size in heads.items()})
         self.encoder_of = {task: SHARED if sharing != "separate" else task for task in heads}

@@ -35,11 +35,7 @@ class Dropout(nn.Module):
 
 def noise_keys(module: nn.Module) -> list[str]:
     """The names of the buffers that hold a dropout key, in the order of the module's layers."""
-    return [
-        f"{name}.key" if name else "key"
-        for name, layer in module.named_modules()
-        if isinstance(layer, Dropout)
-    ]
+    return [f"{name}.key" if name else "key" for name, layer in module.named_modules() if isinstance(layer, Dropout)]
 
 
 def with_own_dropout(module: nn.Module) -> nn.Module:

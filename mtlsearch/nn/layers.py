@@ -80,6 +80,4 @@ class HiddenLayer(nn.Module):
             return self._activated(x)
         norm.num_batches_tracked.add_(1)
         drop, running = self.dropout, (norm.running_mean, norm.running_var)
-        return layer_kernel.activated(
-            x, norm.weight, norm.bias, self.live, norm.kind, drop.rate, drop.key, *running
-        )
+        return layer_kernel.activated(x, norm.weight, norm.bias, self.live, norm.kind, drop.rate, drop.key, *running)

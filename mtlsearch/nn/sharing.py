@@ -23,9 +23,7 @@ def shared_layers(sharing: Sharing, depth: int) -> int:
     return min(sharing, depth)
 
 
-def through(
-    trunk: nn.Module, inputs: Mapping[str, Tensor], prepare: Callable[[Tensor], Tensor]
-) -> dict[str, Tensor]:
+def through(trunk: nn.Module, inputs: Mapping[str, Tensor], prepare: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """{task: features} of {task: input}; each input passes once, and all as one batch for batch normalisation."""
     shared, place = distinct(inputs)
     features = trunk(torch.cat([prepare(x) for x in shared]))

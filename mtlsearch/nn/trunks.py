@@ -99,9 +99,7 @@ class SeparateTrunks(nn.Module):
         self.hidden = hidden
         self.networks = nn.ModuleDict(
             {
-                task: SharedTrunk(
-                    in_features, {task: size}, hidden=hidden, depth=depth, dropout=dropout, norm=norm
-                )
+                task: SharedTrunk(in_features, {task: size}, hidden=hidden, depth=depth, dropout=dropout, norm=norm)
                 for task, size in heads.items()
             }
         )
@@ -121,9 +119,7 @@ def flat(x: Tensor, features: int) -> Tensor:
     """`x` as [B, I]."""
     size = math.prod(x.shape[1:])
     if size != features:
-        raise StudyError(
-            f"the model takes inputs of {features} numbers, but got {tuple(x.shape[1:])}, {size} numbers"
-        )
+        raise StudyError(f"the model takes inputs of {features} numbers, but got {tuple(x.shape[1:])}, {size} numbers")
     return x.flatten(1)
 
 

@@ -44,9 +44,7 @@ def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> Non
                 rule = f"cannot listen on {host}:{port} ({error.strerror}): choose another --port"
                 raise UsageError(rule) from error
         if host not in LOOPBACK:
-            notice(
-                f"the dashboard on {host} has no password: everyone who reaches it can read and change the store"
-            )
+            notice(f"the dashboard on {host} has no password: everyone who reaches it can read and change the store")
         notice(f"http://{host}:{port}/ shows the store; Ctrl-C ends it")
         store = artifact_store(folder) if folder.is_dir() else None
         run_server(storage, host=host, port=port, artifact_store=store)

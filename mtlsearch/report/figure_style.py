@@ -170,9 +170,7 @@ def thinned(items: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def window(
-    values: Sequence[float], kept: Sequence[float] = (), lower_is_better: bool = False
-) -> tuple[float, float]:
+def window(values: Sequence[float], kept: Sequence[float] = (), lower_is_better: bool = False) -> tuple[float, float]:
     """The range of an axis that shows the better half of `values` well, and all of `kept`."""
     finite = sorted(v for v in (*values, *kept) if math.isfinite(v))
     if not finite:
@@ -205,9 +203,7 @@ def dots(symbols: Sequence[str]) -> dict[str, Any]:
 
 def points(x: Any, y: Any, texts: Sequence[str], marker: Mapping[str, Any], **more: Any) -> go.Scatter:
     """Points with the text that each shows under the pointer."""
-    return go.Scatter(
-        x=x, y=y, mode="markers", marker=marker, hovertext=texts, hovertemplate=HOVERTEXT, **more
-    )
+    return go.Scatter(x=x, y=y, mode="markers", marker=marker, hovertext=texts, hovertemplate=HOVERTEXT, **more)
 
 
 def star(x: Any, y: float | None, text: str, **more: Any) -> go.Scatter:

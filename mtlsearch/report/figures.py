@@ -45,9 +45,7 @@ def curves(report: Report) -> style.Plot:
     """The score of every epoch: pruned trials faint, complete ones grey, the best one bold."""
     scale, best = report.score_scale, report.best
     trained = [trial for trial in report.trials if trial.intermediate_values]
-    complete = [
-        t for t in trained if t.state is TrialState.COMPLETE and (best is None or t.number != best.number)
-    ]
+    complete = [t for t in trained if t.state is TrialState.COMPLETE and (best is None or t.number != best.number)]
     pruned = [trial for trial in trained if trial.state is not TrialState.COMPLETE]
     traces = [
         _lines(style.thinned(trials, MOST_CURVES), f"{name} ({len(trials):,})", colour, width, scale)

@@ -24,9 +24,7 @@ class Mean(NamedTuple):
     found: Estimate
     seeds: Sequence[float] = ()
 
-    def traces(
-        self, place: float, scale: float = 1.0, vertical: bool = False, **more: Any
-    ) -> Iterator[go.Scatter]:
+    def traces(self, place: float, scale: float = 1.0, vertical: bool = False, **more: Any) -> Iterator[go.Scatter]:
         """Seeds as ticks, the mean as a dot, its interval as a bar; at `place` on the other axis."""
         along, across, tick = ("y", "x", "line-ew-open") if vertical else ("x", "y", "line-ns-open")
         mean, bar, interval = self.found.mean * scale, None, ""

@@ -114,8 +114,6 @@ def _parallel(report: Report, tasks: Sequence[str], value: Value, axis: dict[str
     return style.drawn(traces, 420, xaxis={"range": [-0.2, len(tasks) - 0.8], **ticks}, yaxis=axis)
 
 
-def _line(
-    x: Sequence[int | None], y: Sequence[float | None], texts: Sequence[str], **more: Any
-) -> go.Scatter:
+def _line(x: Sequence[int | None], y: Sequence[float | None], texts: Sequence[str], **more: Any) -> go.Scatter:
     hover = "%{customdata}: %{y:.4g}<extra></extra>"
     return go.Scatter(x=x, y=y, customdata=texts, hovertemplate=hover, **({"mode": "lines"} | more))

@@ -101,9 +101,7 @@ def hyperparameters(report: Report, study: Study, trials: Sequence[FrozenTrial])
     names = dimensions(report)
     if not names or len(trials) < 2:
         return []
-    text = (
-        "The score of every complete trial against each dimension of the search; the star is the best trial."
-    )
+    text = "The score of every complete trial against each dimension of the search; the star is the best trial."
     text += _some(report, trials)
     panels = tuple(_slice(report, study, trials, name) for name in names)
     found = [style.Plot("hyperparameters", "Hyperparameters", text, panels[:MOST_PANELS])]

@@ -77,9 +77,7 @@ def _mark(name: str, weights: Weights, colour: str, symbol: str, size: int) -> g
 
 def _corner(weights: Sequence[Weights], texts: Sequence[str], **more: Any) -> go.Scatterternary:
     a, b, c = (style.rounded((w[task] for w in weights), 4) for task in weights[0])
-    return go.Scatterternary(
-        a=a, b=b, c=c, mode="markers", hovertext=texts, hovertemplate=style.HOVERTEXT, **more
-    )
+    return go.Scatterternary(a=a, b=b, c=c, mode="markers", hovertext=texts, hovertemplate=style.HOVERTEXT, **more)
 
 
 def _words(weights: Weights) -> str:

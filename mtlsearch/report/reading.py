@@ -40,9 +40,7 @@ class Report:
     info: Mapping[str, Any]
     trials: Sequence[FrozenTrial]  # those with an outcome of their own
     best: FrozenTrial | None  # of the search
-    answer: (
-        Mapping[str, Any] | None
-    )  # the config that `best` and `export` give; None without a complete trial
+    answer: Mapping[str, Any] | None  # the config that `best` and `export` give; None without a complete trial
     concluded: Mapping[str, Any] | None  # the stored conclusion of the confirmation
     trainings: Trainings
     comparison: Mapping[str, Any] | None

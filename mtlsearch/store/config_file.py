@@ -116,9 +116,7 @@ def config_of(config: Mapping[str, Any], study: "Study") -> Config:
     weights = config["task_weights"]
     if set(weights) != set(study.task_names):
         got, due = ", ".join(sorted(weights)), ", ".join(study.task_names)
-        raise ConfigError(
-            f"the config is for the tasks {got}, but the study has {due}: name its own with --study"
-        )
+        raise ConfigError(f"the config is for the tasks {got}, but the study has {due}: name its own with --study")
     missing = [name for name in study.default if name not in config["hyperparameters"]]
     if missing:
         raise ConfigError(f"the config has no hyperparameter {missing[0]!r}, which the study needs")

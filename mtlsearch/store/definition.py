@@ -12,9 +12,7 @@ STUDY_FORMAT = "mtlsearch/study/1"
 def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], seed: int | None) -> None:
     """Raise StoreError where the study `found` in the store differs from the definition at hand, `info`."""
     if found.get("format") != STUDY_FORMAT:
-        raise StoreError(
-            f"study {name!r} was written by another version of mtlsearch: name another with --name"
-        )
+        raise StoreError(f"study {name!r} was written by another version of mtlsearch: name another with --name")
     differing = _differences(found["fingerprint"], info["fingerprint"])
     if differing:
         raise StoreError(

@@ -30,9 +30,7 @@ def save_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The parameters and the exported config in a file. Raises ModelError for a file that is not mtlsearch's."""
     if not path.is_file():
-        raise ModelError(
-            f"no file of parameters {path}: `mtlsearch export --checkpoint` or `train -o` writes one"
-        )
+        raise ModelError(f"no file of parameters {path}: `mtlsearch export --checkpoint` or `train -o` writes one")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -57,12 +55,8 @@ def study_of(config: Mapping[str, Any], study: str | None) -> Study:
     if source in shipped_studies():
         return load_study(source)
     if not source:
-        raise ModelError(
-            "it belongs to a study that was defined in Python: pass that study, load_model(path, study)"
-        )
-    raise ModelError(
-        f"it belongs to the study file {source}, whose code runs only when named: add --study PATH"
-    )
+        raise ModelError("it belongs to a study that was defined in Python: pass that study, load_model(path, study)")
+    raise ModelError(f"it belongs to the study file {source}, whose code runs only when named: add --study PATH")
 
 
 def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:

@@ -92,9 +92,7 @@ class Record:
         """The best trial. Raises StoreError where none is complete."""
         best = self.best_or_none()
         if best is None:
-            raise StoreError(
-                f"study {self.name!r} has no complete trial yet: `mtlsearch run` goes on with it"
-            )
+            raise StoreError(f"study {self.name!r} has no complete trial yet: `mtlsearch run` goes on with it")
         return best
 
     def best_or_none(self) -> FrozenTrial | None:
@@ -227,9 +225,7 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     if name in (study.study_name for study in storage.get_all_studies()):
         study = optuna.load_study(storage=storage, study_name=name)  # looks only: it may be another program's
     else:
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     found = study.user_attrs.get("mtlsearch")
     if found is None and study.get_trials(deepcopy=False):
         raise _not_ours(name)
@@ -266,9 +262,7 @@ def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
 
 
 def _not_ours(name: str) -> StoreError:
-    return StoreError(
-        f"study {name!r} in the store was not written by mtlsearch: give this one another --name"
-    )
+    return StoreError(f"study {name!r} in the store was not written by mtlsearch: give this one another --name")
 
 
 def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> dict[str, Any]:

@@ -26,9 +26,7 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
             "split_seed": study.split_seed,
         },
         "tasks": {
-            task.name: _describe_task(
-                task, loaded.targets[task.name], loaded.metrics[task.name], examples[task.name]
-            )
+            task.name: _describe_task(task, loaded.targets[task.name], loaded.metrics[task.name], examples[task.name])
             for task in study.tasks
         },
         "fingerprint": loaded.fingerprint(),

@@ -104,9 +104,7 @@ def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]
 def _check_output(task: str, outputs: Mapping[str, Tensor], due: tuple[int, ...]) -> None:
     """Raise ModelError unless the outputs hold a tensor of shape `due` for `task`."""
     if task not in outputs:
-        raise ModelError(
-            f"the model must give an output for task {task!r}, but gave: {', '.join(outputs) or 'none'}"
-        )
+        raise ModelError(f"the model must give an output for task {task!r}, but gave: {', '.join(outputs) or 'none'}")
     output, rule = outputs[task], f"the model's output for task {task!r} must"
     if not isinstance(output, Tensor):
         raise ModelError(f"{rule} be a tensor, but got a {type(output).__name__}")

@@ -64,9 +64,7 @@ class Study:
                 raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {name!r}")
         for name, distribution in self.space.items():
             if name not in self.default:
-                raise StudyError(
-                    f"default needs a value for each dimension of the space, but {name!r} has none"
-                )
+                raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
             _check_default(name, distribution, self.default[name])
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
@@ -103,9 +101,7 @@ class Study:
         default = dict(self.default)
         if name in self.space:
             default[name] = fixed_value(space.hyperparameters[name])
-        return replace(
-            self, space=space.hyperparameters, default=default, fixed_quantiles=space.fixed_quantiles
-        )
+        return replace(self, space=space.hyperparameters, default=default, fixed_quantiles=space.fixed_quantiles)
 
     def build(self, config: Config, seed: int) -> nn.Module:
         """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
@@ -229,9 +225,7 @@ class LoadedStudy:
 def _check_default(name: str, distribution: object, value: Value) -> None:
     """Raise StudyError unless a dimension of the space is a distribution that holds its default."""
     if not isinstance(distribution, BaseDistribution):
-        raise StudyError(
-            f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}"
-        )
+        raise StudyError(f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}")
     try:
         inside = distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError):

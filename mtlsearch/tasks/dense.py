@@ -87,9 +87,7 @@ class Depth(DenseTask):
         if bool((labels.isinf() | (labels < 0)).any()):
             raise self.error("depths must be finite and not negative, or NaN where missing")
         if self.metric_name == "rel_err" and bool((labels == 0).any()):
-            raise self.error(
-                'a depth of 0 has no relative error: set zero_is_missing=True, or metric_name="abs_err"'
-            )
+            raise self.error('a depth of 0 has no relative error: set zero_is_missing=True, or metric_name="abs_err"')
         return labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -179,6 +177,4 @@ def mean_angle() -> CountedMetric:
         angle = torch.rad2deg(torch.acos(cosines.clamp(-1, 1)))
         return torch.stack([torch.where(valid, angle, 0).sum(), valid.sum().double()])
 
-    return CountedMetric(
-        "mean_angle", count, lambda sums: sums[..., 0] / sums[..., 1], higher_is_better=False
-    )
+    return CountedMetric("mean_angle", count, lambda sums: sums[..., 0] / sums[..., 1], higher_is_better=False)

@@ -121,9 +121,7 @@ def mae(scale: Tensor) -> CountedMetric:
         error = torch.where(valid, labels - outputs, 0).double().abs() * scale.to(labels.device)
         return torch.stack([error, valid.double()]).sum(1)
 
-    return CountedMetric(
-        "mae", count, lambda s: (s[..., 0, :] / s[..., 1, :]).mean(-1), higher_is_better=False
-    )
+    return CountedMetric("mae", count, lambda s: (s[..., 0, :] / s[..., 1, :]).mean(-1), higher_is_better=False)
 
 
 def _f1_counts(guess: Tensor, truth: Tensor) -> Tensor:

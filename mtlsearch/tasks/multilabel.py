@@ -50,9 +50,7 @@ class MultiLabel(Task):
         if len(outside):
             raise self.error(f"labels must be 0, 1 or NaN, but got {float(outside[0])}")
         if labels.shape[1:] != (target.size,):
-            raise self.error(
-                f"labels must have {target.size} columns, but got the shape {tuple(labels.shape)}"
-            )
+            raise self.error(f"labels must have {target.size} columns, but got the shape {tuple(labels.shape)}")
         balanced = self.pos_weight == "balanced"
         return torch.where(labels == 1, target.pos_weight, labels) if balanced else labels
 

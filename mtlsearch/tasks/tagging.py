@@ -32,9 +32,7 @@ class TokenTagging(Task):
 
     def __post_init__(self) -> None:
         if not 0 < self.outside_weight <= 1:
-            raise StudyError(
-                f"task {self.name!r}: outside_weight must lie in (0, 1], but got {self.outside_weight}"
-            )
+            raise StudyError(f"task {self.name!r}: outside_weight must lie in (0, 1], but got {self.outside_weight}")
 
     def target(self, data: Data) -> Target:
         labels, tags = self.training_labels(data, "N", "L"), data.class_names(self.name)
@@ -98,9 +96,7 @@ class TokenTagging(Task):
         def question(label: str, start: int, end: int) -> Question:
             rows, columns = torch.arange(start, end), best[start:end]
             probability = float(likely[rows, columns].prod())
-            return Question(
-                label, probability, "sum of its tags' logits", lambda o: o[:, rows, columns].sum(1)
-            )
+            return Question(label, probability, "sum of its tags' logits", lambda o: o[:, rows, columns].sum(1))
 
         if not spans:
             return [question("no span", 0, length)]

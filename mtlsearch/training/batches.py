@@ -74,8 +74,7 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
 
     with read_ahead(read, steps) as batches:
         on_device = (
-            {number: x.to(loaded.device, non_blocking=True) for number, x in batch.items()}
-            for batch in batches
+            {number: x.to(loaded.device, non_blocking=True) for number, x in batch.items()} for batch in batches
         )
         changed = (
             {**batch, **_augmented(loaded, [of[step] for of in rows], batch, (seed, epoch, step))}
@@ -100,9 +99,7 @@ def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
     for number, augment in loaded.augments.items():  # it may turn bytes into floats
         like[number] = augmented(augment, loaded.splits[number].train.inputs[:1], seed=0)
     return {
-        number: torch.zeros(
-            (loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device
-        )
+        number: torch.zeros((loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
         for number, inputs in like.items()
     }
 

@@ -110,9 +110,7 @@ def use_device(name: str, threads: int | None, precision: str = "fp32") -> Condi
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UsageError(
-                f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto"
-            )
+            raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device cpu or auto")
         torch.cuda.set_device(device.index or 0)  # where kernels of our own run
     elif device.type != "cpu" or device.index is not None:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, but got {name!r}")

@@ -41,10 +41,7 @@ def evaluate_together(
         found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype, max(members))
         values = [before | new for before, new in zip(values, found, strict=True)]
     return [
-        [
-            {task: {metrics[task].name: own[task][member]} for task in loaded.study.task_names}
-            for member in range(count)
-        ]
+        [{task: {metrics[task].name: own[task][member]} for task in loaded.study.task_names} for member in range(count)]
         for own, count in zip(values, members, strict=True)
     ]
 
@@ -66,10 +63,7 @@ def _evaluate_source(
                 outputs = forward(given)
                 for task in splits.tasks:
                     own[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
-    return [
-        {task: _finish(metrics[task], own[task], part.labels[task]) for task in splits.tasks}
-        for own in collected
-    ]
+    return [{task: _finish(metrics[task], own[task], part.labels[task]) for task in splits.tasks} for own in collected]
 
 
 @contextmanager

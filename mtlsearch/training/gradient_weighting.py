@@ -83,9 +83,7 @@ def aggregator(name: str, tasks: int) -> Aggregator:
     if name in ("upgrad", "dualproj"):
         options[name] = {"projector": dual_cone_projector()}
     try:
-        made: Aggregator = getattr(import_module("torchjd.aggregation"), GRADIENT_BASED[name])(
-            **options.get(name, {})
-        )
+        made: Aggregator = getattr(import_module("torchjd.aggregation"), GRADIENT_BASED[name])(**options.get(name, {}))
     except ImportError:
         extra = MORE.get(name, "")
         raise UsageError(

@@ -19,9 +19,7 @@ def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dt
     return torch.stack(each_loss(loaded, forward, parts, dtype))
 
 
-def each_loss(
-    loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype
-) -> list[Tensor]:
+def each_loss(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> list[Tensor]:
     """The loss [] of each task on one batch per source, with a graph of its own."""
     inputs: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}

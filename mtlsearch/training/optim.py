@@ -66,17 +66,13 @@ class OptimizerSettings:
         if self.schedule not in SCHEDULES:
             raise StudyError(f"schedule must be one of {', '.join(SCHEDULES)}, but got {self.schedule!r}")
         # Written so that NaN, which is neither above nor below anything, is refused.
-        if not (
-            0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and self.clip_norm > 0
-        ):
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and self.clip_norm > 0):
             raise StudyError(
                 "learning_rate and clip_norm must be above 0 and weight_decay at least 0, but got"
                 f" {self.learning_rate}, {self.clip_norm} and {self.weight_decay}"
             )
         if not 0 <= self.momentum < 1 or not 0 <= self.warmup < 1:
-            raise StudyError(
-                f"momentum and warmup must lie in [0, 1), but got {self.momentum} and {self.warmup}"
-            )
+            raise StudyError(f"momentum and warmup must lie in [0, 1), but got {self.momentum} and {self.warmup}")
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
@@ -200,8 +196,7 @@ def update(
     for name, p in params.items():
         shape = (-1, *[1] * (p.ndim - 1))
         l2, keep_first, add_first, keep_second, length, unbias, shrink = (
-            x.to(p.dtype).reshape(shape)
-            for x in [c[name] for name in FACTORS] + [scale[name] for name in SCALES]
+            x.to(p.dtype).reshape(shape) for x in [c[name] for name in FACTORS] + [scale[name] for name in SCALES]
         )
         is_adam, is_rmsprop = (c[kind].reshape(shape) > 0 for kind in ("is_adam", "is_rmsprop"))
         g = grads[name] if clip is None else grads[name] * clip.reshape(shape)

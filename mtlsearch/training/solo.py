@@ -150,9 +150,7 @@ class SoloTrainer:
     def room(self) -> int:
         return 1 - len(self.members)
 
-    def add(
-        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
-    ) -> int:
+    def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         entry = entry_epoch or 0
         seed = self.training.seed if seed is None else seed
         self.members[number] = SoloMember(self.training, number, config, entry, seed)

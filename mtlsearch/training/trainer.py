@@ -64,9 +64,7 @@ class Trainer(Protocol):
     def room(self) -> int:
         """The number of members that can be added now."""
 
-    def add(
-        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
-    ) -> int:
+    def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         """Add trial `number`, and give its entry epoch, on which its batches depend.
 
         `seed` replaces the training's seed, which drives initialisation, batches and noise.

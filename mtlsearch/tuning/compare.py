@@ -49,9 +49,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     name, study = definition(options, artifacts, progress)
     make_pruner(options.pruner, study.epochs)
     if len(study.tasks) == 1:
-        raise UsageError(
-            f"study {name!r} has one task, whose weight nothing changes: compare needs two or more"
-        )
+        raise UsageError(f"study {name!r} has one task, whose weight nothing changes: compare needs two or more")
     for method in methods:
         if method in GRADIENT_BASED:
             aggregator(method, len(study.tasks))  # a missing package is told now, not hours later
@@ -143,9 +141,7 @@ def tell_cost(session: Session, entrants: Sequence[Entrant], options: CompareOpt
         return
     epochs = left * session.study.epochs
     # The comparison's own trials first: the study's search may have been over larger models.
-    rates = (
-        expected_seconds(timed, epochs) for timed in (*(each.record for each in entrants), session.record)
-    )
+    rates = (expected_seconds(timed, epochs) for timed in (*(each.record for each in entrants), session.record))
     seconds = next((rate for rate in rates if rate is not None), None)
     about = "" if seconds is None else f", about {duration(seconds)} at the rate of what was searched so far"
     done = f" ({trainings - left} are done)" if left < trainings else ""

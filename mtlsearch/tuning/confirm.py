@@ -88,9 +88,7 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
             return False
     conclude(record, confirmation, plan, training.loaded)
     scorings = confirmation.test_scorings()
-    session.watcher.notice(
-        f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times"
-    )
+    session.watcher.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")
     return True
 
 

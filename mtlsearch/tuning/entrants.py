@@ -89,9 +89,7 @@ def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Map
     about = {"role": "compare", "method": method, "searched": dict(searched), "fingerprint": fingerprint}
     study = linked_study(record, name, "comparison", about)
     before = study.user_attrs["searched"]
-    differing = [
-        f"{key} {before.get(key)}, now {value}" for key, value in searched.items() if before.get(key) != value
-    ]
+    differing = [f"{key} {before.get(key)}, now {value}" for key, value in searched.items() if before.get(key) != value]
     if differing:
         raise StoreError(
             f"study {name!r} was begun otherwise ({'; '.join(differing)}): give the same options again, or compare"
@@ -125,9 +123,7 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | st
     best = best_of(searched)
     if best is None:
         reasons = (trial.user_attrs.get("reason") for trial in searched)
-        return (
-            f"none of {len(searched)} trials is complete ({next(filter(None, reasons), 'all were pruned')})"
-        )
+        return f"none of {len(searched)} trials is complete ({next(filter(None, reasons), 'all were pruned')})"
     config, loaded = trial_config(each.record.info, best), each.session.training.loaded
     repeats = [MethodRepeat("config", best.number, config, seed, method=each.method) for seed in seeds]
     book = open_confirmation(each.record)

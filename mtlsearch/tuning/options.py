@@ -192,9 +192,7 @@ class QuietOptions(Options):
 class StudyPathOptions(Options):
     """The file of a user's study."""
 
-    study_path: str | None = option(
-        None, "--study", help="The study file of a user's config or model; its code runs."
-    )
+    study_path: str | None = option(None, "--study", help="The study file of a user's config or model; its code runs.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,12 +261,8 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     """Options of `mtlsearch train`."""
 
     what: str
-    output: Path | None = option(
-        None, "-o", "--output", help="The file for the trained parameters (safetensors)."
-    )
-    seed: int | None = option(
-        None, "--seed", help="Seed of the training.", low=0, default="the config's, or 0"
-    )
+    output: Path | None = option(None, "-o", "--output", help="The file for the trained parameters (safetensors).")
+    seed: int | None = option(None, "--seed", help="Seed of the training.", low=0, default="the config's, or 0")
     epochs: int | None = option(
         None, "--epochs", help="Epochs to train.", low=1, default="the config's, or the study's"
     )
@@ -278,9 +272,7 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
 class ExplainOptions(StudyPathOptions):
     """Options of `mtlsearch explain`."""
 
-    output: Path = option(
-        Path("explained.html"), "-o", "--output", help="The HTML file, or for pictures a .png."
-    )
+    output: Path = option(Path("explained.html"), "-o", "--output", help="The HTML file, or for pictures a .png.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,18 +301,14 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch export`."""
 
     output: Path | None = option(None, "-o", "--output", help="The JSON file.", default="stdout")
-    checkpoint: Path | None = option(
-        None, "--checkpoint", help="Write the trained parameters too (safetensors)."
-    )
+    checkpoint: Path | None = option(None, "--checkpoint", help="Write the trained parameters too (safetensors).")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialsOptions(StudyOptions):
     """Options of `mtlsearch trials`."""
 
-    format: str = option(
-        "table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet")
-    )
+    format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
     output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
 
 

@@ -71,9 +71,7 @@ def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat
     return True
 
 
-def _end(
-    book: Confirmation, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat
-) -> str:
+def _end(book: Confirmation, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat) -> str:
     """Score a member on test, once, and store how it ended; a line that says so."""
     number, told = result.number, result.reason
     if result.reason is None:

@@ -109,9 +109,7 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
     loaded = study.load(options.directory, conditions.device)
-    changed = [
-        task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest
-    ]
+    changed = [task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest]
     if changed:
         raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")
     return verify(Training(loaded, recorded["seed"], conditions.precision), config, conditions)

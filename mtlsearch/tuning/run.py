@@ -68,9 +68,7 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
     for line in slow_choices(conditions):
         notice(line)
     if conditions.device.type == "cuda":
-        in_a_thread(
-            works, conditions.device
-        )  # the first kernel takes a C compiler its time: load data meanwhile
+        in_a_thread(works, conditions.device)  # the first kernel takes a C compiler its time: load data meanwhile
     loaded = load_with_fallback(options, conditions, notice)
     make_sampler(options.sampler, 0)
     pruner = make_pruner(options.pruner, loaded.study.epochs)

@@ -43,9 +43,7 @@ class Session:
 class TrainerMaker:
     """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1."""
 
-    def __init__(
-        self, loaded: LoadedStudy, population: int, trials: int, notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loaded: LoadedStudy, population: int, trials: int, notice: Callable[[str], None]) -> None:
         self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
 
     @cached_property

@@ -26,9 +26,7 @@ def recorded_name(options: RunOptions, study: Study) -> str:
     return options.name or study_name(study.source)
 
 
-def load_with_fallback(
-    options: RunOptions, conditions: Conditions, notice: Callable[[str], None]
-) -> LoadedStudy:
+def load_with_fallback(options: RunOptions, conditions: Conditions, notice: Callable[[str], None]) -> LoadedStudy:
     """The study with its data; without a STUDY the default one, or the fallback where its data cannot be had."""
     given = options.study
     if given is not None:
@@ -38,9 +36,7 @@ def load_with_fallback(
         return configured(load_study(DEFAULT_STUDY), options).load(options.directory, conditions.device)
     except DownloadError as error:
         notice(f"{error}")
-        notice(
-            f"searching the study {FALLBACK_STUDY!r} instead, which needs no data; name a STUDY to choose another"
-        )
+        notice(f"searching the study {FALLBACK_STUDY!r} instead, which needs no data; name a STUDY to choose another")
         return configured(load_study(FALLBACK_STUDY), options).load(options.directory, conditions.device)
 
 

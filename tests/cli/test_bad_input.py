@@ -76,9 +76,7 @@ def test_study_file_that_is_not_there_is_named(empty: Path) -> None:
         (STUDY_FILE.replace("size=(256, 4)", "size=(0, 4)"), "it is empty"),
         (STUDY_FILE.replace("    labels =", "    x[3] = np.nan\n    labels ="), "NaN"),
         (
-            STUDY_FILE.replace(
-                "Data((x, labels)", 'Data((x, {**labels, "a": labels["a"] - 7 * (x[:, 2] > 1)})'
-            ),
+            STUDY_FILE.replace("Data((x, labels)", 'Data((x, {**labels, "a": labels["a"] - 7 * (x[:, 2] > 1)})'),
             "-7",
         ),
         (STUDY_FILE.replace('"b": 2}', '"b": 3}'), "must have the shape"),
@@ -154,9 +152,7 @@ def test_set_without_a_value_is_wrong_usage(empty: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [RUN, ("best",), ("export",), ("trials",), ("dashboard",)])
 @pytest.mark.parametrize("path", ["foo.db", "./folder/foo.db"])
-def test_path_in_place_of_a_url_is_answered_with_the_url(
-    empty: Path, arguments: tuple[str, ...], path: str
-) -> None:
+def test_path_in_place_of_a_url_is_answered_with_the_url(empty: Path, arguments: tuple[str, ...], path: str) -> None:
     line = refused_and_nothing_changed(empty, *arguments, "--storage", path)
     assert line.endswith(f"write sqlite:///{path}")
 
@@ -174,9 +170,7 @@ def test_path_in_place_of_a_url_is_answered_with_the_url(
     ],
 )
 @pytest.mark.parametrize("arguments", [RUN, ("best",)])
-def test_store_that_cannot_be_opened_is_told(
-    empty: Path, arguments: tuple[str, ...], url: str, said: str
-) -> None:
+def test_store_that_cannot_be_opened_is_told(empty: Path, arguments: tuple[str, ...], url: str, said: str) -> None:
     line = refused_and_nothing_changed(empty, *arguments, "--storage", url)
     assert said in line or (arguments == ("best",) and "there is no such file" in line)
 
@@ -212,9 +206,7 @@ def test_store_that_does_not_exist_is_not_made(empty: Path, arguments: tuple[str
 @pytest.mark.parametrize(
     "arguments", [("best",), ("export", "-o", "new.json"), ("trials",), ("confirm",)], ids=lambda a: a[0]
 )
-def test_study_that_the_store_does_not_hold_is_named_with_those_it_does(
-    here: Path, arguments: tuple[str, ...]
-) -> None:
+def test_study_that_the_store_does_not_hold_is_named_with_those_it_does(here: Path, arguments: tuple[str, ...]) -> None:
     line = refused_and_nothing_changed(here, *arguments, "--name", "other")
     assert "no study 'other'; it holds: digits" in line
 
@@ -466,9 +458,7 @@ def test_data_archive_cut_short_is_named_with_what_to_delete(empty: Path) -> Non
         assert "train-images-idx3-ubyte.gz is cut short or damaged" in line
         assert "delete it" in line
     archive.unlink()
-    (raw / "train-images-idx3-ubyte").write_bytes(
-        bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 7])
-    )
+    (raw / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28, 7]))
     line = refused_and_nothing_changed(empty, "run", "mnist-fashion", *SHORT, "--data", "data")
     assert "train-images-idx3-ubyte is cut short or damaged: delete it" in line
 
@@ -487,9 +477,7 @@ def test_data_directory_below_a_file_cannot_be_written(empty: Path, monkeypatch:
 
 def test_model_that_gives_nan_fails_its_trial_and_the_search_goes_on(empty: Path) -> None:
     Path("mine.py").write_text(STUDY_FILE)
-    outcome = command(
-        "run", "mine.py", "--trials", "8", "--sampler", "random", "--no-confirm", "--threads", "1"
-    )
+    outcome = command("run", "mine.py", "--trials", "8", "--sampler", "random", "--no-confirm", "--threads", "1")
     assert outcome.status == 0
     trials = stored(empty / "mtlsearch.db", "mine")
     broken = [t for t in trials if t.params["kind"] == "broken"]

@@ -178,9 +178,7 @@ def test_best_answers_within_two_seconds(here: Path) -> None:
     assert best_cpu_seconds(["best", "digits"], here, times=3) < 2
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["best", "digits"], ["trials", "digits"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["best", "digits"], ["trials", "digits"]])
 def test_commands_that_only_read_do_not_import_torch(here: Path, arguments: list[str]) -> None:
     code = (
         "import sys\n"

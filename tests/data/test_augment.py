@@ -57,9 +57,7 @@ def pictures(rows: int) -> Tensor:
     return torch.randint(0, 256, (rows, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
 
 
-def study(
-    augment: Callable[[Tensor], Tensor] | None, opened: Callable[[Tensor], object] = lambda x: x
-) -> Study:
+def study(augment: Callable[[Tensor], Tensor] | None, opened: Callable[[Tensor], object] = lambda x: x) -> Study:
     """A joint and a disjoint task, of which the joint ones' pictures are augmented: 25 steps an epoch."""
     x = pictures(25 * BATCH + 40)
     labels = {"a": torch.arange(len(x)) % 3, "b": torch.arange(len(x)) % 2}
@@ -160,9 +158,7 @@ def test_a_task_by_itself_is_augmented_too() -> None:
         (lambda x: None, "augment fails on an input (1, 6, 6): TypeError"),
     ],
 )
-def test_a_bad_augmentation_is_refused_before_training(
-    augment: Callable[[Tensor], Tensor], message: str
-) -> None:
+def test_a_bad_augmentation_is_refused_before_training(augment: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises(DataError) as error:
         study(augment).load(NOWHERE)
     assert message in str(error.value)

@@ -128,9 +128,7 @@ def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
     cached(stream(), tmp_path, "train")
     path = tmp_path / "train.cached" / name
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(
-        DataError, match=rf"^{tmp_path / 'train.cached'} is damaged .*: delete it and run again$"
-    ):
+    with pytest.raises(DataError, match=rf"^{tmp_path / 'train.cached'} is damaged .*: delete it and run again$"):
         cached(stream(), tmp_path, "train")
 
 

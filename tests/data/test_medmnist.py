@@ -47,9 +47,7 @@ def test_diagnoses_are_grouped_where_groups_are_named(chest: Path) -> None:
     source = MedMNIST("chestmnist", groups={"lumps": ["nodule", "mass"]})
     data = source(chest)
     assert data.class_names("lumps") == ("nodule", "mass")
-    assert torch.equal(
-        data.test.labels["lumps"], torch.cat([data.test.labels["nodule"], data.test.labels["mass"]], 1)
-    )
+    assert torch.equal(data.test.labels["lumps"], torch.cat([data.test.labels["nodule"], data.test.labels["mass"]], 1))
     study = Study(
         tasks=[MultiLabel("lumps", source, pos_weight="balanced"), MultiLabel("hernia", source)],
         model=lambda config: ConvTrunk({"lumps": 2, "hernia": 1}, channels=2),
@@ -59,14 +57,10 @@ def test_diagnoses_are_grouped_where_groups_are_named(chest: Path) -> None:
 
 
 @pytest.mark.parametrize(("group", "got"), [(["mass", "flu"], "mass, flu"), ([], "none")])
-def test_a_group_of_unknown_columns_is_refused_with_the_known(
-    chest: Path, group: list[str], got: str
-) -> None:
+def test_a_group_of_unknown_columns_is_refused_with_the_known(chest: Path, group: list[str], got: str) -> None:
     with pytest.raises(DataError) as error:
         MedMNIST("chestmnist", groups={"g": group})(chest)
-    assert str(error.value) == (
-        f"group 'g' must name columns of chestmnist ({', '.join(CHEST)}), but got {got}"
-    )
+    assert str(error.value) == (f"group 'g' must name columns of chestmnist ({', '.join(CHEST)}), but got {got}")
 
 
 @pytest.mark.parametrize("missing", [np.float32(np.nan), np.float32(-1)])
@@ -137,9 +131,7 @@ def one_array(path: Path) -> None:
         (lambda p: write(p, labels=13), "has 13 labels a picture: name each in MedMNIST(columns=…), which has 14"),
     ],
 )  # fmt: skip
-def test_a_broken_file_is_named_with_what_it_lacks(
-    chest: Path, harm: Callable[[Path], Any], message: str
-) -> None:
+def test_a_broken_file_is_named_with_what_it_lacks(chest: Path, harm: Callable[[Path], Any], message: str) -> None:
     path = chest / "chestmnist.npz"
     harm(path)
     with pytest.raises(DataError) as error:
@@ -199,9 +191,7 @@ def small_study(pos_weight: Any = "balanced") -> Study:
 def test_balanced_tasks_equal_solo(chest: Path) -> None:
     study = small_study()
     data = study.tasks[0].data(chest)
-    study = replace(
-        study, epochs=2, tasks=[replace(task, data=lambda directory: data) for task in study.tasks]
-    )
+    study = replace(study, epochs=2, tasks=[replace(task, data=lambda directory: data) for task in study.tasks])
     assert_population_equals_solo(study, [config(study, [0.2, 0.8]), config(study, optimizer="sgd")])
 
 
@@ -216,9 +206,7 @@ def test_balanced_is_the_training_parts_number_of_noes_to_a_yes(chest: Path) -> 
         float(F.binary_cross_entropy_with_logits(outputs, labels, pos_weight=weight)), rel=1e-6
     )
     held_out = splits.validation.labels["first"]
-    assert {round(v, 4) for v in held_out[held_out > 0].unique().tolist()} == {
-        round(v, 4) for v in weight.tolist()
-    }
+    assert {round(v, 4) for v in held_out[held_out > 0].unique().tolist()} == {round(v, 4) for v in weight.tolist()}
 
 
 def test_balanced_leaves_missing_labels_out_and_a_column_of_one_outcome_alone() -> None:
@@ -245,9 +233,7 @@ def test_balancing_leaves_the_metric_alone(chest: Path) -> None:
 
 
 def test_an_unknown_pos_weight_is_refused(chest: Path) -> None:
-    with pytest.raises(
-        StudyError, match=r"^task 'first': pos_weight must be numbers or balanced, but got 'auto'$"
-    ):
+    with pytest.raises(StudyError, match=r"^task 'first': pos_weight must be numbers or balanced, but got 'auto'$"):
         small_study("auto").load(chest)
 
 

@@ -328,9 +328,7 @@ def test_rows_that_fail_or_do_not_fit_give_an_error_of_one_line() -> None:
     with pytest.raises(DataError, match=r"^inputs of Cut cannot be read: OSError: \[Errno 5\] Input/output"):
         Data((Cut(inputs(30, 0)), labels), (inputs(30, 0), labels)).sha256("a")
     flat = Data((Flat(inputs(30, 0)), labels), (inputs(30, 0), labels))
-    with pytest.raises(
-        DataError, match=r"^Flat must give float32 of the shape \(30, 6\) for 30 rows, but gave"
-    ):
+    with pytest.raises(DataError, match=r"^Flat must give float32 of the shape \(30, 6\) for 30 rows, but gave"):
         flat.sha256("a")
     with pytest.raises(DataError, match=r"^train inputs must be an array of numbers, but: can't convert"):
         Data((Counted(np.array(["cat"] * 30)), labels), (inputs(30, 0), labels))

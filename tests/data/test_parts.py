@@ -37,8 +37,7 @@ def with_value(x: Tensor, row: int, value: float) -> Tensor:
         ((X, {"a": Y, "b": Y[:7]}), "train must have a label for each input, but got 20 inputs and 7 'b'"),
         (
             (with_value(with_value(X, 17, torch.inf), 4, torch.nan), Y),
-            "train inputs must be finite, but 2 of 20 hold NaN or infinity (the first is example 4):"
-            " drop or fill them",
+            "train inputs must be finite, but 2 of 20 hold NaN or infinity (the first is example 4): drop or fill them",
         ),
         ((torch.tensor(1.0), Y), "train inputs must be an array of examples, but got a single number"),
     ],
@@ -49,9 +48,7 @@ def test_unusable_training_data_are_refused(train: Any, message: str) -> None:
 
 def test_each_part_is_checked_under_its_name() -> None:
     assert refused((X, Y), (X[:0], Y[:0])) == "test must hold examples, but it is empty"
-    assert (
-        refused((X, Y), (X, Y), validation=(X[:0], Y[:0])) == "validation must hold examples, but it is empty"
-    )
+    assert refused((X, Y), (X, Y), validation=(X[:0], Y[:0])) == "validation must hold examples, but it is empty"
 
 
 def test_arrays_of_words_are_refused() -> None:
@@ -64,9 +61,7 @@ def test_validation_must_leave_examples_on_both_sides(size: float) -> None:
     data = Data((X, Y), (X, Y), validation=size)
     with pytest.raises(DataError) as error:
         divide(data, None, 0)
-    assert str(error.value) == (
-        f"validation must hold out 1 to 19 of the 20 training examples, but got {size}"
-    )
+    assert str(error.value) == (f"validation must hold out 1 to 19 of the 20 training examples, but got {size}")
 
 
 def test_arrays_that_torch_cannot_share_are_copied() -> None:
@@ -204,9 +199,7 @@ def test_a_source_that_fails_names_its_task_and_its_error() -> None:
 
     with pytest.raises(DataError) as error:
         disjoint(tasks=[Classification("a", source)]).load(NOWHERE)
-    assert (
-        str(error.value) == "the data of task 'a' cannot be loaded: FileNotFoundError: no nowhere/train.csv"
-    )
+    assert str(error.value) == "the data of task 'a' cannot be loaded: FileNotFoundError: no nowhere/train.csv"
 
 
 def test_a_source_must_give_data() -> None:

@@ -36,9 +36,7 @@ def by_csv(folder: Path, rows: int = 30) -> pd.DataFrame:
     files = [f"pictures/{i:02}.png" for i in range(rows)]
     for i, file in enumerate(files):
         save(folder / file, i)
-    frame = pd.DataFrame(
-        {"file": files, "animal": [CLASSES[i % 3] for i in range(rows)], "age": np.arange(rows) / 2}
-    )
+    frame = pd.DataFrame({"file": files, "animal": [CLASSES[i % 3] for i in range(rows)], "age": np.arange(rows) / 2})
     frame.loc[4, "animal"] = None
     frame.loc[5, "age"] = None
     frame.to_csv(folder / "labels.csv", index=False)
@@ -69,13 +67,8 @@ def test_folder_per_class_gives_bytes_and_the_classes_names(tmp_path: Path) -> N
     assert (len(data.train), len(data.test)) == (18, 6)
     assert data.train.inputs.shape[1:] == (3, 8, 6)
     assert data.train.inputs.dtype == torch.uint8
-    seen = {
-        x.numpy().tobytes(): int(y)
-        for x, y in zip(data.train.inputs, data.train.labels["label"], strict=True)
-    }
-    truth = {
-        pixels(path).numpy().tobytes(): CLASSES.index(path.parent.name) for path in folder.glob("*/*.png")
-    }
+    seen = {x.numpy().tobytes(): int(y) for x, y in zip(data.train.inputs, data.train.labels["label"], strict=True)}
+    truth = {pixels(path).numpy().tobytes(): CLASSES.index(path.parent.name) for path in folder.glob("*/*.png")}
     assert len(seen) == 18
     assert seen.items() <= truth.items()
 

@@ -51,12 +51,8 @@ def test_columns_become_inputs_and_missing_targets_missing_labels(tmp_path: Path
     # area and its gaps, rooms, days, and city's three levels and its gaps.
     assert source.features == 8
     assert {tuple(part.inputs.shape[1:]) for part in found.values()} == {(8,)}
-    assert (
-        sum(int(part.labels["price"].isnan().sum()) for part in found.values()) == frame["price"].isna().sum()
-    )
-    assert (
-        sum(int((part.labels["sold"] == -1).sum()) for part in found.values()) == frame["sold"].isna().sum()
-    )
+    assert sum(int(part.labels["price"].isnan().sum()) for part in found.values()) == frame["price"].isna().sum()
+    assert sum(int((part.labels["sold"] == -1).sum()) for part in found.values()) == frame["sold"].isna().sum()
     train = found["train"].inputs
     assert train[:, [0, 2, 3]].mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
     assert train[:, [0, 2, 3]].std(0, correction=0).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
@@ -88,9 +84,7 @@ def test_levels_of_few_rows_share_an_input_and_unseen_ones_give_zeros(tmp_path: 
 
 def test_levels_and_classes_are_taken_as_they_are_written(tmp_path: Path) -> None:
     frame = pd.DataFrame({"zip": ["007", "7"] * 50, "y": ["10", "9"] * 50})
-    source = table(
-        write(tmp_path, frame), numbers=[], dates=[], categories=["zip"], targets={"y": "category"}
-    )
+    source = table(write(tmp_path, frame), numbers=[], dates=[], categories=["zip"], targets={"y": "category"})
     data = source(tmp_path)
     assert source.encoding.categories[0].levels == ["007", "7"]
     assert data.class_names("y") == ("9", "10")
@@ -121,9 +115,7 @@ def test_tasks_are_named_as_modules_and_tasks_may_be() -> None:
 def test_raw_rows_are_read_by_what_was_fitted(tmp_path: Path) -> None:
     frame = houses()
     source = table(write(tmp_path, frame))
-    inputs, places = read_rows(
-        write(tmp_path, frame.drop(columns=["price", "sold"]), "new.csv"), source.encoding
-    )
+    inputs, places = read_rows(write(tmp_path, frame.drop(columns=["price", "sold"]), "new.csv"), source.encoding)
     assert np.array_equal(inputs.numpy(), source.encoding.apply(frame))
     assert places[0] == f"{tmp_path}/new.csv, line 2"
     other = table("no such file.csv")
@@ -193,9 +185,7 @@ def test_each_class_of_each_target_is_in_training(tmp_path: Path, seed: int) -> 
     frame = pd.DataFrame(
         {"x": random.normal(size=60), "y": ["once", *["often"] * 59], "z": random.permutation(60) % 20}
     )
-    source = Table(
-        write(tmp_path, frame), numbers=["x"], targets={"y": "category", "z": "category"}, split_seed=seed
-    )
+    source = Table(write(tmp_path, frame), numbers=["x"], targets={"y": "category", "z": "category"}, split_seed=seed)
     data = source(tmp_path)
     for task, classes in (("y", 2), ("z", 20)):
         assert set(data.train.labels[task].tolist()) >= set(range(classes))

@@ -234,9 +234,7 @@ def test_a_corpus_that_makes_no_sense_is_refused() -> None:
 
 
 def write_conll(path: Path, rows: Sequence[tuple[Sequence[str], Sequence[int]]]) -> None:
-    sentences = [
-        "\n".join(f"{t}\t{TAGS[y]}" for t, y in zip(tokens, tags, strict=True)) for tokens, tags in rows
-    ]
+    sentences = ["\n".join(f"{t}\t{TAGS[y]}" for t, y in zip(tokens, tags, strict=True)) for tokens, tags in rows]
     path.write_text("\n\n".join(sentences) + "\n")
 
 
@@ -308,9 +306,7 @@ def test_line_ends_marks_and_spaces_of_other_systems_are_read(folder: Path) -> N
         ("mood-mapping.txt", b"0\tgood\n2\tbad\n", "{} must have a class number from 0 on and its name on each line"),
     ],
 )  # fmt: skip
-def test_a_broken_file_is_named_with_its_line(
-    folder: Path, name: str, content: bytes | None, message: str
-) -> None:
+def test_a_broken_file_is_named_with_its_line(folder: Path, name: str, content: bytes | None, message: str) -> None:
     if content is None:
         (folder / name).unlink()
     else:
@@ -362,8 +358,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ConnectionError("no route\nto the hub")
         make, columns = sets[name, config]
         parts = {
-            part: list(zip(*make(n, n), strict=True))
-            for part, n in (("train", 30), ("validation", 12), ("test", 13))
+            part: list(zip(*make(n, n), strict=True)) for part, n in (("train", 30), ("validation", 12), ("test", 13))
         }
         return {part: Split(zip(columns, map(list, rows), strict=True)) for part, rows in parts.items()}
 
@@ -377,9 +372,7 @@ def test_the_hub_gives_what_the_files_give(folder: Path, tmp_path_factory: pytes
     nothing = tmp_path_factory.mktemp("nothing")
     for reader in (TAGGED, TEXTS):
         assert reader(nothing) == reader(folder)
-    with pytest.raises(
-        DataError, match=r"train.conll is not there, and other cannot be downloaded \(no route\)$"
-    ):
+    with pytest.raises(DataError, match=r"train.conll is not there, and other cannot be downloaded \(no route\)$"):
         TaggedFiles("train.conll", "b", "c", hub="other")(nothing)
 
 
@@ -391,9 +384,7 @@ def test_absent_texts_give_an_error_of_one_line(tmp_path: Path, monkeypatch: pyt
         f"{tmp_path}/mood-train_text.txt is not there, and `datasets` is not installed to download set:"
         " put the files there, or `pip install 'mtlsearch[text]'`"
     )
-    with pytest.raises(
-        DataError, match=r"mood-train_text.txt is not there: put the files there, or name another"
-    ):
+    with pytest.raises(DataError, match=r"mood-train_text.txt is not there: put the files there, or name another"):
         TextFiles("mood")(tmp_path)
 
 
@@ -423,9 +414,7 @@ def test_padded_positions_change_nothing(training: bool) -> None:
     torch.testing.assert_close(padded["mood"], given["mood"], rtol=0, atol=1e-12)
     present = short["tags"][..., 0] > 0
     torch.testing.assert_close(padded["tags"][:, :6][present], given["tags"][present], rtol=0, atol=1e-12)
-    gradients = [
-        torch.autograd.grad(out["mood"].square().sum(), model.embedding.weight)[0] for out in (given, padded)
-    ]
+    gradients = [torch.autograd.grad(out["mood"].square().sum(), model.embedding.weight)[0] for out in (given, padded)]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
     assert gradients[0].abs().max() > 0
     # No example has its gradient from padding: the padding id's own row stays as it is.
@@ -495,9 +484,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_some_trials_of_tweets_run_in_the_population_and_the_best_reads_texts(
-    data: Path, tmp_path: Path
-) -> None:
+def test_some_trials_of_tweets_run_in_the_population_and_the_best_reads_texts(data: Path, tmp_path: Path) -> None:
     store = ("--storage", f"sqlite:///{tmp_path}/store.db")
     options = ("--trials", "2", "--epochs", "1", "--threads", "1", "--population", "2", "--no-confirm")
     outcome = done("run", "tweets", *options, *store, "--data", data, "--json")
@@ -508,9 +495,7 @@ def test_some_trials_of_tweets_run_in_the_population_and_the_best_reads_texts(
     files = ("-o", tmp_path / "best.json", "--checkpoint", tmp_path / "best.safetensors")
     done("export", "tweets", *store, *files)
     (tmp_path / "a.txt").write_text("so lovely\n")
-    (found,) = done("predict", tmp_path / "best.safetensors", tmp_path / "a.txt", "--json").json[
-        "predictions"
-    ]
+    (found,) = done("predict", tmp_path / "best.safetensors", tmp_path / "a.txt", "--json").json["predictions"]
     assert found["tasks"]["entities"]["tokens"] == ["so", "lovely"]
 
 
@@ -534,9 +519,7 @@ def test_predict_reads_a_text_a_line(model: Path, tmp_path: Path, monkeypatch: p
     assert "AP5 AP5 (product)" in table
 
 
-def test_predict_says_what_is_wrong_with_a_text(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predict_says_what_is_wrong_with_a_text(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty.txt").write_text("")
     Path("gap.txt").write_text("fine\n \nfine\n")
@@ -548,9 +531,7 @@ def test_predict_says_what_is_wrong_with_a_text(
         "gap.txt, line 2: the text is empty: drop the line, or write a text there"
     )
     assert refused("predict", model, "latin.txt") == "latin.txt, line 2: the text must be UTF-8: save it so"
-    assert refused("predict", model, "far.npy").startswith(
-        "the inputs hold an id that the model does not know"
-    )
+    assert refused("predict", model, "far.npy").startswith("the inputs hold an id that the model does not know")
 
 
 def test_the_real_tweets_are_whole(data_directory: Path) -> None:

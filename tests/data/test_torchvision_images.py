@@ -133,9 +133,7 @@ def test_one_missing_file_of_a_set_is_a_missing_set(tmp_path: Path) -> None:
         TorchvisionImages("MNIST")(tmp_path)
 
 
-def test_a_name_that_resolves_to_nothing_is_no_mirror(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_resolves_to_nothing_is_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["https://mirror.invalid/mnist/"])
     monkeypatch.setattr("mtlsearch.download.getproxies", dict)
     with pytest.raises(DownloadError, match=r"no mirror answers"):

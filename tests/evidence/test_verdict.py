@@ -42,9 +42,7 @@ def confirmed(
     n = len(spread)
     twin = {"mnist": [0.97] * n, "fashion": [0.88] * n}
     single = (
-        {t: [v + alone.get(t, 0.0) + s for v, s in zip(twin[t], spread, strict=True)] for t in twin}
-        if alone
-        else None
+        {t: [v + alone.get(t, 0.0) + s for v, s in zip(twin[t], spread, strict=True)] for t in twin} if alone else None
     )
     return Confirmed(
         weights={"mnist": 0.3, "fashion": 0.7},
@@ -56,9 +54,7 @@ def confirmed(
 
 
 def with_failed_seed(config: Confirmed, seed: int) -> Confirmed:
-    lost = {
-        t: [math.nan if i == seed else v for i, v in enumerate(values)] for t, values in config.tuned.items()
-    }
+    lost = {t: [math.nan if i == seed else v for i, v in enumerate(values)] for t, values in config.tuned.items()}
     return Confirmed(config.weights, config.validation, lost, config.twin, config.single)
 
 
@@ -176,9 +172,7 @@ def test_delta_m_of_a_verdict_has_an_interval_over_seeds() -> None:
     assert verdict.tuned.delta_m.low > 0
     assert verdict.equal.delta_m
     assert abs(verdict.equal.delta_m.mean) < 0.1
-    assert (
-        judge([confirmed(0.01)], ACCURACY).alone.note == "no Δm: no single-task training to hold it against"
-    )
+    assert judge([confirmed(0.01)], ACCURACY).alone.note == "no Δm: no single-task training to hold it against"
 
 
 # The rule
@@ -210,9 +204,7 @@ def test_worse_tuned_weights_keep_equal_ones() -> None:
     )
     likely = judge([confirmed(-0.007, NOISY)], ACCURACY)
     assert likely.kind == "equal"
-    assert likely.sentence.startswith(
-        "equal weights are as good or better, keep them: tuned minus equal is -1."
-    )
+    assert likely.sentence.startswith("equal weights are as good or better, keep them: tuned minus equal is -1.")
 
 
 def test_a_wide_interval_is_undecided_and_names_what_the_seeds_can_see() -> None:
@@ -247,9 +239,7 @@ def test_holm_over_the_configs_can_leave_the_winner_undecided() -> None:
 
 def test_harm_names_the_task_that_is_better_alone_and_no_other() -> None:
     verdict = judge([confirmed(0.0, alone={"fashion": 0.02, "mnist": 0.0})], ACCURACY)
-    assert verdict.alone.harm_sentences == (
-        "sharing hurts task fashion by 1.96 to 2.04 points: train it alone",
-    )
+    assert verdict.alone.harm_sentences == ("sharing hurts task fashion by 1.96 to 2.04 points: train it alone",)
     assert set(verdict.alone.harm) == {"mnist", "fashion"}
 
 
@@ -286,9 +276,7 @@ def test_a_score_of_the_users_own_is_called_seed_by_seed_with_margin_zero() -> N
 
 def test_a_score_of_the_users_own_gets_metrics_oriented_like_a_studys() -> None:
     config = Confirmed({"a": 1.0}, [0.9], {"a": [2.0]}, {"a": [3.0]})
-    verdict = judge(
-        [config], {"a": TaskMetric("mae", higher_is_better=False)}, score=lambda metrics: metrics["a"]
-    )
+    verdict = judge([config], {"a": TaskMetric("mae", higher_is_better=False)}, score=lambda metrics: metrics["a"])
     assert (verdict.tuned.score.mean, verdict.finding.difference.mean) == (-2.0, 1.0)
 
 
@@ -378,9 +366,7 @@ def test_lines_name_what_the_intervals_cover_and_the_error_of_the_test_set() -> 
     assert "weights: mnist 0.30, fashion 0.70" in lines
     assert "mnist: accuracy 98.00 % (97.96 to 98.04); equal weights 97.00" in "\n".join(lines)
     assert "cover the randomness of training on this split, not what new data would change" in lines[-1]
-    assert lines[-1].endswith(
-        "0.1 points of mnist (10,000 examples), 0.3 points of fashion (10,000 examples)"
-    )
+    assert lines[-1].endswith("0.1 points of mnist (10,000 examples), 0.3 points of fashion (10,000 examples)")
 
 
 # Calibration: 2,000 confirmations a setting; benchmarks/calibration.py has more settings and more of each
@@ -393,9 +379,7 @@ def simulated(
 
     `trained` correlates a model's validation with its test score, `twins` a test score with its twin's.
     """
-    rng = np.random.default_rng(
-        [seeds, len(effects), round(1e6 * noise), round(10 * trained), round(10 * twins)]
-    )
+    rng = np.random.default_rng([seeds, len(effects), round(1e6 * noise), round(10 * trained), round(10 * twins)])
     tuned, other, validation = rng.standard_normal((3, n, len(effects), seeds))
     twin = twins * tuned + math.sqrt(1 - twins**2) * other
     validation = trained * tuned + math.sqrt(1 - trained**2) * validation
@@ -414,9 +398,7 @@ def test_false_tuned_is_rare_and_the_winners_interval_covers(
         result = contest(validation, difference, margin=0.002)
         rows, at = np.arange(len(validation)), result.winner
         false = (result.kind == "tuned") & (truth[at] <= 0)
-        covered = (result.intervals.low[rows, at] <= truth[at]) & (
-            truth[at] <= result.intervals.high[rows, at]
-        )
+        covered = (result.intervals.low[rows, at] <= truth[at]) & (truth[at] <= result.intervals.high[rows, at])
         assert false.mean() <= 0.05
         # The binomial error of 2,000 is 0.5 points: three configs truly cover 93.6 % at the worst
         assert (0.92 if len(effects) > 2 else 0.93) <= covered.mean() <= 0.97
@@ -434,9 +416,7 @@ def test_choice_among_many_configs_keeps_its_coverage(configs: int) -> None:
 
 def test_false_harm_is_rare_over_all_tasks() -> None:
     losses = np.random.default_rng(0).standard_normal((2000, 6, 5))
-    assert (holm(t_interval(losses).p) <= 0.05).any(
-        -1
-    ).mean() <= 0.06  # two-sided, so harm itself is half of it
+    assert (holm(t_interval(losses).p) <= 0.05).any(-1).mean() <= 0.06  # two-sided, so harm itself is half of it
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

@@ -258,16 +258,12 @@ def test_tags_are_explained_span_by_span() -> None:
     for place, tag in enumerate([0, 1, 2, 0]):
         output[0, place, tag] = place + 1
     tags, tokens = ["O", "B-place", "I-place"], ["in", "New", "York"]
-    assert asked("tokentagging", output, tags, tokens) == [
-        ("New York (place)", pytest.approx(1, abs=1e-4), 5)
-    ]
+    assert asked("tokentagging", output, tags, tokens) == [("New York (place)", pytest.approx(1, abs=1e-4), 5)]
     output[:, 1:3] = torch.tensor([1.0, 0.0, 0.0])
     assert [label for label, *_ in asked("tokentagging", output, tags, tokens)] == ["no span"]
 
 
-def test_dense_tasks_are_left_out_and_alone_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dense_tasks_are_left_out_and_alone_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dense = {**classification([], [3, 8, 8]), "kind": "depth"}
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 8, 8), np.float32))
     model = DenseTrunk({"far": 1}, channels=2, depth=1)
@@ -315,8 +311,7 @@ def explained(model: nn.Module, inputs: int, name: str = "x") -> Any:
         "b": classification(["n", "y"], [SIDE, SIDE]),
     }
     found = [
-        explain(model, config_of(tasks), tasks, Example(f"{name}{i}", "picture", picture(i)))
-        for i in range(inputs)
+        explain(model, config_of(tasks), tasks, Example(f"{name}{i}", "picture", picture(i))) for i in range(inputs)
     ]
     uses = {task: torch.stack([each.uses[task] for each in found]).mean(0) for task in found[0].uses}
     return Explanation("<study>", list(tasks), found, uses=uses)
@@ -446,9 +441,7 @@ def test_input_that_equals_the_baseline_is_reported_and_gets_no_attributions(her
 
 def test_bad_calls_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused("explain", "m.safetensors", "no.png") == "no input file no.png"
-    assert "must end in .html or .png" in refused(
-        "explain", "m.safetensors", "0.png", "-o", "x.pdf", status=2
-    )
+    assert "must end in .html or .png" in refused("explain", "m.safetensors", "0.png", "-o", "x.pdf", status=2)
     assert "there is no folder" in refused("explain", "m.safetensors", "0.png", "-o", "no/x.html")
     assert "no file of parameters" in refused("explain", "no.safetensors", "0.png")
     assert "Missing argument 'INPUTS...'" in misused("explain", "m.safetensors")
@@ -457,9 +450,7 @@ def test_bad_calls_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert line == "explain needs Captum: pip install 'mtlsearch[explain]'"
 
 
-def test_columns_of_a_raw_table_are_named_with_their_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_columns_of_a_raw_table_are_named_with_their_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, houses())
     done("init", "--csv", "houses.csv", "--targets", "price,sold", "--out", "mine.py")
@@ -500,9 +491,7 @@ def test_texts_are_shown_token_by_token(tmp_path: Path) -> None:
     assert set(found.uses) == {"mood", "tags"}
 
 
-def test_inputs_of_a_table_without_names_are_numbered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_of_a_table_without_names_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(STUDY_FILE)
     done("train", "mine.py", "--epochs", "2", "--threads", "1", "--quiet", "-o", "m.safetensors")

@@ -30,9 +30,7 @@ def predicted(model: Path, *files: str) -> list[dict[str, object]]:
     return [prediction["tasks"] for prediction in predictions]
 
 
-def test_png_npy_and_csv_of_the_same_examples_give_the_same_predictions(
-    model: Path, pictures: np.ndarray
-) -> None:
+def test_png_npy_and_csv_of_the_same_examples_give_the_same_predictions(model: Path, pictures: np.ndarray) -> None:
     np.save("x.npy", pictures)
     np.savetxt("x.csv", pictures.reshape(3, -1), fmt="%d", delimiter=",")
     for i, picture in enumerate(pictures):

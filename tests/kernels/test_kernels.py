@@ -37,9 +37,7 @@ LANE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 FEATURES, STEPS = 6, 2
 
 
-def layers(
-    units: int, dtype: torch.dtype, device: str
-) -> tuple[HiddenLayer, dict[str, Tensor], dict[str, Tensor]]:
+def layers(units: int, dtype: torch.dtype, device: str) -> tuple[HiddenLayer, dict[str, Tensor], dict[str, Tensor]]:
     """A layer with the stacked parameters and buffers of a member for each normalisation and mask."""
     torch.manual_seed(0)
     base = HiddenLayer(FEATURES, units, 0.0, "any").to(device, dtype)
@@ -57,8 +55,7 @@ def layers(
                     parameter[~mask] = 0
             members.append(layer)
     params = {
-        n: torch.stack([dict(m.named_parameters())[n].detach() for m in members])
-        for n, _ in base.named_parameters()
+        n: torch.stack([dict(m.named_parameters())[n].detach() for m in members]) for n, _ in base.named_parameters()
     }
     buffers = {n: torch.stack([dict(m.named_buffers())[n] for m in members]) for n, _ in base.named_buffers()}
     buffers["dropout.key"] = torch.arange(len(members), dtype=torch.int32, device=device) * 777
@@ -301,13 +298,9 @@ def test_kernels_are_translated_for_a_gpu_that_is_not_here(name: str, dtype: str
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("precision", ["tf32x3", "tf32", "bf16"])
 @pytest.mark.parametrize("name", ["_linear_forward", "_linear_backward"])
-def test_products_are_of_tensor_cores_on_a_gpu_that_is_not_here(
-    name: str, precision: str, masked: bool
-) -> None:
+def test_products_are_of_tensor_cores_on_a_gpu_that_is_not_here(name: str, precision: str, masked: bool) -> None:
     sides = {"block_rows": 64, "block_units": 64, "block_inputs": 64}
-    ptx = translated(
-        getattr(linear_kernel, name), {"masked": masked, "precision": precision, **sides}, "fp32"
-    )
+    ptx = translated(getattr(linear_kernel, name), {"masked": masked, "precision": precision, **sides}, "fp32")
     assert ptx.count("wgmma.mma_async") >= (3 if precision == "tf32x3" else 1)
 
 

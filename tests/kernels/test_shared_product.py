@@ -25,9 +25,7 @@ def pulled(x: Tensor, weight: Tensor, pull: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("x_dim", "weight_dim"), [(None, 0), (0, 0), (0, None), (1, 2)])
-def test_outputs_and_gradients_of_members_are_those_of_each_alone(
-    x_dim: int | None, weight_dim: int | None
-) -> None:
+def test_outputs_and_gradients_of_members_are_those_of_each_alone(x_dim: int | None, weight_dim: int | None) -> None:
     x, weight, pull = numbers(EXAMPLES, INPUTS), numbers(UNITS, INPUTS), numbers(MEMBERS, EXAMPLES, UNITS)
     if x_dim is not None:
         x = numbers(MEMBERS, EXAMPLES, INPUTS).movedim(0, x_dim)
@@ -43,9 +41,7 @@ def test_outputs_and_gradients_of_members_are_those_of_each_alone(
         assert outputs.dtype == torch.float32
         torch.testing.assert_close(outputs[member], expected, rtol=0, atol=8 * ROUNDING)
         assert not torch.equal(outputs[member], expected)  # it is bf16
-        for gradient, known in zip(
-            gradients, (pull[member] @ own_weight, pull[member].mT @ own_x), strict=True
-        ):
+        for gradient, known in zip(gradients, (pull[member] @ own_weight, pull[member].mT @ own_x), strict=True):
             torch.testing.assert_close(gradient[member], known, rtol=0, atol=16 * ROUNDING)
 
 
@@ -59,9 +55,7 @@ def test_members_that_share_inputs_take_one_product_with_contiguous_units() -> N
     "steps",
     [
         Eager(),
-        pytest.param(
-            Compiled(compiles), marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
-        ),
+        pytest.param(Compiled(compiles), marks=pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")),
     ],
     ids=["eager", "compiled"],
 )

@@ -85,9 +85,7 @@ def bright(seed: int, side: int = 7, colours: tuple[int, ...] = (), rows: int = 
         flat = pictures.float().flatten(1)
         half = flat.shape[1] // 2
         labels = (flat[:, :half].mean(1) > flat[:, half:].mean(1)).long()
-        return Data(
-            (pictures, {"a": labels, "b": labels}), (pictures, {"a": labels, "b": labels}), validation=16
-        )
+        return Data((pictures, {"a": labels, "b": labels}), (pictures, {"a": labels, "b": labels}), validation=16)
 
     return source
 
@@ -154,9 +152,7 @@ def test_conv_trunks_equal_solo(sharing, norm: str, joint: bool) -> None:
 
 def test_conv_trunks_of_other_shapes_are_each_trained_in_a_lane_of_their_own() -> None:
     study = picture_study(conv)
-    assert_population_equals_solo(
-        study, [config(study, channels=2), config(study, depth=1), config(study, sharing=1)]
-    )
+    assert_population_equals_solo(study, [config(study, channels=2), config(study, depth=1), config(study, sharing=1)])
 
 
 def test_conv_trunks_train_in_bf16_in_a_population() -> None:
@@ -166,9 +162,7 @@ def test_conv_trunks_train_in_bf16_in_a_population() -> None:
     for number, rate in enumerate((0.0, 0.3)):
         trainer.add(number, config(study, dropout=rate, learning_rate=1e-2))
     results = [trainer.advance() for _ in range(EPOCHS)]
-    assert all(
-        result.reason is None and result.score == result.score for epoch in results for result in epoch
-    )
+    assert all(result.reason is None and result.score == result.score for epoch in results for result in epoch)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +245,7 @@ def test_conv_trunks_take_grey_pictures_with_and_without_a_channel_and_colour() 
 def test_pictures_of_other_channels_are_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(StudyError) as error:
         ConvTrunk(HEADS, in_channels=3)({"a": torch.zeros(2, *shape)})
-    assert str(error.value) == (
-        f"the model takes pictures of 3 channels, (3, height, width), but got {tuple(shape)}"
-    )
+    assert str(error.value) == (f"the model takes pictures of 3 channels, (3, height, width), but got {tuple(shape)}")
 
 
 def test_a_picture_does_not_vanish_in_a_deep_trunk() -> None:
@@ -331,9 +323,7 @@ def test_batch_norm_without_a_momentum_is_trained_solo_and_the_notice_says_why()
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "vgg11", "squeezenet1_1", "vit_b_16"])
 def test_backbones_end_before_their_last_linear_layer(name: str) -> None:
     if name == "squeezenet1_1":
-        with pytest.raises(
-            StudyError, match=r"^a backbone must end in a linear layer, but squeezenet1_1 has none$"
-        ):
+        with pytest.raises(StudyError, match=r"^a backbone must end in a linear layer, but squeezenet1_1 has none$"):
             Backbone(name, HEADS)
         return
     with torch.device("meta"):
@@ -352,9 +342,7 @@ def test_grey_pictures_become_colour_for_a_backbone() -> None:
 
 @pytest.mark.parametrize("name", ["resnet19", "googlenet", "raft_large"])
 def test_networks_that_are_no_backbone_are_refused(name: str) -> None:
-    with pytest.raises(
-        StudyError, match=rf"^torchvision has no classifier '{name}' with one output, as resnet18"
-    ):
+    with pytest.raises(StudyError, match=rf"^torchvision has no classifier '{name}' with one output, as resnet18"):
         Backbone(name, HEADS)
 
 
@@ -384,9 +372,7 @@ def test_weights_that_are_not_there_nor_downloadable_are_told_in_one_line(checkp
         Backbone("resnet18", HEADS, weights="IMAGENET1K_V1")
     line = str(error.value)
     assert "\n" not in line
-    assert line.startswith(
-        f"the weights IMAGENET1K_V1 of resnet18 are not in {checkpoints} and cannot be downloaded"
-    )
+    assert line.startswith(f"the weights IMAGENET1K_V1 of resnet18 are not in {checkpoints} and cannot be downloaded")
 
 
 def test_a_broken_file_of_weights_is_named(checkpoints: Path) -> None:
@@ -401,9 +387,7 @@ def test_a_broken_file_of_weights_is_named(checkpoints: Path) -> None:
 
 
 def test_unknown_weights_are_refused_with_the_known() -> None:
-    with pytest.raises(
-        StudyError, match=r"^resnet18 has the weights DEFAULT, IMAGENET1K_V1, but got 'best'$"
-    ):
+    with pytest.raises(StudyError, match=r"^resnet18 has the weights DEFAULT, IMAGENET1K_V1, but got 'best'$"):
         Backbone("resnet18", HEADS, weights="best")
 
 
@@ -421,7 +405,5 @@ def test_operations_of_a_convolution_count_at_every_place_and_of_a_linear_layer_
     dense = disjoint_study().load(tmp_path)
     linear = dense.study.build(dense.study.default_config(), seed=0)
     weights = {name: p.numel() for name, p in linear.named_parameters() if p.ndim == 2}
-    trunk, own = (
-        sum(n for name, n in weights.items() if name.startswith(part)) for part in ("trunk", "heads")
-    )
+    trunk, own = (sum(n for name, n in weights.items() if name.startswith(part)) for part in ("trunk", "heads"))
     assert counted_flop(dense, linear) == 6 * dense.study.batch_size * (2 * trunk + own)

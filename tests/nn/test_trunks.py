@@ -45,9 +45,7 @@ def places(key: int, *shape: int) -> Tensor:
     return numbers
 
 
-def uniform(
-    step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H), epoch: int = 0
-) -> Tensor:
+def uniform(step: int = 0, layer: int = 0, seed: int = 0, shape: tuple[int, ...] = (B, H), epoch: int = 0) -> Tensor:
     """The noise of one layer at one step of a trial's own epoch, scaled to [0, 1)."""
     key = epoch_keys(seed, [epoch])[0]
     keys = layer_keys(key, torch.tensor(step), [str(i) for i in range(layer + 1)])
@@ -199,9 +197,7 @@ def test_shared_trunk_runs_once_for_joint_tasks() -> None:
 def test_trunks_flatten_their_inputs_and_refuse_another_size() -> None:
     model = SharedTrunk(FEATURES, HEADS)
     assert model({"a": torch.zeros(4, 2, 3)})["a"].shape == (4, 3)
-    with pytest.raises(
-        StudyError, match=r"^the model takes inputs of 6 numbers, but got \(2, 4\), 8 numbers$"
-    ):
+    with pytest.raises(StudyError, match=r"^the model takes inputs of 6 numbers, but got \(2, 4\), 8 numbers$"):
         model({"a": torch.zeros(4, 2, 4)})
 
 
@@ -287,9 +283,7 @@ def test_modules_of_different_norms_get_one_architecture_without_a_change(norm: 
     small = SharedTrunk(FEATURES, HEADS, hidden=5, depth=2, norm=norm, dropout=0.3).double()
     wide = pad(small, 9, "any")
     reference = pad(SharedTrunk(FEATURES, HEADS, hidden=9, depth=2, norm="none").double(), 9, "any")
-    assert {n: p.shape for n, p in wide.named_parameters()} == {
-        n: p.shape for n, p in reference.named_parameters()
-    }
+    assert {n: p.shape for n, p in wide.named_parameters()} == {n: p.shape for n, p in reference.named_parameters()}
     train(small, "sgd")
     train(wide, "sgd")
     small.eval(), wide.eval()

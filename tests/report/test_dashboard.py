@@ -147,9 +147,7 @@ def trial_page(page: Page, address: str, number: int) -> str:
 
 
 @pytest.mark.slow
-def test_best_value_on_the_page_is_the_stores_while_a_run_writes(
-    live: Live, page: Page, address: str
-) -> None:
+def test_best_value_on_the_page_is_the_stores_while_a_run_writes(live: Live, page: Page, address: str) -> None:
     check_best_value(live, page, address)
 
 
@@ -174,9 +172,7 @@ def check_best_value(live: Live, page: Page, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_page_of_a_trial_shows_its_weights_metrics_and_every_epoch(
-    live: Live, page: Page, address: str
-) -> None:
+def test_page_of_a_trial_shows_its_weights_metrics_and_every_epoch(live: Live, page: Page, address: str) -> None:
     best = live.best()
     text = trial_page(page, address, best.number)
     assert f"task_weights {json.dumps(best.user_attrs['task_weights'])}" in text

@@ -65,9 +65,7 @@ def test_trade_off_has_every_complete_trial_and_every_fresh_seed(two: Report) ->
     traces = by_name(two)["trade-off"].figure.data
     points = [trace for trace in traces if trace.name == "trial of the search"]
     assert [len(trace.x) for trace in points] == [len(two.complete)] * 2
-    assert list(points[0].x) == pytest.approx(
-        [t.user_attrs["task_weights"]["mnist"] for t in two.complete], rel=1e-4
-    )
+    assert list(points[0].x) == pytest.approx([t.user_attrs["task_weights"]["mnist"] for t in two.complete], rel=1e-4)
     for name, trainings in (("tuned", two.trainings.tuned), ("equal", two.trainings.equal)):
         seeds = [trace for trace in traces if trace.legendgroup == name and not trace.name]
         assert len(trainings) == 3
@@ -90,9 +88,7 @@ def test_confirmation_draws_the_intervals_of_the_verdict(two: Report) -> None:
     [plot] = confirmation(two)
     bars = [trace for trace in plot.figure.data if trace.error_x.array is not None]
     found = sorted(trace.x[0] + trace.error_x.array[0] for trace in bars)
-    ends = [
-        two.verdict[key][t]["high"] for key in ("metrics", "equal_metrics", "single_metrics") for t in TWO
-    ]
+    ends = [two.verdict[key][t]["high"] for key in ("metrics", "equal_metrics", "single_metrics") for t in TWO]
     assert found == pytest.approx(sorted(100 * end for end in ends), abs=2e-3)
 
 

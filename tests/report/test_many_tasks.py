@@ -136,9 +136,7 @@ def test_verdict_of_many_tasks_shows_those_with_the_largest_and_smallest_weights
 
 def test_metrics_of_many_tasks_are_described_by_their_range() -> None:
     values = {f"t{i}": {"accuracy" if i % 2 else "mae": i / 10} for i in range(20)}
-    assert (
-        described(values) == "10 × mae 0.0000 (t0) to 1.8000 (t18), 10 × accuracy 0.1000 (t1) to 1.9000 (t19)"
-    )
+    assert described(values) == "10 × mae 0.0000 (t0) to 1.8000 (t18), 10 × accuracy 0.1000 (t1) to 1.9000 (t19)"
 
 
 def test_table_of_many_tasks_shows_every_one_on_request() -> None:
@@ -159,9 +157,7 @@ def test_table_of_many_tasks_shows_every_one_on_request() -> None:
 
 
 @pytest.mark.parametrize("width", [70, 100])
-def test_studies_of_many_tasks_leave_room_for_every_column(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_studies_of_many_tasks_leave_room_for_every_column(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # so that it is written as to a terminal
     monkeypatch.setenv("COLUMNS", str(width))
     told = done("studies").out

@@ -140,9 +140,7 @@ def test_page_of_an_unconfirmed_study_names_the_command_that_confirms_it(tmp_pat
         ([TrialState.FAIL] * 2, "the loss of task a is not finite in epoch 2"),
     ],
 )
-def test_page_of_a_study_without_a_complete_trial_says_so(
-    tmp_path: Path, found: list[TrialState], said: str
-) -> None:
+def test_page_of_a_study_without_a_complete_trial_says_so(tmp_path: Path, found: list[TrialState], said: str) -> None:
     words = Elements(reported(made(tmp_path, TWO, found))).words
     assert said in words
     assert "No answer yet" in words
@@ -283,9 +281,7 @@ def test_hostile_names_run_nothing_in_a_browser(browser: Browser, evil: Path) ->
 
 
 @pytest.mark.slow
-def test_folded_figure_of_many_tasks_is_drawn_on_opening_and_scrolls(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_folded_figure_of_many_tasks_is_drawn_on_opening_and_scrolls(browser: Browser, tmp_path: Path) -> None:
     reported(made(tmp_path, MANY, states(12)))
     page, wrong = opened(browser, tmp_path / "report.html", 400, "light")
     folded = page.locator("#all-metrics .plot")
@@ -307,9 +303,7 @@ def test_every_figure_is_written_as_a_picture(chromium: Path, tmp_path: Path) ->
     made(tmp_path, TWO, states(6))
     reported(tmp_path, "--png", tmp_path / "pictures")
     files = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
-    assert set(files) == {
-        f"{name}.png" for name in ("trade-off", "learning-curves", "best-so-far", "hyperparameters")
-    }
+    assert set(files) == {f"{name}.png" for name in ("trade-off", "learning-curves", "best-so-far", "hyperparameters")}
     assert all(data.startswith(b"\x89PNG") and len(data) > 10_000 for data in files.values())
 
 

@@ -97,9 +97,7 @@ def test_absent_artifacts_are_told_with_where_to_look_and_the_config_is_exported
     assert "--artifacts" in line
     assert not Path("best.safetensors").exists()
     done("export", "digits", "-o", "best.json")
-    done(
-        "export", "digits", "-o", "best.json", "--checkpoint", "best.safetensors", "--artifacts", "elsewhere"
-    )
+    done("export", "digits", "-o", "best.json", "--checkpoint", "best.safetensors", "--artifacts", "elsewhere")
     assert load_model("best.safetensors") is not None
 
 

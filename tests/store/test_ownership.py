@@ -44,9 +44,7 @@ def test_an_owner_that_says_nothing_is_neither_here_nor_alive() -> None:
 
 
 def test_a_zombie_is_dead() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", "print(open('/proc/self/stat').read())"], stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", "print(open('/proc/self/stat').read())"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     started = int(process.stdout.read().decode().rpartition(")")[2].split()[19])
     # Its output is closed, so it ends now; it stays a zombie until it is waited for.

@@ -184,9 +184,7 @@ def test_frame_has_a_row_for_every_trial_and_a_reason_where_one_failed(record: R
 def test_time_in_training_counts_overlapping_trials_once_and_gaps_not_at_all() -> None:
     def trained(begun: int, ended: int) -> FrozenTrial:
         trial = create_trial(state=TrialState.COMPLETE, value=0.5)
-        trial.datetime_start, trial.datetime_complete = (
-            datetime(2025, 1, 1, 12, 0, s) for s in (begun, ended)
-        )
+        trial.datetime_start, trial.datetime_complete = (datetime(2025, 1, 1, 12, 0, s) for s in (begun, ended))
         return trial
 
     trials = [trained(30, 40), trained(0, 10), trained(5, 20), trained(6, 8)]

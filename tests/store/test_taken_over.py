@@ -75,9 +75,7 @@ def opened(storage: Storage, folder: Path) -> tuple[Record, Training]:
 
 
 @pytest.mark.parametrize("moment", ["epoch", "telling", "state"])
-def test_search_goes_on_without_a_trial_that_was_taken_over(
-    storage: Storage, tmp_path: Path, moment: str
-) -> None:
+def test_search_goes_on_without_a_trial_that_was_taken_over(storage: Storage, tmp_path: Path, moment: str) -> None:
     record, training = opened(storage, tmp_path)
     trainer = Sleeper(training, storage, "known", moment)
     search(session(record, training, lambda training: trainer), TRIALS)

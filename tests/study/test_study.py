@@ -161,9 +161,7 @@ def test_digits_come_from_disjoint_images() -> None:
     assert splits.train.inputs.shape == (4000, 12, 12)
     assert splits.train.inputs.dtype == torch.uint8
     # The first four columns show the left digit alone; disjoint images give other ones, blank strips aside.
-    strips = [
-        {tuple(x) for x in part.inputs[:, :8, :4].flatten(1).tolist()} for part in (splits.train, splits.test)
-    ]
+    strips = [{tuple(x) for x in part.inputs[:, :8, :4].flatten(1).tolist()} for part in (splits.train, splits.test)]
     assert len(strips[0] & strips[1]) < 0.05 * len(strips[1])
 
 
@@ -224,9 +222,7 @@ def test_a_loaded_study_knows_its_parts_and_metrics() -> None:
 
 
 def test_the_score_orients_every_metric_so_that_higher_is_better() -> None:
-    error = CustomTask(
-        "own", joint().tasks[3].data, 1, squared, closeness, metric_name="mae", higher_is_better=False
-    )
+    error = CustomTask("own", joint().tasks[3].data, 1, squared, closeness, metric_name="mae", higher_is_better=False)
     study = joint(tasks=[joint().tasks[0], error], model=trunk({"kind": CLASSES, "own": 1}))
     values = {"kind": {"macro_f1": 0.5}, "own": {"mae": 0.2}}
     assert loaded(study).score(values) == pytest.approx(0.15)

@@ -121,9 +121,7 @@ def test_semicolons_and_decimal_commas_are_reported_and_give_the_same_data(here:
     init("--out", "plain.py")
     frame.to_csv("houses.csv", sep=";", decimal=",", index=False)
     told = init("--out", "comma.py")
-    assert (
-        "200 rows, separated by semicolons with decimal commas; 120 to train, 40 to validate, 40 to" in told
-    )
+    assert "200 rows, separated by semicolons with decimal commas; 120 to train, 40 to validate, 40 to" in told
     frames = [pd.read_csv("houses.csv", sep=";", decimal=","), frame]
     pd.testing.assert_frame_equal(*frames, check_dtype=False)
     comma = load_study("comma.py").load(here).sha256
@@ -142,9 +140,7 @@ def test_metric_of_a_skewed_class_is_the_macro_f1(here: Path) -> None:
 # Study files.
 
 
-def test_study_of_a_table_is_short_and_runs_from_anywhere(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_study_of_a_table_is_short_and_runs_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "data").mkdir()
     (here / "elsewhere").mkdir()
     write(here / "data", houses())

@@ -294,9 +294,7 @@ def test_a_dense_output_that_does_not_fit_is_refused_with_both_shapes(shape: tup
 def test_a_model_that_forgets_a_dense_task_is_refused() -> None:
     forgets = {task: shape for task, shape in RIGHT.items() if task != "normals"}
     study = scene_study(lambda config: Outputs(forgets))
-    with pytest.raises(
-        ModelError, match=r"must give an output for task 'normals', but gave: segmentation, depth$"
-    ):
+    with pytest.raises(ModelError, match=r"must give an output for task 'normals', but gave: segmentation, depth$"):
         study.load(Path())
 
 
@@ -307,9 +305,7 @@ def test_a_dense_study_is_described_and_its_fingerprint_tells_metrics_apart() ->
         "segmentation": [4, 8, 8], "depth": [1, 8, 8], "normals": [3, 8, 8],
     }  # fmt: skip
     assert about["tasks"]["segmentation"]["classes"] == ["wall", "floor", "ball", "box"]
-    relative = replace(
-        study, tasks=[study.tasks[0], Depth("depth", TINY, metric_name="rel_err"), study.tasks[2]]
-    )
+    relative = replace(study, tasks=[study.tasks[0], Depth("depth", TINY, metric_name="rel_err"), study.tasks[2]])
     assert describe(relative.load(Path()))["fingerprint"] != about["fingerprint"]
 
 
@@ -361,9 +357,7 @@ def test_the_shipped_scenes_run_and_predict_says_what_it_cannot(
     done("export", "scenes", "-o", "best.json", "--checkpoint", "best.safetensors")
     np.save("picture.npy", np.zeros((3, 32, 32), dtype=np.uint8))
     line = refused("predict", "best.safetensors", "picture.npy")
-    assert line.startswith(
-        "a segmentation task answers with a picture (4, 32, 32), which predict does not write"
-    )
+    assert line.startswith("a segmentation task answers with a picture (4, 32, 32), which predict does not write")
 
 
 PICTURES = {"train": 4, "val": 2}
@@ -414,14 +408,10 @@ def test_nyuv2_is_read_as_it_lies(nyuv2: Path) -> None:
     assert loaded.train.inputs.dtype == torch.uint8
     assert len(loaded.test) == 2
     stored = {
-        what: np.load(nyuv2 / "nyuv2" / "train" / what / "3.npy")
-        for what in ("image", "label", "depth", "normal")
+        what: np.load(nyuv2 / "nyuv2" / "train" / what / "3.npy") for what in ("image", "label", "depth", "normal")
     }
     labels = {name: y[3] for name, y in loaded.train.labels.items()}
-    assert (
-        np.abs(loaded.train.inputs[3].permute(1, 2, 0).numpy() / 255 - stored["image"]).max()
-        <= 0.5 / 255 + 1e-9
-    )
+    assert np.abs(loaded.train.inputs[3].permute(1, 2, 0).numpy() / 255 - stored["image"]).max() <= 0.5 / 255 + 1e-9
     assert (labels["segmentation"].numpy() == stored["label"]).all()
     assert np.allclose(labels["depth"].numpy(), stored["depth"][..., 0])
     assert np.allclose(labels["normals"].permute(1, 2, 0).numpy(), stored["normal"])
@@ -460,9 +450,7 @@ def cut(path: Path) -> None:
         ("val/label/0.npy", lambda p: np.save(p, np.array([{}]), allow_pickle=True), "is no whole .npy array of numbers"),
     ],
 )  # fmt: skip
-def test_a_broken_file_of_nyuv2_is_named(
-    nyuv2: Path, file: str, harm: Callable[[Path], Any], message: str
-) -> None:
+def test_a_broken_file_of_nyuv2_is_named(nyuv2: Path, file: str, harm: Callable[[Path], Any], message: str) -> None:
     path = nyuv2 / "nyuv2" / file
     harm(path)
     with pytest.raises(DataError) as error:
@@ -481,9 +469,7 @@ def test_labels_of_another_size_than_the_pictures_are_refused(nyuv2: Path) -> No
 def test_a_missing_folder_is_named_with_what_is_due(tmp_path: Path) -> None:
     with pytest.raises(MtlsearchError) as error:
         nyuv2_study().load(tmp_path)
-    assert str(error.value).startswith(
-        f"no folder {tmp_path}/nyuv2/train/image: NYUv2 is read from train and val"
-    )
+    assert str(error.value).startswith(f"no folder {tmp_path}/nyuv2/train/image: NYUv2 is read from train and val")
     (tmp_path / "nyuv2" / "train" / "image").mkdir(parents=True)
     with pytest.raises(DataError, match=r"image must hold \.npy files, but has none$"):
         NYUv2()(tmp_path)

@@ -111,9 +111,7 @@ def test_a_new_kind_is_known_by_its_name_in_the_exported_config(here: Path) -> N
 
 
 def test_a_new_kind_predicts_in_its_own_words(here: Path) -> None:
-    many, few = done("predict", "best.safetensors", "x.csv", "--study", "calls.py", "--json").json[
-        "predictions"
-    ]
+    many, few = done("predict", "best.safetensors", "x.csv", "--study", "calls.py", "--json").json["predictions"]
     assert many["tasks"]["calls"]["count"] > 1 > few["tasks"]["calls"]["count"] > 0
     lines = done("predict", "best.safetensors", "x.csv", "--study", "calls.py").out.splitlines()
     assert lines[1].split() == ["x.csv[0]", "calls", "about", f"{many['tasks']['calls']['count']:.1f}"]

@@ -114,9 +114,7 @@ def test_loss_and_gradient_are_torchs_over_the_labelled_tokens(smoothing: float,
     task = TokenTagging("t", TASK.data, outside_weight=outside, label_smoothing=smoothing)
     loss = task.loss(ours, labels)
     weight = torch.tensor([outside] + [1.0] * (C - 1), dtype=torch.double)
-    reference = F.cross_entropy(
-        plain.transpose(1, 2), labels, weight, ignore_index=-1, label_smoothing=smoothing
-    )
+    reference = F.cross_entropy(plain.transpose(1, 2), labels, weight, ignore_index=-1, label_smoothing=smoothing)
     assert float(loss.detach()) == pytest.approx(float(reference.detach()), rel=1e-12)
     (gradient,) = torch.autograd.grad(loss, ours)
     assert torch.allclose(gradient, torch.autograd.grad(reference, plain)[0], rtol=1e-9, atol=1e-15)
@@ -167,7 +165,5 @@ def test_the_output_of_a_text_is_one_row_a_token() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, 1.5, float("nan")])
 def test_a_weight_that_makes_no_sense_is_refused(weight: float) -> None:
-    with pytest.raises(
-        StudyError, match=rf"^task 't': outside_weight must lie in \(0, 1\], but got {weight}$"
-    ):
+    with pytest.raises(StudyError, match=rf"^task 't': outside_weight must lie in \(0, 1\], but got {weight}$"):
         TokenTagging("t", TASK.data, outside_weight=weight)

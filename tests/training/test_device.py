@@ -98,9 +98,7 @@ def test_the_measurement_leaves_the_number_of_threads_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(("slow", "told"), [(2.0, True), (0.5, False)])
-def test_fewer_threads_are_told_where_they_are_faster(
-    monkeypatch: pytest.MonkeyPatch, slow: float, told: bool
-) -> None:
+def test_fewer_threads_are_told_where_they_are_faster(monkeypatch: pytest.MonkeyPatch, slow: float, told: bool) -> None:
     clock = [0.0]
     threads = [2]
     monkeypatch.setattr(torch, "set_num_threads", lambda count: threads.__setitem__(0, count))

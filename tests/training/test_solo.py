@@ -232,9 +232,7 @@ def test_the_gradients_norm_is_clipped() -> None:
     study = disjoint(epochs=1)
 
     def moved(clip_norm: float) -> float:
-        chosen = config(
-            study, optimizer="sgd", momentum=0.0, learning_rate=1.0, dropout=0.0, clip_norm=clip_norm
-        )
+        chosen = config(study, optimizer="sgd", momentum=0.0, learning_rate=1.0, dropout=0.0, clip_norm=clip_norm)
         member = SoloMember(Training(loaded(study)), 0, chosen, 0, 0)
         before = [p.detach().clone() for p in member.model.parameters()]
         member.step(epoch_batches(loaded(study), 0, 0), 0)
@@ -249,17 +247,11 @@ def test_the_gradients_norm_is_clipped() -> None:
 
 def test_the_schedule_spans_the_whole_budget() -> None:
     study = disjoint(epochs=2)
-    member = SoloMember(
-        Training(loaded(study)), 0, config(study, schedule="cosine", learning_rate=0.01), 0, 0
-    )
+    member = SoloMember(Training(loaded(study)), 0, config(study, schedule="cosine", learning_rate=0.01), 0, 0)
     member.advance()
-    assert member.optimizer.param_groups[0]["lr"] == pytest.approx(
-        0.01 * 0.5 * (1 + math.cos(math.pi * 8 / 18))
-    )
+    assert member.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 8 / 18)))
     member.advance()
-    assert member.optimizer.param_groups[0]["lr"] == pytest.approx(
-        0.01 * 0.5 * (1 + math.cos(math.pi * 17 / 18))
-    )
+    assert member.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 17 / 18)))
 
 
 def test_a_stop_interrupts_in_the_middle_of_an_epoch() -> None:

@@ -33,9 +33,7 @@ def store_in(folder: Path) -> str:
     return f"sqlite:///{folder}/store.db"
 
 
-def comparing(
-    folder: Path, *more: object, study: object = FILE, methods: str = "tuned,rlw"
-) -> tuple[object, ...]:
+def comparing(folder: Path, *more: object, study: object = FILE, methods: str = "tuned,rlw") -> tuple[object, ...]:
     return ("compare", study, "--methods", methods, "--storage", store_in(folder), *SOLO, *more)
 
 
@@ -85,9 +83,7 @@ def test_best_config_of_each_method_is_trained_with_the_same_fresh_seeds(
         again = retrained(folder, method["method"])
         assert method["trial"] == best.number
         assert [trial.user_attrs["seed"] for trial in again] == result["seeds"]
-        assert {t.user_attrs["task_weights"]["clean"] for t in again} == {
-            best.user_attrs["task_weights"]["clean"]
-        }
+        assert {t.user_attrs["task_weights"]["clean"] for t in again} == {best.user_attrs["task_weights"]["clean"]}
         assert all("test" in trial.user_attrs for trial in again)
         assert method["trial_epochs"] == sum(t.user_attrs["epochs"] for t in [*trials, *again])
 
@@ -146,9 +142,7 @@ def test_comparison_is_stored_in_the_shape_that_the_report_reads(
         assert method["seconds"] > 0
         for task in ("clean", "noisy"):
             assert method["tasks"][task]["metric"] == "mse"
-            assert (
-                method["tasks"][task]["low"] <= method["tasks"][task]["mean"] <= method["tasks"][task]["high"]
-            )
+            assert method["tasks"][task]["low"] <= method["tasks"][task]["mean"] <= method["tasks"][task]["high"]
 
 
 def test_methods_studies_are_linked_and_plain_optuna_reads_them(
@@ -165,9 +159,9 @@ def test_methods_studies_are_linked_and_plain_optuna_reads_them(
 
 def test_dashboard_shows_what_the_comparison_says(known_run: tuple[dict[str, Any], str, Path]) -> None:
     result, _, folder = known_run
-    note = optuna_dashboard.get_note(
-        optuna.load_study(study_name="known_weights", storage=store_in(folder))
-    ).replace("\\", "")
+    note = optuna_dashboard.get_note(optuna.load_study(study_name="known_weights", storage=store_in(folder))).replace(
+        "\\", ""
+    )
     assert all(line in note for line in result["lines"])
 
 
@@ -182,9 +176,7 @@ def test_study_goes_on_as_if_it_had_not_been_compared(known_run: tuple[dict[str,
 
 def test_cost_is_told_before_anything_is_trained(known_run: tuple[dict[str, Any], str, Path]) -> None:
     lines = known_run[1].splitlines()
-    assert lines[0].startswith(
-        "mtlsearch: comparing 4 methods, 16 trials and 3 seeds of the best config each: 76"
-    )
+    assert lines[0].startswith("mtlsearch: comparing 4 methods, 16 trials and 3 seeds of the best config each: 76")
     assert "up to 76 trial-epochs" in lines[0]
 
 
@@ -270,9 +262,7 @@ def test_larger_budget_takes_over_what_is_there_and_a_smaller_one_forgets_the_re
     many = done(*comparing(tmp_path, "--trials", 8, "--seeds", 2, "--json"))
     assert "(15 are done)" in many.err.splitlines()[0]
     assert {len(searched(tmp_path, method)) for method in ("equal", "tuned", "rlw")} == {8}
-    assert (
-        many.json["methods"][1]["trial"] > few["methods"][1]["trial"] or many.json["methods"][1]["trial"] < 3
-    )
+    assert many.json["methods"][1]["trial"] > few["methods"][1]["trial"] or many.json["methods"][1]["trial"] < 3
     again = done(*comparing(tmp_path, "--trials", 3, "--seeds", 2, "--json")).json
     assert timeless(again) == timeless(few)
 
@@ -319,9 +309,7 @@ def test_wrong_methods_are_refused_in_one_line_that_names_the_known_ones(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_torchjd_is_told_before_anything_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_torchjd_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_weighting, "find_spec", lambda name: None)
     line = refused(*comparing(tmp_path, methods="upgrad"), status=2)
     assert line == "the method upgrad needs TorchJD: pip install 'mtlsearch[jd]'"
@@ -419,13 +407,8 @@ def test_methods_that_beat_equal_weights_are_named_with_their_intervals() -> Non
 
 
 def test_no_method_is_said_to_win_on_noise_and_what_the_seeds_can_see_is_told() -> None:
-    line = judged(outcome("equal", 0), outcome("famo", 0.0005, 0.004), outcome("dwa", -0.0005, 0.001))[
-        "lines"
-    ][0]
-    assert (
-        line
-        == "no method beats equal weights: 5 seeds can only see differences above 0.2 to 0.8 points, by method"
-    )
+    line = judged(outcome("equal", 0), outcome("famo", 0.0005, 0.004), outcome("dwa", -0.0005, 0.001))["lines"][0]
+    assert line == "no method beats equal weights: 5 seeds can only see differences above 0.2 to 0.8 points, by method"
 
 
 def test_method_that_falls_behind_is_named() -> None:

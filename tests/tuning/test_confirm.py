@@ -50,9 +50,7 @@ NOWHERE = Path("nowhere")
 QUICK = AgainOptions(seeds=2, top=2)
 
 
-def trained(
-    storage: Any, folder: Path, study: Study, trials: int, name: str = "known"
-) -> tuple[Record, Training]:
+def trained(storage: Any, folder: Path, study: Study, trials: int, name: str = "known") -> tuple[Record, Training]:
     """A record with a finished search by random sampling, and its training."""
     loaded = study.load(NOWHERE)
     record = open_record(storage, name, describe(loaded), 0, folder)
@@ -211,10 +209,7 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
     study = optuna.load_study(study_name="known_weights", storage=f"sqlite:///{folder}/store.db")
     assert config["verdict"]["sentence"] in optuna_dashboard.get_note(study).replace("\\", "")
     attributes = study._storage.get_study_system_attrs(study._study_id)
-    titles = [
-        json.loads(figure)["layout"]["title"]["text"]
-        for figure in get_plotly_graph_objects(attributes).values()
-    ]
+    titles = [json.loads(figure)["layout"]["title"]["text"] for figure in get_plotly_graph_objects(attributes).values()]
     assert {"Task trade-off", "Confirmation on test", "Best so far"} <= set(titles)
 
 
@@ -461,9 +456,7 @@ def test_failed_seed_is_recorded_and_left_out(storage: Any, tmp_path: Path) -> N
         def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return dict(self.inner(inputs))
 
-    record, training = trained(
-        storage, tmp_path, replace(known.study, model=lambda config: Fragile()), trials=4
-    )
+    record, training = trained(storage, tmp_path, replace(known.study, model=lambda config: Fragile()), trials=4)
     confirmation = confirmed(record, training, AgainOptions(seeds=6, top=1, single=False))
     failed = confirmation.trials(TrialState.FAIL)
     config = best_answer(record)[0]

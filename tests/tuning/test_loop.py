@@ -26,9 +26,7 @@ def search(here: Path, *options: str) -> list[optuna.trial.FrozenTrial]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "optuna.samplers.QMCSampler"])
-def test_search_with_each_sampler_starts_from_the_default_config_with_equal_weights(
-    here: Path, sampler: str
-) -> None:
+def test_search_with_each_sampler_starts_from_the_default_config_with_equal_weights(here: Path, sampler: str) -> None:
     trials = search(here, "--sampler", sampler, "--trials", "12")
     assert len(trials) == 12
     assert trials[0].params == {"kind": "fine", "learning_rate": 1e-2, "weight:a": 0.5}

@@ -21,12 +21,8 @@ from mtlsearch.wording import clock, described
 VALUES = {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}}
 
 
-def ended(
-    number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **attrs: Any
-) -> FrozenTrial:
-    trial = optuna.create_trial(
-        state=state, value=value, user_attrs={"epochs": 2, "validation": VALUES, **attrs}
-    )
+def ended(number: int, value: float | None, state: TrialState = TrialState.COMPLETE, **attrs: Any) -> FrozenTrial:
+    trial = optuna.create_trial(state=state, value=value, user_attrs={"epochs": 2, "validation": VALUES, **attrs})
     trial.number = number
     return trial
 
@@ -72,9 +68,7 @@ def test_line_shows_what_is_done_the_best_the_rate_and_the_time_left() -> None:
     progress.ended(ended(0, 0.4))
     progress.began -= 10
     line = str(progress.line())
-    assert line.startswith(
-        "1/10 trials · 1 training · 0.2 trial-epochs/s · 1:30 left · best 0.4000 (trial 0: "
-    )
+    assert line.startswith("1/10 trials · 1 training · 0.2 trial-epochs/s · 1:30 left · best 0.4000 (trial 0: ")
     assert line.endswith("a accuracy 0.5000, b accuracy 0.2500)")
 
 
@@ -121,8 +115,6 @@ def test_terminal_gets_a_live_line_and_failures_above_it(tmp_path: Path) -> None
     arguments = ("run", "mine.py", "--trials", "12", "--sampler", "random", "--epochs", "20", *SOLO)
     out, err = on_a_terminal(tmp_path, *arguments)
     assert out.startswith("mine: trial ")
-    assert re.search(
-        r"\d+/12 trials · 1 training · \d+\.\d trial-epochs/s · \d+:\d\d left · best 0\.\d{4}", err
-    )
+    assert re.search(r"\d+/12 trials · 1 training · \d+\.\d trial-epochs/s · \d+:\d\d left · best 0\.\d{4}", err)
     assert "trial 0 complete" not in err
     assert re.search(r"trial \d+ fail after 1 epochs \(the loss of a, b was not finite", err)

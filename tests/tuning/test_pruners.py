@@ -89,9 +89,7 @@ def test_what_is_kept_of_finished_trials_changes_no_decision():
                 assert trial.should_prune() == due
                 pruned += due
                 if due or numbers.random() < 0.1:
-                    state = (
-                        TrialState.PRUNED if due else numbers.choice((TrialState.COMPLETE, TrialState.FAIL))
-                    )
+                    state = TrialState.PRUNED if due else numbers.choice((TrialState.COMPLETE, TrialState.FAIL))
                     study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
                     flight.remove(trial)
         for trial in flight:

@@ -34,9 +34,7 @@ SPACE: dict[str, BaseDistribution] = {
 class ForeseeingTPE(TPESampler):
     """Plain TPE to which trials in training are shown as `expected_end` has them."""
 
-    def _sample(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Any:
+    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Any:
         get_trials = study._get_trials
 
         def shown(deepcopy: bool, states: Any, use_cache: bool) -> list[FrozenTrial]:

@@ -44,9 +44,7 @@ class BufferedStorage(RememberedStorage):
 
         return self._guard(attempt, write=True)
 
-    def _numbering(
-        self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]
-    ) -> T:
+    def _numbering(self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]) -> T:
         """Do `work` in a transaction that has locked the study; `work` takes the whole study's standing."""
         with self._lock:
             settled, trials, counted = study.settle()
@@ -183,9 +181,7 @@ class BufferedStorage(RememberedStorage):
             trial.system_attrs = trial.system_attrs | {key: value}
             self._change(trial, rows.attr_change(trial_id, key, value, system=True))
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Commit the state with every buffered change; when it returns, the trial is in the store."""
         if state == TrialState.RUNNING:
             with self._changing(trial_id) as trial:

@@ -24,8 +24,7 @@ _SQLITE = {
     "SQLITE_FULL": f"its disk is full; free some space, {AGAIN}",
     "SQLITE_BUSY": "another process kept it locked for more than {timeout:g} s; end that process "
     f"(`fuser {{where}}` names it), {AGAIN}",
-    "SQLITE_LOCKED": "another connection kept it locked for more than {timeout:g} s; close that one, "
-    + AGAIN,
+    "SQLITE_LOCKED": "another connection kept it locked for more than {timeout:g} s; close that one, " + AGAIN,
     "SQLITE_READONLY": f"it cannot be written; make the file and its folder writable, {AGAIN}",
     "SQLITE_PERM": f"access is denied; make the file and its folder writable, {AGAIN}",
     "SQLITE_CANTOPEN": "it cannot be opened; check that its folder exists and is writable",

@@ -47,9 +47,7 @@ def _open_sqlite(url: URL, create: bool, timeout: float) -> Storage:
     path = Path(str(url.database))
     found = sqlite.look(path, timeout)
     if not found.exists and not create:
-        raise StoreError(
-            f"store {path}: there is no such file; `mtlsearch run` makes it, --storage names another"
-        )
+        raise StoreError(f"store {path}: there is no such file; `mtlsearch run` makes it, --storage names another")
     if not found.tables and create:
         sqlite.make_schema(path, timeout)
         found = sqlite.look(path, timeout)

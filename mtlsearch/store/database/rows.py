@@ -69,9 +69,7 @@ def state_change(trial: FrozenTrial) -> Changes:
     row = {"id": trial._trial_id, "state": trial.state, **times}
     changes: Changes = {(_TRIALS, trial._trial_id, "state"): row}
     for objective, value in enumerate(trial.values or ()):
-        changes |= _change(
-            _VALUES, trial._trial_id, objective, *models.TrialValueModel.value_to_stored_repr(value)
-        )
+        changes |= _change(_VALUES, trial._trial_id, objective, *models.TrialValueModel.value_to_stored_repr(value))
     return changes
 
 
@@ -152,9 +150,7 @@ def _standing() -> Any:
     failed = sa.and_(state == TrialState.FAIL, ~interrupted)
     reserved = sa.or_(state.in_((TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)), failed)
     count = sa.func.count
-    query = sa.select(
-        count(), count(sa.case((reserved, 1))), sa.func.min(sa.case((state == TrialState.WAITING, id_)))
-    )
+    query = sa.select(count(), count(sa.case((reserved, 1))), sa.func.min(sa.case((state == TrialState.WAITING, id_))))
     return query.where(_TRIALS.c.study_id == sa.bindparam("study"), id_ > sa.bindparam("above"))
 
 

@@ -85,9 +85,7 @@ class Storage(BaseStorage):
 
     # The search: reserve, ask, refresh, flush, interrupt, close.
 
-    def ask(
-        self, study: optuna.Study, total: int, attrs: Mapping[str, Any] | None = None
-    ) -> optuna.Trial | None:
+    def ask(self, study: optuna.Study, total: int, attrs: Mapping[str, Any] | None = None) -> optuna.Trial | None:
         """Reserve a trial of the study, ready to suggest params; None at the total."""
         trial_id = self.reserve(study._study_id, total, attrs)
         if trial_id is None:
@@ -116,11 +114,7 @@ class Storage(BaseStorage):
 
     def _reserved(self, study_id: int, below: int | None = None) -> int:
         trials = self.get_all_trials(study_id, deepcopy=False)
-        return sum(
-            is_counted(t) or t.state == TrialState.RUNNING
-            for t in trials
-            if below is None or t.number < below
-        )
+        return sum(is_counted(t) or t.state == TrialState.RUNNING for t in trials if below is None or t.number < below)
 
     def _pop_waiting(self, study_id: int) -> int | None:
         for trial in self.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
@@ -194,9 +188,7 @@ class Storage(BaseStorage):
 
     def _prepare_write(self) -> None:
         if self.read_only:
-            raise StoreError(
-                f"store {where(self.url)}: it is open for reading only; `mtlsearch run` writes it"
-            )
+            raise StoreError(f"store {where(self.url)}: it is open for reading only; `mtlsearch run` writes it")
         prepare, self.before_first_write = self.before_first_write, lambda: None
         prepare()
 

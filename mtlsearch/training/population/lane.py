@@ -112,9 +112,7 @@ class Lane:
         self._set_coefficients(slot, IDLE.coefficients(1))
 
     def _set_extents(self, slot: int, member: LaneMember) -> None:
-        extents = [
-            extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in self.state.params.items()
-        ]
+        extents = [extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in self.state.params.items()]
         self.state.extents[slot].copy_(torch.tensor(extents))
 
     def _set_coefficients(self, slot: int, coefficients: Mapping[str, float]) -> None:

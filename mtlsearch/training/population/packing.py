@@ -35,9 +35,7 @@ def carried_up(counts: Sequence[int], slots: Sequence[int], widths: Sequence[int
     the one before; a lane costs its slots times its width. A width gives up either no members or all that do not fill
     a lane. Among packings of equal cost, the one that moves fewest wins.
     """
-    packings = (
-        _packing(counts, slots, carries) for carries in product((False, True), repeat=len(counts) - 1)
-    )
+    packings = (_packing(counts, slots, carries) for carries in product((False, True), repeat=len(counts) - 1))
 
     def cost(packing: tuple[list[int], list[int]]) -> tuple[int, int]:
         carried, lanes = packing
@@ -46,9 +44,7 @@ def carried_up(counts: Sequence[int], slots: Sequence[int], widths: Sequence[int
     return min(packings, key=cost)[0]
 
 
-def _packing(
-    counts: Sequence[int], slots: Sequence[int], carries: Sequence[bool]
-) -> tuple[list[int], list[int]]:
+def _packing(counts: Sequence[int], slots: Sequence[int], carries: Sequence[bool]) -> tuple[list[int], list[int]]:
     """The members carried up from each width, and its lanes, if the widths flagged in `carries` [W−1] carry."""
     carried, lanes, up = [], [], 0
     for count, size, carry in zip(counts, slots, (*carries, False), strict=True):

@@ -49,9 +49,7 @@ class PopulationTrainer:
     def room(self) -> int:
         return self.size - len(self)
 
-    def add(
-        self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None
-    ) -> int:
+    def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch
         seed = self.training.seed if seed is None else seed

@@ -160,9 +160,7 @@ class LaneProgram:
 
         return losses_of
 
-    def _outputs(
-        self, params: Tensors, buffers: Tensors, inputs: Mapping[str, Tensor]
-    ) -> Mapping[str, Tensor]:
+    def _outputs(self, params: Tensors, buffers: Tensors, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """One member's outputs {task: [B, C]}; the module does not know what the weighting method learns."""
         own = {name: param for name, param in params.items() if name not in self.learned}
         outputs: Mapping[str, Tensor] = functional_call(self.base, (own, buffers), (inputs,))
@@ -242,8 +240,7 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
         second={name: torch.zeros_like(p) for name, p in params.items()},
         best={name: torch.zeros_like(t) for name, t in (params | buffers).items()},
         coefficients={
-            name: torch.full((slots,), float(value), dtype=torch.float64, device=device)
-            for name, value in idle.items()
+            name: torch.full((slots,), float(value), dtype=torch.float64, device=device) for name, value in idle.items()
         },
         weights=torch.zeros(slots, tasks, dtype=training.dtype, device=device),
         step=torch.zeros(slots, dtype=torch.float64, device=device),

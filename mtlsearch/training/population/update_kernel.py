@@ -15,9 +15,7 @@ from mtlsearch.training.optim import EPS, IDLE, SCALES, Coefficients, Stacked
 BLOCK = 1024
 AT_ONCE = 16  # parameters of one launch
 # Their alignment depends on the number of members: specialising on it would compile again for no gain.
-PER_MEMBER = [
-    f"{name}_at" for name in (*IDLE.coefficients(1), "length", "unbias", "shrink", "clip", "extents")
-]
+PER_MEMBER = [f"{name}_at" for name in (*IDLE.coefficients(1), "length", "unbias", "shrink", "clip", "extents")]
 
 
 @triton.jit(do_not_specialize_on_alignment=PER_MEMBER)  # type: ignore[untyped-decorator]

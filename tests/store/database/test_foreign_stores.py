@@ -43,9 +43,7 @@ def trials_of(study_name: str) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("version", ["4.9.0", "5.0.0"])
-def test_study_of_the_same_name_by_another_program_is_refused_and_no_byte_is_changed(
-    empty: Path, version: str
-) -> None:
+def test_study_of_the_same_name_by_another_program_is_refused_and_no_byte_is_changed(empty: Path, version: str) -> None:
     written_by(version, "digits")
     before = contents(empty)
     for arguments in (RUN, ("best", "digits"), ("export", "digits"), ("trials", "digits")):

@@ -208,9 +208,7 @@ def test_empty_file_becomes_a_store_only_where_one_is_made(path: Path, url: str)
 
 
 @pytest.mark.parametrize("name", ["plain.db", "with space.db", "100%.db", "{braces}.db", "què#.db"])
-def test_relative_and_odd_paths_are_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_relative_and_odd_paths_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # In a URL a question mark begins the options, in a path it is a letter like any other.
     folder = tmp_path / "why? #1, 100%"
     folder.mkdir()

@@ -127,10 +127,7 @@ def test_full_disk_is_told_in_one_line_and_told_trials_stay(tmp_path: Path) -> N
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if (
-        shutil.which("mount") is None
-        or subprocess.run(mount, capture_output=True, check=False).returncode != 0
-    ):
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a small file system cannot be mounted here")
     try:
         _, pipe = workers.start(workers.write_until_error, f"sqlite:///{disk}/store.db")
@@ -161,17 +158,13 @@ def test_restarted_server_is_reconnected_to(server: PostgresServer) -> None:
     assert trials[0].intermediate_values == {0: 0.5}
 
 
-def test_server_that_stays_away_is_told_in_one_line(
-    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_that_stays_away_is_told_in_one_line(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mtlsearch.store.database.storage, "RECONNECT_S", 0.5)
     storage = open_storage(server.url(), create=True)
     study = optuna.create_study(storage=storage, study_name="away")
     server.stop()
     try:
-        with pytest.raises(
-            StoreError, match=r"the server cannot be reached .*; start it .* for 0\.5 s\)$"
-        ) as e:
+        with pytest.raises(StoreError, match=r"the server cannot be reached .*; start it .* for 0\.5 s\)$") as e:
             storage.ask(study, 1)
     finally:
         server.start()

@@ -48,9 +48,7 @@ def test_no_other_packing_that_keeps_members_at_least_as_wide_is_cheaper():
         counts = [numbers.randint(0, 6) for _ in WIDTHS]
         slots = sorted((numbers.choice((1, 2, 4)) for _ in WIDTHS), reverse=True)
         found = lanes_cost(seated(counts, carried_up(counts, slots, WIDTHS)), slots, WIDTHS)
-        every = [
-            [a, b, 0] for a, b in product(range(counts[0] + 1), range(sum(counts) + 1)) if b <= counts[1] + a
-        ]
+        every = [[a, b, 0] for a, b in product(range(counts[0] + 1), range(sum(counts) + 1)) if b <= counts[1] + a]
         assert found == min(lanes_cost(seated(counts, carried), slots, WIDTHS) for carried in every)
 
 
@@ -80,8 +78,7 @@ def test_members_go_up_and_come_back_and_stay_exact(three_widths, norm):
     hidden = (5, 7, 8, 13, 21, 20)
     optimizers = ("adam", "rmsprop", "sgd", "adam", "rmsprop", "sgd")
     configs = [
-        config(study, hidden=h, norm=norm, optimizer=o, dropout=0.3)
-        for h, o in zip(hidden, optimizers, strict=True)
+        config(study, hidden=h, norm=norm, optimizer=o, dropout=0.3) for h, o in zip(hidden, optimizers, strict=True)
     ]
     for number, member in enumerate(configs):
         trainer.add(number, member)

@@ -55,9 +55,7 @@ def test_mixed_optimizers_norms_widths_and_weights_share_one_lane_and_equal_solo
         config(study, [0.1, 0.9], optimizer="adam", norm="batch", hidden=24, dropout=0.5),
         config(study, [0.5, 0.5], optimizer="rmsprop", norm="layer", hidden=5, dropout=0.0),
         config(study, [1.0, 0.0], optimizer="sgd", norm="none", hidden=17, momentum=0.0, clip_norm=0.05),
-        config(
-            study, [0.3, 0.7], optimizer="adamw", weight_decay=0.1, schedule="cosine", warmup=0.3, hidden=4
-        ),
+        config(study, [0.3, 0.7], optimizer="adamw", weight_decay=0.1, schedule="cosine", warmup=0.3, hidden=4),
     ]
     training = double(study)
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
@@ -263,9 +261,7 @@ def test_a_module_is_padded_along_the_dimension_that_it_names(model, kinds, lane
     default = {"width": 8, **dict.fromkeys(kinds, "none")}
     space = {"width": integer(4, 24), **kinds}
     study = replace(plain_study(), model=lambda config: model(**config), space=space, default=default)
-    each = [
-        {"width": width, **dict.fromkeys(kinds, norm)} for width, norm in zip((5, 11, 24), NORMS, strict=True)
-    ]
+    each = [{"width": width, **dict.fromkeys(kinds, norm)} for width, norm in zip((5, 11, 24), NORMS, strict=True)]
     configs = [config(study, **values) for values in each]
     trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
     for number, member in enumerate(configs):
@@ -317,9 +313,7 @@ def test_other_seeds_train_beside_each_other_and_equal_solo():
     results = [r for _ in range(EPOCHS) for r in trainer.advance()]
     for number, seed in enumerate((11, 12)):
         own = [r for r in results if r.number == number]
-        assert_same_trial(
-            replace(training, seed=seed), config(study, dropout=0.3), own, trainer.state(number)
-        )
+        assert_same_trial(replace(training, seed=seed), config(study, dropout=0.3), own, trainer.state(number))
 
 
 class ControlFlow(Plain):

@@ -30,8 +30,7 @@ def members() -> list[OptimizerSettings]:
 def coefficients(device: str) -> dict[str, torch.Tensor]:
     each = [settings.coefficients(50) for settings in members()]
     return {
-        name: torch.tensor([float(one[name]) for one in each], dtype=torch.float64, device=device)
-        for name in each[0]
+        name: torch.tensor([float(one[name]) for one in each], dtype=torch.float64, device=device) for name in each[0]
     }
 
 
@@ -47,10 +46,7 @@ def moved(rule: optim.UpdateRule, dtype: torch.dtype, device: str) -> list[torch
             "bias": (len(members()), 3),
             "scale": (len(members()), 5),
         }
-        return {
-            name: torch.randn(shape, generator=generator, dtype=dtype).to(device)
-            for name, shape in shapes.items()
-        }
+        return {name: torch.randn(shape, generator=generator, dtype=dtype).to(device) for name, shape in shapes.items()}
 
     params = draw()
     first, second = ({name: torch.zeros_like(p) for name, p in params.items()} for _ in range(2))
@@ -67,9 +63,7 @@ def assert_kernel_is_the_rule(dtype: torch.dtype, device: str) -> None:
     from mtlsearch.training.population import update_kernel as optim_kernel
 
     optim_kernel.AT_ONCE = 2
-    for ours, due in zip(
-        moved(optim_kernel.update, dtype, device), moved(update, dtype, device), strict=True
-    ):
+    for ours, due in zip(moved(optim_kernel.update, dtype, device), moved(update, dtype, device), strict=True):
         torch.testing.assert_close(ours, due, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
@@ -82,9 +76,7 @@ def assert_kernel_leaves_padding(device: str) -> None:
     members = len(extents)
     c = {
         name: torch.full((members,), float(value), dtype=torch.float64, device=device)
-        for name, value in OptimizerSettings("adam", 0.1, 0.0, 0.0, "constant", 0.0, 1.0)
-        .coefficients(9)
-        .items()
+        for name, value in OptimizerSettings("adam", 0.1, 0.0, 0.0, "constant", 0.0, 1.0).coefficients(9).items()
     }
     one = torch.ones(members, dtype=torch.float64, device=device)
     scale = {"length": one, "unbias": one, "shrink": one}
@@ -136,9 +128,7 @@ def test_kernel_is_translated_for_a_gpu_that_is_not_here(dtype: str, clips: bool
         "parameters": "i32",
         "start": "i32",
     }
-    made = triton.compile(
-        ASTSource(_update, signature, constexprs=constants), target=GPUTarget("cuda", 90, 32)
-    )
+    made = triton.compile(ASTSource(_update, signature, constexprs=constants), target=GPUTarget("cuda", 90, 32))
     assert "sqrt" in made.asm["ptx"]
 
 

@@ -1,12 +1,9 @@
 """Files that are written whole or not at all, the user's cache folder, and the default store."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from platformdirs import user_cache_path
 
 from mtlsearch.errors import ConfigError
 
@@ -35,6 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises ConfigError where the file cannot be written.
     """
+    import tempfile
+
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
         os.close(handle)
@@ -57,4 +56,6 @@ def write_text(path: Path, text: str) -> None:
 
 def data_directory(chosen: Path | None) -> Path:
     """The data directory: `chosen`, else `mtlsearch` in the user's cache folder (XDG_CACHE_HOME on Linux)."""
+    from platformdirs import user_cache_path
+
     return user_cache_path("mtlsearch", appauthor=False) if chosen is None else chosen

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from mtlsearch.tuning.options import StudyOptions
 
@@ -58,6 +56,9 @@ def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) 
 
 def show_verification(result: Mapping[str, Any]) -> None:
     """Each metric, recorded and now."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("task", "metric", "recorded", "now", "allowed difference", ""):
         table.add_column(column)
@@ -77,6 +78,9 @@ def show_verification(result: Mapping[str, Any]) -> None:
 
 def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[str, Any]) -> None:
     """One line per example and task, in the words of the task's kind; `tasks` are the config's."""
+    from rich.console import Console
+    from rich.table import Table
+
     from mtlsearch.tasks.kinds import kind_named
 
     table = Table(box=None, padding=(0, 2, 0, 0))

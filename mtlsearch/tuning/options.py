@@ -8,13 +8,15 @@ this module is cheap: no torch, no Optuna.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, data_directory
 
 if TYPE_CHECKING:
     from mtlsearch.study.study import Study
+
+T = TypeVar("T")
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 SAMPLERS = ("tpe", "random", "gp")
@@ -48,7 +50,19 @@ def option(value: Any, *names: str, **about: Any) -> Any:
     return field(default=value, metadata={"flag": Flag(names, **about)})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(kw_only_default=True, field_specifiers=(option, field))
+def options(kind: type[T]) -> type[T]:
+    """Make a dataclass of a command's options with a constructor alone: each other method would slow `--help` down."""
+    return dataclass(kw_only=True, repr=False, eq=False, match_args=False)(kind)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(option, field))
+def group(kind: type[T]) -> type[T]:
+    """Make a dataclass of options that several commands share; it needs not even a constructor."""
+    return dataclass(kw_only=True, repr=False, eq=False, match_args=False, init=False)(kind)
+
+
+@group
 class Options:
     """Checks every value against the bounds of its flag."""
 
@@ -72,14 +86,14 @@ def check(name: str, flag: Flag, value: Any) -> None:
         raise UsageError(f"{name} must be {flag.high:g} or less, but got {value}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class StoreOptions(Options):
     """The store to use."""
 
     storage: str = option(DEFAULT_STORAGE, "--storage", help="The store's URL.", envvar="MTLSEARCH_STORAGE")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class RecordOptions(StoreOptions):
     """One study of a store."""
 
@@ -91,7 +105,7 @@ class RecordOptions(StoreOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class StudyOptions(RecordOptions):
     """A study of a store by its name there, by its shipped name, or by its file."""
 
@@ -105,7 +119,7 @@ class StudyOptions(RecordOptions):
         return Path(self.study).stem if self.study.endswith(".py") else self.study
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class ArtifactOptions(Options):
     """The folder of trained parameters."""
 
@@ -118,7 +132,7 @@ class ArtifactOptions(Options):
         return None if self.artifacts is None else Path(self.artifacts)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class DeviceOptions(Options):
     """The data, the device and the CPU threads of a command that trains."""
 
@@ -134,14 +148,14 @@ class DeviceOptions(Options):
         return data_directory(None if self.data is None else Path(self.data))
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class PrecisionOptions(Options):
     """The precision of matrix products."""
 
     precision: str = option("fp32", "--precision", help="Precision of matrix products.", choices=PRECISIONS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class AskOptions(Options):
     """Which configs a search asks for, which trials it ends early, and how many it trains at once."""
 
@@ -156,14 +170,14 @@ class AskOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class SeedsOptions(Options):
     """How often a config is trained again."""
 
     seeds: int = option(5, "--seeds", help="Fresh seeds for each config that is trained again.", low=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class AgainOptions(SeedsOptions):
     """The configs and tasks that a confirmation trains again."""
 
@@ -181,21 +195,21 @@ class AgainOptions(SeedsOptions):
         return 2 * self.top * self.seeds
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class QuietOptions(Options):
     """How much is told."""
 
     quiet: bool = option(False, "--quiet", help="No progress on stderr.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class StudyPathOptions(Options):
     """The file of a user's study."""
 
     study_path: str | None = option(None, "--study", help="The study file of a user's config or model; its code runs.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class RunOptions(
     QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, DeviceOptions, RecordOptions
 ):
@@ -222,7 +236,7 @@ class RunOptions(
     confirm: bool = option(True, "--no-confirm", help="Do not train the best configs again after the search.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ConfirmOptions(
     QuietOptions,
     AgainOptions,
@@ -235,7 +249,7 @@ class ConfirmOptions(
     """Options of `mtlsearch confirm`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class CompareOptions(
     QuietOptions, ArtifactOptions, AskOptions, SeedsOptions, PrecisionOptions, DeviceOptions, StudyOptions
 ):
@@ -256,7 +270,7 @@ class CompareOptions(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     """Options of `mtlsearch train`."""
 
@@ -268,35 +282,35 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ExplainOptions(StudyPathOptions):
     """Options of `mtlsearch explain`."""
 
     output: Path = option(Path("explained.html"), "-o", "--output", help="The HTML file, or for pictures a .png.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class VerifyOptions(StudyPathOptions, DeviceOptions):
     """Options of `mtlsearch verify`."""
 
     config: Path
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class SearchedOptions(Options):
     """Which best trial is meant."""
 
     search: bool = option(False, "--search", help="Optuna's best trial, before confirmation.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class BestOptions(SearchedOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch best`."""
 
     every: bool = option(False, "--all", help="Show every task, where they are many.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch export`."""
 
@@ -304,7 +318,7 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
     checkpoint: Path | None = option(None, "--checkpoint", help="Write the trained parameters too (safetensors).")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class TrialsOptions(StudyOptions):
     """Options of `mtlsearch trials`."""
 
@@ -312,7 +326,7 @@ class TrialsOptions(StudyOptions):
     output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ReportOptions(StudyOptions):
     """Options of `mtlsearch report`."""
 
@@ -320,7 +334,7 @@ class ReportOptions(StudyOptions):
     png: Path | None = option(None, "--png", help="Write every figure as a PNG too.", metavar="DIR")
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class DashboardOptions(ArtifactOptions, StoreOptions):
     """Options of `mtlsearch dashboard`."""
 

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.reading import Report, metric_of, value_of, weights_of
+from mtlsearch.report.reading import Report, metric_of, weights_of
+from mtlsearch.store.trials import score_of
 from mtlsearch.wording import shown_tasks
 
 MOST_LINES = 300
@@ -92,7 +93,7 @@ def _some(report: Report, tasks: Sequence[str]) -> str:
 
 def _parallel(report: Report, tasks: Sequence[str], value: Value, axis: dict[str, Any]) -> go.Figure:
     """A line per trial over the tasks, in a trace for each quarter of the scores, and the best trial's line."""
-    ranked = style.thinned(sorted(report.complete, key=value_of), MOST_LINES)
+    ranked = style.thinned(sorted(report.complete, key=score_of), MOST_LINES)
     places, names = list(range(len(tasks))), [style.label(task) for task in tasks]
     traces = []
     for quarter, (name, colour) in enumerate(QUARTERS):

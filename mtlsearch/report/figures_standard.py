@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.visualization import plot_optimization_history, plot_slice
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.reading import Report, value_of, weights_of
+from mtlsearch.report.reading import Report, weights_of
+from mtlsearch.store.trials import score_of
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.wording import plain
 
@@ -36,7 +37,7 @@ def scored_study(report: Report) -> tuple[Study, list[FrozenTrial]]:
         trials = sorted([*trials, report.best], key=lambda trial: trial.number)
     names = dimensions(report)
     study = create_study(direction="maximize")
-    study.add_trials(_scored(trial, names, value_of(trial) * report.score_scale) for trial in trials)
+    study.add_trials(_scored(trial, names, score_of(trial) * report.score_scale) for trial in trials)
     return study, trials
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.reading import Report, value_of, weights_of
+from mtlsearch.report.reading import Report, weights_of
+from mtlsearch.store.trials import score_of
 
 Weights = Mapping[str, float]
 
@@ -42,8 +43,8 @@ def of_three(report: Report) -> style.Plot:
 def _searched(report: Report) -> go.Scatterternary:
     """The complete trials; the best is drawn last, on top."""
     scale = report.score_scale
-    trials = style.thinned(sorted(report.complete, key=value_of))
-    scores = [value_of(trial) * scale for trial in trials]
+    trials = style.thinned(sorted(report.complete, key=score_of))
+    scores = [score_of(trial) * scale for trial in trials]
     marker = {
         "size": 10,
         "color": style.rounded(scores),
@@ -55,7 +56,7 @@ def _searched(report: Report) -> go.Scatterternary:
     }
     weights = [weights_of(trial) for trial in trials]
     texts = [
-        f"trial {trial.number}: score {style.number(value_of(trial), scale)}<br>{_words(found)}"
+        f"trial {trial.number}: score {style.number(score_of(trial), scale)}<br>{_words(found)}"
         for trial, found in zip(trials, weights, strict=True)
     ]
     return _corner(weights, texts, name="trial of the search", marker=marker)

@@ -16,9 +16,10 @@ from plotly.offline import get_plotlyjs
 from mtlsearch.offline_page import render
 from mtlsearch.report.figure_style import DARK, Plot, number
 from mtlsearch.report.page_tables import methods_table, tasks_table
-from mtlsearch.report.reading import Report, value_of
+from mtlsearch.report.reading import Report
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
+from mtlsearch.store.trials import score_of
 from mtlsearch.wording import MANY_TASKS
 
 MOST_REASONS = 20
@@ -33,7 +34,7 @@ def page(report: Report, plots: Sequence[Plot]) -> str:
         report=report,
         counts=_counts(report),
         most_lines=MANY_TASKS + 3,
-        score=None if report.best is None else number(value_of(report.best), report.score_scale),
+        score=None if report.best is None else number(score_of(report.best), report.score_scale),
         command=lambda name: command(name, *named(report)),
         tasks=tasks_table(report),
         most_tasks=MANY_TASKS,

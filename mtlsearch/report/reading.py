@@ -129,12 +129,6 @@ def metric_of(trial: FrozenTrial, task: str, metric: str, split: str = "validati
     return math.nan if value is None else float(value)
 
 
-def value_of(trial: FrozenTrial) -> float:
-    """The score of a complete trial."""
-    assert trial.value is not None
-    return trial.value
-
-
 def weights_of(trial: FrozenTrial) -> Mapping[str, float]:
     """A trial's task weights."""
     weights: Mapping[str, float] = trial.user_attrs["task_weights"]

@@ -210,7 +210,7 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
     assert config["verdict"]["sentence"] in optuna_dashboard.get_note(study).replace("\\", "")
     attributes = study._storage.get_study_system_attrs(study._study_id)
     titles = [json.loads(figure)["layout"]["title"]["text"] for figure in get_plotly_graph_objects(attributes).values()]
-    assert {"Task trade-off", "Confirmation on test", "Best so far"} <= set(titles)
+    assert {"Task trade-off", "Confirmation on test"} <= set(titles)
 
 
 # What is trained again.

@@ -1,9 +1,9 @@
 """The data of a study: arrays by part, checked, divided, fingerprinted, and put on the device.
 
 A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a step draws
-one batch from each source. Inputs of uint8 stay uint8 on the device; the step scales them. A missing label is NaN
-among reals, −1 among whole numbers. Inputs in a memory-mapped file, or that give rows on request, stay on disk
-(`on_disk`).
+one batch from each source. Inputs keep their type on the device; the step casts or scales a batch by what the inputs
+are (`examples.kinds`). A missing label is NaN among reals, −1 among whole numbers. Inputs in a memory-mapped file, or
+that give rows on request, stay on disk (`on_disk`).
 """
 
 import hashlib
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.augment import Augment
+from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
+from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
 from mtlsearch.errors import DataError, one_line
 from mtlsearch.importing import importing
@@ -57,11 +59,17 @@ class Part:
 class Data:
     """The data of a source: `train` and `test` as (inputs, labels), and a `validation` part or its size.
 
-    Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
-    Labels are one array [N, ...], or arrays by column. `validation` is a third pair, or the number (or fraction) of
-    training examples to hold out. `classes` names the classes of a column. `text` (`Vocabulary.to_dict`) or `table`
-    (`Encoding.to_dict`) says how raw examples became inputs; models' files keep it. `augment`, such as a transform of
-    torchvision's v2, changes each training input at random, on the device, in every batch.
+    Inputs are an array, a sparse matrix or a data frame of numbers [N, ...]; a `np.memmap` and other `Rows` are read
+    a batch at a time and never as a whole. Labels are one array [N, ...], or arrays by column. `validation` is a third
+    pair, or the number (or fraction) of training examples to hold out. `classes` names the classes of a column.
+
+    `inputs` says what the inputs are: "pictures" (uint8 is divided by 255), "numbers" (as they are), or "tokens" (whole
+    numbers, for an embedding). None guesses: uint8 [N, ...] of three dimensions or more are pictures, other whole
+    numbers are tokens where the model takes them whole, and all else are numbers.
+
+    `text` (`Vocabulary.to_dict`) or `table` (`Encoding.to_dict`) says how raw examples became inputs; models' files
+    keep it. `augment`, such as a transform of torchvision's v2, changes each training input at random, on the device,
+    in every batch.
 
     Raises DataError where inputs and labels do not fit, or inputs are not finite numbers.
     """
@@ -73,6 +81,7 @@ class Data:
         *,
         validation: tuple[Inputs, Labels] | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        inputs: InputKind | None = None,
         text: Mapping[str, Any] | None = None,
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
@@ -84,6 +93,14 @@ class Data:
         fitted = {"text": text, "table": table}
         self.fitted = {key: value for key, value in fitted.items() if value is not None}
         self.augment = augment
+        types = [part.inputs.dtype for part in self.parts]
+        check_kind(inputs, types)
+        self.kind = inputs or guessed_kind(types, len(self.train.inputs.shape))
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that are given: train, validation where it is one, test."""
+        return [part for part in (self.train, self.validation, self.test) if isinstance(part, Part)]
 
     def column(self, part: Part, name: str) -> Tensor:
         """The labels of task `name`: the column of its name, or the only one. Raises DataError where there is none."""
@@ -102,8 +119,7 @@ class Data:
         Samples of inputs on disk stand for all of them.
         """
         digest = hashlib.sha256()
-        parts = (part for part in (self.train, self.validation, self.test) if isinstance(part, Part))
-        for array in (array for part in parts for array in (part.inputs, self.column(part, name))):
+        for array in (array for part in self.parts for array in (part.inputs, self.column(part, name))):
             if isinstance(array, OnDisk):
                 digest.update(b"".join(array.sample()))
             else:
@@ -137,6 +153,7 @@ class Splits:
     sha256: Mapping[str, str] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment | None = None
+    kind: InputKind | None = None  # of the inputs; None where the type alone says it
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
@@ -149,14 +166,6 @@ def read_npy(path: Path) -> np.ndarray[Any, Any]:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
-
-
-def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, other whole numbers unchanged."""
-    if inputs.dtype == torch.uint8:
-        # The division gives the default dtype by itself: one kernel instead of two.
-        return inputs / 255 if dtype == torch.get_default_dtype() else inputs.to(dtype) / 255
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs
 
 
 def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
@@ -187,8 +196,8 @@ def _divisible(strata: Tensor, held: int) -> bool:
 
 def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     inputs, labels = pair
-    columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
-    tensors = {name: _tensor(f"{where} labels", y) for name, y in columns.items()}
+    columns = _columns(labels)
+    tensors = {name: as_tensor(_named(where, name), y, NUMBER_LABELS) for name, y in columns.items()}
     part = Part(_inputs(f"{where} inputs", inputs), tensors)
     if not len(part):
         raise DataError(f"{where} must hold examples, but it is empty")
@@ -202,9 +211,21 @@ def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     return part
 
 
+def _columns(labels: Labels) -> Mapping[str, Array]:
+    """Labels by column; those of a data frame have its columns' names."""
+    if isinstance(labels, Mapping):
+        return labels
+    names = getattr(labels, "columns", None)
+    return {SINGLE: labels} if names is None else {str(name): labels[name] for name in names}
+
+
+def _named(where: str, column: str) -> str:
+    return f"{where} labels" if column == SINGLE else f"{where} labels {column!r}"
+
+
 def _check_finite(where: str, inputs: Tensor) -> None:
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        rows = (~torch.isfinite(inputs.flatten(1))).any(1).nonzero().flatten()
+        rows = (~torch.isfinite(inputs.reshape(len(inputs), -1))).any(1).nonzero().flatten()
         raise DataError(
             f"{where} inputs must be finite, but {len(rows)} of {len(inputs)} hold NaN or infinity"
             f" (the first is example {int(rows[0])}): drop or fill them"
@@ -212,22 +233,9 @@ def _check_finite(where: str, inputs: Tensor) -> None:
 
 
 def _inputs(what: str, inputs: Inputs) -> Tensor | OnDisk:
-    if not reads_rows(inputs):
-        return _tensor(what, inputs)
+    if is_sparse(inputs) or not reads_rows(inputs):
+        return as_tensor(what, inputs, ENCODE_INPUTS)
     try:
         return OnDisk(inputs)
     except TypeError as error:
         raise DataError(f"{what} must be an array of numbers, but: {error}") from error
-
-
-def _tensor(what: str, array: Inputs) -> Tensor:
-    """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
-    try:
-        if not isinstance(array, Tensor):
-            # `require` copies memory that torch cannot share: read-only, or of negative strides.
-            array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
-    if not array.ndim:
-        raise DataError(f"{what} must be an array of examples, but got a single number")
-    return array.detach().cpu()

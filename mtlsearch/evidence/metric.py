@@ -11,7 +11,7 @@ from mtlsearch.evidence.statistics import Array, Estimate, estimate, rounding_sd
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
 Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
 
-FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "span_f1", "r2"})
+FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "auroc", "average_precision", "span_f1", "r2"})
 FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
 
 

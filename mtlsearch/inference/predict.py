@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtlsearch.data.parts import as_input
+from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.errors import DataError, one_line
 from mtlsearch.inference.inputs import Inputs, read_inputs
 from mtlsearch.tasks.kinds import kind_named
@@ -24,7 +24,7 @@ def predict_files(model: nn.Module, config: Mapping[str, Any], paths: Sequence[P
 def predict(model: nn.Module, config: Mapping[str, Any], inputs: Inputs) -> list[dict[str, Prediction]]:
     """Each task's prediction for each example. Raises DataError where a task's answer is a picture."""
     tasks = config["tasks"]
-    batch = as_input(inputs.x, torch.float32)
+    batch = as_input(inputs.x, torch.float32, inputs.kind)
     with torch.no_grad():
         try:
             outputs = model.eval()(dict.fromkeys(tasks, batch))

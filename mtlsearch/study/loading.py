@@ -1,12 +1,14 @@
 """The sources of a study's data, loaded once each and divided for its tasks; and the check of its model on them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.parts import Data, Part, Source, Splits, as_input, divide
+from mtlsearch.data.examples.kinds import InputKind, as_input
+from mtlsearch.data.parts import Data, Part, Source, Splits, divide
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
 
@@ -70,14 +72,56 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
         sha256={task.name: data.sha256(task.name) for task in tasks},
         fitted=data.fitted,
         augment=data.augment,
+        kind=data.kind,
     )
+
+
+def with_kind(model: nn.Module, splits: Splits) -> Splits:
+    """The splits with the kind of their inputs: whole numbers are tokens where `model` takes them whole.
+
+    Raises ModelError where it takes them neither whole nor as reals.
+    """
+    if splits.kind is not None:
+        return splits
+    failed: dict[str, str] = {}
+    kinds: tuple[InputKind, ...] = ("tokens", "numbers")
+    for kind in kinds:
+        found = replace(splits, kind=kind)
+        try:
+            _run(model, examples((found,)))
+            return found
+        except ModelError as error:
+            failed[kind] = str(error)
+    # A model that embeds its inputs fails on reals because they are no indices.
+    raise ModelError(failed["tokens"] if "indices" in failed["numbers"] else failed["numbers"])
+
+
+def examples(splits: Sequence[Splits]) -> dict[str, Tensor]:
+    """A few examples for each task, as a model takes them."""
+    given = [(each.tasks, as_input(_few(each), torch.float32, each.kind)) for each in splits]
+    return {task: x for tasks, x in given for task in tasks}
+
+
+def _few(splits: Splits) -> Tensor:
+    """The first two training examples; of tokens in memory also those of the smallest and the largest in each part."""
+    found = [splits.train.inputs[:2]]
+    if splits.kind == "tokens":
+        parts = (splits.train.inputs, splits.validation.inputs, splits.test.inputs)
+        found += [_extremes(inputs) for inputs in parts if isinstance(inputs, Tensor)]
+    return torch.cat(found)
+
+
+def _extremes(inputs: Tensor) -> Tensor:
+    """The examples that hold the smallest and the largest whole number."""
+    numbers = inputs.reshape(len(inputs), -1).cpu().numpy()
+    return inputs[[int(numbers.min(1).argmin()), int(numbers.max(1).argmax())]]
 
 
 def check_outputs(
     model: nn.Module, tasks: Sequence[Task], splits: Sequence[Splits], targets: Mapping[str, Target]
 ) -> None:
     """Run `model` on two examples and check its outputs against the tasks' labels. Raises ModelError."""
-    inputs = {task: as_input(each.train.inputs[:2], torch.float32) for each in splits for task in each.tasks}
+    inputs = examples(splits)
     # A disjoint source is evaluated by itself, so a model must take any source's tasks alone.
     for given in (*(each.tasks for each in splits), tuple(inputs)):
         outputs = _run(model, {task: inputs[task] for task in given})

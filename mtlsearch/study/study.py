@@ -6,6 +6,7 @@ A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from optuna.distributions import BaseDistribution
 from torch import nn
 
 from mtlsearch.data.augment import Augment, check_augment, described
+from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
-from mtlsearch.study.loading import check_outputs, load_splits
+from mtlsearch.study.loading import check_outputs, load_splits, with_kind
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.tasks.metrics import Metric
-from mtlsearch.tasks.task import Target, Task
+from mtlsearch.tasks.task import Loss, Target, Task
 
 Score = Callable[[Mapping[str, float]], float]
 SCORES: dict[str, Score] = {
@@ -120,7 +122,9 @@ class Study:
 
     def load(self, directory: Path, device: torch.device | str = "cpu") -> "LoadedStudy":
         """The study with its data, checked and divided, on `device`. Raises DataError and ModelError."""
-        loaded = LoadedStudy(self, *load_splits(self.tasks, directory, self.split_seed))
+        splits, targets = load_splits(self.tasks, directory, self.split_seed)
+        model = self.build(self.default_config(), seed=0).eval()
+        loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets)
         loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
         for number, augment in loaded.augments.items():
@@ -139,6 +143,11 @@ class LoadedStudy:
     @property
     def metrics(self) -> dict[str, Metric]:
         return {task.name: task.metric(self.targets[task.name]) for task in self.study.tasks}
+
+    @cached_property
+    def losses(self) -> dict[str, Loss]:
+        """The loss of each task, with what it takes from the training data."""
+        return {task.name: task.loss_of(self.targets[task.name], self.device) for task in self.study.tasks}
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -202,6 +211,7 @@ class LoadedStudy:
         study = self.study
         model = study.build(study.default_config(), seed=0)
         augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
+        kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
         return {
             "tasks": {
                 task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
@@ -218,7 +228,9 @@ class LoadedStudy:
             "batch size": study.batch_size,
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
-            **({"augment": augments} if augments else {}),  # studies without any were stored without the key
+            # Studies without any, and those of earlier versions, were stored without these keys.
+            **({"augment": augments} if augments else {}),
+            **({"inputs": kinds} if kinds else {}),
         }
 
 

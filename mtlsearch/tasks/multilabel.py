@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import StudyError
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
-from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, entry, masked_mean
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, check_weights, entry, masked_mean
 
 LIKELY = 0.5  # the probability from which on a label is a yes
 
@@ -27,6 +26,10 @@ class MultiLabel(Task):
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
     pos_weight: tuple[float, ...] | Literal["balanced"] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(self, "pos_weight", self.pos_weight)
+
     def target(self, data: Data) -> Target:
         labels, names = self.training_labels(data, "N", "C"), data.class_names(self.name)
         size = labels.shape[1]
@@ -36,13 +39,9 @@ class MultiLabel(Task):
         return Target(size, names or tuple(map(str, range(size))), pos_weight=_noes_to_a_yes(labels))
 
     def _check_weight(self, size: int) -> None:
-        if self.pos_weight is None or self.pos_weight == "balanced":
-            return
-        got = f"task {self.name!r}: pos_weight must"
-        if isinstance(self.pos_weight, str):
-            raise StudyError(f"{got} be numbers or balanced, but got {self.pos_weight!r}")
-        if len(self.pos_weight) != size:
-            raise StudyError(f"{got} have {size} entries, but got {len(self.pos_weight)}")
+        given = self.pos_weight
+        if given is not None and not isinstance(given, str) and len(given) != size:
+            raise self.refusal(f"pos_weight must have {size} entries, but got {len(given)}")
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = labels.float()

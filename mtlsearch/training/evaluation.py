@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from mtlsearch.data.parts import Part, Splits, as_input
+from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.parts import Part, Splits
 from mtlsearch.study.results import Metrics
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tasks.metrics import CountedMetric, Metric
@@ -58,7 +59,7 @@ def _evaluate_source(
     collected: list[dict[str, list[Tensor]]] = [{task: [] for task in splits.tasks} for _ in forwards]
     with _chunks(part, members) as chunks:
         for rows, inputs in chunks:
-            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype))
+            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype, splits.kind))
             for own, forward in zip(collected, forwards, strict=True):
                 outputs = forward(given)
                 for task in splits.tasks:

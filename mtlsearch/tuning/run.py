@@ -18,7 +18,7 @@ from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record
-from mtlsearch.study.describe import describe
+from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import Conditions, slow_choices, use_device
@@ -95,6 +95,9 @@ def open_session(
     info = {**describe(loaded), "population": population}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     record.take_over()
+    if not record.trials():
+        for line in input_lines(loaded):
+            progress.notice(line)
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
     record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", record.counted()))

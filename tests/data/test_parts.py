@@ -10,7 +10,8 @@ from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint_source, 
 from torch import Tensor
 
 from mtlsearch import Classification, Data
-from mtlsearch.data.parts import Part, as_input, divide
+from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.parts import Part, divide
 from mtlsearch.errors import DataError
 
 X, Y = inputs(20, 0), torch.arange(20) % CLASSES
@@ -52,8 +53,10 @@ def test_each_part_is_checked_under_its_name() -> None:
 
 
 def test_arrays_of_words_are_refused() -> None:
-    message = refused((X, np.array(["cat", "dog"] * 10)), (X, Y))
-    assert message.startswith("train labels must be an array of numbers, but: can't convert np.ndarray")
+    assert refused((X, {"pet": np.array(["cat", "dog"] * 10)}), (X, Y)) == (
+        "train labels 'pet' must be numbers, but got texts such as 'cat': number the classes, `codes, names ="
+        " pandas.factorize(labels, sort=True)`, and give Data the codes, and the names as classes"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 20, 25, -3, 1.0, 0.0])

@@ -261,6 +261,7 @@ def test_the_same_definition_has_the_same_fingerprint_and_describes_its_tasks() 
         "std": [1.0],
         "input_shape": [6],
         "input_dtype": "uint8",
+        "input_kind": "pictures",
         "output_shape": [3],
     }
 

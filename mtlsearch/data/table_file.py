@@ -41,6 +41,11 @@ def read_table(
     return frame
 
 
+def read_cells(path: Path) -> pd.DataFrame:
+    """The table as `read_table` finds it, but every cell of a CSV as it is written; a gap is an empty text."""
+    return _read_parquet(path, ()) if path.suffix.lower() in PARQUET else _read_csv(path, (), ".", (), as_written=True)
+
+
 def separator(path: Path) -> str:
     """The separator of a CSV's cells: the character that divides the header into most cells."""
     with _opened(path) as file:
@@ -91,9 +96,12 @@ def _place(column: "pd.Series[Any]", wrong: np.ndarray[Any, Any]) -> str:
     return f"{column.index.name} {column.index[wrong][0]}"
 
 
-def _read_csv(path: Path, text: Sequence[str], decimal: str, missing: Sequence[str]) -> pd.DataFrame:
+def _read_csv(
+    path: Path, text: Sequence[str], decimal: str, missing: Sequence[str], as_written: bool = False
+) -> pd.DataFrame:
     mark = separator(path)
     header, lines = _check_lines(path, mark)
+    types: Any = str if as_written else dict.fromkeys((name for name in text if name in header), object)
     try:
         frame = pd.read_csv(
             path,
@@ -103,7 +111,8 @@ def _read_csv(path: Path, text: Sequence[str], decimal: str, missing: Sequence[s
             index_col=False,
             decimal=decimal,
             na_values=list(missing),
-            dtype=dict.fromkeys((name for name in text if name in header), object),
+            keep_default_na=not as_written,
+            dtype=types,
             skipinitialspace=True,
             encoding="utf-8-sig",
             low_memory=False,  # else the type of a long column may differ between its chunks

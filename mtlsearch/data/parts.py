@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
+from mtlsearch.data.examples.division import drawn, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
 from mtlsearch.errors import DataError, one_line
@@ -61,7 +62,9 @@ class Data:
 
     Inputs are an array, a sparse matrix or a data frame of numbers [N, ...]; a `np.memmap` and other `Rows` are read
     a batch at a time and never as a whole. Labels are one array [N, ...], or arrays by column. `validation` is a third
-    pair, or the number (or fraction) of training examples to hold out. `classes` names the classes of a column.
+    pair, or the number (or fraction) of training examples to hold out; they are drawn with their share of every label
+    of every task. Instead of `test` and `validation`, `split` names the part of each example in `train`: train,
+    validation or test. `classes` names the classes of a column.
 
     `inputs` says what the inputs are: "pictures" (uint8 is divided by 255), "numbers" (as they are), or "tokens" (whole
     numbers, for an embedding). None guesses: uint8 [N, ...] of three dimensions or more are pictures, other whole
@@ -77,8 +80,9 @@ class Data:
     def __init__(
         self,
         train: tuple[Inputs, Labels],
-        test: tuple[Inputs, Labels],
+        test: tuple[Inputs, Labels] | None = None,
         *,
+        split: Sequence[str] | Array | None = None,
         validation: tuple[Inputs, Labels] | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
         inputs: InputKind | None = None,
@@ -86,8 +90,17 @@ class Data:
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
     ) -> None:
-        self.train, self.test = _part("train", train), _part("test", test)
-        self.validation = validation if isinstance(validation, int | float) else _part("validation", validation)
+        given = validation if isinstance(validation, int | float) else _part("validation", validation)
+        if split is None and test is not None:
+            self.train, self.validation, self.test = _part("train", train), given, _part("test", test)
+        elif split is not None and test is None and not isinstance(given, Part):
+            self.train, self.validation, self.test = _parts(_part("the", train), split, given)
+        else:
+            raise DataError(
+                "Data needs test=(inputs, labels), or split= with the part of each example instead of test and"
+                f" validation, but got {'neither' if split is None else 'both'}"
+            )
+        self.over_all = False  # whether a source has divided its examples over all tasks
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
         fitted = {"text": text, "table": table}
@@ -154,6 +167,7 @@ class Splits:
     fitted: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment | None = None
     kind: InputKind | None = None  # of the inputs; None where the type alone says it
+    over_all: bool = False  # whether the parts were drawn over all tasks
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
@@ -168,8 +182,14 @@ def read_npy(path: Path) -> np.ndarray[Any, Any]:
         raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
-def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
-    """The training and the validation part, drawn by `split_seed`, stratified by `strata` [N] where possible."""
+def divide(
+    data: Data, strata: Tensor | None, split_seed: int, marks: np.ndarray[Any, Any] | None = None
+) -> tuple[Part, Part]:
+    """The training and the validation part, drawn by `split_seed`.
+
+    Each has its share of the labels in `marks` [N, L] where they are given, else of the classes in `strata` [N] where
+    that is possible.
+    """
     if isinstance(data.validation, Part):
         return data.train, data.validation
     with importing():
@@ -179,6 +199,12 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
         raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
+    if marks is not None:
+        is_held = np.zeros(rows, bool)
+        is_held[drawn(marks, held, split_seed)] = True
+        indices = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in indices)
+        return rest, held_out
     if strata is not None and not _divisible(strata, held):
         strata = None
     labels = None if strata is None else strata.numpy()
@@ -192,6 +218,13 @@ def _divisible(strata: Tensor, held: int) -> bool:
     """Whether every class can be on both sides, which stratifying needs."""
     counts = torch.unique(strata, return_counts=True)[1]
     return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
+
+
+def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -> tuple[Part, Part | int | float, Part]:
+    """Train, validation (its size where `split` names none of it) and test of all examples."""
+    found = rows_by_part(np.asarray(split), len(whole))
+    train, held, test = (whole.taken(torch.from_numpy(rows)) for rows in found.values())
+    return train, held if len(held) else validation, test
 
 
 def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:

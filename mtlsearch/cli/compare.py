@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlsearch.cli.interrupt import interruptible
+from mtlsearch.activity import doing
+from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.importing import importing
 from mtlsearch.tuning.options import CompareOptions
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from mtlsearch.tuning.progress import Progress
 
 
 @click.command()
@@ -23,10 +29,13 @@ def compare(options: CompareOptions, as_json: bool) -> None:
     best config is trained again with the same fresh seeds. Equal weights are always among the methods: the others are
     held against those. The same command goes on where it stopped.
     """
-    with importing():
-        from mtlsearch.tuning.compare import compare_command
 
-    result = interruptible(lambda *told: compare_command(options, *told), options.trials, options.quiet)
+    def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
+        with doing(LOADING), importing():
+            from mtlsearch.tuning.compare import compare_command
+        return compare_command(options, progress, stop)
+
+    result = interruptible(work, options.trials, options.quiet)
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.activity import doing
 from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.data.parts import Data, Part, Source, Splits, divide
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
+from mtlsearch.wording import few
 
 
 def load_splits(
@@ -20,7 +22,8 @@ def load_splits(
     splits: list[Splits] = []
     targets: dict[str, Target] = {}
     for source, joint in _by_source(tasks):
-        data = _load(source, joint[0].name, directory)
+        with doing(f"reading the data of {few([task.name for task in joint])}"):
+            data = _load(source, joint[0].name, directory)
         targets |= {task.name: task.target(data) for task in joint}
         splits.append(_split(data, joint, targets, split_seed))
     return tuple(splits), targets
@@ -66,10 +69,12 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
         for name, labels in part.labels.items():
             if not bool(labelled(labels).any()):
                 raise DataError(f"task {name!r} needs labels in its {where} data, but all are missing")
+    with doing(f"hashing the data of {few([task.name for task in tasks])}"):
+        sha256 = {task.name: data.sha256(task.name) for task in tasks}
     return Splits(
         tasks=tuple(task.name for task in tasks),
         **parts,
-        sha256={task.name: data.sha256(task.name) for task in tasks},
+        sha256=sha256,
         fitted=data.fitted,
         augment=data.augment,
         kind=data.kind,

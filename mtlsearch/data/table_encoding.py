@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtlsearch.data.table_file import cells, check_columns, numbers_of, read_table, texts_of
+from mtlsearch.data.table_file import PARQUET, cells, check_columns, numbers_of, read_table, suffix, texts_of
 from mtlsearch.errors import DataError
 
 RARE = 3  # a level in fewer training rows is rare
@@ -94,11 +94,15 @@ class Encoding:
 
     def read(self, path: Path) -> pd.DataFrame:
         """The rows of a file like the one that was fitted; the first line may name the columns. Raises DataError."""
-        header = self.header
-        if header and {column.column for column in self.columns} <= {cell.strip() for cell in next(cells(path), [])}:
-            header = ()
         text = [column.column for column in self.categories]
-        return read_table(path, text=text, decimal=self.decimal, missing=self.blanks, header=header)
+        return read_table(path, text=text, decimal=self.decimal, missing=self.blanks, header=self.header_of(path))
+
+    def header_of(self, path: Path) -> Sequence[str]:
+        """The names of a file's columns where its first line does not hold those of the model's inputs."""
+        if not self.header or not path.is_file() or suffix(path) in PARQUET:
+            return ()
+        first = {cell.strip() for cell in next(cells(path), [])}
+        return () if {column.column for column in self.columns} <= first else self.header
 
     @property
     def features(self) -> int:

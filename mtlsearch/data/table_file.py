@@ -65,6 +65,13 @@ def read_table(
     return frame
 
 
+def read_cells(path: Path, header: Sequence[str] = ()) -> pd.DataFrame:
+    """The table as `read_table` finds it, but every cell of a CSV as it is written; a gap is an empty text."""
+    if suffix(path) in PARQUET:
+        return _read_parquet(path, ())
+    return _read_csv(path, (), ".", (), header, as_written=True)
+
+
 def separator(path: Path) -> str:
     """The separator of a CSV's cells: the character that divides the first line into most cells, tabs in a .tsv."""
     if suffix(path) in TABS:
@@ -128,10 +135,16 @@ def _place(column: "pd.Series[Any]", wrong: np.ndarray[Any, Any]) -> str:
 
 
 def _read_csv(
-    path: Path, text: Sequence[str], decimal: str, missing: Sequence[str], named: Sequence[str]
+    path: Path,
+    text: Sequence[str],
+    decimal: str,
+    missing: Sequence[str],
+    named: Sequence[str],
+    as_written: bool = False,
 ) -> pd.DataFrame:
     mark = separator(path)
     header, lines = _check_lines(path, mark, named)
+    types: Any = str if as_written else dict.fromkeys((name for name in text if name in header), object)
     try:
         frame = pd.read_csv(
             path,
@@ -141,7 +154,8 @@ def _read_csv(
             index_col=False,
             decimal=decimal,
             na_values=list(missing),
-            dtype=dict.fromkeys((name for name in text if name in header), object),
+            keep_default_na=not as_written,
+            dtype=types,
             skipinitialspace=True,
             encoding="utf-8-sig",
             low_memory=False,  # else the type of a long column may differ between its chunks

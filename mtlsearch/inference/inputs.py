@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from mtlsearch.data.examples.arrays import NUMBERS
 from mtlsearch.data.examples.kinds import InputKind, former_kind
 from mtlsearch.data.parts import read_npy
 from mtlsearch.data.table_encoding import Encoding
+from mtlsearch.data.table_file import read_cells
 from mtlsearch.data.table_file import suffix as format_of
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
 from mtlsearch.data.text_files import read_lines
 from mtlsearch.errors import DataError, ModelError, one_line
 from mtlsearch.terminal import notice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = 1024
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
@@ -152,6 +156,14 @@ def read_rows(path: Path, encoding: Encoding) -> tuple[Tensor, list[str]]:
     frame = encoding.read(path)
     places = [f"{path}, {frame.index.name} {row}" for row in frame.index]
     return torch.from_numpy(encoding.apply(frame)), places
+
+
+def own_columns(config: Mapping[str, Any], path: Path) -> "pd.DataFrame | None":
+    """The columns of a table of raw rows as they are written, a row for each of `read_rows`; None of other files."""
+    if format_of(path) not in TABLES or "table" not in config:
+        return None
+    header = Encoding.from_dict(config["table"]).header_of(path)
+    return read_cells(path, header).reset_index(drop=True)
 
 
 def read_texts(

@@ -14,6 +14,7 @@ from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.tasks.class_labels import class_names, in_range, whole_labels
 from mtlsearch.tasks.metrics import Metric, accuracy, auroc, average_precision, macro_f1
 from mtlsearch.tasks.task import (
+    Columns,
     Description,
     Loss,
     Prediction,
@@ -119,6 +120,14 @@ class Classification(Task):
     def in_words(cls, prediction: Prediction) -> tuple[str, str]:
         label = prediction["label"]
         return label, f"{prediction['probabilities'][label]:.4f}"
+
+    @classmethod
+    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+        """The likeliest class and its probability, and the probability of each class."""
+        classes, likely = about["classes"], outputs.softmax(1)
+        of_each = {f"probability.{name}": likely[:, i].tolist() for i, name in enumerate(classes)}
+        labels = [classes[i] for i in likely.argmax(1).tolist()]
+        return {"prediction": labels, "probability": likely.amax(1).tolist(), **of_each}
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,17 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
-from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, check_weights, entry, masked_mean
+from mtlsearch.tasks.task import (
+    Columns,
+    Description,
+    Prediction,
+    Question,
+    Target,
+    Task,
+    check_weights,
+    entry,
+    masked_mean,
+)
 
 LIKELY = 0.5  # the probability from which on a label is a yes
 
@@ -36,7 +46,8 @@ class MultiLabel(Task):
         if names and len(names) != size:
             raise self.error(f"{size} labels need as many names, but got {len(names)}")
         self._check_weight(size)
-        return Target(size, names or tuple(map(str, range(size))), pos_weight=_noes_to_a_yes(labels))
+        names = names or ((self.name,) if size == 1 else tuple(map(str, range(size))))
+        return Target(size, names, pos_weight=_noes_to_a_yes(labels))
 
     def _check_weight(self, size: int) -> None:
         given = self.pos_weight
@@ -76,14 +87,31 @@ class MultiLabel(Task):
 
     @classmethod
     def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
-        """The probability of each label."""
-        rows = outputs.sigmoid().tolist()
-        return [{"probabilities": dict(zip(about["classes"], row, strict=True))} for row in rows]
+        """The likely labels, and the probability of each label."""
+        found = [dict(zip(about["classes"], row, strict=True)) for row in outputs.sigmoid().tolist()]
+        return [{"labels": [name for name, p in each.items() if p >= LIKELY], "probabilities": each} for each in found]
 
     @classmethod
     def in_words(cls, prediction: Prediction) -> tuple[str, str]:
-        likely = {name: p for name, p in prediction["probabilities"].items() if p >= LIKELY}
-        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
+        said, probabilities = zip(*cls.in_lines(prediction), strict=True)
+        return ", ".join(said), ", ".join(probabilities)
+
+    @classmethod
+    def in_lines(cls, prediction: Prediction) -> list[tuple[str, str]]:
+        """A line for each label: its name with yes or no, and the probability of that."""
+        return [
+            (f"{name}: yes", f"{p:.4f}") if p >= LIKELY else (f"{name}: no", f"{1 - p:.4f}")
+            for name, p in prediction["probabilities"].items()
+        ]
+
+    @classmethod
+    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+        """Yes or no, and the probability of yes, for each label."""
+        likely, columns = outputs.sigmoid(), dict[str, Sequence[Any]]()
+        for i, name in enumerate(about["classes"]):
+            columns[f"prediction.{name}"] = ["yes" if yes else "no" for yes in (likely[:, i] >= LIKELY).tolist()]
+            columns[f"probability.{name}"] = likely[:, i].tolist()
+        return columns
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:

@@ -51,7 +51,7 @@ class Regression(Task):
 
     @classmethod
     def in_unit(cls, outputs: Tensor, about: Description) -> Tensor:
-        return outputs * torch.tensor(about["std"]) + torch.tensor(about["mean"])
+        return outputs * outputs.new_tensor(about["std"]) + outputs.new_tensor(about["mean"])
 
 
 def _columns(labels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ loss nor metric.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict, get_args, get_origin
 
@@ -22,6 +22,7 @@ from mtlsearch.wording import plain
 Prediction = dict[str, Any]  # a task's answer to one example, as JSON holds it
 
 
+Columns = Mapping[str, Sequence[Any]]  # answers to N examples by column
 Loss = Callable[[Tensor, Tensor], Tensor]  # from outputs and labels [B, ...] to a mean []
 ADDED = "added"
 
@@ -156,8 +157,8 @@ class Task(ABC):
 
     @classmethod
     def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
-        """The answer to each example in outputs [N, ...]. Raises DataError where it is a picture."""
-        return [{"values": row.tolist()} for row in cls.in_unit(outputs, about)]
+        """The answer to each example in outputs [N, ...] in the labels' unit. Raises DataError for a picture."""
+        return [{"values": row} for row in outputs.tolist()]
 
     @classmethod
     def of_text(cls, prediction: Prediction, tokens: Sequence[str]) -> Prediction:
@@ -168,6 +169,22 @@ class Task(ABC):
     def in_words(cls, prediction: Prediction) -> tuple[str, str]:
         """An answer and its probability as a table shows them."""
         return ", ".join(plain(value) for value in prediction["values"]), ""
+
+    @classmethod
+    def in_lines(cls, prediction: Prediction) -> list[tuple[str, str]]:
+        """The lines of a table on the screen: an answer, and its probability."""
+        return [cls.in_words(prediction)]
+
+    @classmethod
+    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+        """The answers to outputs [N, ...] in the labels' unit as columns; `tokens` are those of texts."""
+        found = cls.predictions(outputs, about)
+        if tokens is not None:
+            found = list(map(cls.of_text, found, tokens))
+        if not all("values" in prediction for prediction in found):
+            return {"prediction": [cls.in_words(prediction)[0] for prediction in found]}
+        values = list(zip(*(prediction["values"] for prediction in found), strict=True))
+        return {f"prediction.{i + 1}" if len(values) > 1 else "prediction": row for i, row in enumerate(values)}
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:

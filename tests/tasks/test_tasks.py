@@ -284,3 +284,26 @@ def test_options_tell_two_definitions_of_a_task_apart() -> None:
     assert Regression("a", unused).options != Regression("a", unused, loss_name="huber").options
     assert MultiLabel("a", unused, pos_weight=POS).options["pos_weight"] == list(POS)
     assert CUSTOM.options["loss_fn"] == "squared"
+
+
+def test_every_label_is_answered_by_its_name_and_probability() -> None:
+    one = MultiLabel("toxic", unused)
+    target = one.target(data(YES_NO[:, :1]))
+    assert target.classes == ("toxic",)
+    outputs = torch.tensor([[2.0], [-2.0]])
+    yes, no = one.predictions(outputs, {"classes": ["toxic"]})  # type: ignore[typeddict-item]
+    likely = float(torch.tensor(2.0).sigmoid())
+    assert (yes["labels"], no["labels"]) == (["toxic"], [])
+    assert one.in_lines(yes) == [("toxic: yes", f"{likely:.4f}")]
+    assert one.in_lines(no) == [("toxic: no", f"{likely:.4f}")]
+    assert one.in_words(no) == ("toxic: no", f"{likely:.4f}")
+    columns = one.columns(outputs, {"classes": ["toxic"]}, None)  # type: ignore[typeddict-item]
+    assert columns["prediction.toxic"] == ["yes", "no"]
+    assert columns["probability.toxic"] == pytest.approx([likely, 1 - likely])
+
+
+def test_values_become_a_column_each() -> None:
+    outputs = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    about: Any = {}
+    assert Regression.columns(outputs, about, None) == {"prediction.1": (1.0, 3.0), "prediction.2": (2.0, 4.0)}
+    assert Regression.columns(outputs[:, :1], about, None) == {"prediction": (1.0, 3.0)}

@@ -28,7 +28,8 @@ class Activity:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def __str__(self) -> str:
-        return f"{self.text} ({time.monotonic() - self.began:.0f} s)"
+        share = f"{100 * self.share:.0f} %, " if self.total else ""
+        return f"{self.text} ({share}{time.monotonic() - self.began:.0f} s)"
 
 
 _activities: list[Activity] = []

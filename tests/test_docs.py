@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import runpy
 import shlex
 import tomllib
 from dataclasses import dataclass, replace
@@ -108,6 +109,9 @@ class Reader:
         match block.words:
             case ("python", "notebook"):
                 pass  # test_api runs it as one
+            case ("python", name, "run"):  # a script of the reader's own
+                (self.folder / name).write_text(block.text, encoding="utf-8")
+                runpy.run_path(name, run_name="__main__")
             case ("python", name):
                 (self.folder / name).write_text(block.text, encoding="utf-8")
             case ("python",):
@@ -173,7 +177,7 @@ def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
 
 
 def test_pages_that_show_commands_are_run() -> None:
-    pages = ("bring-your-own", "evidence", "python", "speed", "store")
+    pages = ("bring-your-own", "evidence", "from-your-loop", "python", "speed", "store")
     assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 

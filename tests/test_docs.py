@@ -6,12 +6,12 @@ import re
 import runpy
 import shlex
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -340,6 +340,16 @@ def test_shipped_studies_are_those_that_the_page_lists_and_the_command_prints() 
 def test_extras_are_those_that_the_page_lists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [row[0].strip("`") for row in table(COMMANDS, "extra")] == list(project["optional-dependencies"])
+
+
+def test_metrics_of_each_kind_are_those_that_the_page_lists() -> None:
+    listed = dict(table("docs/bring-your-own.md", "kind of task"))
+    known = {}
+    for kind in ("Classification", "Regression", "MultiLabel", "Depth"):
+        task = getattr(mtlsearch, kind)
+        known[f"`{kind}`"] = next(get_args(each.type) for each in fields(task) if each.name == "metric_name")
+    named = {kind: tuple(re.findall(r"`(\w+)`", names)) for kind, names in listed.items()}
+    assert {kind: names for kind, names in named.items() if names} == known
 
 
 # Evidence.

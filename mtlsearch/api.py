@@ -62,6 +62,7 @@ class Result:
         oriented = [
             frame[f"validation.{task}.{about['metric']}"] * (1 if about["higher_is_better"] else -1)
             for task, about in self.best["tasks"].items()
+            if f"validation.{task}.{about['metric']}" in frame  # a task that is left out of the score has none
         ]
         rows = list(zip(*oriented, strict=True))
         return frame[[not any(_dominates(other, row) for other in rows) for row in rows]]

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
+from mtlsearch.data.examples.division import drawn, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
 from mtlsearch.errors import DataError, one_line
@@ -67,7 +68,9 @@ class Data:
 
     Inputs are an array, a sparse matrix or a data frame of numbers [N, ...]; a `np.memmap` and other `Rows` are read
     a batch at a time and never as a whole. Labels are one array [N, ...], or arrays by column. `validation` is a third
-    pair, or the number (or fraction) of training examples to hold out. `classes` names the classes of a column.
+    pair, or the number (or fraction) of training examples to hold out; they are drawn with their share of every label
+    of every task. Instead of `test` and `validation`, `split` names the part of each example in `train`: train,
+    validation or test. `classes` names the classes of a column.
 
     `inputs` says what the inputs are: "pictures" (uint8 is divided by 255), "numbers" (as they are), or "tokens" (whole
     numbers, for an embedding). None guesses: uint8 [N, ...] of three dimensions or more are pictures, other whole
@@ -83,8 +86,9 @@ class Data:
     def __init__(
         self,
         train: Given,
-        test: Given,
+        test: Given | None = None,
         *,
+        split: Sequence[str] | Array | None = None,
         validation: Given | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
         inputs: InputKind | None = None,
@@ -93,12 +97,18 @@ class Data:
         augment: Augment | None = None,
         collate: Collate | None = None,
     ) -> None:
-        self.train, self.test = _part("train", train, collate), _part("test", test, collate)
-        self.validation: Part | int | float
-        if isinstance(validation, int | float):
-            self.validation = validation
+        given = validation if isinstance(validation, int | float) else _part("validation", validation, collate)
+        if split is None and test is not None:
+            self.train, self.validation = _part("train", train, collate), given
+            self.test = _part("test", test, collate)
+        elif split is not None and test is None and not isinstance(given, Part):
+            self.train, self.validation, self.test = _parts(_part("the", train, collate), split, given)
         else:
-            self.validation = _part("validation", validation, collate)
+            raise DataError(
+                "Data needs test=(inputs, labels), or split= with the part of each example instead of test and"
+                f" validation, but got {'neither' if split is None else 'both'}"
+            )
+        self.over_all = False  # whether a source has divided its examples over all tasks
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
         fitted = {"text": text, "table": table}
@@ -165,6 +175,7 @@ class Splits:
     fitted: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment | None = None
     kind: InputKind | None = None  # of the inputs; None where the type alone says it
+    over_all: bool = False  # whether the parts were drawn over all tasks
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
@@ -179,8 +190,14 @@ def read_npy(path: Path) -> np.ndarray[Any, Any]:
         raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
-def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
-    """The training and the validation part, drawn by `split_seed`, stratified by `strata` [N] where possible."""
+def divide(
+    data: Data, strata: Tensor | None, split_seed: int, marks: np.ndarray[Any, Any] | None = None
+) -> tuple[Part, Part]:
+    """The training and the validation part, drawn by `split_seed`.
+
+    Each has its share of the labels in `marks` [N, L] where they are given, else of the classes in `strata` [N] where
+    that is possible.
+    """
     if isinstance(data.validation, Part):
         return data.train, data.validation
     with importing():
@@ -190,6 +207,12 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
         raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
+    if marks is not None:
+        is_held = np.zeros(rows, bool)
+        is_held[drawn(marks, held, split_seed)] = True
+        indices = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in indices)
+        return rest, held_out
     if strata is not None and not _divisible(strata, held):
         strata = None
     labels = None if strata is None else strata.numpy()
@@ -203,6 +226,13 @@ def _divisible(strata: Tensor, held: int) -> bool:
     """Whether every class can be on both sides, which stratifying needs."""
     counts = torch.unique(strata, return_counts=True)[1]
     return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
+
+
+def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -> tuple[Part, Part | int | float, Part]:
+    """Train, validation (its size where `split` names none of it) and test of all examples."""
+    found = rows_by_part(np.asarray(split), len(whole))
+    train, held, test = (whole.taken(torch.from_numpy(rows)) for rows in found.values())
+    return train, held if len(held) else validation, test
 
 
 def _part(where: str, given: Given, collate: Collate | None) -> Part:

@@ -24,12 +24,14 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
             "patience": study.patience,
             "batch_size": study.batch_size,
             "split_seed": study.split_seed,
+            "division": study.division,
         },
         "tasks": {
             task.name: _describe_task(task, loaded.targets[task.name], loaded.metrics[task.name], sources[task.name])
             for task in study.tasks
         },
         "fingerprint": loaded.fingerprint(),
+        **({"left_out": dict(loaded.left_out)} if loaded.left_out else {}),
         **_fitted(loaded),
     }
 

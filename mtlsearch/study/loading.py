@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mtlsearch.activity import doing
+from mtlsearch.data.examples.division import Marks, over_all
 from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.data.parts import Data, Part, Source, Splits, divide
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
@@ -56,8 +59,11 @@ def _load(source: Source, task: str, directory: Path) -> Data:
 
 def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], split_seed: int) -> Splits:
     """Divide the data of one source, and prepare its tasks' labels."""
-    strata = next((found for task in tasks if (found := task.strata(data)) is not None), None)
-    train, validation = divide(data, strata, split_seed)
+    strata = [found for task in tasks if (found := task.strata(data)) is not None]
+    marks = _marks(data, tasks) if over_all() and not isinstance(data.validation, Part) else []
+    # One classification is divided as earlier versions did.
+    together = np.concatenate(marks, axis=1) if marks and not len(marks) == len(strata) == 1 else None
+    train, validation = divide(data, strata[0] if strata else None, split_seed, together)
 
     def prepared(part: Part) -> Part:
         inputs = part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs
@@ -65,10 +71,6 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
         return Part(inputs, {name: y.contiguous() for name, y in labels.items()})
 
     parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
-    for where, part in parts.items():
-        for name, labels in part.labels.items():
-            if not bool(labelled(labels).any()):
-                raise DataError(f"task {name!r} needs labels in its {where} data, but all are missing")
     with doing(f"hashing the data of {few([task.name for task in tasks])}"):
         sha256 = {task.name: data.sha256(task.name) for task in tasks}
     return Splits(
@@ -78,7 +80,40 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
         fitted=data.fitted,
         augment=data.augment,
         kind=data.kind,
+        over_all=data.over_all or together is not None,
     )
+
+
+def _marks(data: Data, tasks: Sequence[Task]) -> list[Marks]:
+    return [found for task in tasks if (found := task.marks(data)) is not None]
+
+
+def unscorable(
+    tasks: Sequence[Task], splits: Sequence[Splits], targets: Mapping[str, Target], refuse: bool
+) -> dict[str, str]:
+    """The tasks that cannot be scored on their validation or test data, each with the reason.
+
+    Raises DataError where there is one and `refuse`, and for a task without labels in its training data.
+    """
+    named, found = {task.name: task for task in tasks}, dict[str, str]()
+    for each in splits:
+        parts = {"train": each.train, "validation": each.validation, "test": each.test}
+        for (where, part), name in product(parts.items(), each.tasks):
+            labels = part.labels[name]
+            empty = not bool(labelled(labels).any())
+            why = "all are missing" if empty or where == "train" else named[name].unscorable(labels, targets[name])
+            if empty and (refuse or where == "train"):
+                raise DataError(f"task {name!r} needs labels in its {where} data, but {why}")
+            if where == "train" or why is None:
+                continue
+            if refuse:
+                raise DataError(
+                    f"task {name!r} cannot be scored on its {where} data: {why}. Hold out more of the data, say the"
+                    " parts by split=, choose another metric_name, or leave it out of the score: Study(...,"
+                    ' unscorable="skip")'
+                )
+            found.setdefault(name, f"on its {where} data: {why}")
+    return found
 
 
 def with_kind(model: nn.Module, splits: Splits) -> Splits:

@@ -59,6 +59,14 @@ class Classification(Task):
     def strata(self, data: Data) -> Tensor:
         return self._labels(data.column(data.train, self.name))
 
+    def unscorable(self, labels: Tensor, target: Target) -> str | None:
+        """The ROC and the average precision need two classes."""
+        counts = torch.bincount(labels[labels >= 0], minlength=target.size).tolist()
+        if self.metric_name not in ("auroc", "average_precision") or sum(count > 0 for count in counts) > 1:
+            return None
+        present = next(i for i, count in enumerate(counts) if count)
+        return f"{self.metric_name} needs two classes, but all {counts[present]} labels are {target.classes[present]!r}"
+
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         return in_range(self, self._labels(labels), target)
 

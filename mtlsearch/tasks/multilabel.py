@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlsearch.data.examples.division import Marks, answers_of
 from mtlsearch.data.parts import Data
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
 from mtlsearch.tasks.task import (
@@ -53,6 +54,16 @@ class MultiLabel(Task):
         given = self.pos_weight
         if given is not None and not isinstance(given, str) and len(given) != size:
             raise self.refusal(f"pos_weight must have {size} entries, but got {len(given)}")
+
+    def marks(self, data: Data) -> Marks:
+        return answers_of(data.column(data.train, self.name).float().numpy())
+
+    def unscorable(self, labels: Tensor, target: Target) -> str | None:
+        """The ROC needs a label with both outcomes."""
+        yes, no = (labels > 0).sum(0), (labels == 0).sum(0)
+        if self.metric_name == "macro_f1" or bool(((yes > 0) & (no > 0)).any()):
+            return None
+        return f"no label has both outcomes, with {int(yes.sum())} yes and {int(no.sum())} no in all"
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = labels.float()

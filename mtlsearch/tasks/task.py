@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict, get_args, get
 import torch
 from torch import Tensor
 
+from mtlsearch.data.examples.division import Marks, marks_of
 from mtlsearch.data.examples.kinds import InputKind
 from mtlsearch.data.parts import Data, Source
 from mtlsearch.errors import DataError, StudyError
@@ -148,6 +149,15 @@ class Task(ABC):
 
     def strata(self, data: Data) -> Tensor | None:
         """The classes [N] whose shares a division of the training data keeps, None where there are none."""
+        return None
+
+    def marks(self, data: Data) -> Marks | None:
+        """The labels [N, L] whose shares a division over all tasks keeps; by default the classes of `strata`."""
+        strata = self.strata(data)
+        return marks_of((data.column(data.train, self.name) if strata is None else strata).numpy())
+
+    def unscorable(self, labels: Tensor, target: Target) -> str | None:
+        """Why a part with these prepared `labels` cannot be scored, with counts; None where it can."""
         return None
 
     @classmethod

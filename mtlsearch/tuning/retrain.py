@@ -139,6 +139,7 @@ def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
         patience=training.get("patience"),
         batch_size=training["batch_size"],
         split_seed=training["split_seed"],
+        division=training.get("division", "first"),  # earlier versions record none
     )
 
 

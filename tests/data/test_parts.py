@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlsearch import Classification, Data
 from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, divide
 from mtlsearch.errors import DataError
 
@@ -226,3 +227,36 @@ def test_a_task_without_any_label_in_a_part_is_refused(where: str) -> None:
         if where == "train"
         else f"task 'kind' needs labels in its {where} data, but all are missing"
     )
+
+
+def test_split_names_the_part_of_each_example() -> None:
+    names = ["test", "train", "val", "train", "train", "test"]
+    x, y = np.arange(12).reshape(6, 2), {"a": np.arange(6)}
+    data = Data((x, y), split=names)
+    assert isinstance(data.validation, Part)
+    assert [part.labels["a"].tolist() for part in data.parts] == [[1, 3, 4], [2], [0, 5]]
+    assert data.train.inputs[:].tolist() == x[[1, 3, 4]].tolist()
+    without = Data((x, y), split=np.array(names).astype(object)[[0, 1, 1, 3, 4, 5]], validation=1)
+    assert without.validation == 1
+    assert len(without.train) == 4
+
+
+def test_split_leaves_inputs_on_disk_where_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0).reshape(6, 2))
+    inputs = np.load(tmp_path / "x.npy", mmap_mode="r")
+    data = Data((inputs, np.arange(6)), split=["train", "test"] * 3)
+    assert isinstance(data.test.inputs, OnDisk)
+    assert data.test.inputs[:].tolist() == inputs[1::2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        ({}, "neither"),
+        ({"split": ["train", "test"], "test": (X[:2], Y[:2])}, "both"),
+        ({"split": ["train", "test"], "validation": (X[:2], Y[:2])}, "both"),
+    ],
+)
+def test_parts_are_given_either_way(options: Any, got: str) -> None:
+    with pytest.raises(DataError, match=rf"^Data needs test=\(inputs, labels\), or split= .* but got {got}$"):
+        Data((X[:2], Y[:2]), **options)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from mtlsearch.data.examples.division import PARTS
 from mtlsearch.data.table_file import texts_of
-from mtlsearch.data.table_rows import PARTS
 from mtlsearch.errors import DataError
 
 LEVELS = 50  # a text column of more values is no category, unless each stands in ROWS_A_LEVEL rows on average

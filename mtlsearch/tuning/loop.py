@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from mtlsearch.activity import doing
 from mtlsearch.store.model_file import save_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
@@ -32,12 +33,13 @@ def search(session: Session, total: int) -> None:
     try:
         record.take_over()
         while session.is_in_time():
-            while trainer.room() and (asked := record.ask(space, total)):
-                trial, config = asked
-                record.enter(trial.number, trainer.add(trial.number, config), conditions)
-                watcher.asked(trial.number, config)
-                if trial.params == default:
-                    reference.add(trial.number)
+            with doing("adding trials"):
+                while trainer.room() and (asked := record.ask(space, total)):
+                    trial, config = asked
+                    record.enter(trial.number, trainer.add(trial.number, config), conditions)
+                    watcher.asked(trial.number, config)
+                    if trial.params == default:
+                        reference.add(trial.number)
             if not record.running:
                 if not _wait_for_others(session, total):
                     return

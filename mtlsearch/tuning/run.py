@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
+from mtlsearch.activity import doing
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
@@ -64,7 +65,8 @@ class Chosen:
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
-    conditions = use_device(options.device, options.threads, options.precision)
+    with doing("getting the device ready"):
+        conditions = use_device(options.device, options.threads, options.precision)
     for line in slow_choices(conditions):
         notice(line)
     if conditions.device.type == "cuda":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from mtlsearch.store.model_file import save_model
 from mtlsearch.store.record import Record
@@ -85,13 +85,19 @@ def _wait_for_others(session: Session, total: int) -> bool:
     if record.counted() >= total:
         return False
     if not record.take_over():
-        session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
-        session.training.stop.wait(WAIT_SECONDS)
-        session.training.check_stop()
+        wait_a_moment(session, record)
     return True
 
 
+def wait_a_moment(session: Session, record: Record) -> None:
+    """Wait for trials of `record` that other processes train. Raises Interrupted after a stop."""
+    session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
+    session.training.stop.wait(WAIT_SECONDS)
+    session.training.check_stop()
+
+
 def enqueue_default(record: Record, study: Study) -> None:
-    """Let the first trial be the study's default config, with equal task weights."""
-    if not record.trials():
-        record.study.enqueue_trial(study.search_space.params(study.default_config()))
+    """Let the first trial be the study's default config, with equal task weights; of runs at once one enqueues it."""
+    params = study.search_space.params(study.default_config())
+    waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params})
+    record.storage.create_unless(record.study._study_id, waiting, taken=bool)

@@ -1,6 +1,5 @@
 """Training the repeats of a confirmation, each once, and scoring each on test."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from mtlsearch.store.model_file import save_model
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.loop import WAIT_SECONDS, barrier
+from mtlsearch.tuning.loop import barrier, wait_a_moment
 from mtlsearch.tuning.session import Session
 from mtlsearch.wording import described
 
@@ -31,6 +30,8 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
         while session.is_in_time():
             while trainer is not None and trainer.room() and (left := book.left(repeats)):
                 number = book.begin(left[0], session.study)
+                if number is None:  # another process was faster
+                    continue
                 members[number] = left[0]
                 # A config and its twin of one seed come together, so that they share its batches.
                 entry = trainer.add(number, left[0].config, entry_epoch=0, seed=left[0].seed)
@@ -66,8 +67,7 @@ def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat
     if _all_ended(book, repeats):
         return False
     if not book.take_over() and not book.left(repeats):
-        session.watcher.waiting(len(book.trials(TrialState.RUNNING)))
-        time.sleep(WAIT_SECONDS)
+        wait_a_moment(session, book)
     return True
 
 

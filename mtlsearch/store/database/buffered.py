@@ -111,6 +111,26 @@ class BufferedStorage(RememberedStorage):
         trial = self._numbering(study, study_id, take)
         return None if trial is None else self._add(study, trial)
 
+    def create_unless(
+        self, study_id: int, template: FrozenTrial, taken: Callable[[Sequence[FrozenTrial]], bool]
+    ) -> int | None:
+        """See `Storage`; one transaction looks at the other trials and makes the new one."""
+        study = self._study(study_id)
+        trial, news = copy.deepcopy(template), self._news(study_id, study)
+
+        def create(connection: sa.Connection, standing: rows.Standing) -> bool:
+            with self._lock:
+                others = dict(study.trials)
+            for each in news(connection)[1]:
+                if self._is_news(study, each):
+                    others[each._trial_id] = each
+            if taken(sorted(others.values(), key=lambda each: each.number)):
+                return False
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+            return True
+
+        return self._add(study, trial) if self._numbering(study, study_id, create) else None
+
     def interrupt(self, trial_id: int) -> int | None:
         self._load(trial_id)
         self.flush()

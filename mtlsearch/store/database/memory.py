@@ -109,6 +109,16 @@ class RememberedStorage(Storage):
 
     def _take_in(self, study_id: int, study: StudyMemory) -> None:
         """Read the trials that are new, and those that another process may have changed."""
+        seen, trials = self._read(self._news(study_id, study))
+        with self._lock:
+            for trial in trials:
+                if self._is_news(study, trial):
+                    study.put(trial)
+                    self._study_of[trial._trial_id] = study
+            study.newest, study.attrs = max(study.newest, seen), None
+
+    def _news(self, study_id: int, study: StudyMemory) -> Callable[[sa.Connection], tuple[int, list[FrozenTrial]]]:
+        """A reader of what the memory lacks: the study's highest trial id, and the trials that are new or changed."""
         with self._lock:
             newest, mine = study.newest, set(study.mine)
             known = {i: study.trials[i].state for i in study.unfinished}
@@ -121,13 +131,7 @@ class RememberedStorage(Storage):
                     ids.add(i)
             return max(new, default=newest), rows.read_trials(connection, ids)
 
-        seen, trials = self._read(read)
-        with self._lock:
-            for trial in trials:
-                if self._is_news(study, trial):
-                    study.put(trial)
-                    self._study_of[trial._trial_id] = study
-            study.newest, study.attrs = max(study.newest, seen), None
+        return read
 
     @staticmethod
     def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:

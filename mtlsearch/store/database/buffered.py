@@ -56,6 +56,8 @@ class BufferedStorage(RememberedStorage):
         try:
             return self._transaction(locked)
         except KeyError as e:
+            with self._lock:
+                self._lose(study)
             raise self._study_is_gone() from e
 
     def _write(self, changes: rows.Changes) -> None:
@@ -87,6 +89,8 @@ class BufferedStorage(RememberedStorage):
         """A copy of an unfinished trial, to be changed; the memory is locked meanwhile."""
         self._load(trial_id)
         with self._lock:
+            if trial_id in self._deleted:  # between the two steps another thread has noticed it
+                raise self._study_is_gone()
             trial = self._study_of[trial_id].trials[trial_id]
             self.check_trial_is_updatable(trial_id, trial.state)
             yield copy.copy(trial)
@@ -157,6 +161,7 @@ class BufferedStorage(RememberedStorage):
     def _add(self, study: StudyMemory, trial: FrozenTrial) -> int:
         with self._lock:
             study.put(trial)
+            self._deleted.discard(trial._trial_id)
             self._study_of[trial._trial_id] = study
             if trial.state == TrialState.RUNNING:
                 study.mine.add(trial._trial_id)

@@ -5,7 +5,8 @@ from typing import Any
 
 from optuna.trial import TrialState, create_trial
 
-from mtlsearch.store.model_file import save_model
+from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
@@ -25,6 +26,7 @@ def search(session: Session, total: int) -> None:
     record, watcher, space = session.record, session.watcher, session.study.search_space
     trainer = session.make_trainer(session.training)
     conditions = session.conditions.recorded()
+    clear_unfinished(record.artifacts)
     try:
         record.take_over()
         while session.is_in_time():
@@ -70,7 +72,7 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
     """Tell a trial's outcome and free its room; False where another process has just taken it over."""
 
     def save(path: Path, config: dict[str, Any]) -> None:
-        save_model(path, trainer.state(result.number), config)
+        write_model(path, trainer.state(result.number), config)
 
     record.note(result.number, trainer.conditions(result.number))
     told = record.tell(result, state, save)

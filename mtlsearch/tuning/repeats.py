@@ -9,7 +9,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
-from mtlsearch.store.model_file import save_model
+from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.store.model_file import write_model
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
@@ -21,6 +22,7 @@ from mtlsearch.wording import described
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
     """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted."""
     watcher, conditions = session.watcher, session.conditions.recorded()
+    clear_unfinished(book.artifacts)
     # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
     slots = max(Counter(repeat.seed for repeat in repeats).values())
     training = replace(session.training, slots=slots)
@@ -83,7 +85,7 @@ def _end(book: Confirmation, trainer: Trainer, training: Training, result: Epoch
 
     def save(path: Path, config: dict[str, Any]) -> None:
         of = {"name": book.study.user_attrs["of"]}
-        save_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
+        write_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
 
     if number in book.running:
         book.note(number, trainer.conditions(number))

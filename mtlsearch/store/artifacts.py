@@ -47,25 +47,25 @@ def artifact_store(folder: Path) -> FileSystemArtifactStore:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"the artifact folder {folder} must be writable: {error.strerror}") from error
-    return WholeFiles(folder)
+    return FileSystemArtifactStore(folder)
 
 
 class WholeFiles(FileSystemArtifactStore):
-    """Keeps a file by moving it: an artifact is whole, or it is not there."""
+    """Keeps a file of the artifact folder's own file system by moving it: an artifact is whole, or not there."""
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        # Optuna would copy it. It hands on the open file, which lies in a folder of ours in the same file system.
+        # Optuna would copy it. It hands on the open file, which `save_artifact` has put into that folder.
         Path(content_body.name).replace(self._get_filepath(artifact_id))
 
 
 def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[[Path], None]) -> None:
     """Keep the file that `write` makes as an artifact of the trial under the name `name`. Raises StoreError."""
-    store = artifact_store(folder)
+    artifact_store(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=_own_prefix()) as temporary:
             path = Path(temporary) / name
             write(path)
-            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=trial)
     except OSError as error:
         raise StoreError(
             f"the artifact folder {folder} cannot be written ({error.strerror}): correct that, {AGAIN}"

@@ -3,14 +3,15 @@
 import importlib.util
 import json
 import re
+import runpy
 import shlex
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -108,6 +109,9 @@ class Reader:
         match block.words:
             case ("python", "notebook"):
                 pass  # test_api runs it as one
+            case ("python", name, "run"):  # a script of the reader's own
+                (self.folder / name).write_text(block.text, encoding="utf-8")
+                runpy.run_path(name, run_name="__main__")
             case ("python", name):
                 (self.folder / name).write_text(block.text, encoding="utf-8")
             case ("python",):
@@ -173,7 +177,7 @@ def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
 
 
 def test_pages_that_show_commands_are_run() -> None:
-    pages = ("bring-your-own", "evidence", "python", "speed", "store")
+    pages = ("bring-your-own", "evidence", "from-your-loop", "python", "speed", "store")
     assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 
@@ -336,6 +340,16 @@ def test_shipped_studies_are_those_that_the_page_lists_and_the_command_prints() 
 def test_extras_are_those_that_the_page_lists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [row[0].strip("`") for row in table(COMMANDS, "extra")] == list(project["optional-dependencies"])
+
+
+def test_metrics_of_each_kind_are_those_that_the_page_lists() -> None:
+    listed = dict(table("docs/bring-your-own.md", "kind of task"))
+    known = {}
+    for kind in ("Classification", "Regression", "MultiLabel", "Depth"):
+        task = getattr(mtlsearch, kind)
+        known[f"`{kind}`"] = next(get_args(each.type) for each in fields(task) if each.name == "metric_name")
+    named = {kind: tuple(re.findall(r"`(\w+)`", names)) for kind, names in listed.items()}
+    assert {kind: names for kind, names in named.items() if names} == known
 
 
 # Evidence.

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from mtlsearch.data.augment import Augment
+from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
 from mtlsearch.data.examples.division import drawn, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
@@ -30,6 +32,7 @@ Array = Tensor | np.ndarray[Any, Any]
 Inputs = Array | Rows
 Labels = Array | Mapping[str, Array]
 SINGLE = "label"
+Given = tuple[Inputs, Labels] | Dataset[Any]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Part:
 class Data:
     """The data of a source: `train` and `test` as (inputs, labels), and a `validation` part or its size.
 
+    A part may also be a map-style `torch.utils.data.Dataset`, whose examples are read once into memory: (input, label)
+    or (input, {task: label}), or whatever `collate`, a DataLoader's collate function, makes (inputs, labels) of.
+
     Inputs are an array, a sparse matrix or a data frame of numbers [N, ...]; a `np.memmap` and other `Rows` are read
     a batch at a time and never as a whole. Labels are one array [N, ...], or arrays by column. `validation` is a third
     pair, or the number (or fraction) of training examples to hold out; they are drawn with their share of every label
@@ -80,22 +86,24 @@ class Data:
 
     def __init__(
         self,
-        train: tuple[Inputs, Labels],
-        test: tuple[Inputs, Labels] | None = None,
+        train: Given,
+        test: Given | None = None,
         *,
         split: Sequence[str] | Array | None = None,
-        validation: tuple[Inputs, Labels] | int | float = 0.2,
+        validation: Given | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
         inputs: InputKind | None = None,
         text: Mapping[str, Any] | None = None,
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
+        collate: Collate | None = None,
     ) -> None:
-        given = validation if isinstance(validation, int | float) else _part("validation", validation)
+        given = validation if isinstance(validation, int | float) else _part("validation", validation, collate)
         if split is None and test is not None:
-            self.train, self.validation, self.test = _part("train", train), given, _part("test", test)
+            self.train, self.validation = _part("train", train, collate), given
+            self.test = _part("test", test, collate)
         elif split is not None and test is None and not isinstance(given, Part):
-            self.train, self.validation, self.test = _parts(_part("the", train), split, given)
+            self.train, self.validation, self.test = _parts(_part("the", train, collate), split, given)
         else:
             raise DataError(
                 "Data needs test=(inputs, labels), or split= with the part of each example instead of test and"
@@ -229,8 +237,8 @@ def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -
     return train, held if len(held) else validation, test
 
 
-def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
-    inputs, labels = pair
+def _part(where: str, given: Given, collate: Collate | None) -> Part:
+    inputs, labels = read_dataset(where, given, collate) if is_dataset(given) else _pair(where, given)
     columns = _columns(labels)
     tensors = {name: as_tensor(_named(where, name), y, NUMBER_LABELS) for name, y in columns.items()}
     part = Part(_inputs(f"{where} inputs", inputs), tensors)
@@ -244,6 +252,13 @@ def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     if isinstance(part.inputs, Tensor):
         _check_finite(where, part.inputs)
     return part
+
+
+def _pair(where: str, given: Any) -> tuple[Inputs, Labels]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        got = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+        raise DataError(f"{where} must be (inputs, labels) or a map-style Dataset, but got {got}")
+    return given[0], given[1]
 
 
 def _columns(labels: Labels) -> Mapping[str, Array]:

@@ -18,7 +18,8 @@ from mtlsearch.data.examples.arrays import NUMBERS
 from mtlsearch.data.examples.kinds import InputKind, former_kind
 from mtlsearch.data.parts import read_npy
 from mtlsearch.data.table_encoding import Encoding
-from mtlsearch.data.table_file import read_cells, read_table
+from mtlsearch.data.table_file import read_cells
+from mtlsearch.data.table_file import suffix as format_of
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
 from mtlsearch.data.text_files import read_lines
 from mtlsearch.errors import DataError, ModelError, one_line
@@ -59,7 +60,7 @@ def read_inputs(config: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[In
                 names = [f"{path}, line {line}" for line in range(first, first + len(ids))]
                 yield Inputs(ids, names, kind, tokens)
                 first += len(ids)
-        elif suffix in TABLES and "table" in config:
+        elif format_of(path) in TABLES and "table" in config:
             encoding = Encoding.from_dict(config["table"])
             yield from _batches(*read_rows(path, encoding), kind, encoding)
         else:
@@ -152,17 +153,17 @@ def read_rows(path: Path, encoding: Encoding) -> tuple[Tensor, list[str]]:
 
     Raises DataError for a missing column, and for a file or cell that training could not have read.
     """
-    text = [column.column for column in encoding.categories]
-    frame = read_table(path, text=text, decimal=encoding.decimal, missing=encoding.blanks)
+    frame = encoding.read(path)
     places = [f"{path}, {frame.index.name} {row}" for row in frame.index]
     return torch.from_numpy(encoding.apply(frame)), places
 
 
 def own_columns(config: Mapping[str, Any], path: Path) -> "pd.DataFrame | None":
     """The columns of a table of raw rows as they are written, a row for each of `read_rows`; None of other files."""
-    if path.suffix.lower() not in TABLES or "table" not in config:
+    if format_of(path) not in TABLES or "table" not in config:
         return None
-    return read_cells(path).reset_index(drop=True)
+    header = Encoding.from_dict(config["table"]).header_of(path)
+    return read_cells(path, header).reset_index(drop=True)
 
 
 def read_texts(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.activity import doing
 from mtlsearch.data.examples.division import Marks, over_all
 from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.data.parts import Data, Part, Source, Splits, divide
@@ -24,7 +25,8 @@ def load_splits(
     splits: list[Splits] = []
     targets: dict[str, Target] = {}
     for source, joint in _by_source(tasks):
-        data = _load(source, joint[0].name, directory)
+        with doing(f"reading the data of {few([task.name for task in joint])}"):
+            data = _load(source, joint[0].name, directory)
         targets |= {task.name: task.target(data) for task in joint}
         splits.append(_split(data, joint, targets, split_seed))
     return tuple(splits), targets
@@ -69,10 +71,12 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
         return Part(inputs, {name: y.contiguous() for name, y in labels.items()})
 
     parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
+    with doing(f"hashing the data of {few([task.name for task in tasks])}"):
+        sha256 = {task.name: data.sha256(*task.label_columns) for task in tasks}
     return Splits(
         tasks=tuple(task.name for task in tasks),
         **parts,
-        sha256={task.name: data.sha256(*task.label_columns) for task in tasks},
+        sha256=sha256,
         fitted=data.fitted,
         augment=data.augment,
         kind=data.kind,

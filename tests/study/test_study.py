@@ -3,6 +3,7 @@
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -282,3 +283,11 @@ def test_a_task_by_itself_is_a_study_of_its_own() -> None:
     assert alone.study.task_names == ["amount"]
     assert alone.score({"amount": {"r2": 0.25}}) == 0.25
     assert [list(splits.train.labels) for splits in alone.splits] == [["amount"]]
+
+
+def test_study_file_imports_the_modules_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    source = (Path(shipped_studies()["digits"])).read_text()
+    (tmp_path / "their_digits.py").write_text(source)
+    (tmp_path / "mine.py").write_text("from their_digits import study\n")
+    assert load_study(str(tmp_path / "mine.py")).task_names == load_study("digits").task_names

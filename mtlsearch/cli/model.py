@@ -24,8 +24,9 @@ def train(options: TrainOptions, as_json: bool) -> None:
     It prints validation and test metrics.
     """
     with importing():
+        from mtlsearch.errors import ConfigError
         from mtlsearch.files import check_writable
-        from mtlsearch.store.model_file import save_model
+        from mtlsearch.store.model_file import rescue_model, save_model
         from mtlsearch.terminal import notice
         from mtlsearch.tuning.retrain import train_command
         from mtlsearch.wording import described
@@ -37,9 +38,15 @@ def train(options: TrainOptions, as_json: bool) -> None:
             notice(f"epoch {result.epoch + 1}: {described(result.validation)}")
 
     config, state = train_command(options, on_epoch)
+    failed = None
     if options.output is not None:
-        save_model(options.output, state, config)
+        try:
+            save_model(options.output, state, config)
+        except ConfigError as error:
+            failed = rescue_model(options.output, state, config, error)
     print_result(config, as_json)
+    if failed is not None:
+        raise failed
 
 
 @click.command()

@@ -46,6 +46,26 @@ def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts:
         return work(record)
 
 
+def write_export(
+    text: str, output: Path | None, config: Mapping[str, Any], parameters: Path | None, checkpoint: Path | None
+) -> None:
+    """Write an exported config and its parameters; after a kill both are of one export, or `output` is gone."""
+    from mtlsearch.files import replacing_together, telling
+
+    places = [place for place in (checkpoint, output) if place is not None]
+    with replacing_together(*places) as partials:
+        if checkpoint is not None and parameters is not None:
+            from mtlsearch.store.model_file import read_model, write_model
+
+            with telling(checkpoint):
+                write_model(partials[0], read_model(parameters)[0], config)
+        if output is not None:
+            with telling(output):
+                partials[-1].write_text(text, encoding="utf-8")
+    if output is None:
+        click.echo(text, nl=False)
+
+
 def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) -> None:
     """Print a config as JSON or as a table; with `every`, all of very many tasks."""
     if as_json:

@@ -10,6 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,13 +135,14 @@ class Data:
     def class_names(self, name: str) -> tuple[str, ...]:
         return self.classes.get(name, self.classes.get(SINGLE, ()))
 
-    def sha256(self, name: str) -> str:
-        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
+    def sha256(self, *names: str) -> str:
+        """The SHA-256 of every part's inputs and of the labels in these columns, with their shapes and types.
 
         Samples of inputs on disk stand for all of them.
         """
         digest = hashlib.sha256()
-        for array in (array for part in self.parts for array in (part.inputs, self.column(part, name))):
+        columns = ([part.inputs, *(self.column(part, name) for name in names)] for part in self.parts)
+        for array in chain.from_iterable(columns):
             if isinstance(array, OnDisk):
                 digest.update(b"".join(array.sample()))
             else:

@@ -40,8 +40,8 @@ def predict(model: TrainedModel, inputs: Inputs) -> list[dict[str, Prediction]]:
 def predict_frame(model: TrainedModel, paths: Sequence[Path]) -> "pd.DataFrame":
     """A row per example: its name, a table's own columns as they are written, and each task's answer.
 
-    The answer's columns are `TASK.prediction`, `TASK.probability` and the like (`Task.columns`); an own column of
-    such a name gives way. Raises DataError as `predict` does.
+    The answer's columns are `TASK.prediction`, `TASK.probability` and the like (`Task.answer_columns`); an own
+    column of such a name gives way. Raises DataError as `predict` does.
     """
     import pandas as pd
 
@@ -64,7 +64,7 @@ def _answers(model: TrainedModel, inputs: Inputs) -> "pd.DataFrame":
     outputs = _outputs(model, inputs)
     columns: dict[str, Sequence[Any]] = {INPUT: inputs.names}
     for task, about in model.tasks.items():
-        found = kind_named(about["kind"]).columns(outputs[task], about, inputs.tokens)
+        found = kind_named(about["kind"]).answer_columns(outputs[task], about, inputs.tokens)
         columns |= {f"{task}.{name}": values for name, values in found.items()}
     return pd.DataFrame(columns)
 

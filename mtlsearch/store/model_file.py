@@ -1,17 +1,18 @@
 """Files of parameters: safetensors with the exported config in their metadata. Nothing is ever unpickled."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mtlsearch.data.parts import FittedSource
-from mtlsearch.errors import ModelError
+from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.store.config_file import check_config, config_of
@@ -23,9 +24,27 @@ METADATA_KEY = "mtlsearch"
 
 def save_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
     """Write the parameters `state` with the exported `config`, whole or not at all. Raises ConfigError."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as partial:
-        save_file(tensors, partial, {METADATA_KEY: json.dumps(config)})
+        write_model(partial, state, config)
+
+
+def write_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write a file of parameters into `path`. Raises OSError, and then the file may be there in part."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # `save_file` renames a file of its own to `path`: with another mode, and in the place of a device.
+    path.write_bytes(save(tensors, {METADATA_KEY: json.dumps(config)}))
+
+
+def rescue_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], error: ConfigError) -> ConfigError:
+    """Write a model that `error` kept out of `path` to another place; the error that says where it is."""
+    for place in (Path(tempfile.gettempdir()), Path.home()):
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="mtlsearch-", dir=place)) / path.name
+            save_model(kept, state, config)
+        except (OSError, ConfigError):
+            continue
+        return ConfigError(f"{error}; the trained model is in {kept} instead: move it where you want it")
+    return ConfigError(f"{error}; no other place could be written either: free some space, then train again")
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

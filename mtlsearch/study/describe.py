@@ -65,4 +65,5 @@ def _describe_task(task: Task, target: Target, metric: Metric, splits: Splits) -
         "input_dtype": name_of(example.dtype),
         "input_kind": splits.kind,
         "output_shape": list(target.output_shape),
+        **task.about(),  # type: ignore[typeddict-item]
     }

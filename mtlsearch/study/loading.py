@@ -67,12 +67,12 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
 
     def prepared(part: Part) -> Part:
         inputs = part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs
-        labels = {t.name: t.prepare(data.column(part, t.name), targets[t.name]) for t in tasks}
+        labels = {t.name: t.prepare(t.labels(data, part), targets[t.name]) for t in tasks}
         return Part(inputs, {name: y.contiguous() for name, y in labels.items()})
 
     parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
     with doing(f"hashing the data of {few([task.name for task in tasks])}"):
-        sha256 = {task.name: data.sha256(task.name) for task in tasks}
+        sha256 = {task.name: data.sha256(*task.label_columns) for task in tasks}
     return Splits(
         tasks=tuple(task.name for task in tasks),
         **parts,
@@ -168,7 +168,7 @@ def check_outputs(
         for task in tasks:
             if task.name in given:
                 due = (len(inputs[task.name]), *targets[task.name].output_shape)
-                _check_output(task.name, outputs, due)
+                _check_output(task.name, outputs, due, targets[task.name].classes)
 
 
 def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -178,19 +178,54 @@ def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]
     except MtlsearchError as error:
         raise ModelError(str(error)) from error
     except Exception as error:
-        shapes = ", ".join(f"{task} {tuple(x.shape)}" for task, x in inputs.items())
-        raise ModelError(f"the model fails on inputs {shapes}: {kind_and_line(error)}") from error
+        raise ModelError(_why_it_fails(model, inputs, error)) from error
     if not isinstance(outputs, Mapping):
-        raise ModelError(f"the model must give a dict of outputs by task, but got a {type(outputs).__name__}")
+        raise ModelError(
+            f"the model must give a dict of outputs by task, but got a {type(outputs).__name__}: return"
+            " {task: self.heads[task](features) for task in inputs}"
+        )
     return outputs
 
 
-def _check_output(task: str, outputs: Mapping[str, Tensor], due: tuple[int, ...]) -> None:
+def _why_it_fails(model: nn.Module, inputs: Mapping[str, Tensor], error: Exception) -> str:
+    """The rule that a model breaks which fails on inputs by task."""
+    missing = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if missing in inputs:
+        there = dict.fromkeys(name for m in model.modules() if isinstance(m, nn.ModuleDict) for name in m)
+        return (
+            f"the model must have a head for each task, but has none for {missing!r}"
+            f" ({f'it has {few(list(there))}' if there else 'KeyError'}): name its heads by task"
+        )
+    shapes = ", ".join(f"{task} {tuple(x.shape)}" for task, x in inputs.items())
+    if _takes_a_tensor(model, next(iter(inputs.values()))):
+        return (
+            "the model must take a dict of inputs by task and give one of outputs, but its forward takes a tensor:"
+            " write def forward(self, inputs): x = next(iter(inputs.values())) where all tasks take the same x"
+        )
+    return f"the model fails on inputs {shapes}: {kind_and_line(error)}"
+
+
+def _takes_a_tensor(model: nn.Module, x: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            model(x)
+    except Exception:
+        return False
+    return True
+
+
+def _check_output(task: str, outputs: Mapping[str, Tensor], due: tuple[int, ...], classes: Sequence[str] = ()) -> None:
     """Raise ModelError unless the outputs hold a tensor of shape `due` for `task`."""
     if task not in outputs:
         raise ModelError(f"the model must give an output for task {task!r}, but gave: {', '.join(outputs) or 'none'}")
     output, rule = outputs[task], f"the model's output for task {task!r} must"
     if not isinstance(output, Tensor):
         raise ModelError(f"{rule} be a tensor, but got a {type(output).__name__}")
-    if tuple(output.shape) != due:
+    got = tuple(output.shape)
+    if classes and len(due) == len(got) == 2 and got[1] != due[1]:
+        raise ModelError(
+            f"{rule} have a column for each of its {due[1]} classes ({few(classes)}), but has {got[1]}: give its head"
+            f" {due[1]} outputs, or mend the labels where that is not the number of classes"
+        )
+    if got != due:
         raise ModelError(f"{rule} have the shape {due}, but got {tuple(output.shape)}")

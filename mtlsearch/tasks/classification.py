@@ -130,7 +130,7 @@ class Classification(Task):
         return label, f"{prediction['probabilities'][label]:.4f}"
 
     @classmethod
-    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+    def answer_columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
         """The likeliest class and its probability, and the probability of each class."""
         classes, likely = about["classes"], outputs.softmax(1)
         of_each = {f"probability.{name}": likely[:, i].tolist() for i, name in enumerate(classes)}

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.examples.division import Marks, answers_of
-from mtlsearch.data.parts import Data
+from mtlsearch.data.parts import Data, Part
+from mtlsearch.errors import StudyError, check_distinct
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
 from mtlsearch.tasks.task import (
     Columns,
@@ -18,6 +19,7 @@ from mtlsearch.tasks.task import (
     Question,
     Target,
     Task,
+    added,
     check_weights,
     entry,
     masked_mean,
@@ -31,18 +33,22 @@ class MultiLabel(Task):
     """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given.
 
     `pos_weight="balanced"` is the number of noes to a yes of each label in the training data. The loss sees only a
-    batch, so a prepared yes carries that weight as its label: every label above 0 is a yes.
+    batch, so a prepared yes carries that weight as its label: every label above 0 is a yes. `columns` names columns of
+    the data, such as targets of a Table, that are its C labels: 0 and 1, or two categories of which the second is yes.
     """
 
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
     pos_weight: tuple[float, ...] | Literal["balanced"] | None = None
+    columns: tuple[str, ...] = added(())
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self, "pos_weight", self.pos_weight)
+        object.__setattr__(self, "columns", tuple(self.columns))  # a list will do
+        check_distinct(self.columns, f"task {self.name!r}: each column is named once", StudyError)
 
     def target(self, data: Data) -> Target:
-        labels, names = self.training_labels(data, "N", "C"), data.class_names(self.name)
+        labels, names = self.training_labels(data, "N", "C"), tuple(self.columns) or data.class_names(self.name)
         size = labels.shape[1]
         if names and len(names) != size:
             raise self.error(f"{size} labels need as many names, but got {len(names)}")
@@ -55,8 +61,20 @@ class MultiLabel(Task):
         if given is not None and not isinstance(given, str) and len(given) != size:
             raise self.refusal(f"pos_weight must have {size} entries, but got {len(given)}")
 
+    @property
+    def label_columns(self) -> Sequence[str]:
+        return self.columns or (self.name,)
+
+    def labels(self, data: Data, part: Part) -> Tensor:
+        """The labels [N, C], each column of class codes with NaN where it has −1."""
+        if not self.columns:
+            return data.column(part, self.name)
+        found = [data.column(part, name).reshape(len(part), -1).float() for name in self.columns]
+        together = torch.cat(found, 1)
+        return torch.where(together == -1, torch.nan, together)
+
     def marks(self, data: Data) -> Marks:
-        return answers_of(data.column(data.train, self.name).float().numpy())
+        return answers_of(self.labels(data, data.train).float().numpy())
 
     def unscorable(self, labels: Tensor, target: Target) -> str | None:
         """The ROC needs a label with both outcomes."""
@@ -116,7 +134,7 @@ class MultiLabel(Task):
         ]
 
     @classmethod
-    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+    def answer_columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
         """Yes or no, and the probability of yes, for each label."""
         likely, columns = outputs.sigmoid(), dict[str, Sequence[Any]]()
         for i, name in enumerate(about["classes"]):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlsearch.data.examples.division import Marks, marks_of
 from mtlsearch.data.examples.kinds import InputKind
-from mtlsearch.data.parts import Data, Source
+from mtlsearch.data.parts import Data, Part, Source
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.wording import plain
@@ -46,6 +46,7 @@ class Description(TypedDict):
     input_dtype: str
     input_kind: NotRequired[InputKind | None]  # of examples.kinds; earlier versions record none
     output_shape: list[int]
+    probabilities: NotRequired[str]  # of a CustomTask: softmax or sigmoid
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,19 @@ class Task(ABC):
     def metric(self, target: Target) -> Metric:
         """The metric that scores this task."""
 
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The columns of the data that hold the task's labels."""
+        return (self.name,)
+
+    def labels(self, data: Data, part: Part) -> Tensor:
+        """The labels of a part as its source gives them."""
+        return data.column(part, self.name)
+
+    def about(self) -> dict[str, Any]:
+        """What the description keeps of the task beside what every kind has."""
+        return {}
+
     def strata(self, data: Data) -> Tensor | None:
         """The classes [N] whose shares a division of the training data keeps, None where there are none."""
         return None
@@ -154,7 +168,7 @@ class Task(ABC):
     def marks(self, data: Data) -> Marks | None:
         """The labels [N, L] whose shares a division over all tasks keeps; by default the classes of `strata`."""
         strata = self.strata(data)
-        return marks_of((data.column(data.train, self.name) if strata is None else strata).numpy())
+        return marks_of((self.labels(data, data.train) if strata is None else strata).numpy())
 
     def unscorable(self, labels: Tensor, target: Target) -> str | None:
         """Why a part with these prepared `labels` cannot be scored, with counts; None where it can."""
@@ -186,7 +200,7 @@ class Task(ABC):
         return [cls.in_words(prediction)]
 
     @classmethod
-    def columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+    def answer_columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
         """The answers to outputs [N, ...] in the labels' unit as columns; `tokens` are those of texts."""
         found = cls.predictions(outputs, about)
         if tokens is not None:
@@ -211,7 +225,7 @@ class Task(ABC):
 
     def training_labels(self, data: Data, *shape: str | int) -> Tensor:
         """The training labels. Raises DataError unless they have this shape, in which a letter is any size."""
-        labels = data.column(data.train, self.name)
+        labels = self.labels(data, data.train)
         sizes = tuple(labels.shape)
         due = tuple(size if isinstance(at, str) else at for at, size in zip(shape, sizes, strict=False))
         if len(shape) != len(sizes) or due != sizes:

@@ -4,10 +4,11 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from mtlsearch.activity import doing
-from mtlsearch.store.model_file import save_model
+from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
@@ -30,6 +31,7 @@ def search(session: Session, total: int) -> None:
     conditions = session.conditions.recorded()
     default = space.params(session.study.default_config())
     reference: set[int] = set()  # the numbers of trials of the default config, which are never pruned
+    clear_unfinished(record.artifacts)
     try:
         record.take_over()
         while session.is_in_time():
@@ -79,7 +81,7 @@ def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialStat
     """Tell a trial's outcome and free its room; False where another process has just taken it over."""
 
     def save(path: Path, config: dict[str, Any]) -> None:
-        save_model(path, trainer.state(result.number), config)
+        write_model(path, trainer.state(result.number), config)
 
     record.note(result.number, trainer.conditions(result.number))
     told = record.tell(result, state, save)
@@ -94,13 +96,19 @@ def _wait_for_others(session: Session, total: int) -> bool:
     if record.counted() >= total:
         return False
     if not record.take_over():
-        session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
-        session.training.stop.wait(WAIT_SECONDS)
-        session.training.check_stop()
+        wait_a_moment(session, record)
     return True
 
 
+def wait_a_moment(session: Session, record: Record) -> None:
+    """Wait for trials of `record` that other processes train. Raises Interrupted after a stop."""
+    session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
+    session.training.stop.wait(WAIT_SECONDS)
+    session.training.check_stop()
+
+
 def enqueue_default(record: Record, study: Study) -> None:
-    """Let the first trial be the study's default config, with equal task weights."""
-    if not record.trials():
-        record.study.enqueue_trial(study.search_space.params(study.default_config()))
+    """Let the first trial be the study's default config, with equal task weights; of runs at once one enqueues it."""
+    params = study.search_space.params(study.default_config())
+    waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params})
+    record.storage.create_unless(record.study._study_id, waiting, taken=bool)

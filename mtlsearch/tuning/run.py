@@ -24,9 +24,8 @@ from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import Conditions, slow_choices, use_device
 from mtlsearch.training.population.layout import repeat_population, search_population
-from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
@@ -104,7 +103,7 @@ def open_session(
         progress.notice(f"task {task!r} is trained and left out of the score, as it cannot be scored {why}")
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
-    record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", record.counted()))
+    record.study.sampler = seeded_asks(options.sampler, seed)
     record.study.pruner = chosen.pruner
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import SOLO, command, done, refused, stored
 from optuna.trial import TrialState
+from torch import nn
 
 from mtlsearch import Classification, Data, MultiLabel, Regression, SharedTrunk, Study, load_study, search
-from mtlsearch.errors import DataError, StudyError
+from mtlsearch.errors import DataError, ModelError, StudyError
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tuning.studies import as_recorded
@@ -96,7 +98,7 @@ def test_a_study_begun_by_an_earlier_version_goes_on_with_its_division(
 
 PARTS = np.repeat(["train", "validation", "test"], [100, 50, 50])
 ONLY_TRAIN = np.where(PARTS == "train", binary(60, 5), 0)
-HALF, AP = binary(99), "average_precision"
+ONE_IN_TEST, AP = np.where(PARTS == "test", 1, binary(99)), "average_precision"
 ONE = "needs two classes, but all 50 labels are"
 NEITHER = "validation data: no label has both outcomes, with 0 yes and 100 no in all"
 SAME = "validation data: r2 needs two different values of each target, but one has 50 labels of one value"
@@ -107,7 +109,7 @@ SAME = "validation data: r2 needs two different values of each target, but one h
     [
         ("a", Classification, {"metric_name": "auroc"}, ONLY_TRAIN, f"validation data: auroc {ONE} '0'"),
         ("a", Classification, {"metric_name": AP}, ONLY_TRAIN, f"validation data: {AP} {ONE} '0'"),
-        ("a", Classification, {"metric_name": "auroc"}, np.where(PARTS == "test", 1, HALF), f"test data: auroc {ONE} '1'"),  # noqa: E501
+        ("a", Classification, {"metric_name": "auroc"}, ONE_IN_TEST, f"test data: auroc {ONE} '1'"),
         ("a", MultiLabel, {}, np.stack([ONLY_TRAIN, ONLY_TRAIN], 1), NEITHER),
         ("a", Regression, {}, np.where(PARTS == "validation", 3.0, np.arange(ROWS)), SAME),
     ],
@@ -216,3 +218,52 @@ def test_a_task_that_is_left_out_is_in_no_verdict_and_every_command_takes_the_st
     Path("refuse.py").write_text(refusing)
     assert "task 'rare' needs labels in its validation data" in refused("run", "refuse.py", *SOLO)
     assert command("train", "skip.py", "--threads", "1", "--quiet").status == 0
+
+
+# Models that do not fit.
+
+
+class Bare(nn.Module):
+    """A network as people write it for one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(x.flatten(1))
+        return found
+
+
+class OneOutput(Bare):
+    def forward(self, inputs: Any) -> torch.Tensor:
+        return super().forward(inputs["a"])
+
+
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        (Bare, "the model must take a dict of inputs by task and give one of outputs, but its forward takes a tensor"),
+        (OneOutput, "the model must give a dict of outputs by task, but got a Tensor: return {task: self.heads"),
+        (lambda: SharedTrunk(3, {"b": 2}), "must have a head for each task, but has none for 'a' (it has b): name"),
+        (lambda: SharedTrunk(3, {"a": 1}), "must have a column for each of its 2 classes (0, 1), but has 1: give its"),
+        (lambda: SharedTrunk(4, {"a": 2}), "the model takes inputs of 4 numbers, but got (3,), 3 numbers"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_told_by_the_rule(model: Any, rule: str) -> None:
+    study = replace(study_of({"a": binary(50)}, [("a", Classification, {})]), model=lambda config: model())
+    with pytest.raises(ModelError) as error:
+        study.load(NOWHERE)
+    assert rule in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_beyond_those_of_training_blames_the_labels() -> None:
+    labels = np.where(PARTS == "test", 2, binary(90))
+    with pytest.raises(DataError, match=r"task 'a': labels must lie in 0 … 1 \(or be −1 where missing\), but got 2"):
+        study_of({"a": labels}, [("a", Classification, {})], PARTS).load(NOWHERE)
+
+
+def test_texts_as_labels_are_told_with_what_to_write() -> None:
+    with pytest.raises(DataError, match=r"got texts such as 'no': number the classes, .*pandas.factorize"):
+        study_of({"a": np.where(binary(50) == 1, "yes", "no")}, [("a", Classification, {})]).load(NOWHERE)

@@ -297,7 +297,7 @@ def test_every_label_is_answered_by_its_name_and_probability() -> None:
     assert one.in_lines(yes) == [("toxic: yes", f"{likely:.4f}")]
     assert one.in_lines(no) == [("toxic: no", f"{likely:.4f}")]
     assert one.in_words(no) == ("toxic: no", f"{likely:.4f}")
-    columns = one.columns(outputs, {"classes": ["toxic"]}, None)  # type: ignore[typeddict-item]
+    columns = one.answer_columns(outputs, {"classes": ["toxic"]}, None)  # type: ignore[typeddict-item]
     assert columns["prediction.toxic"] == ["yes", "no"]
     assert columns["probability.toxic"] == pytest.approx([likely, 1 - likely])
 
@@ -305,5 +305,5 @@ def test_every_label_is_answered_by_its_name_and_probability() -> None:
 def test_values_become_a_column_each() -> None:
     outputs = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     about: Any = {}
-    assert Regression.columns(outputs, about, None) == {"prediction.1": (1.0, 3.0), "prediction.2": (2.0, 4.0)}
-    assert Regression.columns(outputs[:, :1], about, None) == {"prediction": (1.0, 3.0)}
+    assert Regression.answer_columns(outputs, about, None) == {"prediction.1": (1.0, 3.0), "prediction.2": (2.0, 4.0)}
+    assert Regression.answer_columns(outputs[:, :1], about, None) == {"prediction": (1.0, 3.0)}

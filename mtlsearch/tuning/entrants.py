@@ -132,7 +132,7 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | st
     found = ended(book)
     trained = [found[repeat.key] for repeat in repeats]
     tests = [trial.user_attrs.get("test") for trial in trained]
-    metrics = {task: metric.name for task, metric in loaded.metrics.items()}
+    metrics = {task: loaded.metrics[task].name for task in loaded.scored}
     spent = [*searched, *trained]
     return Outcome(
         each.method,

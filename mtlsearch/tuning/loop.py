@@ -1,10 +1,12 @@
 """The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState, create_trial
 
+from mtlsearch.activity import doing
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
@@ -20,20 +22,26 @@ def search(session: Session, total: int) -> None:
     """Search until `total` trials are counted, or until the session's deadline.
 
     All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
-    so that the same seed gives the same trials. If the search ends early, by `Interrupted` say, the trials in
+    so that the same seed gives the same trials. A trial of the default config is what all others are compared with, so
+    it is never pruned. If the search ends early, by `Interrupted` say, the trials in
     training are left to be asked again.
     """
     record, watcher, space = session.record, session.watcher, session.study.search_space
     trainer = session.make_trainer(session.training)
     conditions = session.conditions.recorded()
+    default = space.params(session.study.default_config())
+    reference: set[int] = set()  # the numbers of trials of the default config, which are never pruned
     clear_unfinished(record.artifacts)
     try:
         record.take_over()
         while session.is_in_time():
-            while trainer.room() and (asked := record.ask(space, total)):
-                trial, config = asked
-                record.enter(trial.number, trainer.add(trial.number, config), conditions)
-                watcher.asked(trial.number, config)
+            with doing("adding trials"):
+                while trainer.room() and (asked := record.ask(space, total)):
+                    trial, config = asked
+                    record.enter(trial.number, trainer.add(trial.number, config), conditions)
+                    watcher.asked(trial.number, config)
+                    if trial.params == default:
+                        reference.add(trial.number)
             if not record.running:
                 if not _wait_for_others(session, total):
                     return
@@ -45,7 +53,7 @@ def search(session: Session, total: int) -> None:
             for result in results:
                 if result.number not in record.running:  # another process has just taken it over
                     trainer.drop(result.number)
-                elif (state := _outcome(record, result)) and _end(record, trainer, result, state):
+                elif (state := _outcome(record, result, reference)) and _end(record, trainer, result, state):
                     watcher.ended(record.trial(result.number))
     finally:
         record.interrupt()
@@ -59,13 +67,14 @@ def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
     return [result for result in results if result.number in record.running]
 
 
-def _outcome(record: Record, result: EpochResult) -> TrialState | None:
-    """The state in which a trial ends after this epoch, None where it goes on."""
+def _outcome(record: Record, result: EpochResult, reference: Container[int]) -> TrialState | None:
+    """The state in which a trial ends after this epoch, None where it goes on; those of `reference` are not pruned."""
     if result.reason is not None:
         return TrialState.FAIL
     if result.finished:
         return TrialState.COMPLETE
-    return TrialState.PRUNED if record.should_prune(result.number) else None
+    prunes = result.number not in reference and record.should_prune(result.number)
+    return TrialState.PRUNED if prunes else None
 
 
 def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> bool:

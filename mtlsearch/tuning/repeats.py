@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from mtlsearch.activity import doing
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
@@ -78,7 +79,8 @@ def _end(book: Confirmation, trainer: Trainer, training: Training, result: Epoch
     number, told = result.number, result.reason
     if result.reason is None:
         state = trainer.state(number)
-        test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)
+        with doing("scoring on test"):
+            test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)
         with book.losing(number):
             book.scored(number, test)
         told = f"test {described(test)}"

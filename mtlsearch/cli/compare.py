@@ -40,6 +40,7 @@ def show_comparison(result: Mapping[str, Any]) -> None:
     from mtlsearch.evidence.comparison import table
     from mtlsearch.study.study import SCORES
     from mtlsearch.terminal import show_rows
+    from mtlsearch.wording import visible
 
     score = result["score"] if result["score"] in SCORES else lambda values: 0.0
     columns, rows = table(result, score)
@@ -47,7 +48,7 @@ def show_comparison(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     console.print()
     for line in result["lines"]:
-        console.print(line, markup=False, soft_wrap=not console.is_terminal)
+        console.print(visible(line), markup=False, soft_wrap=not console.is_terminal)
     if hidden:
         more = "1 more column has" if hidden == 1 else f"{hidden} more columns have"
         console.print(f"{more} no room here: --json has all")

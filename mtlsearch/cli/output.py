@@ -59,19 +59,21 @@ def show_verification(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mtlsearch.wording import visible
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("task", "metric", "recorded", "now", "allowed difference", ""):
         table.add_column(column)
     for row in result["metrics"]:
         table.add_row(
-            row["task"],
-            row["metric"],
+            visible(row["task"]),
+            visible(row["metric"]),
             f"{row['recorded']:.6f}",
             f"{row['now']:.6f}",
             f"{row['allowed']:.6f}",
             "agrees" if row["agrees"] else "DIFFERS",
         )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print("agrees" if result["agrees"] else "differs", f"(rule: {result['rule']})")
 
@@ -82,11 +84,13 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[st
     from rich.table import Table
 
     from mtlsearch.tasks.kinds import kind_named
+    from mtlsearch.wording import visible
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("input", "task", "prediction", "probability"):
         table.add_column(column, overflow="fold")
     for prediction in predictions:
         for task, found in prediction["tasks"].items():
-            table.add_row(prediction["input"], task, *kind_named(tasks[task]["kind"]).in_words(found))
+            cells = (prediction["input"], task, *kind_named(tasks[task]["kind"]).in_words(found))
+            table.add_row(*map(visible, cells))
     Console(highlight=False, markup=False).print(table)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mtlsearch.terminal import notice
-from mtlsearch.wording import clock, described
+from mtlsearch.wording import clock, described, message_line, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -138,7 +138,7 @@ class Progress:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
         score = "" if trial.value is None else f", score {trial.value:.4f}"
-        why = f" ({reason})" if reason else ""
+        why = f" ({visible(str(reason))})" if reason else ""
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
@@ -173,7 +173,7 @@ class Progress:
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""
         if self.is_live:
-            self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
+            self.live.console.print(message_line(f"mtlsearch: {text}"), markup=False, highlight=False, soft_wrap=True)
         else:
             notice(text)
 

@@ -25,7 +25,7 @@ ROWS = (
     ("tasks",),
     ("nn", "data"),
     ("kernels",),
-    ("download", "errors", "files", "importing", "offline_page", "terminal", "wording"),
+    ("download", "errors", "files", "importing", "json_text", "limits", "offline_page", "terminal", "wording"),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 

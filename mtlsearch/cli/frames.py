@@ -3,22 +3,29 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.terminal import notice, show_rows
+from mtlsearch.wording import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULAS = ("=", "+", "-", "@")
 TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validation.", "params.", "reason")
 
 
-def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
-    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError for Parquet without a file."""
+def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None, raw: bool = False) -> None:
+    """Write `frame` as "table", "csv", "json" or "parquet"; `raw` leaves the texts of a CSV as they are.
+
+    Raises UsageError for Parquet without a file.
+    """
     check_writable(output)
+    if raw and kind != "csv":
+        raise UsageError(f"--raw is for --format csv, but got --format {kind}")
     if kind == "parquet":
         if output is None:
             raise UsageError("--format parquet writes a file: name it with -o")
@@ -28,11 +35,23 @@ def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
     elif kind == "table":
         raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
     else:
-        text = frame.to_csv(index=False) if kind == "csv" else _json(frame)
+        text = (frame if raw else _harmless(frame)).to_csv(index=False) if kind == "csv" else _json(frame)
         if output is None:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         else:
             write_text(output, text)
+
+
+def _harmless(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The table whose texts neither a spreadsheet runs as a formula nor a terminal obeys."""
+    return frame.rename(columns=_inert).map(_inert)
+
+
+def _inert(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def _json(frame: "pd.DataFrame") -> str:

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from mtlsearch.errors import DataError, check_distinct, one_line
+from mtlsearch.limits import MOST_COLUMNS
 from mtlsearch.wording import few
 
+LONGEST_HEADER = 2**16  # letters
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 BOOKS = (".xlsx", ".xls", ".ods")
@@ -44,7 +46,8 @@ def read_table(
 def separator(path: Path) -> str:
     """The separator of a CSV's cells: the character that divides the header into most cells."""
     with _opened(path) as file:
-        header = file.readline()
+        header = file.readline(LONGEST_HEADER)
+    # A part is enough to tell: a header in which no cell ends may be longer than a cell that the reader takes.
     return max(SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
 
 
@@ -141,6 +144,8 @@ def _check_lines(path: Path, mark: str) -> tuple[list[str], list[int]]:
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path} is empty: it needs a line of column names, and rows")
+    if len(header) > MOST_COLUMNS:
+        raise DataError(f"{path}: a table has {MOST_COLUMNS} columns or fewer, but this one has {len(header)}")
     check_distinct(header, f"{path}: each column needs a name of its own", DataError)
 
 

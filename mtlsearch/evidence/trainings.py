@@ -134,8 +134,8 @@ def open_confirmation(record: Record) -> Confirmation:
     study = linked_study(record, name, "confirmation", about)
     if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
         raise StoreError(
-            f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"
-            " give this study a name of its own with --name"
+            f"study {name!r} is in the store with another definition: give this study a name of its own"
+            " with --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
         )
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
@@ -149,7 +149,7 @@ def find_confirmation(record: Record) -> Confirmation | None:
         return None
     try:
         study = optuna.load_study(storage=record.storage, study_name=name)
-    except KeyError:  # somebody deleted it, for example in the dashboard
+    except KeyError:  # somebody deleted it, for example in optuna-dashboard
         return None
     return Confirmation.of(record, study)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import ConfigError
+from mtlsearch.json_text import read_json
 from mtlsearch.study.space import Config
 from mtlsearch.wording import shortened
 
@@ -77,12 +78,12 @@ def read_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if not text.strip():
             raise ConfigError(f"config {path} is empty: export it again with `mtlsearch export`")
-        config = json.loads(text)
+        config = read_json(text)
     except OSError as error:
         raise ConfigError(f"config {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path} cannot be read: it is not text") from error
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+    except ValueError as error:
         raise ConfigError(f"config {path} is not whole JSON ({error}): export it again") from error
     check_config(config, str(path))
     return dict(config)

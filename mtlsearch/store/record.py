@@ -201,7 +201,8 @@ class Record:
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)
-        name = f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
+        short = self.name.replace("/", "-").encode()[:100].decode(errors="ignore")  # of bytes a file's name has 255
+        name = f"{short}-trial-{trial.number}.safetensors"
         save_artifact(self.artifacts, name, trial, lambda path: save(path, config))
 
 

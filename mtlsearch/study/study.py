@@ -17,11 +17,13 @@ from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
+from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.loading import check_outputs, load_splits
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Target, Task
+from mtlsearch.wording import shortened
 
 Score = Callable[[Mapping[str, float]], float]
 SCORES: dict[str, Score] = {
@@ -69,7 +71,9 @@ class Study:
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise StudyError(f"{name} must be a whole number of 1 or more, but got {value!r}")
+                raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
+            if value is not None and value > (most := MOST_BATCH if name == "batch_size" else MOST_EPOCHS):
+                raise StudyError(f"{name} must be {most} or less, but got {shortened(value, 60)}")
         if not callable(self.score) and self.score not in SCORES:
             raise StudyError(f"score must be {' or '.join(SCORES)}, or a callable, but got {self.score!r}")
 

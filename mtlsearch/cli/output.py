@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_TOLD = 5  # lines on damaged trials
+
 
 def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
     """The best config of a record, and the record and trial that hold its parameters."""
@@ -34,13 +36,14 @@ def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts:
     from mtlsearch.store.artifacts import artifacts_folder
     from mtlsearch.store.database.opening import open_storage
     from mtlsearch.store.record import find_record
+    from mtlsearch.terminal import notice
 
     with open_storage(options.storage, create=False) as storage:
         record = find_record(storage, options.wanted, artifacts_folder(options.storage, artifacts))
         if options.wanted is None:
-            from mtlsearch.terminal import notice
-
             notice(f"study {record.name}")
+        for line in record.damaged()[:MOST_TOLD]:
+            notice(line)
         return work(record)
 
 

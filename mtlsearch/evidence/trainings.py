@@ -15,10 +15,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.damage import CONCLUSION, damage, fault
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import InTraining, Policy, Record, name_score
 from mtlsearch.study.space import Config
+from mtlsearch.terminal import notice
 
 if TYPE_CHECKING:
     from mtlsearch.study.results import Metrics
@@ -75,6 +77,10 @@ class Confirmation(Record):
     def conclusion(self) -> Mapping[str, Any] | None:
         """The stored conclusion, None before the confirmation has ended."""
         concluded: Mapping[str, Any] | None = self.study.user_attrs.get("conclusion")
+        wrong = None if concluded is None else fault(concluded, CONCLUSION, "it")
+        if wrong is not None:
+            notice(f"the conclusion of {self.name} is left out: {damage(wrong)}")
+            return None
         return concluded
 
     def begin(self, repeat: Repeat, study: "Study") -> int:

@@ -88,7 +88,7 @@ def read_report(record: Record) -> Report:
     best = record.best_or_none()
     answer = None if best is None else best_answer(record)[0]
     confirmation = find_confirmation(record)
-    concluded = None if confirmation is None else confirmation.study.user_attrs.get("conclusion")
+    concluded = None if confirmation is None else confirmation.conclusion
     trainings = Trainings()
     if confirmation is not None and concluded is not None:
         trainings = _trainings(confirmation, record, concluded)

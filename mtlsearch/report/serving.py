@@ -3,8 +3,10 @@
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from mtlsearch.errors import UsageError
 from mtlsearch.store.artifacts import artifact_store, artifacts_folder
@@ -23,13 +25,26 @@ def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> Non
         folder = artifacts_folder(storage_url, artifacts)
         _check_free(host, port)
         if host not in LOOPBACK:
-            notice(
-                f"the dashboard on {host} has no password: everyone who reaches it can read the store, not change it"
-            )
+            notice(f"the dashboard on {host} has no password: all who reach it can read the store (not change it)")
         shown = f"[{host}]" if ":" in host else host
         notice(f"http://{shown}:{port}/ shows the store; Ctrl-C ends it")
-        store = artifact_store(folder) if folder.is_dir() else None
-        WSGIRefServer(host=host, port=port).run(only_for(host, wsgi(storage, store)))
+        application = only_for(host, wsgi(storage, artifact_store(folder) if folder.is_dir() else None))
+        kind = Server6 if ":" in host else WSGIServer
+        with make_server(host, port, application, kind, Silent) as server, suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+class Server6(WSGIServer):
+    """wsgiref's server on an IPv6 address."""
+
+    address_family = socket.AF_INET6
+
+
+class Silent(WSGIRequestHandler):
+    """Handles a request without a line on stderr."""
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
 
 
 def _check_free(host: str, port: int) -> None:

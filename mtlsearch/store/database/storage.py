@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Container, Mapping
 from datetime import datetime
+from json import JSONDecodeError
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -46,7 +47,11 @@ def _guarded(method: M, *, write: bool = False) -> M:
 
     def guarded(self: "Storage", *arguments: Any, **options: Any) -> Any:
         work = getattr(self._backend, method.__name__)
-        return self._guard(lambda: work(*arguments, **options), write=write)
+        try:
+            return self._guard(lambda: work(*arguments, **options), write=write)
+        except JSONDecodeError as error:
+            broken = f"store {where(self.url)}: it is damaged ({error}): restore a copy, or name another with --storage"
+            raise StoreError(broken) from error
 
     return cast(M, guarded)
 

@@ -151,7 +151,7 @@ def open_confirmation(record: Record) -> Confirmation:
 def find_confirmation(record: Record) -> Confirmation | None:
     """The record of a study's confirmation, None where there is none."""
     name = record.study.user_attrs.get("confirmation")
-    if name is None:
+    if not isinstance(name, str):
         return None
     try:
         study = optuna.load_study(storage=record.storage, study_name=name)

@@ -51,6 +51,16 @@ CONCLUSION: Shape = {
     "test_scorings": Whole,
     "verdict": VERDICT,
 }
+ESTIMATE: Shape = {"mean": (Number, None), "low": (Number, None), "high": (Number, None)}
+COMPARISON: Shape = {"format": Text, "trials": Whole, "seeds": list, "methods": list, "lines": list}
+METHOD: Shape = {
+    "method": Text,
+    "trial": Whole,
+    "tasks": [ESTIMATE],
+    "score": ESTIMATE,
+    "trial_epochs": Whole,
+    "seconds": Number,
+}
 
 
 def fault(value: Any, shape: Shape, place: str) -> str | None:
@@ -69,6 +79,17 @@ def fault(value: Any, shape: Shape, place: str) -> str | None:
     if shape is list:
         return None if isinstance(value, list) else f"{place} is {_shown(value)}, not a list"
     return None if _fits(value, shape) else f"{place} is {_shown(value)}, not {shape}"
+
+
+def fault_of_comparison(comparison: Any) -> str | None:
+    """What is wrong with a stored comparison; None where nothing is."""
+    found = fault(comparison, COMPARISON, "it")
+    if found is not None:
+        return found
+    found_in = (fault(method, METHOD, f"method {n}") for n, method in enumerate(comparison["methods"]))
+    wrong = next((each for each in found_in if each is not None), None)
+    texts = all(isinstance(line, str) for line in comparison["lines"])
+    return wrong if wrong is not None or texts else "its lines are no texts"
 
 
 def _fits(value: Any, shape: str) -> bool:

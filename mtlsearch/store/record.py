@@ -69,9 +69,7 @@ class Record:
     artifacts: Path
     policy: Policy = SEARCH
     running: dict[int, InTraining] = field(default_factory=dict)  # by trial number
-    checked: dict[int, FrozenTrial] = field(
-        default_factory=dict
-    )  # finished trials by id, once their values were looked at
+    checked: dict[int, FrozenTrial] = field(default_factory=dict)  # finished trials by id, as `_checked` gives them
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
 
@@ -81,7 +79,9 @@ class Record:
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials, of `states` where any are given."""
-        found = map(self._checked, self.storage.get_all_trials(self.study._study_id, deepcopy=False))
+        # A damaged trial is one that failed, so asking for some that finished looks at all.
+        asked = None if any(state.is_finished() for state in states) else states or None
+        found = map(self._checked, self.storage.get_all_trials(self.study._study_id, deepcopy=False, states=asked))
         return [trial for trial in found if not states or trial.state in states]
 
     def _checked(self, trial: FrozenTrial) -> FrozenTrial:

@@ -13,7 +13,8 @@ from commands import command, done
 
 TASKS = {"left": "accuracy", "right": "mae"}
 ODD = (
-    "null", "[]", "{}", "3", "-1", '"text"', "true", "NaN", "1e999", "[1, [2]]", '{"left": "x"}', '{"left": {"accuracy": []}}',
+    "null", "[]", "{}", "3", "-1", '"text"', "true", "NaN", "1e999", "[1, [2]]",
+    '{"left": "x"}', '{"left": {"accuracy": []}}',
     '{"left": null, "right": null}', "not json", "", "9" * 400, '"\\ud800"', '"\\u001b[2J"',
 )  # fmt: skip
 READERS = (("best",), ("best", "--search", "--json"), ("export",), ("trials", "--format", "csv"), ("trials",))
@@ -88,10 +89,9 @@ def test_odd_attribute_of_a_study_is_told_or_harmless(here: Path, key: str, valu
 
 
 def test_conclusion_and_comparison_that_are_damaged_are_told_and_left_out(here: Path) -> None:
-    change("UPDATE study_user_attributes SET value_json = '{\"of\": 1}' WHERE key = 'conclusion'")
-    change(
-        "UPDATE study_user_attributes SET value_json = '{\"format\": \"mtlsearch/comparison/1\"}' WHERE key = 'comparison'"
-    )
+    statement = "UPDATE study_user_attributes SET value_json = ? WHERE key = ?"
+    change(statement, '{"of": 1}', "conclusion")
+    change(statement, '{"format": "mtlsearch/comparison/1"}', "comparison")
     err = done("report", "-o", "r.html").err
     assert "the conclusion of made/confirmation is left out: it is damaged in the store: it has no 'weights'" in err
     assert "the comparison is left out: it is damaged in the store: it has no 'trials'" in err
@@ -117,7 +117,7 @@ def test_cell_changed_at_random_is_told_or_harmless(here: Path, seed: int) -> No
     draw = random.Random(seed)
     with closing(sqlite3.connect("mtlsearch.db")) as connection:
         for _ in range(3):
-            table = draw.choice([table for table in CELLS])
+            table = draw.choice(list(CELLS))
             rows = [row[0] for row in connection.execute(f"SELECT rowid FROM {table}")]
             if rows:
                 column, value = draw.choice(CELLS[table]), draw.choice((*ODD, None, 7, -7, 1e308, b"\xff\x00"))

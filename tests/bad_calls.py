@@ -164,7 +164,7 @@ def _numbers() -> Iterator[Call]:
 def _stores() -> Iterator[Call]:
     for command in (*STORE_READERS, "dashboard"):
         for url, said in STORES.items():
-            yield Call((command, "--storage", url), 1, said)
+            yield Call((command, "--storage", url), 2 if LONG in url else 1, said)
         if command != "dashboard":
             yield Call((command, "--name", "none"), 1, "no study 'none'")
             yield Call((command, "--name", LONG), 2, "1 to 200 letters")

@@ -19,9 +19,8 @@ class PathType(click.Path):
     """click's path, where a file can have it."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        path = super().convert(value, parameter, context)
-        check_path(Path(os.fsdecode(path)))
-        return path
+        check_path(Path(os.fsdecode(value)))
+        return super().convert(value, parameter, context)
 
 
 PATH = PathType(path_type=Path)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
-from mtlsearch.store.damage import CONCLUSION, damage, fault
+from mtlsearch.store.damage import CONCLUSION, damage, fault, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import InTraining, Policy, Record, name_score
@@ -174,7 +174,7 @@ def group_of(trial: FrozenTrial, record: Record) -> str:
 def ended(confirmation: Record) -> dict[str, FrozenTrial]:
     """The trainings with an outcome of their own by key; of two with one key, the first."""
     found: dict[str, FrozenTrial] = {}
-    for trial in filter(is_counted, confirmation.trials()):
+    for trial in (each for each in confirmation.trials() if is_counted(each) and not is_damaged(each)):
         found.setdefault(key_of(trial, confirmation), trial)
     return found
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
-from mtlsearch.errors import ConfigError
+from mtlsearch.errors import ConfigError, StoreError
 from mtlsearch.json_text import read_json
 from mtlsearch.study.space import Config
 from mtlsearch.wording import shortened
@@ -65,6 +65,9 @@ def config_document(
 
 def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
     """The config of a stored trial; what was not searched comes from the study's default."""
+    if "task_weights" not in trial.user_attrs:
+        reason = trial.user_attrs.get("reason", "it has no task weights")
+        raise StoreError(f"trial {trial.number} cannot be used: {reason}; `--search` shows the best of the search")
     searched = {name: value for name, value in trial.params.items() if name in info["default"]}
     return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
 

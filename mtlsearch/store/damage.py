@@ -111,14 +111,16 @@ def fault_of(trial: FrozenTrial, tasks: Mapping[str, Any]) -> str | None:
     attrs = trial.user_attrs
     shape = {name: part for name, part in OPTIONAL.items() if name in attrs}
     if trial.state is TrialState.COMPLETE:
-        if trial.values is None or len(trial.values) != 1 or not math.isfinite(trial.values[0]):
+        if trial.values is None or len(trial.values) != 1 or not _fits(trial.values[0], Number):
             return f"its score is {_shown(trial.values)}"
         shape |= COMPLETE
     found = fault(attrs, shape, "its attributes")
     if found is None and "task_weights" in shape and set(attrs["task_weights"]) != set(tasks):
         found = f"its task weights are of {_shown(list(attrs['task_weights']))}"
-    if found is None and any(not isinstance(step, int) or step < 0 for step in trial.intermediate_values):
-        found = "it has a score of no epoch"
+    if found is None and not all(
+        _fits(step, Whole) and isinstance(score, int | float) for step, score in trial.intermediate_values.items()
+    ):
+        found = "a score of an epoch is no number"
     return found
 
 
@@ -128,6 +130,11 @@ def as_failed(trial: FrozenTrial, reason: str) -> FrozenTrial:
     failed.state, failed.values, failed.intermediate_values = TrialState.FAIL, None, {}
     failed.user_attrs = {"reason": damage(reason)}
     return failed
+
+
+def is_damaged(trial: FrozenTrial) -> bool:
+    """Whether a failed trial is one whose stored values cannot be used."""
+    return str(trial.user_attrs.get("reason", "")).startswith(damage(""))
 
 
 def damage(reason: str) -> str:

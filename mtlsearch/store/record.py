@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import save_artifact
 from mtlsearch.store.config_file import config_document, trial_config
-from mtlsearch.store.damage import as_failed, check_info, damage, fault_of
+from mtlsearch.store.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, this_process
@@ -102,8 +102,8 @@ class Record:
 
     def damaged(self) -> list[str]:
         """A line for each trial whose stored values cannot be used."""
-        reasons = ((trial.number, str(trial.user_attrs.get("reason", ""))) for trial in self.trials(TrialState.FAIL))
-        return [f"trial {number} is left out: {reason}" for number, reason in reasons if reason.startswith(damage(""))]
+        damaged = filter(is_damaged, self.trials(TrialState.FAIL))
+        return [f"trial {trial.number} is left out: {trial.user_attrs['reason']}" for trial in damaged]
 
     def counted(self) -> int:
         """How many trials have an outcome of their own."""

@@ -57,7 +57,7 @@ def wrong(call: Call) -> str | None:
 
 
 # Notices that do not belong to the error.
-TOLD = ("mtlsearch: study ", "mtlsearch: one thread is ")
+TOLD = ("mtlsearch: study made", "mtlsearch: one thread is ")
 
 
 def test_bad_calls_are_answered_in_one_line_and_write_nothing(folder: Path) -> None:

@@ -246,7 +246,7 @@ def _read(connection: sa.Connection, ids: list[int]) -> list[FrozenTrial]:
     """The trials, one by one where a value of any cannot be read."""
     try:
         return list(_read_whole(connection, ids))
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, AssertionError) as error:  # Optuna asserts on odd values
         if len(ids) > 1:
             return [trial for number in ids for trial in _read(connection, [number])]
         return _unreadable(connection, ids[0], error)
@@ -263,6 +263,8 @@ def _unreadable(connection: sa.Connection, trial_id: int, error: Exception) -> l
 def _read_whole(connection: sa.Connection, ids: list[int]) -> Iterable[FrozenTrial]:
     heads = connection.execute(sa.select(_TRIALS).where(_TRIALS.c.trial_id.in_(ids))).all()
     rows = {table: _children(connection, table, ids) for table in _KEYS}
+    if not all(isinstance(head.number, int) for head in heads):
+        raise ValueError("its number is no whole number")
     for head in sorted(heads, key=lambda h: int(h.trial_id)):
         yield _trial(head, {table: children[head.trial_id] for table, children in rows.items()})
 

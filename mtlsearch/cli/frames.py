@@ -2,6 +2,7 @@
 
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.terminal import notice, show_rows
-from mtlsearch.wording import visible
+from mtlsearch.wording import few, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +22,13 @@ TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validati
 def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None, raw: bool = False) -> None:
     """Write `frame` as "table", "csv", "json" or "parquet"; `raw` leaves the texts of a CSV as they are.
 
-    Raises UsageError for Parquet without a file.
+    Raises UsageError as `check_format` does.
     """
-    check_writable(output)
-    if raw and kind != "csv":
-        raise UsageError(f"--raw is for --format csv, but got --format {kind}")
-    if kind == "parquet":
-        if output is None:
-            raise UsageError("--format parquet writes a file: name it with -o")
+    check_format(kind, output, raw)
+    if kind == "parquet" and output is not None:
         _write_parquet(frame, output)
-    elif kind == "table" and output is None:
-        _show(frame)
     elif kind == "table":
-        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
+        _show(frame)
     else:
         text = (frame if raw else _harmless(frame)).to_csv(index=False) if kind == "csv" else _json(frame)
         if output is None:
@@ -52,6 +47,28 @@ def _inert(value: Any) -> Any:
         return value
     text = visible(value)
     return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def check_format(kind: str, output: Path | None, raw: bool = False) -> None:
+    """Raise UsageError for Parquet without a file or a table with one, ConfigError where none can be written."""
+    check_writable(output)
+    if raw and kind != "csv":
+        raise UsageError(f"--raw is for --format csv, but got --format {kind}")
+    if kind == "parquet" and output is None:
+        raise UsageError("--format parquet writes a file: name it with -o")
+    if kind == "table" and output is not None:
+        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
+
+
+def sorted_by(frame: "pd.DataFrame", column: str | None) -> "pd.DataFrame":
+    """The rows by a column, the largest first, equal ones in their order. Raises UsageError where there is none."""
+    if column is None:
+        return frame
+    if column not in frame.columns:
+        close = get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"--sort {column!r} is no column: {hint}There are {few(list(map(str, frame.columns)), 20)}")
+    return frame.sort_values(column, ascending=False, kind="stable", ignore_index=True)
 
 
 def _json(frame: "pd.DataFrame") -> str:

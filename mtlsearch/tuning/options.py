@@ -326,6 +326,27 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     )
 
 
+@group
+class FormatOptions(Options):
+    """The format of a table, and the file that it is written to."""
+
+    format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
+    output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
+    raw: bool = option(False, "--raw", help="CSV texts as they are stored; a spreadsheet may run one as a formula.")
+
+
+@options
+class PredictOptions(FormatOptions, StudyPathOptions):
+    """Options of `mtlsearch predict`."""
+
+    sort: str | None = option(
+        None,
+        "--sort",
+        help="Sort the rows by this column, the largest first; not for tables on the screen.",
+        metavar="COLUMN",
+    )
+
+
 @options
 class ExplainOptions(StudyPathOptions):
     """Options of `mtlsearch explain`."""
@@ -363,12 +384,8 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
 
 
 @options
-class TrialsOptions(StudyOptions):
+class TrialsOptions(FormatOptions, StudyOptions):
     """Options of `mtlsearch trials`."""
-
-    format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
-    output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
-    raw: bool = option(False, "--raw", help="CSV texts as they are stored; a spreadsheet may run one as a formula.")
 
 
 @options

@@ -253,7 +253,7 @@ def bounds(option: click.Option) -> str:
     if isinstance(kind, click.IntRange | click.FloatRange):
         low, high = kind.min, kind.max
         if high is not None:
-            return f"From {low} to {high}"
+            return f"Above {low} to {high}" if kind.min_open else f"From {low} to {high}"
         return f"Above {low:g}" if kind.min_open else f"{low:g} or more"
     return ""
 

@@ -11,6 +11,7 @@ MtlsearchError            one line on stderr, exit status 1
 Anything else that is raised is a defect of mtlsearch and keeps its traceback.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -48,9 +49,9 @@ class StoreError(MtlsearchError):
 
 def check_distinct(names: Sequence[str], rule: str, kind: type[MtlsearchError]) -> None:
     """Raise an error of `kind` that states the rule where a name occurs twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise kind(f"{rule}, but {twice[0]!r} is there twice")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(sorted(names)).items() if count > 1)
+        raise kind(f"{rule}, but {twice!r} is there twice")
 
 
 def one_line(error: BaseException) -> str:

@@ -6,10 +6,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from mtlsearch.errors import ConfigError
+from mtlsearch.errors import ConfigError, UsageError
+from mtlsearch.wording import shortened
 
 DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
 _STREAMS = ("/dev/fd/", "/dev/std", "/proc/")  # names of what a process has open, which a rename would not reach
+
+
+LONGEST_PART, LONGEST_PATH = 255, 4095  # bytes, on the file systems in use
+
+
+def check_path(path: Path) -> None:
+    """Raise UsageError for a path that no file can have: one that is too long, or holds a null or a lone surrogate."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise UsageError(f"no file can have the name {shortened(path, 60)!r}: it is not Unicode") from None
+    if len(encoded) > LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_PART:
+        raise UsageError(f"no file can have the name {shortened(path, 60)!r}: it is {len(encoded)} bytes long")
+    if b"\0" in encoded:
+        raise UsageError(f"no file can have the name {shortened(path, 60)!r}: it holds a null character")
 
 
 def check_writable(*paths: Path | None) -> None:

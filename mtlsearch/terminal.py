@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from mtlsearch.wording import plain
+from mtlsearch.wording import message_line, plain, visible
 
 GAP = 2
 
@@ -18,6 +18,7 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
     """
     grid = [list(row) for row in rows]
     cells = [[plain(cell) for cell in row] for row in grid]
+    columns = list(map(visible, columns))
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -38,4 +39,4 @@ def show_rows(columns: list[str], rows: Iterable[Iterable[object]], *, fit: bool
 
 def notice(text: str) -> None:
     """Print one line for the user on stderr, where results do not go."""
-    print(f"mtlsearch: {text}", file=sys.stderr, flush=True)
+    print(message_line(f"mtlsearch: {text}"), file=sys.stderr, flush=True)

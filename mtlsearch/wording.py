@@ -1,9 +1,11 @@
-"""Numbers, durations and lists in words."""
+"""Numbers, durations and lists in words; texts of others as they may be shown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 MANY_TASKS = 12
 MOST_WEIGHED = 6  # of many tasks that are shown
+LONGEST_LINE = 500  # letters of a message
+JOINERS = "\u200c\u200d"  # of Persian and of emoji: they print nothing and change nothing around them
 
 
 def shown_tasks(weights: Mapping[str, float]) -> list[str]:
@@ -27,11 +29,30 @@ def shortened(value: object, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def visible(text: str) -> str:
+    """A text whose control characters are shown (`\\x1b`), so that no terminal obeys them.
+
+    Those that turn the direction of writing are among them, and lone surrogates.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in text)
+
+
+def message_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """A message on one line of at most `longest` letters; a longer one is cut inside: advice stands at the end."""
+    line = visible(" ".join(text.split()))
+    if len(line) <= longest:
+        return line
+    end = longest // 3
+    return f"{line[: longest - end - 3]} … {line[-end:]}"
+
+
 def plain(value: object) -> str:
     """A value as text for a table."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
 def duration(seconds: float) -> str:
@@ -52,8 +73,10 @@ def described(values: Mapping[str, Mapping[str, float]]) -> str:
     """Per-task metrics on one line; of very many tasks the lowest and highest value of each metric."""
     if len(values) > MANY_TASKS:
         return ", ".join(_ranges(values))
-    return ", ".join(
-        f"{task} {metric} {value:.4f}" for task, metrics in values.items() for metric, value in metrics.items()
+    return visible(
+        ", ".join(
+            f"{task} {metric} {value:.4f}" for task, metrics in values.items() for metric, value in metrics.items()
+        )
     )
 
 

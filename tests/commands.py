@@ -90,11 +90,10 @@ def refused(*arguments: object, status: int = 1) -> str:
 
 
 def misused(*arguments: object) -> str:
-    """Call a command that click must refuse as wrong usage; its last line."""
-    outcome = command(*arguments)
-    assert (outcome.status, outcome.out) == (2, "")
-    assert outcome.err.startswith("Usage: ")
-    return outcome.err.splitlines()[-1]
+    """Call a command that click must refuse as wrong usage, in one line that names its help; the line."""
+    line = refused(*arguments, status=2)
+    assert "; see `mtlsearch" in line
+    return line
 
 
 def contents(folder: Path) -> dict[str, bytes]:

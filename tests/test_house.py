@@ -25,7 +25,19 @@ ROWS = (
     ("tasks",),
     ("nn", "data"),
     ("kernels",),
-    ("activity", "download", "errors", "files", "importing", "offline_page", "pace", "terminal", "wording"),
+    (
+        "activity",
+        "download",
+        "errors",
+        "files",
+        "importing",
+        "json_text",
+        "limits",
+        "offline_page",
+        "pace",
+        "terminal",
+        "wording",
+    ),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 

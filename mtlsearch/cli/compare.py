@@ -50,6 +50,7 @@ def show_comparison(result: Mapping[str, Any], every: bool = False) -> None:
     from mtlsearch.evidence.comparison import table, task_table
     from mtlsearch.study.study import SCORES
     from mtlsearch.terminal import show_rows
+    from mtlsearch.wording import visible
 
     score = result["score"] if result["score"] in SCORES else lambda values: 0.0
     columns, rows = table(result, score)
@@ -60,7 +61,7 @@ def show_comparison(result: Mapping[str, Any], every: bool = False) -> None:
         hidden = show_rows(*task_table(result), fit=True)
     console.print()
     for line in result["lines"]:
-        console.print(line, markup=False, soft_wrap=not console.is_terminal)
+        console.print(visible(line), markup=False, soft_wrap=not console.is_terminal)
     if hidden:
         more = "1 more column has" if hidden == 1 else f"{hidden} more columns have"
         console.print(f"{more} no room here: {'--json' if every else '--all'} has all")

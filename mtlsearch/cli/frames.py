@@ -4,38 +4,56 @@ import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.terminal import notice, show_rows
-from mtlsearch.wording import few
+from mtlsearch.wording import few, visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULAS = ("=", "+", "-", "@")
 TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validation.", "params.", "reason")
 
 
-def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
-    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError as `check_format` does."""
-    check_format(kind, output)
+def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None, raw: bool = False) -> None:
+    """Write `frame` as "table", "csv", "json" or "parquet"; `raw` leaves the texts of a CSV as they are.
+
+    Raises UsageError as `check_format` does.
+    """
+    check_format(kind, output, raw)
     if kind == "parquet" and output is not None:
         _write_parquet(frame, output)
     elif kind == "table":
         _show(frame)
     else:
-        text = frame.to_csv(index=False) if kind == "csv" else _json(frame)
+        text = (frame if raw else _harmless(frame)).to_csv(index=False) if kind == "csv" else _json(frame)
         if output is None:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         else:
             write_text(output, text)
 
 
-def check_format(kind: str, output: Path | None) -> None:
+def _harmless(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The table whose texts neither a spreadsheet runs as a formula nor a terminal obeys."""
+    return frame.rename(columns=_inert).map(_inert)
+
+
+def _inert(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def check_format(kind: str, output: Path | None, raw: bool = False) -> None:
     """Raise UsageError for Parquet without a file or a table with one, ConfigError where none can be written."""
     check_writable(output)
+    if raw and kind != "csv":
+        raise UsageError(f"--raw is for --format csv, but got --format {kind}")
     if kind == "parquet" and output is None:
         raise UsageError("--format parquet writes a file: name it with -o")
     if kind == "table" and output is not None:

@@ -1,21 +1,20 @@
 """The command line: every command parses, calls the library and prints; heavy imports happen inside it."""
 
-import os
 import sys
+from functools import partial
 from typing import Any
 
 import click
 
 from mtlsearch import __version__
 from mtlsearch.cli.compare import compare
+from mtlsearch.cli.ending import forget_stdout, status_of
 from mtlsearch.cli.explain import explain
 from mtlsearch.cli.init import init
-from mtlsearch.cli.interrupt import INTERRUPTED
 from mtlsearch.cli.model import predict, train, verify
 from mtlsearch.cli.report import report
 from mtlsearch.cli.search import confirm, run
 from mtlsearch.cli.store import best, dashboard, export, studies, trials
-from mtlsearch.errors import MtlsearchError
 from mtlsearch.importing import exit_soon
 
 HELP_WIDTH = 110
@@ -30,7 +29,7 @@ GROUPS = {
 
 
 class Commands(click.Group):
-    """Lists commands in groups, prints errors that a user can mend as one line, and ends with their status."""
+    """Lists commands in groups, and ends with the status of `status_of`."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(map(len, self.commands))
@@ -39,23 +38,25 @@ class Commands(click.Group):
                 rows = [(f"{each.name:{longest}}", each.get_short_help_str(100)) for each in commands]
                 formatter.write_dl(rows)
 
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        called = partial(super().main, *args, standalone_mode=False, **extra)
+        return sys.exit(status_of(called)) if standalone_mode else called()
+
     def invoke(self, ctx: click.Context) -> Any:
         exit_soon()
         try:
             return super().invoke(ctx)
-        except MtlsearchError as error:
-            click.echo(f"mtlsearch: {' '.join(str(error).split())}", err=True)
-            sys.exit(error.exit_status)
         except BrokenPipeError:
-            # The reader (head, say) has seen enough; writing the rest at exit would fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader (head, say) has seen enough.
+            forget_stdout()
             sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("mtlsearch: interrupted", err=True)
-            sys.exit(INTERRUPTED)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH})
+@click.group(
+    "mtlsearch",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
+)
 @click.version_option(__version__, prog_name="mtlsearch")
 def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""

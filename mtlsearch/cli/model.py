@@ -85,12 +85,12 @@ def predict(options: PredictOptions, model: Path, inputs: tuple[Path, ...], as_j
         from mtlsearch.inference.predict import predict_files, predict_frame
         from mtlsearch.store.model_file import load_model
 
-    check_format(options.format, options.output)
+    check_format(options.format, options.output, options.raw)
     if as_json and options.format != "table":
         raise UsageError("--json prints one nested object: use either --json or --format")
     module = load_model(model, options.study_path)
     if options.format != "table":
-        write_frame(sorted_by(predict_frame(module, inputs), options.sort), options.format, options.output)
+        write_frame(sorted_by(predict_frame(module, inputs), options.sort), options.format, options.output, options.raw)
     elif options.sort is not None:
         raise UsageError("--sort orders the rows of --format csv, json or parquet: name one of them")
     elif as_json:

@@ -1,5 +1,6 @@
 """Flags of the command line, made from the options classes in `tuning.options`, and what else commands share."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import wraps
@@ -10,9 +11,19 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from mtlsearch.files import check_path
 from mtlsearch.tuning.options import Flag, Options
 
-PATH = click.Path(path_type=Path)
+
+class PathType(click.Path):
+    """click's path, where a file can have it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        check_path(Path(os.fsdecode(value)))
+        return super().convert(value, parameter, context)
+
+
+PATH = PathType(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -79,8 +90,8 @@ def _type(flag: Flag, hint: Any) -> Any:
     kind = _plain(hint)
     if flag.choices:
         return click.Choice(flag.choices)
-    if kind is int and flag.low is not None:
-        return click.IntRange(int(flag.low), None if flag.high is None else int(flag.high))
+    if kind is int and flag.low is not None:  # a bound of this machine is checked by the options class alone
+        return click.IntRange(int(flag.low), None if flag.high is None or flag.here else int(flag.high))
     if kind is float and flag.low is not None:
         return click.FloatRange(flag.low, flag.high, min_open=flag.above)
     return PATH if kind is Path else kind

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST_SHOWN = 1000  # inputs of a prediction on the screen
 
+MOST_TOLD = 5  # lines on damaged trials
+
 
 def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
     """The best config of a record, and the record and trial that hold its parameters."""
@@ -36,13 +38,14 @@ def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts:
     from mtlsearch.store.artifacts import artifacts_folder
     from mtlsearch.store.database.opening import open_storage
     from mtlsearch.store.record import find_record
+    from mtlsearch.terminal import notice
 
     with open_storage(options.storage, create=False) as storage:
         record = find_record(storage, options.wanted, artifacts_folder(options.storage, artifacts))
         if options.wanted is None:
-            from mtlsearch.terminal import notice
-
             notice(f"study {record.name}")
+        for line in record.damaged()[:MOST_TOLD]:
+            notice(line)
         return work(record)
 
 
@@ -81,19 +84,21 @@ def show_verification(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mtlsearch.wording import visible
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("task", "metric", "recorded", "now", "allowed difference", ""):
         table.add_column(column)
     for row in result["metrics"]:
         table.add_row(
-            row["task"],
-            row["metric"],
+            visible(row["task"]),
+            visible(row["metric"]),
             f"{row['recorded']:.6f}",
             f"{row['now']:.6f}",
             f"{row['allowed']:.6f}",
             "agrees" if row["agrees"] else "DIFFERS",
         )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print("agrees" if result["agrees"] else "differs", f"(rule: {result['rule']})")
 
@@ -108,6 +113,7 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[st
 
     from mtlsearch.tasks.kinds import kind_named
     from mtlsearch.terminal import notice
+    from mtlsearch.wording import visible
 
     found = list(islice(predictions, MOST_SHOWN + 1))
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -116,7 +122,7 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[st
     for prediction in found[:MOST_SHOWN]:
         for task, answer in prediction["tasks"].items():
             for line in kind_named(tasks[task]["kind"]).in_lines(answer):
-                table.add_row(prediction["input"], task, *line)
+                table.add_row(*map(visible, (prediction["input"], task, *line)))
     Console(highlight=False, markup=False).print(table)
     if len(found) > MOST_SHOWN:
         notice(f"only the first {MOST_SHOWN} inputs are shown: --format csv -o FILE has them all")

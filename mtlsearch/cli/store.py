@@ -69,13 +69,13 @@ def trials(options: TrialsOptions) -> None:
     from mtlsearch.cli.frames import write_frame
     from mtlsearch.store.trials import trials_frame
 
-    write_frame(with_record(options, trials_frame), options.format, options.output)
+    write_frame(with_record(options, trials_frame), options.format, options.output, options.raw)
 
 
 @click.command()
 @takes(DashboardOptions)
 def dashboard(options: DashboardOptions) -> None:
     """Browse the store with optuna-dashboard."""
-    from mtlsearch.report.dashboard import serve
+    from mtlsearch.report.serving import serve
 
     serve(options.storage, options.artifacts_path, options.host, options.port)

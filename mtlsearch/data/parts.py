@@ -188,7 +188,8 @@ def read_npy(path: Path) -> np.ndarray[Any, Any]:
     """The array in a `.npy` file. Raises DataError."""
     try:
         return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:
+        # numpy reads the header as Python: it may be nested too deeply, cut short, or claim more memory than there is.
         raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 

@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 
 from mtlsearch.errors import DataError, check_distinct, one_line
+from mtlsearch.limits import MOST_COLUMNS
 from mtlsearch.wording import few
 
+LONGEST_HEADER = 2**16  # letters
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 BOOKS = (".xlsx", ".xls", ".ods")
@@ -77,7 +79,8 @@ def separator(path: Path) -> str:
     if suffix(path) in TABS:
         return "\t"
     with _opened(path) as file:
-        first = file.readline()
+        first = file.readline(LONGEST_HEADER)
+    # A part is enough to tell: a header in which no cell ends may be longer than a cell that the reader takes.
     return max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 
@@ -195,6 +198,8 @@ def _check_lines(path: Path, mark: str, named: Sequence[str]) -> tuple[list[str]
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path} is empty: it needs a line of column names, and rows")
+    if len(header) > MOST_COLUMNS:
+        raise DataError(f"{path}: a table has {MOST_COLUMNS} columns or fewer, but this one has {len(header)}")
     check_distinct(header, f"{path}: each column needs a name of its own", DataError)
 
 

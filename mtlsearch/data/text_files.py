@@ -10,6 +10,7 @@ from typing import Any
 
 from mtlsearch.data.text import Row, Texts
 from mtlsearch.errors import DataError, one_line
+from mtlsearch.limits import MOST_CLASSES
 
 HELD_OUT = 6  # without a training file, every sixth text of the test file stays a test text
 
@@ -109,8 +110,10 @@ def read_texts(path: Path) -> list[Row]:
     for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         if not text.strip():
             raise DataError(f"{path}, line {number}: the text is empty: drop it and its label")
-        if not label.strip().isdecimal():
-            raise DataError(f"{labels_path}, line {number}: it must be a class number, but got {label[:80]!r}")
+        if not label.strip().isdecimal() or len(label.strip()) > 9 or int(label) >= MOST_CLASSES:
+            raise DataError(
+                f"{labels_path}, line {number}: it must be a class number below {MOST_CLASSES}, but got {label[:80]!r}"
+            )
         rows.append((text, int(label)))
     return rows
 

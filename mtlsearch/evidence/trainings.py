@@ -15,10 +15,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.damage import CONCLUSION, damage, fault, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import InTraining, Policy, Record, name_score
 from mtlsearch.study.space import Config
+from mtlsearch.terminal import notice
 
 if TYPE_CHECKING:
     from mtlsearch.study.results import Metrics
@@ -75,6 +77,10 @@ class Confirmation(Record):
     def conclusion(self) -> Mapping[str, Any] | None:
         """The stored conclusion, None before the confirmation has ended."""
         concluded: Mapping[str, Any] | None = self.study.user_attrs.get("conclusion")
+        wrong = None if concluded is None else fault(concluded, CONCLUSION, "it")
+        if wrong is not None:
+            notice(f"the conclusion of {self.name} is left out: {damage(wrong)}")
+            return None
         return concluded
 
     def begin(self, repeat: Repeat, study: "Study") -> int | None:
@@ -142,8 +148,8 @@ def open_confirmation(record: Record) -> Confirmation:
     study = linked_study(record, name, "confirmation", about)
     if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
         raise StoreError(
-            f"study {name!r} is in the store with another definition: delete it in `mtlsearch dashboard`, or"
-            " give this study a name of its own with --name"
+            f"study {name!r} is in the store with another definition: give this study a name of its own"
+            " with --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
         )
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
@@ -153,11 +159,11 @@ def open_confirmation(record: Record) -> Confirmation:
 def find_confirmation(record: Record) -> Confirmation | None:
     """The record of a study's confirmation, None where there is none."""
     name = record.study.user_attrs.get("confirmation")
-    if name is None:
+    if not isinstance(name, str):
         return None
     try:
         study = optuna.load_study(storage=record.storage, study_name=name)
-    except KeyError:  # somebody deleted it, for example in the dashboard
+    except KeyError:  # somebody deleted it, for example in optuna-dashboard
         return None
     return Confirmation.of(record, study)
 
@@ -176,7 +182,7 @@ def group_of(trial: FrozenTrial, record: Record) -> str:
 def ended(confirmation: Record) -> dict[str, FrozenTrial]:
     """The trainings with an outcome of their own by key; of two with one key, the first."""
     found: dict[str, FrozenTrial] = {}
-    for trial in filter(is_counted, confirmation.trials()):
+    for trial in (each for each in confirmation.trials() if is_counted(each) and not is_damaged(each)):
         found.setdefault(key_of(trial, confirmation), trial)
     return found
 

@@ -11,7 +11,7 @@ from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.inference.attribution import effective_units, relied_on
 from mtlsearch.inference.explain import BASELINES, Answer, Example, Explained, Explanation, by_part
 from mtlsearch.terminal import notice, show_rows
-from mtlsearch.wording import plain
+from mtlsearch.wording import plain, visible
 
 PAGES, PICTURE = (".html", ".htm"), ".png"
 
@@ -51,7 +51,7 @@ def show_explanation(explanation: Explanation) -> None:
     asked = ((each, t, a) for each in explanation.inputs for t, found in each.answers.items() for a in found)
     show_rows(columns, (_row(*answer) for answer in asked))
     for line in overlap_lines(explanation):
-        print(line)
+        print(visible(line))
 
 
 def _row(each: Explained, task: str, answer: Answer) -> list[str]:

@@ -1,53 +1,27 @@
-"""optuna-dashboard: what it shows of a study beside its own plots, and the command that serves it.
+"""What optuna-dashboard shows of a study beside its own plots; `serving` serves it.
 
 `publish` writes the verdict as a note, and the report's figures, as attributes of the study in the store. It is called
 where a run, a confirmation or a comparison ends. A confirmation's own page says why its trials must not be ranked.
 """
 
 import json
-import socket
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mtlsearch.errors import UsageError
 from mtlsearch.evidence.trainings import find_confirmation
 from mtlsearch.importing import importing
 from mtlsearch.report.figure_style import Plot, number
 from mtlsearch.report.figures import trade_offs
 from mtlsearch.report.figures_confirmed import comparison, confirmation
 from mtlsearch.report.reading import Report, read_report
-from mtlsearch.store.artifacts import artifact_store, artifacts_folder
-from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record
 from mtlsearch.terminal import notice
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SCORES = "not to be ranked: a single-task training is scored on its own task alone; see the note"
 MORE = "`mtlsearch report` writes the whole report; `mtlsearch best` and `export` give this answer."
 MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#|!~&$"})
-
-
-def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> None:
-    """Serve the dashboard until it is interrupted. Raises StoreError, or UsageError where the port is taken."""
-    from optuna_dashboard import run_server
-
-    with open_storage(storage_url, create=False) as storage:
-        folder = artifacts_folder(storage_url, artifacts)
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                rule = f"cannot listen on {host}:{port} ({error.strerror}): choose another --port"
-                raise UsageError(rule) from error
-        if host not in LOOPBACK:
-            notice(f"the dashboard on {host} has no password: everyone who reaches it can read and change the store")
-        notice(f"http://{host}:{port}/ shows the store; Ctrl-C ends it")
-        store = artifact_store(folder) if folder.is_dir() else None
-        run_server(storage, host=host, port=port, artifact_store=store)
 
 
 def publish(record: Record) -> None:

@@ -19,8 +19,10 @@ from mtlsearch.evidence.comparison import COMPARISON_FORMAT
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
 from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.damage import damage, fault_of_comparison
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
+from mtlsearch.terminal import notice
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ def read_report(record: Record) -> Report:
     best = record.best_or_none()
     answer = None if best is None else best_answer(record)[0]
     confirmation = find_confirmation(record)
-    concluded = None if confirmation is None else confirmation.study.user_attrs.get("conclusion")
+    concluded = None if confirmation is None else confirmation.conclusion
     trainings = Trainings()
     if confirmation is not None and concluded is not None:
         trainings = _trainings(confirmation, record, concluded)
     comparison = record.study.user_attrs.get("comparison")
     known = isinstance(comparison, Mapping) and comparison.get("format") == COMPARISON_FORMAT
+    if known and (wrong := fault_of_comparison(comparison)) is not None:
+        notice(f"the comparison is left out: {damage(wrong)}")
+        known = False
     return Report(
         name=record.name,
         info=record.info,

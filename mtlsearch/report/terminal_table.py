@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mtlsearch.terminal import GAP
-from mtlsearch.wording import MOST_WEIGHED, plain, shown_tasks
+from mtlsearch.wording import MOST_WEIGHED, plain, shown_tasks, visible
 
 
 def show_config(config: Mapping[str, Any], console: Console | None = None, *, every: bool = False) -> None:
@@ -20,16 +21,16 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
     scored = f"{_training(config)}, {score['kind']} score {score['value']:.4f} on validation{_test_score(config)}"
-    console.print(f"[bold]{config['study']['name']}[/bold]: {scored}", soft_wrap=whole)
+    console.print(Text.assemble((visible(config["study"]["name"]), "bold"), f": {visible(scored)}"), soft_wrap=whole)
     console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, GAP, 0, 0), show_header=False)
     for name, value in hyperparameters(config).items():
-        table.add_row(name, value)
+        table.add_row(Text(visible(name)), Text(value))
     console.print(table)
     if verdict is not None:
         console.print()
         for line in verdict["lines"] if every else verdict_lines(verdict):
-            console.print(line, markup=False, soft_wrap=whole)
+            console.print(visible(line), markup=False, soft_wrap=whole)
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str]:
@@ -77,7 +78,7 @@ def _task_table(config: Mapping[str, Any], every: bool) -> Table:
             table.add_row(_others(weights))
         found = [config[split].get(task, {}).items() for split in splits]
         cells = ["  ".join(f"{metric} {value:.4f}" for metric, value in metrics) for metrics in found]
-        table.add_row(task, f"{weights[task]:.4f}", *cells)
+        table.add_row(*map(Text, map(visible, (task, f"{weights[task]:.4f}", *cells))))
     return table
 
 

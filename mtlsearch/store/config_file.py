@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
-from mtlsearch.errors import ConfigError
+from mtlsearch.errors import ConfigError, StoreError
+from mtlsearch.json_text import read_json
 from mtlsearch.study.space import Config
 from mtlsearch.wording import shortened
 
@@ -64,6 +65,9 @@ def config_document(
 
 def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
     """The config of a stored trial; what was not searched comes from the study's default."""
+    if "task_weights" not in trial.user_attrs:
+        reason = trial.user_attrs.get("reason", "it has no task weights")
+        raise StoreError(f"trial {trial.number} cannot be used: {reason}; `--search` shows the best of the search")
     searched = {name: value for name, value in trial.params.items() if name in info["default"]}
     return Config({**info["default"], **searched}, trial.user_attrs["task_weights"])
 
@@ -77,12 +81,12 @@ def read_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if not text.strip():
             raise ConfigError(f"config {path} is empty: export it again with `mtlsearch export`")
-        config = json.loads(text)
+        config = read_json(text)
     except OSError as error:
         raise ConfigError(f"config {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path} cannot be read: it is not text") from error
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
+    except ValueError as error:
         raise ConfigError(f"config {path} is not whole JSON ({error}): export it again") from error
     check_config(config, str(path))
     return dict(config)

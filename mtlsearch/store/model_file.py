@@ -15,6 +15,7 @@ from mtlsearch.data.parts import FittedSource
 from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
 from mtlsearch.inference.trained import TrainedModel
+from mtlsearch.json_text import read_json
 from mtlsearch.store.config_file import check_config, config_of
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies
@@ -60,8 +61,8 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if METADATA_KEY not in metadata:
         raise ModelError(f"{path} holds no mtlsearch config: it must come from `mtlsearch export` or `train`")
     try:
-        config = json.loads(metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
+        config = read_json(metadata[METADATA_KEY])
+    except ValueError as error:
         raise ModelError(f"the config in {path} is not JSON ({error}): export it again") from error
     check_config(config, str(path))
     return state, config

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import save_artifact
 from mtlsearch.store.config_file import config_document, trial_config
+from mtlsearch.store.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, this_process
@@ -68,6 +69,7 @@ class Record:
     artifacts: Path
     policy: Policy = SEARCH
     running: dict[int, InTraining] = field(default_factory=dict)  # by trial number
+    checked: dict[int, FrozenTrial] = field(default_factory=dict)  # finished trials by id, as `_checked` gives them
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
 
@@ -77,12 +79,31 @@ class Record:
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials, of `states` where any are given."""
-        return self.storage.get_all_trials(self.study._study_id, deepcopy=False, states=states or None)
+        # A damaged trial is one that failed, so asking for some that finished looks at all.
+        asked = None if any(state.is_finished() for state in states) else states or None
+        found = map(self._checked, self.storage.get_all_trials(self.study._study_id, deepcopy=False, states=asked))
+        return [trial for trial in found if not states or trial.state in states]
+
+    def _checked(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial, or where a stored value is damaged, the same as a failed one."""
+        if not trial.state.is_finished():
+            return trial
+        known = self.checked.get(trial._trial_id)
+        if known is None:
+            wrong = fault_of(trial, self.info["tasks"])
+            known = trial if wrong is None else as_failed(trial, wrong)
+            self.checked[trial._trial_id] = known
+        return known
 
     def trial(self, number: int) -> FrozenTrial:
         """The trial of that number, as it is stored."""
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
-        return self.storage.get_trial(trial_id)
+        return self._checked(self.storage.get_trial(trial_id))
+
+    def damaged(self) -> list[str]:
+        """A line for each trial whose stored values cannot be used."""
+        damaged = filter(is_damaged, self.trials(TrialState.FAIL))
+        return [f"trial {trial.number} is left out: {trial.user_attrs['reason']}" for trial in damaged]
 
     def counted(self) -> int:
         """How many trials have an outcome of their own."""
@@ -201,7 +222,8 @@ class Record:
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)
-        name = f"{self.name.replace('/', '-')}-trial-{trial.number}.safetensors"
+        short = self.name.replace("/", "-").encode()[:100].decode(errors="ignore")  # of bytes a file's name has 255
+        name = f"{short}-trial-{trial.number}.safetensors"
         save_artifact(self.artifacts, name, trial, lambda path: save(path, config))
 
 
@@ -233,6 +255,7 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
         found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
         study.set_user_attr("mtlsearch", found)
         name_score(study, found["score"])
+    check_info(name, found)
     check_same(name, found, info, seed)
     return Record(storage, study, found, artifacts)
 
@@ -264,6 +287,7 @@ def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
             raise _not_ours(name)
         raise StoreError(f"the store {where} holds no study {name!r}; it holds: {', '.join(ours) or 'none'}")
     study = optuna.load_study(storage=storage, study_name=name)
+    check_info(name, study.user_attrs["mtlsearch"])
     return Record(storage, study, study.user_attrs["mtlsearch"], artifacts)
 
 

@@ -6,8 +6,10 @@ quantile equals the first task's weight.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from optuna.distributions import (
@@ -19,23 +21,47 @@ from optuna.distributions import (
 )
 
 from mtlsearch.errors import StudyError, UsageError
+from mtlsearch.wording import shortened
 
 Value = bool | int | float | str | None
+LARGEST = {"integer": 2.0**53, "real": 1e100}  # samplers take whole numbers as floats, and differences of bounds
 WEIGHT_PREFIX = "weight:"  # and a task's name: the dimension of its weight's quantile
 
 
 def integer(low: int, high: int, *, log: bool = False) -> BaseDistribution:
     """A whole number from `low` to `high`, both included; `log` samples its logarithm uniformly."""
+    _check_bounds("integer", low, high, 1 if log else None)
     return IntDistribution(low, high, log=log)
 
 
 def real(low: float, high: float, *, log: bool = False) -> BaseDistribution:
     """A real number from `low` to `high`; `log` samples its logarithm uniformly."""
+    _check_bounds("real", low, high, 5e-324 if log else None)
     return FloatDistribution(low, high, log=log)
+
+
+def _check_bounds(kind: str, low: float, high: float, least: float | None) -> None:
+    """Raise StudyError unless two numbers bound a dimension: finite, in order, and of `least` or more."""
+    got = f"but got {shortened(repr(low), 60)} and {shortened(repr(high), 60)}"
+    numbers = "whole numbers" if kind == "integer" else "finite numbers"
+    for value in (low, high):
+        if not isinstance(value, Integral if kind == "integer" else Real) or isinstance(value, bool):
+            raise StudyError(f"{kind}(low, high) takes two {numbers}, {got}")
+    if not -LARGEST[kind] <= low <= high <= LARGEST[kind]:
+        raise StudyError(f"{kind}(low, high) takes {numbers} of at most {LARGEST[kind]:g}, low ≤ high, {got}")
+    if least is not None and low < least:
+        raise StudyError(f"{kind}(low, high, log=True) needs a low above 0, {got}")
 
 
 def choice(*values: Value) -> BaseDistribution:
     """One of `values`, which have no order."""
+    if not values:
+        raise StudyError("choice() needs a value or more, but got none")
+    for value in values:
+        if not isinstance(value, bool | int | float | str | None):
+            raise StudyError(f"choice(…) takes texts, numbers, True, False and None, but got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StudyError(f"choice(…) takes finite numbers, but got {value!r}")
     return CategoricalDistribution(values)
 
 

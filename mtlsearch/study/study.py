@@ -20,11 +20,13 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
+from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Loss, Target, Task
+from mtlsearch.wording import shortened
 
 Score = Callable[[Mapping[str, float]], float]
 UNSCORABLE = ("refuse", "skip")
@@ -79,7 +81,9 @@ class Study:
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise StudyError(f"{name} must be a whole number of 1 or more, but got {value!r}")
+                raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
+            if value is not None and value > (most := MOST_BATCH if name == "batch_size" else MOST_EPOCHS):
+                raise StudyError(f"{name} must be {most} or less, but got {shortened(value, 60)}")
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
+from mtlsearch.files import check_path
 from mtlsearch.study.study import Study
 
 
 def load_study(name: str) -> Study:
     """The shipped study of this name, or the study in the file at this path. Raises StudyError."""
     path = shipped_studies().get(name, Path(name))
+    check_path(path)
     if not path.is_file():
         shipped = ", ".join(shipped_studies())
         if path.suffix == ".py" or "/" in name:

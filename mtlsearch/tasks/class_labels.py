@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
+from mtlsearch.limits import MOST_CLASSES
 from mtlsearch.tasks.task import Target, Task
 
 
@@ -23,7 +24,10 @@ def class_names(task: Task, labels: Tensor, data: Data) -> tuple[str, ...]:
     present = len(torch.unique(labels[labels >= 0]))
     if present < 2:
         raise task.error(f"the training data must hold two classes or more, but hold {present}")
-    return data.class_names(task.name) or tuple(map(str, range(int(labels.max()) + 1)))
+    most = int(labels.max())
+    if most >= MOST_CLASSES:
+        raise task.error(f"class labels must lie in 0 … {MOST_CLASSES - 1}, but got {most}: number the classes from 0")
+    return data.class_names(task.name) or tuple(map(str, range(most + 1)))
 
 
 def in_range(task: Task, labels: Tensor, target: Target) -> Tensor:

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.errors import UsageError
+from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import PeerPruner
@@ -60,12 +60,12 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
 def _imported(path: str, kind: str, known: tuple[str, ...], base: type, **options: Any) -> Any:
     module, _, name = path.rpartition(".")
     rule = f"--{kind} must be {', '.join(known)}, or an import path of an Optuna {kind}"
-    if not module:
+    if not all(map(str.isidentifier, path.split("."))) or not module:
         raise UsageError(f"{rule}, but got {path!r}")
     try:
         made = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{rule}, but {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # the module's own, and importlib's for a path such as ".."
+        raise UsageError(f"{rule}, but {path!r} cannot be imported: {one_line(error)}") from error
     if not (isinstance(made, type) and issubclass(made, base)):
         raise UsageError(f"{rule}, but {path!r} is no {base.__name__}")
     try:
@@ -73,8 +73,9 @@ def _imported(path: str, kind: str, known: tuple[str, ...], base: type, **option
     except TypeError:
         try:
             return made()
-        except TypeError as error:
-            raise UsageError(f"{rule} that can be made without arguments, but {path!r}: {error}") from error
+        except Exception as error:
+            why = one_line(error)
+            raise UsageError(f"{rule} that can be made without arguments, but {path!r}: {why}") from error
 
 
 def seeded_asks(name: str, seed: int) -> "SeededAsks":

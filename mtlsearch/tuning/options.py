@@ -5,18 +5,28 @@ its flags from these fields (`cli/options.py`), and `mtlsearch.search` takes its
 this module is cheap: no torch, no Optuna.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
-from mtlsearch.files import DEFAULT_STORAGE, data_directory
+from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
+from mtlsearch.limits import MOST_EPOCHS, MOST_MEMBERS
+from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
     from mtlsearch.study.study import Study
 
 T = TypeVar("T")
+
+CORES = os.cpu_count() or 1
+MOST_SEEDS = 1000  # and configs to train again
+MOST_TRIALS = 10**6
+LARGEST_SEED = 2**63 - 1
+LONGEST_S = 10**9
+LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 SAMPLERS = ("tpe", "random", "gp")
@@ -29,7 +39,8 @@ class Flag(NamedTuple):
 
     `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
-    `default` says in words what None stands for.
+    `default` says in words what None stands for. A text has at most `longest` letters. `here` tells that `high`
+    depends on the machine.
     """
 
     names: tuple[str, ...]
@@ -43,6 +54,8 @@ class Flag(NamedTuple):
     listed: bool = False
     pairs: bool = False
     default: str | None = None
+    longest: int | None = None
+    here: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -69,21 +82,37 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             flag: Flag | None = each.metadata.get("flag")
+            value = getattr(self, each.name)
             if flag is not None:
-                check(each.name, flag, getattr(self, each.name))
+                check(each.name, flag, value)
+            if isinstance(value, Path):
+                check_path(value)
 
 
 def check(name: str, flag: Flag, value: Any) -> None:
     """Raise UsageError where the value of option `name` lies outside its bounds."""
     if value is None:
         return
+    if flag.longest is not None and not (0 < len(value) <= flag.longest and is_text(value)):
+        rule = f"{name} must be 1 to {flag.longest} letters of Unicode"
+        raise UsageError(f"{rule}, but got {len(value)} letters: {shortened(value, 60)!r}")
     if flag.choices and value not in flag.choices:
         raise UsageError(f"{name} must be {', '.join(flag.choices)}, but got {value!r}")
     if flag.low is not None and not (value > flag.low if flag.above else value >= flag.low):
-        rule = f"above {flag.low:g}" if flag.above else f"{flag.low:g} or more"
-        raise UsageError(f"{name} must be {rule}, but got {value}")
-    if flag.high is not None and value > flag.high:
-        raise UsageError(f"{name} must be {flag.high:g} or less, but got {value}")
+        rule = f"above {flag.low}" if flag.above else f"{flag.low} or more"
+        raise UsageError(f"{name} must be {rule}, but got {shortened(value, 60)}")
+    if flag.high is not None and not value <= flag.high:
+        here = " on this machine" if flag.here else ""
+        raise UsageError(f"{name} must be {flag.high} or less{here}, but got {shortened(value, 60)}")
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be stored: a null cannot, nor a lone surrogate, as of an argument that is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 @group
@@ -101,6 +130,7 @@ class RecordOptions(StoreOptions):
         None,
         "--name",
         help="The study's name in the store.",
+        longest=LONGEST_NAME,
         default="the shipped name or the file's stem",
     )
 
@@ -140,7 +170,9 @@ class DeviceOptions(Options):
         None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache"
     )
     device: str = option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
-    threads: int | None = option(None, "--threads", help="CPU threads.", low=1, default="the cores")
+    threads: int | None = option(
+        None, "--threads", help="CPU threads.", low=1, high=CORES, here=True, default="the cores"
+    )
 
     @property
     def directory(self) -> Path:
@@ -166,6 +198,7 @@ class AskOptions(Options):
         "--population",
         help="Trials in training at once; 1 trains them solo.",
         low=1,
+        high=MOST_MEMBERS,
         default="16; on CUDA more for many trials",
     )
 
@@ -174,14 +207,14 @@ class AskOptions(Options):
 class SeedsOptions(Options):
     """How often a config is trained again."""
 
-    seeds: int = option(5, "--seeds", help="Fresh seeds for each config that is trained again.", low=1)
+    seeds: int = option(5, "--seeds", help="Fresh seeds for each config that is trained again.", low=1, high=MOST_SEEDS)
 
 
 @options
 class AgainOptions(SeedsOptions):
     """The configs and tasks that a confirmation trains again."""
 
-    top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1)
+    top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1, high=MOST_SEEDS)
     single: bool | None = option(
         None,
         "--single/--no-single",
@@ -221,14 +254,22 @@ class RunOptions(
         "--trials",
         help="The total of the study's trials, earlier runs included.",
         low=1,
+        high=MOST_TRIALS,
     )
     seed: int | None = option(
-        None, "--seed", help="Seed of initialisation, batches, noise and sampler.", low=0, default="0"
+        None,
+        "--seed",
+        help="Seed of initialisation, batches, noise and sampler.",
+        low=0,
+        high=LARGEST_SEED,
+        default="0",
     )
     score: str | None = option(None, "--score", help="mean or min over the tasks.", default="the study's")
-    epochs: int | None = option(None, "--epochs", help="Epochs of a trial.", low=1, default="the study's")
+    epochs: int | None = option(
+        None, "--epochs", help="Epochs of a trial.", low=1, high=MOST_EPOCHS, default="the study's"
+    )
     timeout: float | None = option(
-        None, "--timeout", help="Seconds after which nothing new is trained.", low=0, above=True
+        None, "--timeout", help="Seconds after which nothing new is trained.", low=0, high=LONGEST_S, above=True
     )
     fixed: Mapping[str, object] | None = option(
         None, "--set", help="Fix a dimension of the space.", pairs=True, metavar="NAME=VALUE"
@@ -267,6 +308,7 @@ class CompareOptions(
         "--trials",
         help="The total of each method's trials, earlier runs included.",
         low=1,
+        high=MOST_TRIALS,
     )
 
 
@@ -276,9 +318,11 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
 
     what: str
     output: Path | None = option(None, "-o", "--output", help="The file for the trained parameters (safetensors).")
-    seed: int | None = option(None, "--seed", help="Seed of the training.", low=0, default="the config's, or 0")
+    seed: int | None = option(
+        None, "--seed", help="Seed of the training.", low=0, high=LARGEST_SEED, default="the config's, or 0"
+    )
     epochs: int | None = option(
-        None, "--epochs", help="Epochs to train.", low=1, default="the config's, or the study's"
+        None, "--epochs", help="Epochs to train.", low=1, high=MOST_EPOCHS, default="the config's, or the study's"
     )
 
 
@@ -288,6 +332,7 @@ class FormatOptions(Options):
 
     format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
     output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
+    raw: bool = option(False, "--raw", help="CSV texts as they are stored; a spreadsheet may run one as a formula.")
 
 
 @options
@@ -355,5 +400,5 @@ class ReportOptions(StudyOptions):
 class DashboardOptions(ArtifactOptions, StoreOptions):
     """Options of `mtlsearch dashboard`."""
 
-    host: str = option("127.0.0.1", "--host", help="The address to listen on.")
+    host: str = option("127.0.0.1", "--host", help="The address to listen on.", longest=253)
     port: int = option(8080, "--port", help="The port to listen on.", low=1, high=65535)

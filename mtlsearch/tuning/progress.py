@@ -14,7 +14,7 @@ from rich.text import Text
 from mtlsearch.activity import counted, current
 from mtlsearch.pace import Pace
 from mtlsearch.terminal import notice
-from mtlsearch.wording import clock, described
+from mtlsearch.wording import clock, described, message_line, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -156,7 +156,7 @@ class Progress:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
         score = "" if trial.value is None else f", score {trial.value:.4f}"
-        why = f" ({reason})" if reason else ""
+        why = f" ({visible(str(reason))})" if reason else ""
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
@@ -192,7 +192,7 @@ class Progress:
         """Show a line always, above the live one where there is one."""
         self.told = time.monotonic()
         if self.is_live:
-            self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
+            self.live.console.print(message_line(f"mtlsearch: {text}"), markup=False, highlight=False, soft_wrap=True)
         else:
             notice(text)
 

@@ -23,7 +23,7 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.options import TrainOptions, VerifyOptions
+from mtlsearch.tuning.options import CORES, TrainOptions, VerifyOptions
 
 TOLERANCE = 0.002
 
@@ -107,7 +107,8 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     """Train the config in a file again, under its recorded threads unless others are named; as `verify`."""
     config = read_config(options.config)
     recorded = config["training"]
-    threads = options.threads or recorded.get("threads")
+    # Of a machine with more cores: here they would only wait for each other, and the comparison allows for it.
+    threads = options.threads or min(recorded.get("threads") or CORES, CORES)
     conditions = use_device(options.device, threads, recorded.get("precision", "fp32"))
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)

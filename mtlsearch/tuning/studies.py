@@ -13,7 +13,7 @@ from mtlsearch.study.space import fixed_value
 from mtlsearch.study.study import SCORES, LoadedStudy, Study
 from mtlsearch.study.study_file import load_study, study_name
 from mtlsearch.training.device import Conditions
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options import RunOptions, is_text
 
 DEFAULT_STUDY = "mnist-fashion"
 FALLBACK_STUDY = "digits"
@@ -23,7 +23,10 @@ def recorded_name(options: RunOptions, study: Study) -> str:
     """The study's name in the store: the one that was given, the shipped name, or the file's stem."""
     if not (options.name or study.source):
         raise UsageError("a study that is defined in Python needs a name in the store: search(study, name=…)")
-    return options.name or study_name(study.source)
+    name = options.name or study_name(study.source)
+    if not is_text(name):
+        raise UsageError(f"the study file's name {name!r} is not Unicode, so the study needs another with --name")
+    return name
 
 
 def load_with_fallback(options: RunOptions, conditions: Conditions, notice: Callable[[str], None]) -> LoadedStudy:

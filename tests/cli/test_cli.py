@@ -193,7 +193,7 @@ def test_commands_that_only_read_do_not_import_torch(here: Path, arguments: list
 def test_every_command_has_help_of_its_own() -> None:
     assert len(main.commands) >= 10
     for name in main.commands:
-        assert done(name, "--help").out.startswith(f"Usage: main {name}")
+        assert done(name, "--help").out.startswith(f"Usage: mtlsearch {name}")
 
 
 def test_version_is_the_package_version() -> None:

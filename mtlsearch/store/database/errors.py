@@ -6,6 +6,7 @@
 import re
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from mtlsearch.errors import StoreError
+from mtlsearch.files import check_path
 
 EXAMPLES = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
@@ -73,8 +75,15 @@ def parse_url(url: str) -> URL:
     if kind not in ("sqlite", "postgresql"):
         raise StoreError(f"a store cannot be kept in {kind!r} ({mask_password(url)}): write {EXAMPLES}")
     _check_driver(parsed)
+    if kind == "sqlite" and parsed.query:
+        raise StoreError(f"a SQLite store's URL takes no options, but got {mask_password(url)!r}: write {EXAMPLES}")
     if kind == "sqlite" and (parsed.database or ":memory:").startswith((":memory:", "file:")):
         raise StoreError(f"a SQLite store is a file, but got {mask_password(url)!r}: write sqlite:///FILE")
+    if kind == "sqlite":
+        path = Path(str(parsed.database))
+        check_path(path)
+        if path.name in ("", "..") or path.is_dir():
+            raise StoreError(f"a SQLite store is a file, but {path} is a folder: write sqlite:///FILE")
     return parsed
 
 

@@ -11,11 +11,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
+
+from mtlsearch.errors import one_line
+from mtlsearch.store.damage import damage
 
 TABLES_REVISION = "v3.2.0.a"
 
@@ -203,18 +207,26 @@ def start_waiting(connection: sa.Connection, trial_id: int, start: FrozenTrial) 
 
 def states_after(connection: sa.Connection, study_id: int, newest: int) -> dict[int, TrialState]:
     """The states of the study's trials whose id is above `newest`, by id."""
-    query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.state)
-    query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > newest)
-    return {row[0]: row[1] for row in connection.execute(query)}
+    query = _STATES.where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > newest)
+    return {row[0]: _state(row[1]) for row in connection.execute(query)}
 
 
 def states_of(connection: sa.Connection, ids: Iterable[int]) -> dict[int, TrialState]:
     """The states of these trials by id, without the deleted ones."""
-    query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.state)
     states: dict[int, TrialState] = {}
     for chunk in _chunks(sorted(ids)):
-        states |= {row[0]: row[1] for row in connection.execute(query.where(_TRIALS.c.trial_id.in_(chunk)))}
+        found = connection.execute(_STATES.where(_TRIALS.c.trial_id.in_(chunk)))
+        states |= {row[0]: _state(row[1]) for row in found}
     return states
+
+
+# A state as text: SQLAlchemy would refuse the whole answer for one that it does not know.
+_STATES = sa.select(_TRIALS.c.trial_id, sa.cast(_TRIALS.c.state, sa.String))
+
+
+def _state(name: str) -> TrialState:
+    """The state of that name; an odd one is of a damaged trial, which is read as failed."""
+    return TrialState.__members__.get(name, TrialState.FAIL)
 
 
 def study_of(connection: sa.Connection, trial_id: int) -> int | None:
@@ -230,9 +242,29 @@ def _chunks(ids: list[int]) -> Iterable[list[int]]:
     return (ids[i : i + _IDS_AT_ONCE] for i in range(0, len(ids), _IDS_AT_ONCE))
 
 
-def _read(connection: sa.Connection, ids: list[int]) -> Iterable[FrozenTrial]:
+def _read(connection: sa.Connection, ids: list[int]) -> list[FrozenTrial]:
+    """The trials, one by one where a value of any cannot be read."""
+    try:
+        return list(_read_whole(connection, ids))
+    except (ValueError, TypeError, LookupError, AssertionError) as error:  # Optuna asserts on odd values
+        if len(ids) > 1:
+            return [trial for number in ids for trial in _read(connection, [number])]
+        return _unreadable(connection, ids[0], error)
+
+
+def _unreadable(connection: sa.Connection, trial_id: int, error: Exception) -> list[FrozenTrial]:
+    """A trial of which a value cannot be read, as a failed one that says so."""
+    number = connection.scalar(sa.select(_TRIALS.c.number).where(_TRIALS.c.trial_id == trial_id))
+    trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"reason": damage(one_line(error))})
+    trial._trial_id, trial.number = trial_id, number if isinstance(number, int) else -trial_id
+    return [trial]
+
+
+def _read_whole(connection: sa.Connection, ids: list[int]) -> Iterable[FrozenTrial]:
     heads = connection.execute(sa.select(_TRIALS).where(_TRIALS.c.trial_id.in_(ids))).all()
     rows = {table: _children(connection, table, ids) for table in _KEYS}
+    if not all(isinstance(head.number, int) for head in heads):
+        raise ValueError("its number is no whole number")
     for head in sorted(heads, key=lambda h: int(h.trial_id)):
         yield _trial(head, {table: children[head.trial_id] for table, children in rows.items()})
 

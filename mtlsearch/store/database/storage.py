@@ -18,8 +18,9 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
 
-from mtlsearch.errors import StoreError
+from mtlsearch.errors import StoreError, one_line
 from mtlsearch.store.database.errors import DATABASE_ERRORS, is_disconnect, store_error, where
+from mtlsearch.wording import message_line
 
 RECONNECT_S = 60.0  # how long a server that is away is called again
 T = TypeVar("T")
@@ -46,7 +47,13 @@ def _guarded(method: M, *, write: bool = False) -> M:
 
     def guarded(self: "Storage", *arguments: Any, **options: Any) -> Any:
         work = getattr(self._backend, method.__name__)
-        return self._guard(lambda: work(*arguments, **options), write=write)
+        try:
+            return self._guard(lambda: work(*arguments, **options), write=write)
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
+            if write or isinstance(error, KeyError):  # Optuna's contract has these for wrong calls and unknown names
+                raise
+            reason = message_line(one_line(error), 200)
+            raise StoreError(f"store {where(self.url)}: it is damaged ({reason}): restore a copy of it") from error
 
     return cast(M, guarded)
 

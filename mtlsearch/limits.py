@@ -1,0 +1,9 @@
+"""Bounds on what users ask for. Values beyond them are slips: they would take all memory, or never end."""
+
+MOST_EPOCHS = 10**6
+MOST_BATCH = 2**24  # examples
+MOST_MEMBERS = 4096  # trials in training at once
+MOST_UNITS = 2**17  # of a hidden layer
+MOST_LAYERS = 1000
+MOST_CLASSES = 10**6
+MOST_COLUMNS = 50_000  # of a table

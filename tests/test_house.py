@@ -31,7 +31,6 @@ ROWS = (
         "errors",
         "files",
         "importing",
-        "json_text",
         "limits",
         "offline_page",
         "pace",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import ConfigError, StoreError
-from mtlsearch.json_text import read_json
+from mtlsearch.store.json_text import read_json
 from mtlsearch.study.space import Config
 from mtlsearch.wording import shortened
 

@@ -15,8 +15,8 @@ from mtlsearch.data.parts import FittedSource
 from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
 from mtlsearch.inference.trained import TrainedModel
-from mtlsearch.json_text import read_json
 from mtlsearch.store.config_file import check_config, config_of
+from mtlsearch.store.json_text import read_json
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies
 

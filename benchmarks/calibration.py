@@ -14,6 +14,14 @@ The report gives the share of false *tuned* verdicts (the winner's true differen
 the winner's interval, each at its worst setting with a Clopper-Pearson interval, and the power of S seeds. The worst of
 279 settings is extreme by chance too: by 1.5 points with 2,000 simulations, by 0.5 with 20,000. So the rule fails a row
 only where a whole interval lies on the wrong side: above 5 % false, or outside a coverage of 93 to 97 %.
+
+A second table has whole verdicts: tuning of k configs, and sharing of n tasks, each held against alone by five seeds.
+Every task has the same true effect of sharing: none, at the margin, just beyond it, or three margins, of either sign.
+It gives the share of confirmations in which one task's sentence is false: *helps* or *hurts* where the truth has not
+that sign, *no difference* where it is beyond the margin, *as good or better alone* and *as good or worse alone* where
+it is beyond the margin on the other side. And the share in which the recommendation is false: it names a task that
+sharing helps or hurts and does not, says that tuned weights win, or that one model for all is as good as one for each
+(of a main task, that sharing makes no difference or is no better) where that is wrong.
 """
 
 import itertools
@@ -24,9 +32,9 @@ import numpy as np
 from common import conclude, parser, table
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
+from mtlsearch.evidence.judge import contest, decide
 from mtlsearch.evidence.metric import FRACTION_MARGIN
 from mtlsearch.evidence.statistics import POWER, Array, detectable, rounding_sd
-from mtlsearch.evidence.verdict import contest
 
 MOST_FALSE, COVERAGE = 5.0, (93.0, 97.0)  # percent
 COUNTS = 720  # right answers of two tasks with 360 test examples each, as in the digits study
@@ -176,6 +184,42 @@ def row(name: str, outcomes: Sequence[Outcome]) -> list[object]:
     return [name, len(outcomes), told(false), told(least), told(most), average, held]
 
 
+def false_sentences(
+    configs: int, tasks: int, noise: float, truth: float, n: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """How many of n whole verdicts have a false sentence on the first task, and how many a false recommendation.
+
+    Sharing changes each task by `truth` margins.
+    """
+    validation, difference, _ = draw(Setting(configs=configs, noise=noise), n, rng)
+    effect = truth * FRACTION_MARGIN
+    others = effect + noise * rng.standard_normal((n, tasks, 5))
+    margins = np.full(tasks, FRACTION_MARGIN)
+    found = decide(validation, difference, FRACTION_MARGIN, 0.0, others, margins, np.zeros(tasks))
+    wrong = {
+        "better": effect <= 0,
+        "worse": effect >= 0,
+        "same": abs(effect) > FRACTION_MARGIN,
+        "not better": effect > FRACTION_MARGIN,
+        "not worse": effect < -FRACTION_MARGIN,
+    }
+    names = [kind for kind, is_false in wrong.items() if is_false]
+    announced = np.isin(found.kinds, [kind for kind in names if kind in ("better", "worse")]).any(-1)
+    equal = ("same", "not better") if tasks == 1 else ("same", "not worse")
+    as_good = np.isin(found.kinds, [kind for kind in names if kind in equal]).all(-1)
+    recommended = announced | as_good | (found.contest.kind == "tuned")
+    return int(np.isin(found.kinds[:, 0], names).sum()), int(recommended.sum())
+
+
+def sentence_row(configs: int, tasks: int, n: int, rng: np.random.Generator) -> list[object]:
+    """The worst settings of whole verdicts, for one main task and for several scored ones."""
+    grid = itertools.product((0.001, 0.003, 0.01), (0.0, 1.0, -1.0, 1.001, -1.001, 3.0, -3.0))
+    counts = np.array([false_sentences(configs, tasks, *each, n, rng) for each in grid])
+    sentence, recommended = (percent(int(hits), n) for hits in counts.max(0))
+    held = "more false" if max(sentence[1], recommended[1]) > MOST_FALSE else "yes"
+    return [f"k={configs}, {tasks} tasks alone", told(sentence), told(recommended), held]
+
+
 def power_row(configs: int, seeds: int, simulations: int, rng: np.random.Generator) -> list[object]:
     """The difference that S seeds see 80 % of the time: as the verdict states it, and measured on the whole rule."""
     stated = detectable(seeds, 1.0, 0.05 / configs)
@@ -195,6 +239,7 @@ def main() -> None:
         for name, settings in (("smooth", smooth_settings(k, s)), ("counts", count_settings(k, s))):
             rows.append(row(f"k={k} S={s} {name}", [simulate(setting, n, rng) for setting in settings]))
     power = [power_row(k, s, 10 * n, rng) for k, s in itertools.product(configs[:2], seeds)]
+    whole = [sentence_row(k, t, n, rng) for k, t in itertools.product(configs[:3], (1, 3, 8))]
     head = ["", "settings", "false tuned at most, %", "coverage from, %", "to, %", "on average", "held"]
     sees = [
         "seen 80 % of the time, in sds of the paired difference",
@@ -205,6 +250,7 @@ def main() -> None:
     body = [
         table(head, rows),
         table(sees, power),
+        table(["whole verdicts", "one task's sentence false in at most, %", "the recommendation, %", "held"], whole),
         f"- {n:,} simulated confirmations a setting, the choice among k configs included; the worst setting of each"
         " row, with its own 95 % binomial interval.\n"
         "- `smooth`: noise that is not rounded, normal or heavy-tailed; `counts`: accuracies of small test sets. Where"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
     from mtlsearch.store.model_file import load_model as load_model
+    from mtlsearch.study.score import Score as Score
     from mtlsearch.study.space import Config as Config
     from mtlsearch.study.space import choice as choice
     from mtlsearch.study.space import integer as integer
@@ -67,6 +68,7 @@ _HOMES = {
     "Regression": "tasks.regression",
     "RenderedScenes": "data.scenes",
     "Result": "api",
+    "Score": "study.score",
     "Segmentation": "tasks.dense",
     "SeparateTrunks": "nn.trunks",
     "SharedTrunk": "nn.trunks",

@@ -23,6 +23,13 @@ def few(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[: most - 1])}, … {len(names) - most + 1} more"
 
 
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names as a sentence has them: `a`, `a and b`, `a, b and c`; of more than `most` the first ones and "others"."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and others"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def shortened(value: object, most: int) -> str:
     """A value as text of at most `most` letters."""
     text = str(value)

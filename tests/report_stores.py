@@ -17,7 +17,9 @@ from mtlsearch.evidence.answer import Plan, candidates, conclusion, task_metrics
 from mtlsearch.evidence.trainings import Repeat, ended, open_confirmation
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
+from mtlsearch.study.score import Score
 from mtlsearch.study.space import Config, Space, choice, integer, real
+from mtlsearch.study.task_weights import PREFIXES, LogRatios
 
 EPOCHS = 10
 BEGUN = datetime(2025, 1, 1, 12)
@@ -34,7 +36,7 @@ def describe(
     tasks: Mapping[str, str], hyperparameters: Mapping[str, Any] = HYPERPARAMETERS, source: str = "digits"
 ) -> dict[str, Any]:
     """What the store says of a study with `tasks`, each named with its metric."""
-    space = Space(hyperparameters, list(tasks))
+    space = Space(hyperparameters, LogRatios(list(tasks)))
     about = {
         task: {"kind": "classification", "metric": metric, "higher_is_better": metric not in ("mae", "mse")}
         for task, metric in tasks.items()
@@ -121,9 +123,9 @@ def searched(storage: Any, folder: Path, info: Mapping[str, Any], states: Sequen
     tasks = list(info["tasks"])
     dimensions = {n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}
     more = {
-        n: real(0.0, 1.0) for n in info["fingerprint"]["space"] if n not in dimensions and not n.startswith("weight:")
+        n: real(0.0, 1.0) for n in info["fingerprint"]["space"] if n not in dimensions and not n.startswith(PREFIXES)
     }
-    space = Space({**dimensions, **more}, tasks)
+    space = Space({**dimensions, **more}, LogRatios(tasks))
     for at, state in enumerate(states):
         params: dict[str, Any] = {}
         for dimension, distribution in space.distributions.items():
@@ -144,9 +146,11 @@ def searched(storage: Any, folder: Path, info: Mapping[str, Any], states: Sequen
 def confirmed(record: Record, seeds: int = 3, single: bool = True) -> None:
     """Add what a confirmation of the two best configs leaves."""
     random, info = Random(1), record.info
-    plan = Plan(candidates(record, 2), [1000 + i for i in range(seeds)], single)
+    plan = Plan(candidates(record, 2), [1000 + i for i in range(seeds)], list(info["tasks"]) if single else [])
     confirmation = open_confirmation(record)
-    space = Space({n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}, list(info["tasks"]))
+    space = Space(
+        {n: d for n, d in HYPERPARAMETERS.items() if n in info["fingerprint"]["space"]}, LogRatios(list(info["tasks"]))
+    )
 
     def train(repeats: Sequence[Repeat]) -> None:
         for at, repeat in enumerate(repeats):
@@ -162,9 +166,9 @@ def confirmed(record: Record, seeds: int = 3, single: bool = True) -> None:
     if single:
         winner = plan.winner(ended(confirmation))
         for task in info["tasks"]:
-            train(plan.alone(winner, task))
+            train([repeat for repeats in plan.alone(winner, task) for repeat in repeats])
     found = ended(confirmation)
-    verdict = plan.judge(found, task_metrics(record, dict.fromkeys(info["tasks"], 1000)), "mean")
+    verdict = plan.judge(found, task_metrics(record, dict.fromkeys(info["tasks"], 1000)), Score())
     concluded = conclusion(record, plan, found, verdict, confirmation.test_scorings())
     confirmation.study.set_user_attr("conclusion", concluded)
 

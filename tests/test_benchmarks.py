@@ -25,6 +25,8 @@ ROWS = {
     "tasks": ["joint, 2 tasks", "joint, 3 tasks", "disjoint, 2 tasks", "disjoint, 3 tasks"],
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
+    "weights": ["2 tasks, best up to 1 : 10, simplex", "3 tasks, best up to 1 : 100, 1 : 100"],
+    "verdicts": ["units, repeat 0: score"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5"],
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],

@@ -66,8 +66,25 @@ def test_search_goes_on_to_its_total_and_leaves_the_old_trials_as_they_were(stor
 def test_confirmation_knows_every_training_and_comes_to_the_same_verdict(store: Path) -> None:
     before = stored(store, "digits/confirmation")
     again = done("confirm", "digits", "--seeds", "2", "--top", "1", "--threads", "1", "--json", "--quiet").json
-    assert stored(store, "digits/confirmation") == before
-    assert without_versions(again) == without_versions(bounded(CONFIG))
+    after = stored(store, "digits/confirmation")
+    assert after[: len(before)] == before
+    # Since then each task alone has a search of its own, whose best config is trained too.
+    assert {trial.user_attrs["kind"] for trial in after[len(before) :]} == {"alone"}
+    for same in (
+        "kind",
+        "weights",
+        "winner",
+        "metrics",
+        "equal_metrics",
+        "difference",
+        "score",
+        "equal_score",
+        "margin",
+    ):
+        assert again["verdict"][same] == bounded(CONFIG)["verdict"][same], same
+    new = {"verdict", "test_scorings"}
+    kept = {key: value for key, value in CONFIG.items() if key not in new}
+    assert {key: value for key, value in without_versions(again).items() if key not in new} == without_versions(kept)
 
 
 def bounded(config: dict[str, Any]) -> dict[str, Any]:

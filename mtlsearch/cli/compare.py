@@ -48,12 +48,11 @@ def show_comparison(result: Mapping[str, Any], every: bool = False) -> None:
     from rich.console import Console
 
     from mtlsearch.evidence.comparison import table, task_table
-    from mtlsearch.study.study import SCORES
+    from mtlsearch.study.score import recorded_score
     from mtlsearch.terminal import show_rows
     from mtlsearch.wording import visible
 
-    score = result["score"] if result["score"] in SCORES else lambda values: 0.0
-    columns, rows = table(result, score)
+    columns, rows = table(result, recorded_score(result))
     hidden = show_rows(columns, rows, fit=True)
     console = Console(highlight=False)
     if every:

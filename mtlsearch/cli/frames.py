@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
-from mtlsearch.study.space import WEIGHT_PREFIX
+from mtlsearch.study.task_weights import PREFIXES
 from mtlsearch.terminal import notice, show_rows
 from mtlsearch.wording import few, visible
 
@@ -87,12 +87,12 @@ def _write_parquet(frame: "pd.DataFrame", output: Path) -> None:
 
 def _show(frame: "pd.DataFrame") -> None:
     """Show the columns that fit the screen, weights and metrics first; tell on stderr how many do not fit."""
-    # Params `weight:TASK` are how the sampler sees task weights; `task_weight` is what a person reads.
+    # Params such as `log_ratio:TASK` are how the sampler sees task weights; `task_weight` is what a person reads.
     columns = [
         name
         for prefix in TABLE_COLUMNS
         for name in map(str, frame.columns)
-        if name.startswith(prefix) and not name.startswith(f"params.{WEIGHT_PREFIX}")
+        if name.startswith(prefix) and not name.removeprefix("params.").startswith(PREFIXES)
     ]
     names = [_heading(column) for column in columns]
     rows = frame[columns].astype(object).where(frame[columns].notna(), None)

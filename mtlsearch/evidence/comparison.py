@@ -23,7 +23,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.delta_m import delta_of
-from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_bounds, score_floor
+from mtlsearch.evidence.metric import PerSeed, TaskMetric, estimates, score_bounds, score_floor
 from mtlsearch.evidence.sentences import Limits, Unit, decimals, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
@@ -35,9 +35,10 @@ from mtlsearch.evidence.statistics import (
     holm,
     t_interval,
 )
-from mtlsearch.evidence.trainings import ended, find_confirmation
+from mtlsearch.evidence.trainings import find_confirmation, runs_alone
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
+from mtlsearch.study.score import Score
 
 COMPARISON_FORMAT = "mtlsearch/comparison/1"
 EQUAL, TUNED = "equal", "tuned"
@@ -91,7 +92,7 @@ def compared(
         for o in outcomes
     ]
     lines = [
-        *sentences(claims, Unit.of(list(metrics.values()), score)),
+        *sentences(claims, Unit.of_score(score, metrics)),
         *(f"{method} has no result: {why}" for method, why in failed.items()),
         _baseline(single, gains),
         _limits(outcomes, claims, metrics, len(seeds)).sentence(metrics),
@@ -148,7 +149,7 @@ def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[
     """
     methods = ranked_methods(comparison)
     tasks = {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
-    unit = Unit.of(list(tasks.values()), score) if tasks else Unit(1.0, "in score")
+    unit = Unit.of_score(score, tasks) if tasks else Unit(1.0, "in score")
     percent = " %" if unit.scale == 100 else ""
     gains = ["Δm"] if any(method["delta_m"] for method in methods) else []
     columns = ["method", "score", f"minus equal ({unit.word})", "trial-epochs", "seconds", *gains]
@@ -181,7 +182,7 @@ def task_table(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[obje
 
 def outcome_line(outcome: Outcome, metrics: Mapping[str, TaskMetric], score: Score) -> str:
     """A method's outcome in a line, told as soon as its trainings have ended."""
-    unit = Unit.of(list(metrics.values()), score)
+    unit = Unit.of_score(score, metrics)
     found = estimate(outcome.score, LEVEL, score_floor(metrics, score)).within(*score_bounds(metrics, score))
     told = shown(found, unit.scale, " %" if unit.scale == 100 else "")
     return f"{outcome.method}: score on test {told}, with the config of trial {outcome.trial}"
@@ -199,19 +200,19 @@ def first_counted(record: Record, trials: int) -> list[FrozenTrial]:
 
 
 def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> PerSeed | None:
-    """Each task's test metric alone, by seed, from the study's confirmation; None where it has not all these seeds."""
+    """Test metrics of the tasks that the study's confirmation trained alone, by seed; None without all these seeds."""
     confirmation = find_confirmation(record)
     if confirmation is None or confirmation.conclusion is None:
         return None
-    of = confirmation.conclusion["of"]
-    attrs = (trial.user_attrs for trial in ended(confirmation).values())
-    runs = {(a["task"], a["seed"]): a for a in attrs if "task" in a and a["of"] == of}
-    if any((task, seed) not in runs for task in metrics for seed in seeds):
+    runs = runs_alone(confirmation, confirmation.conclusion)
+    if not runs or any(seed not in by_seed for by_seed in runs.values() for seed in seeds):
         return None
-    return {
-        task: [runs[task, seed].get("test", {task: {m.name: math.nan}})[task][m.name] for seed in seeds]
-        for task, m in metrics.items()
-    }
+
+    def value(task: str, seed: int) -> float:
+        name = metrics[task].name
+        return float(runs[task][seed].user_attrs.get("test", {task: {name: math.nan}})[task][name])
+
+    return {task: [value(task, seed) for seed in seeds] for task in metrics if task in runs}
 
 
 def _claims(outcomes: Sequence[Outcome], metrics: Mapping[str, TaskMetric], score: Score) -> dict[str, Claim]:
@@ -228,7 +229,7 @@ def _claims(outcomes: Sequence[Outcome], metrics: Mapping[str, TaskMetric], scor
 def _baseline(single: PerSeed | None, gains: Mapping[str, Any]) -> str:
     """The baseline of Δm, or the reason why there is none."""
     if any(gains.values()):
-        return "Δm against single-task training with the same seeds, at the hyperparameters of the confirmed winner"
+        return "Δm against single-task training with the same seeds, of the confirmation"
     if single is not None:
         return "no Δm: a single-task metric is zero or negative in a seed"
     return "no Δm: `mtlsearch confirm` with as many seeds trains each task alone, then compare again"

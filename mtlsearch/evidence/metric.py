@@ -1,15 +1,15 @@
 """How tasks and their score are measured on test: direction, unit, smallest step, and the margin that matters."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mtlsearch.evidence.statistics import Array, Estimate, estimate, rounding_sd, t_interval
+from mtlsearch.study.score import CALLABLE, MEAN, Score
 
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
-Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
 
 FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "auroc", "average_precision", "span_f1", "r2"})
 FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
@@ -62,45 +62,50 @@ class TaskMetric:
 
 
 def estimates(values: PerSeed, metrics: Mapping[str, TaskMetric], level: float) -> dict[str, Estimate]:
-    """Each task's mean over seeds with its interval, within what its metric can reach."""
+    """The mean over seeds of each task that has values, with its interval, within what its metric can reach."""
     return {
         task: estimate(values[task], level, rounding_sd(metric.step)).within(*metric.bounds)
         for task, metric in metrics.items()
+        if task in values
     }
 
 
 def scores(values: PerSeed, metrics: Mapping[str, TaskMetric], score: Score) -> Array:
-    """The score of every seed [S]; NaN where a task's metric is."""
-    signs = np.array([metric.sign for metric in metrics.values()])
-    oriented = signs[:, None] * np.array([values[task] for task in metrics], dtype=np.float64)
-    if not callable(score):
-        return _over_tasks(oriented, score)
-    seeds = (dict(zip(metrics, map(float, column), strict=True)) for column in oriented.T)
-    return np.array([score(seed) if np.isfinite(list(seed.values())).all() else np.nan for seed in seeds])
+    """The score of every seed [S]; NaN where the metric of a scored task is."""
+    scored = [task for task in score.weights(list(metrics)) if task in values]
+    columns = zip(*(values[task] for task in values), strict=True)
+    seeds = [dict(zip(values, column, strict=True)) for column in columns]
+
+    def one(seed: Mapping[str, float]) -> float:
+        if not all(math.isfinite(seed[task]) for task in scored):
+            return math.nan
+        return score.value({task: metrics[task].sign * float(value) for task, value in seed.items()})
+
+    return np.array([one(seed) for seed in seeds], dtype=np.float64)
 
 
 def score_margin(equal: PerSeed, metrics: Mapping[str, TaskMetric], score: Score) -> float:
-    """The difference in score that does not matter, at the values of `equal` weights; 0 for a user's own score."""
-    if callable(score):
-        return 0.0
-    return float(_over_tasks(np.array([m.margin(equal[task]) for task, m in metrics.items()]), score))
+    """The difference in score that does not matter, at the values of `equal` weights."""
+    means = {task: metric.sign * float(t_interval(equal[task]).mean) for task, metric in metrics.items()}
+    return score.margin_at(means, {task: metric.margin(equal[task]) for task, metric in metrics.items()})
 
 
 def score_bounds(metrics: Mapping[str, TaskMetric], score: Score) -> tuple[float, float]:
     """The lowest and the highest score that there can be, where all metrics are fractions."""
-    if callable(score) or not all(metric.fraction for metric in metrics.values()):
+    scored = [metrics[task] for task in score.weights(list(metrics))]
+    if score.kind == CALLABLE or not all(metric.fraction for metric in scored):
         return -math.inf, math.inf
-    return min(metric.bounds[0] for metric in metrics.values()), 1.0
+    return min(metric.bounds[0] for metric in scored), 1.0
 
 
 def score_floor(metrics: Mapping[str, TaskMetric], score: Score) -> float:
-    """The sd of rounding the score to the test sets' steps; 0 where some metric has no step."""
-    steps = [metric.step for metric in metrics.values()]
-    if callable(score) or not all(steps):
+    """The sd of rounding the score to the test sets' steps; 0 where the metric of a scored task has no step."""
+    weights = score.weights(list(metrics))
+    steps = {task: metrics[task].step for task in weights}
+    if score.kind == CALLABLE or not all(steps.values()):
         return 0.0
-    return rounding_sd(min(steps) / (len(steps) if score == "mean" else 1))
-
-
-def _over_tasks(values: Array, score: str) -> Array:
-    assert score in ("mean", "min"), score
-    return np.asarray(values.mean(0) if score == "mean" else values.min(0))
+    if score.kind == MEAN:
+        return rounding_sd(min(steps.values()) / len(steps))
+    if score.kind == "weighted":
+        return rounding_sd(min(weight * steps[task] for task, weight in weights.items()))
+    return rounding_sd(min(steps.values()))

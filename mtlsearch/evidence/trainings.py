@@ -7,7 +7,7 @@ and a later or larger confirmation uses the trainings that are there. Nothing he
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
@@ -17,6 +17,7 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.damage import CONCLUSION, damage, fault, is_damaged
 from mtlsearch.store.database.opening import is_counted
+from mtlsearch.store.definition import compared
 from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import InTraining, Policy, Record, name_score
 from mtlsearch.study.space import Config
@@ -26,24 +27,35 @@ if TYPE_CHECKING:
     from mtlsearch.study.results import Metrics
     from mtlsearch.study.study import Study
 
-Kind = Literal["config", "twin", "single"]
+# A config of the search, its twin, the plain sum of the losses, the config without an auxiliary task; a scored task
+# alone with hyperparameters of the search ("single"), or with those of a search of its own ("alone").
+Kind = Literal["config", "twin", "plain sum", "without", "single", "alone"]
 Found = Mapping[str, FrozenTrial]
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """One training of a confirmation: the config of trial `of`, its twin, or its hyperparameters on one `task`."""
+    """One training of a confirmation, of trial `of`: its config, another arm of it, or one `task` alone.
+
+    `left_out` is the auxiliary task of the arm "without".
+    """
 
     kind: Kind
     of: int
     config: Config
     seed: int
     task: str | None = None
+    left_out: str | None = None
 
     @property
     def key(self) -> str:
         """The content of the training: two trainings with one key are the same."""
         return _key(self.config, self.seed, self.task)
+
+    @property
+    def group(self) -> str:
+        """The key without the seed: the same for all trainings of one config."""
+        return _key(self.config, None, self.task)
 
     def attrs(self) -> dict[str, Any]:
         """The user attributes of the training's trial."""
@@ -52,9 +64,14 @@ class Repeat:
         return {**about, **alone, "task_weights": dict(self.config.task_weights)}
 
     def __str__(self) -> str:
-        if self.task is not None:
-            return f"task {self.task} alone, hyperparameters of trial {self.of}"
-        return f"trial {self.of}" if self.kind == "config" else f"twin of trial {self.of}"
+        return {
+            "config": f"trial {self.of}",
+            "twin": f"twin of trial {self.of}",
+            "plain sum": f"plain sum of the losses, trial {self.of}",
+            "without": f"trial {self.of} without {self.left_out}",
+            "single": f"task {self.task} alone, hyperparameters of trial {self.of}",
+            "alone": f"task {self.task} alone, trial {self.of} of its own search",
+        }[self.kind]
 
 
 class Confirmation(Record):
@@ -65,12 +82,9 @@ class Confirmation(Record):
         """The confirmation of a search that `study` holds.
 
         The plan says what is left to train, so no params are asked again. Of a config's seeds the parameters of the
-        best on validation are kept; of a task alone none are.
+        best on validation are kept.
         """
-        policy = Policy(
-            asks_again=False,
-            group=lambda trial: None if "task" in trial.user_attrs else group_of(trial, record),
-        )
+        policy = Policy(asks_again=False, group=lambda trial: group_of(trial, record))
         return cls(record.storage, study, record.info, record.artifacts, policy)
 
     @property
@@ -85,13 +99,12 @@ class Confirmation(Record):
 
     def begin(self, repeat: Repeat, study: "Study") -> int | None:
         """Store a training as running; its number, None where another process has begun it meanwhile."""
-        space = replace(study.search_space, fixed_quantiles={})
-        attrs = {**repeat.attrs(), "owner": this_process()}
+        # Task weights are attributes alone: a twin's may lie outside what the search could ask.
         template = create_trial(
             state=TrialState.RUNNING,
-            params=space.params(repeat.config),
-            distributions=space.distributions,
-            user_attrs=attrs,
+            params={name: repeat.config[name] for name in study.space},
+            distributions=dict(study.space),
+            user_attrs={**repeat.attrs(), "owner": this_process()},
         )
         trial_id = self.storage.create_unless(
             self.study._study_id, template, lambda trials: repeat.key in self._begun(trials)
@@ -146,14 +159,33 @@ def open_confirmation(record: Record) -> Confirmation:
     name = f"{record.name}/confirmation"
     about = {"role": "confirmation", "fingerprint": record.info["fingerprint"]}
     study = linked_study(record, name, "confirmation", about)
-    if study.user_attrs["fingerprint"] != record.info["fingerprint"]:
-        raise StoreError(
-            f"study {name!r} is in the store with another definition: give this study a name of its own"
-            " with --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
-        )
+    _check_linked(study, record.info["fingerprint"])
     if record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
     return Confirmation.of(record, study)
+
+
+def open_alone(record: Record, task: str, fingerprint: Mapping[str, Any], searched: Mapping[str, Any]) -> Record:
+    """The record of the search of one task alone, made where there is none. Raises StoreError, as above.
+
+    `searched` are the sampler and the pruner of a search that is begun; one that goes on keeps its own.
+    It keeps no parameters: its best config is trained again with the fresh seeds of the confirmation.
+    """
+    name = f"{record.name}/alone/{task}"
+    about = {"role": "alone", "task": task, "fingerprint": fingerprint, **searched}
+    study = linked_study(record, name, "search of a task alone", about)
+    _check_linked(study, fingerprint)
+    policy = Policy(asks_again=True, group=lambda trial: None)
+    return Record(record.storage, study, {**record.info, "fingerprint": fingerprint}, record.artifacts, policy)
+
+
+def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
+    """Raise StoreError where a linked study belongs to another definition."""
+    if any(compared(study.user_attrs["fingerprint"], fingerprint)):
+        raise StoreError(
+            f"study {study.study_name!r} is in the store with another definition: delete it in `mtlsearch dashboard`,"
+            " or give this study a name of its own with --name"
+        )
 
 
 def find_confirmation(record: Record) -> Confirmation | None:
@@ -184,6 +216,23 @@ def ended(confirmation: Record) -> dict[str, FrozenTrial]:
     found: dict[str, FrozenTrial] = {}
     for trial in (each for each in confirmation.trials() if is_counted(each) and not is_damaged(each)):
         found.setdefault(key_of(trial, confirmation), trial)
+    return found
+
+
+def runs_alone(confirmation: Record, concluded: Mapping[str, Any]) -> dict[str, dict[int, FrozenTrial]]:
+    """The trainings of each task alone that a conclusion takes, by task and seed.
+
+    Conclusions that were stored before tasks had searches of their own take those with the winner's hyperparameters.
+    """
+    groups: Mapping[str, str] | None = concluded.get("alone")
+    found: dict[str, dict[int, FrozenTrial]] = {}
+    for trial in ended(confirmation).values():
+        task, of = trial.user_attrs.get("task"), trial.user_attrs["of"]
+        if task is None:
+            continue
+        taken = of == concluded["of"] if groups is None else group_of(trial, confirmation) == groups.get(task)
+        if taken and trial.user_attrs["seed"] in concluded["seeds"]:
+            found.setdefault(task, {})[trial.user_attrs["seed"]] = trial
     return found
 
 

@@ -1,84 +1,30 @@
-"""The verdict on a confirmation: intervals over seeds, and a sentence that follows from a written rule.
+"""The verdict as a value: the arms with their intervals, the effects, the recommendation, and all of it in words.
 
-`judge` takes the numbers of a confirmation (k configs, each with its twin at equal weights, S fresh seeds)
-and gives a `Verdict`; it knows no store and no model. A seed that failed is NaN and is dropped from its
-pairs.
-
-**The rule.** The winner has the best mean validation score. Its difference to its own twin is the score on
-test, tuned minus equal, paired over seeds, with a 95 % t interval and a p-value (two-sided paired t, Holm
-over the k configs). The first line that applies speaks:
-
-1. *undecided*, where fewer than two pairs are left: there is no interval.
-2. *equal weights are as good, keep them*: the interval lies within ±margin, whichever side of zero it is
-   on.
-3. *tuned weights beat equal ones by … to …*: the difference is positive and its adjusted p is at most 0.05.
-4. *equal weights are better* (or *as good or better*), *keep them*: the interval ends at or below the
-   margin.
-5. *undecided: S seeds can only see differences above x*: what S seeds would call *tuned* 80 % of the time,
-   by the noncentral t at level 0.05/k and the observed sd; and how many seeds would see the larger of the
-   observed difference and the margin.
-
-*Sharing hurts task X by … to …: train it alone*: single-task minus shared (at the weights that the sentence
-keeps: the twin's where it says equal, else the winner's), paired over seeds, is positive with p at most
-0.05 after Holm over the T tasks, and its interval reaches beyond the task's margin.
-
-A task's margin is 0.2 points where its metric is a fraction, else 1 % of the twin's value; the score's
-margin is their mean, or their least where the score is `min`. A score of the user's own has margin 0 unless
-one is given.
-
-**The choice among k** looks at validation, and the same trained models are scored on test: a lucky run of
-seeds wins and shines on test too. For k ≤ 3 the plain interval covers 93 to 97 % all the same (measured by
-`benchmarks/calibration.py`; more, where the noise is less than a step of the test set); for more configs
-its level rises to 1 - 0.05·3/k, which keeps it above 93 %.
+`judge` makes it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from mtlsearch.errors import StudyError
-from mtlsearch.evidence.delta_m import Alone, delta_of
-from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_floor, score_margin, scores
-from mtlsearch.evidence.sentences import Finding, Kind, Limits, Unit, shown
-from mtlsearch.evidence.statistics import (
-    ALPHA,
-    Array,
-    Claim,
-    Estimate,
-    Intervals,
-    choose,
-    claims_of,
-    estimate,
-    holm,
-    interval_level,
-    t_interval,
+from mtlsearch.evidence.effects import (
+    Blame,
+    Effect,
+    auxiliary_sentence,
+    plain_sum_sentence,
+    sharing_sentence,
+    tuning_phrase,
+    tuning_sentence,
 )
+from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.recommendation import Recommendation
+from mtlsearch.evidence.sentences import Limits, shown
+from mtlsearch.evidence.statistics import Claim, Estimate
+from mtlsearch.wording import MANY_TASKS
 
+Kind = Literal["tuned", "equal", "undecided"]
 ONE_TASK = "one task has one weight: there is nothing to hold against equal weights"
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """One config's confirmation; every sequence holds one value a seed, in one order, NaN where it failed."""
-
-    weights: Mapping[str, float]
-    validation: Sequence[float]  # the score of the tuned config, higher is better
-    tuned: PerSeed
-    twin: PerSeed
-    single: PerSeed | None = None
-
-
-class Contest(NamedTuple):
-    """The winner's number, all k intervals and adjusted p-values, and the kind of verdict on the winner."""
-
-    winner: NDArray[np.int64]
-    intervals: Intervals
-    p_holm: Array
-    kind: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -91,52 +37,118 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """The scored tasks trained alone; empty without single-task training. `note` says what Δm is against."""
+
+    metrics: dict[str, Estimate]
+    note: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer with its evidence; metrics and scores are in their own units."""
 
-    finding: Finding
+    kind: Kind
+    recommendation: Recommendation
     winner: int  # index among the confirmed configs
     weights: dict[str, float]
     tuned: Arm
     equal: Arm
     alone: Alone
     claims: tuple[Claim, ...]  # tuned minus twin, of every config
+    tuning: Effect
+    tuning_by_task: dict[str, Effect]
+    sharing: dict[str, Effect]
+    left_out: dict[str, Effect]
+    plain_sum: Effect | None
+    plain_sum_metrics: dict[str, Estimate]
+    equal_breaks: bool
+    blame: Blame
     limits: Limits
     measured: dict[str, TaskMetric]
+    notes: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Kind:
-        return self.finding.kind
+    def one_task(self) -> bool:
+        return len(self.measured) == 1
 
     @property
     def sentence(self) -> str:
-        return ONE_TASK if len(self.measured) == 1 else self.finding.sentence()
+        """The recommendation, in words alone."""
+        return ONE_TASK if self.one_task else self.recommendation.sentence
+
+    @property
+    def weights_sentence(self) -> str:
+        """What tuned weights do beyond equal ones."""
+        if self.one_task:
+            return ONE_TASK
+        if self.equal_breaks:
+            return "equal weights miss what a metric must reach, the tuned ones reach it: keep those"
+        return tuning_sentence(self.tuning)
+
+    @property
+    def sharing_sentences(self) -> dict[str, str]:
+        """What sharing does to each scored task that was trained alone."""
+        main = len(self.sharing) == 1
+        kept = [task for task, weight in self.weights.items() if weight > 0]
+        return {
+            task: sharing_sentence(
+                effect, [other for other in kept if other != task] if main else (), main, self.blame.reason(task)
+            )
+            for task, effect in self.sharing.items()
+        }
+
+    @property
+    def harm_sentences(self) -> tuple[str, ...]:
+        """The sentences on tasks that sharing hurts."""
+        told = self.sharing_sentences
+        return tuple(told[task] for task, effect in self.sharing.items() if effect.kind == "worse")
+
+    def sentences(self) -> list[str]:
+        """The sentences of the rule, after the recommendation."""
+        if self.one_task:
+            return []
+        told = [*self.sharing_sentences.values(), *map(auxiliary_sentence, self.left_out.values())]
+        told.append(self.weights_sentence)
+        if 1 < len(self.tuning_by_task) <= MANY_TASKS:
+            told.append(f"tuned minus equal: {'; '.join(map(tuning_phrase, self.tuning_by_task.values()))}")
+        if self.plain_sum is not None:
+            told.append(plain_sum_sentence(self.plain_sum, self.recommendation.weights))
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as it is stored, in JSON-able values; a missing number is None, never NaN."""
+        effects = [self.tuning, *self.tuning_by_task.values(), *self.sharing.values(), *self.left_out.values()]
+        if self.plain_sum is not None:
+            effects.append(self.plain_sum)
         verdict = {
             "kind": self.kind,
             "sentence": self.sentence,
-            "harm_sentences": self.alone.harm_sentences,
+            "sentences": self.sentences(),
+            "recommendation": asdict(self.recommendation),
+            "harm_sentences": self.harm_sentences,
             "winner": self.winner,
             "weights": self.weights,
             "metrics": self.tuned.metrics,
             "equal_metrics": self.equal.metrics,
             "single_metrics": self.alone.metrics,
+            "plain_sum_metrics": self.plain_sum_metrics,
             "score": self.tuned.score,
             "equal_score": self.equal.score,
-            "difference": self.finding.difference,
+            "difference": self.tuning.difference,
             "claims": self.claims,
-            "harm": self.alone.harm,
+            "effects": [_stored(effect) for effect in effects],
+            "harm": {task: Claim(-e.difference, e.claim.p, e.claim.p_holm) for task, e in self.sharing.items()},
             "delta_m": self.tuned.delta_m,
             "equal_delta_m": self.equal.delta_m,
             "delta_m_note": self.alone.note,
-            "margin": self.finding.margin,
+            "margin": self.tuning.margin,
             "level": self.limits.level,
             "seeds": self.limits.seeds,
-            "detectable": self.finding.detectable,
-            "seeds_needed": self.finding.seeds_needed,
+            "detectable": self.tuning.detectable,
+            "seeds_needed": self.tuning.seeds_needed,
             "sampling_error": self.limits.sampling_error,
+            "gradient_shares": dict(self.blame.shares or {}),
             "covers": self.limits.sentence(self.measured),
             "measured": self.measured,
         }
@@ -144,78 +156,40 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict as `run` and `best` print it."""
-        weights = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
-        lines = [self.sentence, *self.alone.harm_sentences, f"weights: {weights}"]
+        weights = ", ".join(f"{task} {_weight(weight)}" for task, weight in self.weights.items())
+        lines = [self.sentence, *self.sentences(), f"weights: {weights}"]
         for task, metric in self.measured.items():
             scale, unit = metric.scale, metric.unit
             line = f"{task}: {metric.name} {shown(self.tuned.metrics[task], scale, unit)}"
-            line += f"; equal weights {shown(self.equal.metrics[task], scale, unit)}"
-            if self.alone.metrics:
-                line += f"; alone {shown(self.alone.metrics[task], scale, unit)}"
+            for name, found in (
+                ("equal weights", self.equal.metrics),
+                ("plain sum", self.plain_sum_metrics),
+                ("alone", self.alone.metrics),
+            ):
+                line += f"; {name} {shown(found[task], scale, unit)}" if task in found else ""
             lines.append(line)
+        if self.blame.shares:
+            shares = ", ".join(f"{task} {100 * share:.0f} %" for task, share in self.blame.shares.items())
+            lines.append(f"share of the trunk's gradient: {shares}")
         gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
-        return [*lines, gain + self.alone.note, self.limits.sentence(self.measured)]
+        return [*lines, *self.notes, gain + self.alone.note, self.limits.sentence(self.measured)]
 
 
-def contest(validation: ArrayLike, difference: ArrayLike, margin: float, floor: float = 0.0) -> Contest:
-    """The module's rule on arrays (…, configs, seeds): validation scores, and tuned minus twin on test."""
-    winner = choose(validation)
-    difference = np.asarray(difference, dtype=np.float64)
-    found = t_interval(difference, floor, interval_level(difference.shape[-2]))
-    p_holm = holm(found.p)
-    at = winner[..., None]
-    mean, low, high, p = (np.take_along_axis(a, at, -1)[..., 0] for a in (*found[:3], p_holm))
-    within = (low >= -margin) & (high <= margin)
-    cases = [within, (mean > 0) & (p <= ALPHA), high <= margin]
-    kind = np.select(cases, ["equal", "tuned", "equal"], "undecided")
-    return Contest(winner, found, p_holm, kind)
+def _weight(weight: float) -> str:
+    """A weight with as many decimals as show that it is not 0."""
+    return "0" if weight == 0 else f"{weight:.2f}" if weight >= 0.01 else f"{weight:.1g}"
 
 
-def judge(
-    confirmed: Sequence[Confirmed],
-    metrics: Mapping[str, TaskMetric],
-    score: Score = "mean",
-    margin: float | None = None,
-) -> Verdict:
-    """The verdict on k confirmed configs; the order of tasks is that of `metrics`.
-
-    `score` is `mean`, `min`, or a callable of one seed's metrics by task, oriented so that higher is better;
-    `margin` is in its units.
-    Raises StudyError where no seed of any config has a validation score.
-    """
-    validation = np.array([c.validation for c in confirmed], dtype=np.float64)
-    if not np.isfinite(validation).any():
-        raise StudyError(
-            "a verdict needs a config with a finished seed, but all of them failed; "
-            "see their reasons in the confirmation's trials, then confirm again"
-        )
-    tuned = np.array([scores(c.tuned, metrics, score) for c in confirmed])
-    equal = np.array([scores(c.twin, metrics, score) for c in confirmed])
-    if margin is None:
-        margin = score_margin(confirmed[int(choose(validation))].twin, metrics, score)
-    result = contest(validation, tuned - equal, margin, score_floor(metrics, score))
-    winner, level = int(result.winner), interval_level(len(confirmed))
-    best, claims = confirmed[winner], claims_of(result.intervals, result.p_holm)
-
-    def arm(values: PerSeed, over_seeds: Array) -> Arm:
-        gain = delta_of(values, best.single, metrics, level)
-        return Arm(estimates(values, metrics, level), estimate(over_seeds, level), gain)
-
-    kind = cast(Kind, "equal" if len(metrics) == 1 else str(result.kind))
-    kept = arm(best.tuned, tuned[winner])
-    means = {task: found.mean for task, found in kept.metrics.items()}
-    unit = Unit.of(list(metrics.values()), score)
-    return Verdict(
-        finding=Finding(kind, claims[winner], margin, len(confirmed), unit),
-        winner=winner,
-        weights={task: float(best.weights[task]) for task in metrics},
-        tuned=kept,
-        equal=arm(best.twin, equal[winner]),
-        alone=Alone.of(best.single, best.twin if kind == "equal" else best.tuned, best.twin, metrics, level),
-        claims=claims,
-        limits=Limits.of(claims[winner].difference.n, validation.shape[1], level, means, metrics),
-        measured=dict(metrics),
-    )
+def _stored(effect: Effect) -> dict[str, Any]:
+    return {
+        "about": effect.about,
+        "task": effect.task,
+        "kind": effect.kind,
+        "difference": effect.difference,
+        "p": effect.claim.p,
+        "p_holm": effect.claim.p_holm,
+        "margin": effect.margin,
+    }
 
 
 def _jsonable(value: Any) -> Any:

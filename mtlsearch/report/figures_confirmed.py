@@ -74,7 +74,7 @@ def _confirmed(report: Report, task: str) -> Panel:
         ("equal weights", "equal_metrics", style.EQUAL, trainings.equal),
         ("tuned weights", "metrics", style.TUNED, trainings.tuned),
     ):
-        if report.verdict[key]:
+        if task in report.verdict[key]:
             seeds = [metric_of(trial, task, metric.name, "test") for trial in found]
             means.append(Mean(name, colour, Estimate.of_stored(report.verdict[key][task]), seeds))
     return Panel(style.metric_title(metric, task, "test", ", "), metric.scale, means)

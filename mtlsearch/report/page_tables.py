@@ -62,7 +62,7 @@ def tasks_table(report: Report) -> Table | None:
 def _columns(report: Report) -> list[str]:
     if report.verdict is None or report.concluded is None:
         return ["task", "weight", "validation"]
-    tuned = ["tuned weight"] if report.concluded["weights"] == "equal" else []
+    tuned = ["tuned weight"] if report.concluded["weights"] != "tuned" else []
     alone = ["alone, test", "Δm"] if report.verdict["single_metrics"] else []
     return ["task", "weight", *tuned, "validation", "tuned, test", "equal, test", *alone]
 
@@ -72,16 +72,16 @@ def _task_row(report: Report, task: str) -> list[Cell]:
     metric = report.tasks[task]
     found = report.answer["validation"].get(task, {}).get(metric.name, math.nan)
     cells = [
-        Cell(f"{report.answer['task_weights'][task]:.4f}"),
+        Cell(f"{report.answer['task_weights'].get(task, 0.0):.4f}"),
         Cell(number(found, metric.scale), metric.name),
     ]
     if report.verdict is None or report.concluded is None:
         return cells
-    if report.concluded["weights"] == "equal":
+    if report.concluded["weights"] != "tuned":
         cells.insert(1, Cell(f"{report.verdict['weights'][task]:.4f}"))
     for key in ("metrics", "equal_metrics", "single_metrics"):
         if report.verdict[key]:
-            cells.append(Cell.stored(report.verdict[key][task], metric.scale, metric.unit))
+            cells.append(Cell.stored(report.verdict[key].get(task), metric.scale, metric.unit))
     return [*cells, _task_gain(report, task, metric)] if report.verdict["single_metrics"] else cells
 
 

@@ -17,11 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT
 from mtlsearch.evidence.metric import TaskMetric
-from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation
+from mtlsearch.evidence.sentences import Unit
+from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, runs_alone
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.damage import damage, fault_of_comparison
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
+from mtlsearch.study.score import recorded_score
 from mtlsearch.terminal import notice
 
 
@@ -74,9 +76,8 @@ class Report:
 
     @property
     def score_scale(self) -> float:
-        """The factor that makes the score readable: 100 for the mean or least of fractions, shown in percent."""
-        named = self.info["score"] in ("mean", "min")
-        return 100.0 if named and all(metric.fraction for metric in self.tasks.values()) else 1.0
+        """The factor that makes the score readable: 100 where it is made of fractions alone, shown in percent."""
+        return Unit.of_score(recorded_score(self.info), self.tasks).scale
 
     @property
     def digest(self) -> str:
@@ -114,13 +115,16 @@ def read_report(record: Record) -> Report:
 
 def _trainings(confirmation: Confirmation, record: Record, concluded: Mapping[str, Any]) -> Trainings:
     found, of = ended(confirmation), concluded["of"]
-    plan = Plan({of: trial_config(record.info, record.trial(of))}, concluded["seeds"], single=True)
+    plan = Plan({of: trial_config(record.info, record.trial(of))}, concluded["seeds"])
 
     def complete(repeats: Sequence[Any]) -> list[FrozenTrial]:
         trials = [found[repeat.key] for repeat in repeats if repeat.key in found]
         return [trial for trial in trials if trial.state is TrialState.COMPLETE]
 
-    alone = {task: complete(plan.alone(of, task)) for task in record.info["tasks"]}
+    alone = {
+        task: [trial for trial in by_seed.values() if trial.state is TrialState.COMPLETE]
+        for task, by_seed in runs_alone(confirmation, concluded).items()
+    }
     return Trainings(
         tuned=complete(plan.repeats_of("config", of)),
         equal=complete(plan.repeats_of("twin", of)),

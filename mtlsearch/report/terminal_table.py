@@ -27,6 +27,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     for name, value in hyperparameters(config).items():
         table.add_row(Text(visible(name)), Text(value))
     console.print(table)
+    for line in missed(config):
+        console.print(line, markup=False, soft_wrap=whole)
     if verdict is not None:
         console.print()
         for line in verdict["lines"] if every else verdict_lines(verdict):
@@ -40,6 +42,19 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str]:
     return values | {"epochs": f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})"}
 
 
+def missed(config: Mapping[str, Any]) -> list[str]:
+    """A line for each task whose validation metric does not reach what it must."""
+    lines = []
+    for task, least in config.get("at_least", {}).items():
+        metric, higher = config["tasks"][task]["metric"], config["tasks"][task]["higher_is_better"]
+        value = config["validation"].get(task, {}).get(metric)
+        if value is None or (value >= least if higher else value <= least):
+            continue
+        nearest = ": no trial of the search reaches it, this one comes nearest" if "verdict" not in config else ""
+        lines.append(f"{task} {metric} {value:.4f} misses at {'least' if higher else 'most'} {least:g}{nearest}")
+    return lines
+
+
 def _training(config: Mapping[str, Any]) -> str:
     """The training that has these metrics."""
     trial, confirmation = config["trial"], config.get("confirmation")
@@ -47,6 +62,8 @@ def _training(config: Mapping[str, Any]) -> str:
         return "trained"
     if confirmation is None:
         return f"trial {trial}"
+    if confirmation["weights"] == "alone":
+        return f"{config['alone']} alone, the best on validation of {len(confirmation['seeds'])} fresh seeds"
     weights = " with equal task weights" if confirmation["weights"] == "equal" else ""
     return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
 

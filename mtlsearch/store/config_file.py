@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from mtlsearch.errors import ConfigError, StoreError
 from mtlsearch.store.json_text import read_json
 from mtlsearch.study.space import Config
+from mtlsearch.study.task_weights import raw_weights
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def config_document(
         "trial": trial,
         "score": {"kind": info["score"], "value": score},
         "task_weights": dict(config.task_weights),
+        **_in_units(info, config),
+        **({"at_least": info["fingerprint"]["at least"]} if "at least" in info["fingerprint"] else {}),
         "hyperparameters": dict(config.hyperparameters),
         "validation": validation,
         "training": {**info["budget"], **training},
@@ -61,6 +64,14 @@ def config_document(
             "data_sha256": info["fingerprint"]["data"],
         },
     }
+
+
+def _in_units(info: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """The units of the losses, and the weights of losses as they are; nothing where the store has no units."""
+    if "units" not in info:
+        return {}
+    units = {task: info["units"][task] for task in config.task_weights}
+    return {"units": units, "raw_task_weights": raw_weights(config.task_weights, units)}
 
 
 def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
@@ -116,8 +127,13 @@ def schema() -> dict[str, Any]:
 
 
 def config_of(config: Mapping[str, Any], study: "Study") -> Config:
-    """The values of an exported config for `study`. Raises ConfigError where it is for other tasks."""
+    """The values of an exported config for `study`. Raises ConfigError where it is for other tasks.
+
+    The config of a task that was trained alone gives every other task the weight 0.
+    """
     weights = config["task_weights"]
+    if config.get("alone") in study.task_names:
+        weights = {task: float(task == config["alone"]) for task in study.task_names}
     if set(weights) != set(study.task_names):
         got, due = ", ".join(sorted(weights)), ", ".join(study.task_names)
         raise ConfigError(f"the config is for the tasks {got}, but the study has {due}: name its own with --study")

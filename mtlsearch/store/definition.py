@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtlsearch.errors import StoreError
-from mtlsearch.wording import shortened
+from mtlsearch.wording import few, shortened
 
 STUDY_FORMAT = "mtlsearch/study/1"
 
@@ -20,11 +20,16 @@ def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], see
             ' which now are taken as they are: give this one a name of its own with --name, or say inputs="pictures"'
             " in Data to go on as before"
         )
-    differing = _differences(found["fingerprint"], info["fingerprint"])
+    differing, code = compared(found["fingerprint"], info["fingerprint"])
     if differing:
         raise StoreError(
             f"study {name!r} is in the store with another definition ({'; '.join(differing)}):"
             " give this one a name of its own with --name"
+        )
+    if code:
+        raise StoreError(
+            f"study {name!r} is in the store with other code ({few(code)}: changed since it was begun): give this one a"
+            " name of its own with --name"
         )
     if seed is not None and seed != found["seed"]:
         raise StoreError(
@@ -33,9 +38,28 @@ def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], see
         )
 
 
+def compared(found: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Sequence[str], list[str]]:
+    """The differences between two fingerprints, each named by its path, and the functions with other code."""
+    codes = found.get("code"), now.get("code")
+    then, today = ({key: value for key, value in each.items() if key != "code"} for each in (found, now))
+    return _differences(then, today), changed_code(*codes)
+
+
+def changed_code(found: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """The functions of a study that have other code now (`study/code.py`).
+
+    Nothing is known of a study that was stored without their digests, or with those of another version of Python.
+    """
+    if not found or not now or found["python"] != now["python"]:
+        return []
+    names = dict.fromkeys([*found["of"], *now["of"]])
+    return [name for name in names if found["of"].get(name) != now["of"].get(name)]
+
+
 def _scaled_before(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The sources whose inputs are recorded as what they are only now, each by its first task."""
-    same = {key: value for key, value in wanted.items() if key != "inputs"} == found
+    then = {key: value for key, value in found.items() if key != "code"}
+    same = {key: value for key, value in wanted.items() if key not in ("inputs", "code")} == then
     return ", ".join(wanted.get("inputs", {})) if same else ""
 
 

@@ -23,7 +23,8 @@ from mtlsearch.store.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, this_process
-from mtlsearch.store.trials import best_of, rank, score_of
+from mtlsearch.store.trials import best_of, rank, rank_of
+from mtlsearch.study.results import shortfall
 from mtlsearch.study.space import Config, Space
 
 if TYPE_CHECKING:
@@ -166,7 +167,10 @@ class Record:
         with self.losing(result.number):
             for name, value in {**outcome(result), **running.attrs, "seconds": seconds}.items():
                 running.trial.set_user_attr(name, value)
-            if score is not None and self._is_best(self._stored(running.trial), score):
+            for task, short in result.best_shortfalls.items():
+                running.trial.set_constraint(task, short)
+            place = None if score is None else rank(score, result.number, shortfall(result.best_shortfalls))
+            if score is not None and place is not None and self._is_best(self._stored(running.trial), place):
                 self._save_best(running.trial, score, save)
             self.study.tell(running.trial, score, state)
         return self.running.pop(result.number, None) is not None
@@ -212,13 +216,13 @@ class Record:
     def _stored(self, trial: optuna.Trial) -> FrozenTrial:
         return self.storage.get_trial(trial._trial_id)
 
-    def _is_best(self, trial: FrozenTrial, score: float) -> bool:
-        """Whether a trial that ends with `score` becomes the best of its group."""
+    def _is_best(self, trial: FrozenTrial, place: tuple[float, float, int]) -> bool:
+        """Whether a trial that ends with the sort key `place` becomes the best of its group."""
         group = self.policy.group(trial)
         if group is None:
             return False
         rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
-        return all(rank(score, trial.number) < rank(score_of(other), other.number) for other in rivals)
+        return all(place < rank_of(other) for other in rivals)
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.store.database.opening import is_counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,15 +16,33 @@ if TYPE_CHECKING:
 SHOWN_ATTRIBUTES = ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
 
 
-def rank(score: float, number: int) -> tuple[float, int]:
-    """The sort key of "best": the highest score comes first, and of equal scores the earliest trial."""
-    return -score, number
+def rank(score: float, number: int, shortfall: float = 0.0) -> tuple[float, float, int]:
+    """The sort key of "best": the highest score comes first, and of equal scores the earliest trial.
+
+    A trial with a `shortfall`, whose metrics do not reach what they must, comes after all that have none.
+    """
+    return shortfall, -score, number
+
+
+def rank_of(trial: FrozenTrial) -> tuple[float, float, int]:
+    """The sort key of a complete trial."""
+    return rank(score_of(trial), trial.number, shortfall_of(trial))
+
+
+def shortfall_of(trial: FrozenTrial) -> float:
+    """How far a trial's metrics together are from what they must reach, 0 where they reach it."""
+    return sum(max(float(short), 0.0) for short in trial.constraints.values())
+
+
+def missed(trial: FrozenTrial) -> str:
+    """The tasks whose metric does not reach what it must, with how far it is from it; empty where all do."""
+    short = {task: float(by) for task, by in trial.constraints.items() if by > 0}
+    return ", ".join(f"{task} by {by:.4f}" for task, by in short.items())
 
 
 def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """The complete trials, the best first."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: rank(score_of(trial), trial.number))
+    return sorted((trial for trial in trials if trial.state is TrialState.COMPLETE), key=rank_of)
 
 
 def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
@@ -34,6 +54,11 @@ def score_of(trial: FrozenTrial) -> float:
     """The score of a complete trial."""
     assert trial.value is not None
     return trial.value
+
+
+def trial_epochs(trials: Iterable[FrozenTrial]) -> int:
+    """The epochs that trials with an outcome of their own have trained."""
+    return sum(int(trial.user_attrs.get("epochs", 0)) for trial in trials if is_counted(trial))
 
 
 def busy_seconds(trials: Iterable[FrozenTrial]) -> float:

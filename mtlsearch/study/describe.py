@@ -18,6 +18,8 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
         "source": study.source,
         "source_sha256": source_sha256(study.source) if study.source else None,
         "score": study.score_name,
+        "scoring": study.scoring.describe(),
+        "units": {task: loaded.units.get(task, 1.0) for task in study.task_names},
         "default": dict(study.default),
         "budget": {
             "epochs": study.epochs,

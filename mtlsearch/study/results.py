@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Metrics = Mapping[str, Mapping[str, float]]  # {task: {metric: value}}
+Shortfalls = Mapping[str, float]  # by task how far its metric is from what it must reach; above 0 where it is short
+NOTHING_DUE: Shortfalls = {}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class EpochResult:
     best_validation: Metrics
     finished: bool
     reason: str | None = None
+    best_shortfalls: Shortfalls = field(default_factory=dict)
 
 
 @dataclass
@@ -38,16 +41,25 @@ class TrialProgress:
     best_epoch: int = 0
     best_score: float = -math.inf
     best_validation: Metrics = field(default_factory=dict)
+    best_shortfalls: Shortfalls = field(default_factory=dict)
 
     def fail(self, reason: str) -> EpochResult:
         """Give the result of an epoch whose loss was not finite."""
         return self._result(math.nan, {}, finished=True, reason=reason)
 
-    def update(self, score: float, validation: Metrics) -> tuple[EpochResult, bool]:
-        """Record an epoch's score. Give the result, and whether this epoch is the best."""
-        improved = score > self.best_score
+    def update(
+        self, score: float, validation: Metrics, shortfalls: Shortfalls = NOTHING_DUE
+    ) -> tuple[EpochResult, bool]:
+        """Record an epoch's score. Give the result, and whether this epoch is the best.
+
+        An epoch that falls short of what its metrics must reach is never better than one that does not.
+        """
+        now, before = -shortfall(shortfalls), -shortfall(self.best_shortfalls)
+        better = (now, score) > (before, self.best_score) if self.best_validation else True
+        improved = score > -math.inf and better
         if improved:
             self.best_epoch, self.best_score, self.best_validation = self.epoch, score, validation
+            self.best_shortfalls = shortfalls
         stale = self.patience is not None and self.epoch - self.best_epoch >= self.patience
         finished = stale or self.epoch + 1 == self.epochs
         reason = _no_score(validation, self.epoch) if finished and not self.best_validation else None
@@ -57,7 +69,12 @@ class TrialProgress:
 
     def _result(self, score: float, validation: Metrics, finished: bool, reason: str | None) -> EpochResult:
         best = self.best_epoch, self.best_score, self.best_validation
-        return EpochResult(self.number, self.epoch, score, validation, *best, finished, reason)
+        return EpochResult(self.number, self.epoch, score, validation, *best, finished, reason, self.best_shortfalls)
+
+
+def shortfall(shortfalls: Shortfalls) -> float:
+    """How far all metrics together are from what they must reach, 0 where they reach it."""
+    return sum(max(short, 0.0) for short in shortfalls.values())
 
 
 def _no_score(validation: Metrics, epoch: int) -> str:

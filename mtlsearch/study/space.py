@@ -1,14 +1,9 @@
-"""The search space: Optuna's distributions by name, with T−1 quantiles from which the T task weights follow.
-
-Task weights are uniform on the simplex when their quantiles are uniform on [0, 1] (stick-breaking): quantile i is
-that of task i's share of the weight that earlier tasks left, which follows Beta(1, T−1−i). With two tasks the
-quantile equals the first task's weight.
-"""
+"""The search space: Optuna's distributions by name, and the dimensions from which the task weights follow."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,11 +16,11 @@ from optuna.distributions import (
 )
 
 from mtlsearch.errors import StudyError, UsageError
+from mtlsearch.study.task_weights import WeightSpace
 from mtlsearch.wording import shortened
 
 Value = bool | int | float | str | None
 LARGEST = {"integer": 2.0**53, "real": 1e100}  # samplers take whole numbers as floats, and differences of bounds
-WEIGHT_PREFIX = "weight:"  # and a task's name: the dimension of its weight's quantile
 
 
 def integer(low: int, high: int, *, log: bool = False) -> BaseDistribution:
@@ -91,69 +86,35 @@ class Config(Mapping[str, Value]):
         return float(value)
 
 
-def weights_from_quantiles(quantiles: Sequence[float]) -> list[float]:
-    """T task weights on the simplex from T−1 quantiles in [0, 1]."""
-    weights, left = [], 1.0
-    for i, quantile in enumerate(quantiles):
-        later = len(quantiles) - i
-        share = quantile if later == 1 else 1.0 - (1.0 - quantile) ** (1.0 / later)
-        weights.append(left * share)
-        left -= weights[-1]
-    return [*weights, left]
-
-
-def quantiles_from_weights(weights: Sequence[float]) -> list[float]:
-    """The inverse of `weights_from_quantiles`; where earlier tasks left no weight, the quantile is 0."""
-    quantiles, left = [], 1.0
-    for i, weight in enumerate(weights[:-1]):
-        later = len(weights) - 1 - i
-        share = min(weight / left, 1.0) if left > 0 else 0.0
-        quantiles.append(share if later == 1 else 1.0 - (1.0 - share) ** later)
-        left -= weight
-    return quantiles
-
-
 @dataclass(frozen=True)
 class Space:
-    """The distributions of hyperparameters, and of the quantiles of the weights of `tasks`."""
+    """The distributions of hyperparameters, and the space of the task weights."""
 
     hyperparameters: Mapping[str, BaseDistribution]
-    tasks: Sequence[str]
-    fixed_quantiles: Mapping[str, BaseDistribution] = field(default_factory=dict)
-
-    @property
-    def quantile_names(self) -> list[str]:
-        """The names of the T−1 quantiles in the store."""
-        return [f"{WEIGHT_PREFIX}{task}" for task in self.tasks[:-1]]
+    weights: WeightSpace
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Every dimension by its name in the store: hyperparameters, then quantiles."""
-        quantiles = {name: self.fixed_quantiles.get(name, real(0.0, 1.0)) for name in self.quantile_names}
-        return {**self.hyperparameters, **quantiles}
+        """Every dimension by its name in the store: hyperparameters, then those of the task weights."""
+        return {**self.hyperparameters, **self.weights.distributions}
 
     def config(self, params: Mapping[str, Any], default: Mapping[str, Value]) -> Config:
         """The config of a trial's `params`; what is not searched comes from `default`."""
         searched = {name: params[name] for name in self.hyperparameters}
-        weights = weights_from_quantiles([params[name] for name in self.quantile_names])
-        return Config({**default, **searched}, dict(zip(self.tasks, weights, strict=True)))
+        return Config({**default, **searched}, self.weights.weights(params))
 
     def params(self, config: Config) -> dict[str, Any]:
         """The params of a trial with this config, for Optuna's queue."""
-        searched = {name: config[name] for name in self.hyperparameters}
-        quantiles = quantiles_from_weights([config.task_weights[task] for task in self.tasks])
-        return {**searched, **dict(zip(self.quantile_names, quantiles, strict=True))}
+        return {**{name: config[name] for name in self.hyperparameters}, **self.weights.params(config.task_weights)}
 
-    def fixed(self, name: str, text: str) -> "Space":
-        """The space with dimension `name` fixed at the value in `text`. Raises UsageError."""
-        distributions = self.distributions
-        if name not in distributions:
-            known = ", ".join(distributions) or "none"
-            raise UsageError(f"--set {name}={text}: the space has no {name!r}; it has {known}")
-        single = _single(distributions[name], name, text)
+    def single(self, name: str, text: str) -> BaseDistribution:
+        """Dimension `name` with the value in `text` alone; of a weight, its own dimension. Raises UsageError."""
         if name in self.hyperparameters:
-            return Space({**self.hyperparameters, name: single}, self.tasks, self.fixed_quantiles)
-        return Space(self.hyperparameters, self.tasks, {**self.fixed_quantiles, name: single})
+            return _single(self.hyperparameters[name], name, text)
+        if name in self.weights.names:
+            return _single(FloatDistribution(0.0, 1.0), name, text)
+        known = ", ".join([*self.hyperparameters, *self.weights.names]) or "none"
+        raise UsageError(f"--set {name}={text}: the space has no {name!r}; it has {known}")
 
     def describe(self) -> dict[str, Any]:
         """Every dimension as Optuna's JSON, for the fingerprint."""

@@ -3,6 +3,7 @@
 A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete value that trainers work on.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,18 +23,19 @@ from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS
 from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
+from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
+from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
+from mtlsearch.study.units import units_of
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Loss, Target, Task
 from mtlsearch.wording import shortened
 
-Score = Callable[[Mapping[str, float]], float]
+# The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
+LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
 UNSCORABLE = ("refuse", "skip")
-SCORES: dict[str, Score] = {
-    "mean": lambda values: sum(values.values()) / len(values),
-    "min": lambda values: min(values.values()),
-}
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Study:
     """Tasks, model, space, budget and score; and the `default` config that a search starts from.
 
     `model` is a callable from config to an `nn.Module` that maps {task: input} to {task: output}. `space` has the
-    distributions by hyperparameter; the task weights are always searched too. `epochs` and `patience` (epochs without
-    a better score) bound a trial. `score` is `mean` or `min` over the tasks' metrics, oriented so that higher is
-    better, or a callable of {task: value}. A task that cannot be scored on its validation or test data, such as an
+    distributions by hyperparameter; the task weights are always searched too, up to 1 : `weight_range` between two
+    tasks. `epochs` and `patience` (epochs without a better score) bound a trial. `score` is `mean` or `min` over the
+    tasks' metrics, oriented so that higher is better, a task, weights by task, a callable of {task: value}, or a
+    `Score`. `at_least` holds metrics that the best trial must reach, by task; of a metric where lower is better, the
+    most that it may be.
     AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out of the
     score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of the
     first task's classes ("first"), as studies do that were begun by an earlier version. Raises StudyError for a
@@ -57,14 +61,17 @@ class Study:
     epochs: int = 10
     patience: int | None = None
     batch_size: int = 64
-    score: str | Score = "mean"
+    score: str | Mapping[str, float] | Callable[[Values], float] | Score = "mean"
     split_seed: int = 0
     unscorable: Literal["refuse", "skip"] = "refuse"
     division: Way = "iterative"
     description: str = ""
     needs: str = "its own data"
     source: str = ""
-    fixed_quantiles: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    weight_range: float = DEFAULT_RANGE
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    weight_prior: str = LOG_RATIOS
+    fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
 
     def __post_init__(self) -> None:
         names = self.task_names
@@ -87,38 +94,63 @@ class Study:
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
-        if not callable(self.score) and self.score not in SCORES:
-            raise StudyError(f"score must be {' or '.join(SCORES)}, or a callable, but got {self.score!r}")
+        self.scoring.check(names)
+        _check_range(self.weight_range)
+        _check_at_least(self.at_least, names)
 
     @property
     def task_names(self) -> list[str]:
         return [task.name for task in self.tasks]
 
     @property
-    def search_space(self) -> Space:
-        return Space(self.space, self.task_names, self.fixed_quantiles)
+    def scoring(self) -> Score:
+        """The score as a value that computes it."""
+        return self.score if isinstance(self.score, Score) else Score(self.score)
 
     @property
     def score_name(self) -> str:
-        return self.score if isinstance(self.score, str) else getattr(self.score, "__name__", "score")
+        return self.scoring.name
+
+    @property
+    def scored_tasks(self) -> list[str]:
+        """The tasks that count in the score."""
+        return list(self.scoring.weights(self.task_names))
+
+    @property
+    def auxiliary_tasks(self) -> list[str]:
+        """The tasks that neither count in the score nor must reach anything: they may be dropped."""
+        needed = {*self.scored_tasks, *self.at_least}
+        return [task for task in self.task_names if task not in needed]
+
+    @property
+    def weight_space(self) -> WeightSpace:
+        """How the task weights are searched."""
+        if self.weight_prior == SIMPLEX:
+            return Simplex(self.task_names, self.fixed_weights)
+        return LogRatios(self.task_names, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
+
+    @property
+    def search_space(self) -> Space:
+        return Space(self.space, self.weight_space)
 
     def default_config(self) -> Config:
-        """The default hyperparameters with equal task weights."""
-        weight = 1 / len(self.tasks)
-        config = Config(dict(self.default), dict.fromkeys(self.task_names, weight))
-        if not self.fixed_quantiles:
-            return config
-        params = self.search_space.params(config)
-        params |= {name: fixed_value(distribution) for name, distribution in self.fixed_quantiles.items()}
-        return self.search_space.config(params, self.default)
+        """The default hyperparameters with equal task weights, apart from those that are fixed."""
+        return Config(dict(self.default), self.weight_space.default())
 
     def fixed(self, name: str, text: str) -> "Study":
         """The study with dimension `name` of its space fixed at the value in `text`. Raises UsageError."""
-        space = self.search_space.fixed(name, text)
-        default = dict(self.default)
+        single = self.search_space.single(name, text)
+        value = fixed_value(single)
         if name in self.space:
-            default[name] = fixed_value(space.hyperparameters[name])
-        return replace(self, space=space.hyperparameters, default=default, fixed_quantiles=space.fixed_quantiles)
+            return replace(self, space={**self.space, name: single}, default={**self.default, name: value})
+        assert isinstance(value, float)
+        weights = self.weight_space.with_fixed(name.removeprefix(WEIGHT_PREFIX), value)
+        return replace(self, fixed_weights=weights.fixed)
+
+    def only(self, task: str) -> "Study":
+        """The study of one task by itself, with that task's metric as the score."""
+        (kept,) = (each for each in self.tasks if each.name == task)
+        return replace(self, tasks=[kept], score="mean", at_least={}, fixed_weights={})
 
     def build(self, config: Config, seed: int) -> nn.Module:
         """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
@@ -135,8 +167,16 @@ class Study:
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
         return with_own_dropout(model)
 
-    def load(self, directory: Path, device: torch.device | str = "cpu") -> "LoadedStudy":
-        """The study with its data, checked and divided, on `device`. Raises DataError and ModelError."""
+    def load(
+        self,
+        directory: Path,
+        device: torch.device | str = "cpu",
+        units: Mapping[str, float] | None = None,
+    ) -> "LoadedStudy":
+        """The study with its data, checked and divided, on `device`; the `units` of its losses are measured or given.
+
+        Raises DataError and ModelError, and StudyError for a loss from which no unit can be measured.
+        """
         with dividing(self.division):
             splits, targets = load_splits(self.tasks, directory, self.split_seed)
         left_out = unscorable(self.tasks, splits, targets, self.unscorable == "refuse")
@@ -144,21 +184,22 @@ class Study:
             name, why = next(iter(left_out.items()))
             raise DataError(f"no task can be scored, such as {name!r} {why}: hold out more of the data")
         model = self.build(self.default_config(), seed=0).eval()
-        loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets, left_out)
+        loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out)
         loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
         for number, augment in loaded.augments.items():
             check_augment(augment, loaded.splits[number].train.inputs[:2])
-        return loaded
+        return replace(loaded, units=loaded.find_units() if units is None else units)
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study with its data on a device: a `Splits` for each source, and the `Target` of each task."""
+    """A study with its data on a device: a `Splits` for each source, the `Target` and the loss's unit of each task."""
 
     study: Study
     splits: tuple[Splits, ...]
     targets: Mapping[str, Target]
+    units: Mapping[str, float] = field(default_factory=dict)  # of a task that is left out, 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
 
     @property
@@ -203,13 +244,28 @@ class LoadedStudy:
 
     def score(self, values: Mapping[str, Mapping[str, float]]) -> float:
         """The score of {task: {metric: value}}, each metric oriented so that higher is better."""
+        signs = {task: 1 if metric.higher_is_better else -1 for task, metric in self.metrics.items()}
         oriented = {
-            task: values[task][metric.name] * (1 if metric.higher_is_better else -1)
+            task: signs[task] * values[task][metric.name]
             for task, metric in self.metrics.items()
             if task not in self.left_out
         }
-        score = self.study.score
-        return float(SCORES[score](oriented) if isinstance(score, str) else score(oriented))
+        return self.study.scoring.value(oriented)
+
+    def shortfalls(self, values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """How far each metric that must reach `at_least` a value is from it; above 0 where it does not."""
+        found = {}
+        for task, least in self.study.at_least.items():
+            metric = self.metrics[task]
+            short = (least - values[task][metric.name]) * (1 if metric.higher_is_better else -1)
+            found[task] = math.inf if math.isnan(short) else short
+        return found
+
+    def find_units(self) -> dict[str, float]:
+        """The unit of each task's loss: given, natural or measured. Raises StudyError."""
+        study = self.study
+        default = study.default_config()
+        return units_of(study.tasks, self.splits, lambda seed: study.build(default, seed).to(self.device))
 
     def only(self, task: str) -> "LoadedStudy":
         """The study of one task by itself, with that task's metric as the score.
@@ -217,14 +273,13 @@ class LoadedStudy:
         The callable of the model is the same, but its model is given that task's input alone. Raises ModelError where
         it needs more.
         """
-        (kept,) = (each for each in self.study.tasks if each.name == task)
         (splits,) = (each for each in self.splits if task in each.tasks)
-        study = replace(self.study, tasks=[kept], score="mean", fixed_quantiles={})
         parts = (splits.train, splits.validation, splits.test)
         train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
         sha256 = {task: splits.sha256[task]}
         alone = replace(splits, tasks=(task,), train=train, validation=validation, test=test, sha256=sha256)
-        loaded = LoadedStudy(study, (alone,), {task: self.targets[task]})
+        units = {task: self.units.get(task, 1.0)}
+        loaded = LoadedStudy(self.study.only(task), (alone,), {task: self.targets[task]}, units)
         loaded.check_model()
         return loaded
 
@@ -237,6 +292,8 @@ class LoadedStudy:
         """The parts of the definition that two studies must share for their trials to be compared."""
         study = self.study
         model = study.build(study.default_config(), seed=0)
+        ranged = study.weight_prior == LOG_RATIOS and len(study.tasks) > 1
+        measured = any(unit != 1 for unit in self.units.values())
         augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
         kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
         return {
@@ -256,11 +313,30 @@ class LoadedStudy:
             "batch size": study.batch_size,
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
-            # Studies without any, and those of earlier versions, were stored without these keys.
+            # Studies that use none of these were stored without the keys.
             **({"augment": augments} if augments else {}),
             **({"inputs": kinds} if kinds else {}),
             **({"left out of the score": sorted(self.left_out)} if self.left_out else {}),
+            **({"weight range": study.weight_range} if ranged else {}),
+            **({"units": dict(self.units)} if measured else {}),
+            **({"at least": dict(study.at_least)} if study.at_least else {}),
+            "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
         }
+
+
+def _check_range(weight_range: float) -> None:
+    number = isinstance(weight_range, int | float) and not isinstance(weight_range, bool)
+    if not (number and 1 < weight_range < math.inf):
+        raise StudyError(f"weight_range must be a finite number above 1, but got {weight_range!r}")
+
+
+def _check_at_least(at_least: Mapping[str, float], tasks: Sequence[str]) -> None:
+    """Raise StudyError unless the metrics to reach are numbers of known tasks."""
+    for task, least in at_least.items():
+        if task not in tasks:
+            raise StudyError(f"at_least must name tasks of the study ({', '.join(tasks)}), but got {task!r}")
+        if isinstance(least, bool) or not isinstance(least, int | float) or not math.isfinite(least):
+            raise StudyError(f"at_least must hold finite numbers, but {task!r} has {least!r}")
 
 
 def _check_default(name: str, distribution: object, value: Value) -> None:

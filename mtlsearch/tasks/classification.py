@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class Classification(Task):
     the loss, whose mean is weighted by them as torch's is; "balanced" gives each class the weight N / (C · its number
     of training labels).
     """
+
+    natural_unit: ClassVar[float | None] = 1.0
 
     metric_name: Literal["accuracy", "macro_f1", "auroc", "average_precision"] = "accuracy"
     label_smoothing: float = 0.0

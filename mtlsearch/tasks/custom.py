@@ -1,5 +1,6 @@
 """A task with a loss and a metric of your own."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
+from mtlsearch.errors import StudyError
 from mtlsearch.tasks.classification import Classification
 from mtlsearch.tasks.metrics import Metric, WholeMetric
 from mtlsearch.tasks.multilabel import MultiLabel
@@ -21,9 +23,11 @@ class CustomTask(Task):
     """A task with a loss and a metric of your own.
 
     `loss_fn(outputs, labels)` gives one loss per example [B]; `metric_fn(outputs, labels)` one number for the
-    labelled examples of a split; `size` is the number of outputs, or the shape of one example's output. `classes`
-    names the outputs, by default as the data do. With `probabilities` "softmax" they are one of C classes, with
-    "sigmoid" C yes-or-no labels, and `predict` and `explain` answer with labels and probabilities.
+    labelled examples of a split; `size` is the number of outputs, or the shape of one example's output. Training
+    divides the loss by its `unit`, which is measured where none is given. `classes` names
+    the outputs, by default as the data do. With `probabilities` "softmax" they are one of C classes, with "sigmoid" C
+    yes-or-no labels, and `predict` and `explain` answer with labels and probabilities. Raises StudyError for a unit
+    that is not above 0.
     """
 
     size: int | tuple[int, ...]
@@ -31,6 +35,7 @@ class CustomTask(Task):
     metric_fn: Callable[[Tensor, Tensor], Tensor | float]
     metric_name: str = "metric"
     higher_is_better: bool = True
+    unit: float | None = None
     classes: Sequence[str] = added(())
     probabilities: Literal["softmax", "sigmoid"] | None = added(None)
 
@@ -41,6 +46,8 @@ class CustomTask(Task):
             raise self.refusal(f"probabilities must be {' or '.join(ANSWERS)}, but got {self.probabilities!r}")
         if self.probabilities is not None and not isinstance(self.size, int):
             raise self.refusal(f"probabilities need outputs of one dimension, but size is {self.size}")
+        if self.unit is not None and not 0 < self.unit < math.inf:
+            raise StudyError(f"task {self.name!r}: unit must be a finite number above 0, but got {self.unit}")
 
     def target(self, data: Data) -> Target:
         shape = (self.size,) if isinstance(self.size, int) else self.size
@@ -55,9 +62,16 @@ class CustomTask(Task):
         return labels.float() if labels.is_floating_point() else labels.long()
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return masked_mean(self._losses(outputs, labels), labelled(labels))
+
+    def loss_size(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean absolute loss of an example: losses of both signs do not cancel."""
+        return masked_mean(self._losses(outputs, labels).abs(), labelled(labels))
+
+    def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         # A loss of NaN has a gradient of NaN even where it is not selected, so missing labels become 0 first.
         missing = labels.isnan() if labels.is_floating_point() else labels == -1
-        return masked_mean(self.loss_fn(outputs, torch.where(missing, 0, labels)), labelled(labels))
+        return self.loss_fn(outputs, torch.where(missing, 0, labels))
 
     def metric(self, target: Target) -> Metric:
         def compute(outputs: Tensor, labels: Tensor) -> Tensor | float:

@@ -44,6 +44,8 @@ class DenseTask(Task):
 class Segmentation(DenseTask):
     """A class for each pixel; labels are whole numbers [B, H, W], −1 where missing; cross-entropy, `miou`."""
 
+    natural_unit: ClassVar[float | None] = 1.0
+
     def target(self, data: Data) -> Target:
         labels = whole_labels(self, self.training_labels(data, "N", "H", "W"))
         names = class_names(self, labels, data)
@@ -105,6 +107,8 @@ class Normals(DenseTask):
 
     The loss is 1 − cosine of the angle between output and label; `mean_angle` is that angle in degrees.
     """
+
+    natural_unit: ClassVar[float | None] = 1.0
 
     def target(self, data: Data) -> Target:
         labels = self.training_labels(data, "N", 3, "H", "W")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,8 @@ class MultiLabel(Task):
     batch, so a prepared yes carries that weight as its label: every label above 0 is a yes. `columns` names columns of
     the data, such as targets of a Table, that are its C labels: 0 and 1, or two categories of which the second is yes.
     """
+
+    natural_unit: ClassVar[float | None] = 1.0
 
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
     pos_weight: tuple[float, ...] | Literal["balanced"] | None = None

@@ -1,7 +1,7 @@
 """Regression: real values, standardised by the training data."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from mtlsearch.tasks.task import Description, Target, Task, masked_mean
 @dataclass(frozen=True)
 class Regression(Task):
     """C real values [B] or [B, C], standardised by the training data; MSE or Huber loss."""
+
+    natural_unit: ClassVar[float | None] = 1.0
 
     loss_name: Literal["mse", "huber"] = "mse"
     metric_name: Literal["r2", "mae"] = "r2"

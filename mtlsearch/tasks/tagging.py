@@ -5,6 +5,7 @@ Shapes: B texts, L tokens, C tags.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ class TokenTagging(Task):
     The classes are the tags, named by the data's source: "O" first, then "B-" and "I-" with a span's type. Most tokens
     are outside; `outside_weight` is the weight of such a token in the loss, where a token of a span has 1.
     """
+
+    natural_unit: ClassVar[float | None] = 1.0
 
     outside_weight: float = 1.0
     label_smoothing: float = 0.0

@@ -106,6 +106,8 @@ class Task(ABC):
     kinds: ClassVar[dict[str, type["Task"]]] = {}
     # A picture, with a label for each pixel, is an answer that predict and explain do not show.
     answers_with_a_picture: ClassVar[bool] = False
+    # 1 for a kind whose loss has a natural unit, such as cross-entropy; None for one whose unit is measured.
+    natural_unit: ClassVar[float | None] = None
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__name__.lower()
@@ -120,13 +122,18 @@ class Task(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The task's fields other than name and data, for the fingerprint; a function by its name.
+        """The task's options for the fingerprint, without its name, data and unit; a function by its name.
 
         A field that was `added` later is left out at its default, as earlier versions did not know it.
         """
-        given = [f for f in fields(self) if f.name not in ("name", "data")]
+        given = [f for f in fields(self) if f.name not in ("name", "data", "unit")]
         new = {f.name for f in given if f.metadata.get(ADDED) and getattr(self, f.name) == f.default}
         return {f.name: _plain(getattr(self, f.name)) for f in given if f.name not in new}
+
+    @property
+    def unit(self) -> float | None:
+        """The unit of the loss, by which training divides it; None where it is to be measured (`study/units.py`)."""
+        return self.natural_unit
 
     @abstractmethod
     def target(self, data: Data) -> Target:
@@ -139,6 +146,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of the labelled examples of a batch, 0 where none is labelled."""
+
+    def loss_size(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The size of the loss on a batch, never negative, from which its unit is measured."""
+        return self.loss(outputs, labels).abs()
 
     def loss_of(self, target: Target, device: torch.device) -> Loss:
         """The loss with what it takes from the training data, on `device`."""

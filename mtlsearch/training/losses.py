@@ -15,13 +15,28 @@ from mtlsearch.study.study import LoadedStudy
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
-def task_losses(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> Tensor:
-    """The loss of each task [T] on one batch per source."""
-    return torch.stack(each_loss(loaded, forward, parts, dtype))
+def task_losses(
+    loaded: LoadedStudy,
+    forward: Forward,
+    parts: Sequence[Part],
+    dtype: torch.dtype,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The loss of each task [T] on one batch per source; as `each_loss`."""
+    return torch.stack(each_loss(loaded, forward, parts, dtype, weights))
 
 
-def each_loss(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtype: torch.dtype) -> list[Tensor]:
-    """The loss [] of each task on one batch per source, with a graph of its own."""
+def each_loss(
+    loaded: LoadedStudy,
+    forward: Forward,
+    parts: Sequence[Part],
+    dtype: torch.dtype,
+    weights: Tensor | None = None,
+) -> list[Tensor]:
+    """The loss [] of each task in its unit on one batch per source, with a graph of its own.
+
+    With the task `weights` [T], an auxiliary task of weight 0 is dropped: its loss is 0, and it reaches no parameter.
+    """
     inputs: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}
     for splits, part in zip(loaded.splits, parts, strict=True):
@@ -31,4 +46,14 @@ def each_loss(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtyp
         labels |= part.labels
     ordered = {task.name: inputs[task.name] for task in loaded.study.tasks}
     outputs = forward(ordered)
-    return [loss(outputs[task], labels[task]) for task, loss in loaded.losses.items()]
+    names = loaded.study.task_names
+    kept = {} if weights is None else {name: weights[names.index(name)] > 0 for name in loaded.study.auxiliary_tasks}
+    losses = []
+    for task in loaded.study.tasks:
+        output, unit = outputs[task.name], loaded.units.get(task.name, 1.0)
+        if task.name in kept:  # selected, since 0 · NaN is NaN
+            output = torch.where(kept[task.name], output, output.detach())
+        loss = loaded.losses[task.name](output, labels[task.name])
+        loss = loss if unit == 1 else loss / unit  # no division by 1: the step stays what it was, to the kernel
+        losses.append(torch.where(kept[task.name], loss, 0) if task.name in kept else loss)
+    return losses

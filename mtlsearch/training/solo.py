@@ -67,7 +67,8 @@ class SoloMember:
             return self.progress.fail(reason)
         with doing("validating"):
             validation = self.evaluate("validation")
-        result, improved = self.progress.update(loaded.score(validation), validation)
+        score, shortfalls = loaded.score(validation), loaded.shortfalls(validation)
+        result, improved = self.progress.update(score, validation, shortfalls)
         if improved:
             self.best = _copy(self.model)
         return result
@@ -109,7 +110,7 @@ class SoloMember:
         loaded, training = self.training.loaded, self.training
         parts = batch_parts(loaded, [rows[step] for rows in batches], read)
         with training.autocast():
-            each = each_loss(loaded, self.model, parts, training.dtype)
+            each = each_loss(loaded, self.model, parts, training.dtype, self.weights)
             losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
         weights = self.weights if weights is None else weights

@@ -8,18 +8,18 @@ same. The best config on validation is trained again with S fresh seeds (`NAME/c
 scored on test once. Methods that look at losses are searched in the population, those of TorchJD solo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from mtlsearch.errors import StoreError, UsageError
+from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import expected_seconds, task_metrics
 from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, outcome_line, single_runs
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Info, find_record, open_record
+from mtlsearch.store.record import find_record, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
@@ -35,7 +35,7 @@ from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_metho
 from mtlsearch.tuning.options import CompareOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.session import Session, show_in_dashboard
-from mtlsearch.tuning.studies import as_recorded
+from mtlsearch.tuning.studies import as_recorded, recorded, recorded_units
 from mtlsearch.wording import duration
 
 KNOWN = (EQUAL, TUNED, *(name for name in METHODS if name != STATIC), *GRADIENT_BASED)
@@ -46,7 +46,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     methods = with_equal(options.methods)
     make_sampler(options.sampler, 0)  # wrong names are told before the store is touched
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
-    name, study = definition(options, artifacts, progress)
+    name, study, units = definition(options, artifacts, progress)
     make_pruner(options.pruner, study.epochs)
     if len(study.tasks) == 1:
         raise UsageError(f"study {name!r} has one task, whose weight nothing changes: compare needs two or more")
@@ -54,7 +54,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
         if method in GRADIENT_BASED:
             aggregator(method, len(study.tasks))  # a missing package is told now, not hours later
     conditions = use_device(options.device, options.threads, options.precision)
-    loaded = study.load(options.directory, conditions.device)
+    loaded = study.load(options.directory, conditions.device, units)
     if options.artifacts is not None:
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
@@ -68,7 +68,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
         comparison = compare(session, entrants, options)
         record.study.set_user_attr("comparison", comparison)
         show_in_dashboard(record)
-        return {"study": name, "score": study.score_name, **comparison}
+        return {"study": name, "score": study.score_name, "scoring": study.scoring.describe(), **comparison}
 
 
 def with_equal(methods: Sequence[str]) -> list[str]:
@@ -82,8 +82,10 @@ def with_equal(methods: Sequence[str]) -> list[str]:
     return chosen if EQUAL in chosen else [EQUAL, *chosen]
 
 
-def definition(options: CompareOptions, artifacts: Path, watcher: Watcher) -> tuple[str, Study]:
-    """The study's name in the store and its definition, as its search had changed it where there is one."""
+def definition(
+    options: CompareOptions, artifacts: Path, watcher: Watcher
+) -> tuple[str, Study, Mapping[str, float] | None]:
+    """The study's name in the store, its definition, as its search had changed it where there is one, and its units."""
     if options.study is None:
         with open_storage(options.storage, create=False) as storage:
             found = find_record(storage, options.name, artifacts)
@@ -94,20 +96,13 @@ def definition(options: CompareOptions, artifacts: Path, watcher: Watcher) -> tu
                 f"study {name!r} belongs to the study file {info['source']}, whose code runs only when named:"
                 f" mtlsearch compare {info['source']} --name {name}"
             )
-        return name, as_recorded(load_study(info["source"]), info)
+        return name, as_recorded(load_study(info["source"]), info), recorded_units(info)
     study = load_study(options.study)
     name = options.name or study_name(study.source)
-    recorded = _recorded(options.storage, name, artifacts)
-    return name, study if recorded is None else as_recorded(study, recorded)
-
-
-def _recorded(storage: str, name: str, artifacts: Path) -> Info | None:
-    """The description of a study in the store, None where there is none or the store cannot be read."""
-    try:
-        with open_storage(storage, create=False) as opened:
-            return find_record(opened, name, artifacts).info
-    except StoreError:
-        return None
+    found_info = recorded(options.storage, name, artifacts)
+    if found_info is None:
+        return name, study, None
+    return name, as_recorded(study, found_info), recorded_units(found_info)
 
 
 def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptions) -> dict[str, Any]:
@@ -124,9 +119,9 @@ def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptio
             failed[each.method] = outcome
         else:
             outcomes.append(outcome)
-            session.watcher.notice(outcome_line(outcome, metrics, loaded.study.score))
+            session.watcher.notice(outcome_line(outcome, metrics, loaded.study.scoring))
     single = single_runs(record, seeds, metrics)
-    return compared(outcomes, failed, metrics, loaded.study.score, single, trials=options.trials, seeds=seeds)
+    return compared(outcomes, failed, metrics, loaded.study.scoring, single, trials=options.trials, seeds=seeds)
 
 
 def tell_cost(session: Session, entrants: Sequence[Entrant], options: CompareOptions) -> None:

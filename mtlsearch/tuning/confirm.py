@@ -1,43 +1,53 @@
-"""Confirmation: the best configs, their twins and single tasks, trained again with fresh seeds.
+"""Confirmation: the best configs and other arms, trained again with fresh seeds.
 
 `confirm_command` is `mtlsearch confirm`; `confirm` is its work, also at the end of a run: it plans, tells the cost,
-trains what has not ended yet (`repeats`), and stores the verdict. The winner is chosen on validation; each training
-is scored on test once, at its best epoch. `evidence.answer` says what is trained and what follows from it.
+searches each scored task alone, trains what has not ended yet (`repeats`), and stores the verdict. The winner is
+chosen on validation; each training is scored on test once, at its best epoch. `evidence.answer` says what is trained
+and what follows from it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any
 
 import torch
 
-from mtlsearch.errors import ModelError
+from mtlsearch.errors import ModelError, StoreError
 from mtlsearch.evidence.answer import (
     Plan,
     best_answer,
     candidates,
     conclusion,
+    dropped,
     expected_seconds,
     task_metrics,
 )
-from mtlsearch.evidence.trainings import Confirmation, ended, open_confirmation
-from mtlsearch.store.artifacts import artifacts_folder
+from mtlsearch.evidence.effects import Blame
+from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_alone, open_confirmation
+from mtlsearch.evidence.verdict import Verdict
+from mtlsearch.store.artifacts import artifacts_folder, best_artifact
+from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
-from mtlsearch.store.model_file import study_of
+from mtlsearch.store.model_file import read_model, study_of
 from mtlsearch.store.record import Record, find_record
+from mtlsearch.store.trials import best_of, trial_epochs
 from mtlsearch.study.describe import describe
+from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device
+from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.options import AgainOptions, ConfirmOptions
+from mtlsearch.tuning.loop import search_more
+from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.repeats import train_repeats
-from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
-from mtlsearch.tuning.studies import as_recorded
-from mtlsearch.wording import duration
+from mtlsearch.tuning.session import Session, TrainerMaker, makes_searches, show_in_dashboard
+from mtlsearch.tuning.studies import as_recorded, recorded_units
+from mtlsearch.wording import duration, listed
 
 MOST_SINGLES = 8
 
@@ -53,7 +63,7 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     path = options.study if options.study and options.study.endswith(".py") else None
     conditions = use_device(options.device, options.threads, options.precision)
     study = as_recorded(study_of({"study": info}, options.study_path or path), info)
-    loaded = study.load(options.directory, conditions.device)
+    loaded = study.load(options.directory, conditions.device, recorded_units(info))
     check_same(name, info, describe(loaded), None)
     training = Training(loaded, int(info["seed"]), options.precision, stop=stop)
     at_once = repeat_population(loaded, int(info["population"]))
@@ -77,24 +87,39 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
     confirmation = open_confirmation(record)
     confirmation.take_over()
     singles = alone(training.loaded, options.single, session.watcher)
-    plan = make_plan(record, options.top, options.seeds, bool(singles))
-    tell_cost(session, confirmation, plan, hint)
+    plan = make_plan(record, training.loaded, options, list(singles))
+    searches = own_searches(session, singles, options)
+    tell_cost(session, confirmation, plan, searches, hint)
     if not train_repeats(session, confirmation, plan.shared()):
         return False
     winner = plan.winner(ended(confirmation))
+    if not train_repeats(session, confirmation, plan.arms(winner)):
+        return False
+    plan = replace(plan, own=search_alone(searches, record.counted()))
+    tell_left(session, confirmation, plan, winner)
     for task, single in singles.items():
         by_itself = replace(session, training=replace(training, loaded=single))
-        if not train_repeats(by_itself, confirmation, plan.alone(winner, task)):
+        if not train_repeats(by_itself, confirmation, [r for each in plan.alone(winner, task) for r in each]):
             return False
-    conclude(record, confirmation, plan, training.loaded)
+    conclude(session, confirmation, plan, searches)
     scorings = confirmation.test_scorings()
     session.watcher.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")
     return True
 
 
-def make_plan(record: Record, top: int, seeds: int, single: bool) -> Plan:
-    """The plan for the `top` configs of the study as it stands, with `seeds` that the search has not used."""
-    return Plan(candidates(record, top), fresh_seeds(int(record.info["seed"]), seeds), single)
+def make_plan(record: Record, loaded: LoadedStudy, options: AgainOptions, scored: Sequence[str]) -> Plan:
+    """The plan for the best configs of the study as it stands, with seeds that the search has not used.
+
+    `scored` are the tasks that are trained alone too.
+    """
+    return Plan(
+        candidates(record, options.top),
+        fresh_seeds(int(record.info["seed"]), options.seeds),
+        scored,
+        loaded.study.auxiliary_tasks,
+        loaded.units,
+        dropped=dropped(record) if scored else {},
+    )
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
@@ -105,9 +130,10 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
 
 
 def alone(loaded: LoadedStudy, single: bool | None, watcher: Watcher) -> dict[str, LoadedStudy]:
-    """The study of each task in the score by itself; none of one task or many, or where the model needs all at once."""
-    tasks = loaded.scored
-    if len(tasks) == 1 or single is False or (single is None and len(tasks) > MOST_SINGLES):
+    """Each scored task's study by itself; none where there is one task, or many, or the model needs all at once."""
+    study = loaded.study
+    tasks = [task for task in study.scored_tasks if task in loaded.scored]
+    if len(study.tasks) == 1 or single is False or (single is None and len(tasks) > MOST_SINGLES):
         return {}
     try:
         return {task: loaded.only(task) for task in tasks}
@@ -116,40 +142,126 @@ def alone(loaded: LoadedStudy, single: bool | None, watcher: Watcher) -> dict[st
         return {}
 
 
-def tell_cost(session: Session, confirmation: Confirmation, plan: Plan, hint: str) -> None:
+def own_searches(session: Session, singles: Mapping[str, LoadedStudy], options: AgainOptions) -> dict[str, Session]:
+    """A search of its own for each task alone, over the other hyperparameters; none where there are none to search.
+
+    All together take at most the trial-epochs of the shared search, and each at most as many trials.
+    """
+    record, trials = session.record, session.record.counted()
+    if all(dimension.single() for dimension in session.study.space.values()):
+        return {}
+    asks = options if isinstance(options, AskOptions) else AskOptions
+    searched = {"sampler": asks.sampler, "pruner": asks.pruner}
+    made: dict[str, Session] = {}
+    for task, single in singles.items():
+        made[task] = replace(
+            session,
+            record=open_alone(record, task, single.fingerprint(), searched),
+            training=replace(session.training, loaded=single),
+            make_trainer=makes_searches(session, single, trials),
+            budget=trial_epochs(record.trials()) // len(singles),
+        )
+    return made
+
+
+def search_alone(searches: Mapping[str, Session], trials: int) -> dict[str, dict[int, Config]]:
+    """The best config of each task's own search, by the number of its trial; what is left of the search is done."""
+    found: dict[str, dict[int, Config]] = {}
+    for task, session in searches.items():
+        about = session.record.study.user_attrs
+        told = f"searching {task} alone, in at most {session.budget:,} trial-epochs"
+        search_more(session, trials, about["sampler"], about["pruner"], told)
+        best = session.record.best_or_none()
+        found[task] = {} if best is None else {best.number: trial_config(session.record.info, best)}
+    return found
+
+
+def tell_cost(
+    session: Session, confirmation: Confirmation, plan: Plan, searches: Mapping[str, Session], hint: str
+) -> None:
     """Say beforehand what is to be trained, in trial-epochs and expected time."""
-    study, repeats = session.study, plan.shared()
-    if plan.single:
-        # Until the winner is known, single tasks are counted for the first config; they cost the same.
-        found = ended(confirmation)
-        known = all(repeat.key in found for repeat in repeats)
-        winner = plan.winner(found) if known else next(iter(plan.configs))
-        repeats += [repeat for task in session.training.loaded.scored for repeat in plan.alone(winner, task)]
+    study, found, repeats = session.study, ended(confirmation), plan.shared()
+    # Until the winner is known, more arms are counted for the first config; they cost the same. So do the configs of
+    # searches that are still to come.
+    known = all(repeat.key in found for repeat in repeats)
+    winner = plan.winner(found) if known else next(iter(plan.configs))
+    repeats += _more(plan, winner)
     left = confirmation.left(repeats)
+    to_come = sum(len(plan.seeds) for each in searches.values() if each.affords_a_trial())
     before = len(repeats) - len(left)
     session.watcher.begun(len(repeats), before, study.epochs)
-    if not left:
+    search_epochs = sum(epochs_left(each, session.record.counted()) for each in searches.values())
+    if not (left or search_epochs):
         return
-    epochs = len(left) * study.epochs
+    epochs = (len(left) + to_come) * study.epochs + search_epochs
     seconds = expected_seconds(session.record, epochs)
     time_told = "" if seconds is None else f", about {duration(seconds)}"
     many = len(plan.configs)
     configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
-    singles = f" and {len(session.training.loaded.scored)} single tasks" if plan.single else ""
+    more = f" and {listed(plan.scored)} alone" if plan.scored else ""
     done = f" ({before} are done)" if before else ""
+    own = f" after a search of its own in {search_epochs:,} trial-epochs" if search_epochs else ""
     session.watcher.notice(
-        f"confirming the {configs} of equal weights{singles},"
-        f" {len(plan.seeds)} seeds each: {len(left)} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
+        f"confirming the {configs} of equal weights{more}{own}, {len(plan.seeds)} seeds each:"
+        f" {len(left) + to_come} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
     )
 
 
-def conclude(record: Record, confirmation: Confirmation, plan: Plan, loaded: LoadedStudy) -> None:
+def _more(plan: Plan, winner: int) -> list[Repeat]:
+    """The trainings of the winner's other arms, and of the tasks alone."""
+    singles = [repeat for task in plan.scored for each in plan.alone(winner, task) for repeat in each]
+    return [*plan.arms(winner), *singles]
+
+
+def tell_left(session: Session, confirmation: Confirmation, plan: Plan, winner: int) -> None:
+    """Show the trainings again, after searches whose trials were shown."""
+    repeats = [*plan.shared(), *_more(plan, winner)]
+    session.watcher.begun(len(repeats), len(repeats) - len(confirmation.left(repeats)), session.study.epochs)
+
+
+def epochs_left(search: Session, trials: int) -> int:
+    """The trial-epochs that a search of its own may still take, 0 where it has all its trials or no room for one."""
+    record = search.record
+    if search.budget is None or not search.affords_a_trial() or record.counted() >= trials:
+        return 0
+    return search.budget - trial_epochs(record.trials())
+
+
+def conclude(session: Session, confirmation: Confirmation, plan: Plan, searches: Mapping[str, Session]) -> None:
     """Store the verdict on trainings that have all ended."""
-    found = ended(confirmation)
-    metrics = task_metrics(record, test_examples(loaded))
-    verdict = plan.judge(found, metrics, loaded.study.score)
+    record, loaded = session.record, session.training.loaded
+    found, metrics = ended(confirmation), task_metrics(record, test_examples(loaded))
+    budgets = {task: trial_epochs(each.record.trials()) for task, each in searches.items()}
+    notes = [budget_line(trial_epochs(record.trials()), budgets)] if budgets else []
+    score = loaded.study.scoring
+    first = plan.judge(found, metrics, score)
+    blame = find_blame(session, confirmation, plan, first)
+    verdict = plan.judge(found, metrics, score, blame, notes)
     concluded = conclusion(record, plan, found, verdict, confirmation.test_scorings())
-    confirmation.study.set_user_attr("conclusion", concluded)
+    confirmation.study.set_user_attr("conclusion", {**concluded, "trial_epochs_alone": budgets})
+
+
+def budget_line(shared: int, alone: Mapping[str, int]) -> str:
+    """The budgets of both kinds of search, as the verdict states them."""
+    each = ", ".join(f"{task} alone {epochs:,}" for task, epochs in alone.items())
+    return f"trial-epochs of the searches: shared {shared:,}, {each}"
+
+
+def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict: Verdict) -> Blame:
+    """The circumstances that could make a task better alone, at the weights that the verdict keeps."""
+    study, of = session.study, list(plan.configs)[verdict.winner]
+    tuned = verdict.recommendation.weights == "tuned"
+    repeats = plan.repeats_of("config" if tuned else "twin", of)
+    kept = best_of(ended(confirmation)[repeat.key] for repeat in repeats)
+    edge = study.weight_space.at_edge(plan.configs[of].task_weights) if tuned and len(study.tasks) > 1 else []
+    shares: dict[str, float] = {}
+    if kept is not None and len(study.tasks) > 1:
+        try:
+            state, _ = read_model(best_artifact(confirmation, kept))
+            shares = gradient_shares(session.training, repeats[0].config, state)
+        except (StoreError, ModelError):  # another run keeps its parameters elsewhere
+            session.watcher.notice("the parameters of the winner are not here: no share of the trunk's gradient")
+    return Blame(next(iter(edge), None), study.weight_range, shares)
 
 
 def test_examples(loaded: LoadedStudy) -> dict[str, int]:

@@ -12,14 +12,12 @@ from mtlsearch.evidence.trainings import Repeat, ended, linked_study, open_confi
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import best_of, busy_seconds
-from mtlsearch.study.space import quantiles_from_weights, real
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.weighting import STATIC
-from mtlsearch.tuning.choices import make_pruner, seeded_asks
-from mtlsearch.tuning.loop import enqueue_default, search
+from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.repeats import train_repeats
 from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
 
@@ -76,10 +74,8 @@ def weighted(study: Study, method: str) -> Study:
     """The study with the task weights that a method searches: all of them for `tuned`, else equal ones."""
     if method == TUNED:
         return study
-    tasks = len(study.tasks)
-    equal = quantiles_from_weights([1 / tasks] * tasks)
-    names = study.search_space.quantile_names
-    return replace(study, fixed_quantiles={n: real(q, q) for n, q in zip(names, equal, strict=True)})
+    equal = dict.fromkeys(study.task_names, 1 / len(study.tasks))
+    return replace(study, fixed_weights=study.weight_space.at(equal).fixed)
 
 
 def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Mapping[str, Any]) -> Record:
@@ -102,17 +98,7 @@ def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Map
 
 def search_method(each: Entrant, trials: int, told: str) -> None:
     """Search a method's hyperparameters until it has its trials."""
-    record, study, watcher = each.record, each.session.study, each.session.watcher
-    record.take_over()
-    enqueue_default(record, study)
-    before = record.counted()
-    if before >= trials:
-        return
-    watcher.notice(f"{told}: {trials - before} trials")
-    record.study.sampler = seeded_asks(each.searched["sampler"], each.session.training.seed)
-    record.study.pruner = make_pruner(each.searched["pruner"], study.epochs)
-    watcher.begun(trials, before, study.epochs, record.best_or_none())
-    search(each.session, trials)
+    search_more(each.session, trials, each.searched["sampler"], each.searched["pruner"], told)
 
 
 def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | str:

@@ -13,13 +13,14 @@ from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Trainer
+from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.session import Session
 
 WAIT_SECONDS = 1.0
 
 
 def search(session: Session, total: int) -> None:
-    """Search until `total` trials are counted, or until the session's deadline.
+    """Search until `total` trials are counted, or until the session's deadline or the end of its budget.
 
     All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
     so that the same seed gives the same trials. A trial of the default config is what all others are compared with, so
@@ -36,7 +37,7 @@ def search(session: Session, total: int) -> None:
         record.take_over()
         while session.is_in_time():
             with doing("adding trials"):
-                while trainer.room() and (asked := record.ask(space, total)):
+                while trainer.room() and session.affords_a_trial() and (asked := record.ask(space, total)):
                     trial, config = asked
                     record.enter(trial.number, trainer.add(trial.number, config), conditions)
                     watcher.asked(trial.number, config)
@@ -93,7 +94,8 @@ def _wait_for_others(session: Session, total: int) -> bool:
     """Wait a moment for trials that other processes train, or take over the dead's; False where none are left."""
     record = session.record
     record.refresh()
-    if record.counted() >= total:
+    others = record.trials(TrialState.RUNNING)
+    if record.counted() >= total or not (others or session.affords_a_trial()):
         return False
     if not record.take_over():
         wait_a_moment(session, record)
@@ -105,6 +107,21 @@ def wait_a_moment(session: Session, record: Record) -> None:
     session.watcher.waiting(len(record.trials(TrialState.RUNNING)))
     session.training.stop.wait(WAIT_SECONDS)
     session.training.check_stop()
+
+
+def search_more(session: Session, trials: int, sampler: str, pruner: str, told: str) -> None:
+    """Search a study that belongs to another one, until it has its `trials`; `told` names it to the watcher."""
+    record, study, watcher = session.record, session.study, session.watcher
+    record.take_over()
+    enqueue_default(record, study)
+    before = record.counted()
+    if before >= trials or not session.affords_a_trial():
+        return
+    watcher.notice(f"{told}: {trials - before} trials")
+    record.study.sampler = seeded_asks(sampler, session.training.seed)
+    record.study.pruner = make_pruner(pruner, study.epochs)
+    watcher.begun(trials, before, study.epochs, record.best_or_none())
+    search(session, trials)
 
 
 def enqueue_default(record: Record, study: Study) -> None:

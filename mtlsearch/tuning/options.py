@@ -264,7 +264,19 @@ class RunOptions(
         high=LARGEST_SEED,
         default="0",
     )
-    score: str | None = option(None, "--score", help="mean or min over the tasks.", default="the study's")
+    score: str | Mapping[str, float] | None = option(
+        None,
+        "--score",
+        help="mean or min over the tasks, a main task, or TASK=WEIGHT,TASK=WEIGHT.",
+        default="the study's",
+    )
+    at_least: Mapping[str, object] | None = option(
+        None,
+        "--at-least",
+        help="The metric that the best trial must reach in a task (at most that, where lower is better).",
+        pairs=True,
+        metavar="TASK=VALUE",
+    )
     epochs: int | None = option(
         None, "--epochs", help="Epochs of a trial.", low=1, high=MOST_EPOCHS, default="the study's"
     )

@@ -43,6 +43,7 @@ class Watcher(Protocol):
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
+
         ...
 
     def confirmed(self, number: int, what: str) -> None:
@@ -91,6 +92,7 @@ class Progress:
         self.training: dict[int, int] = {}
         self.in_training: dict[int, tuple[float, str]] = {}  # the best score so far of each, with its metrics
         self.best: tuple[float, str] | None = None
+        self.place: tuple[float, float, int] | None = None  # of the best among the trials
         self.pace = Pace()
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
@@ -129,7 +131,7 @@ class Progress:
 
     def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
         self.total, self.done, self.epochs, self.is_begun = total, done, epochs, True
-        self.best = None
+        self.best = self.place = None
         self.in_training.clear()
         if best is not None:
             self._take_best(best)
@@ -149,6 +151,8 @@ class Progress:
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
+        from mtlsearch.store.trials import missed  # imports Optuna, which a help page need not wait for
+
         self._leave(trial.number)
         state = trial.state.name.lower()
         improved = state == "complete" and self._is_best(trial)
@@ -157,6 +161,8 @@ class Progress:
         reason = trial.user_attrs.get("reason")
         score = "" if trial.value is None else f", score {trial.value:.4f}"
         why = f" ({visible(str(reason))})" if reason else ""
+        if missed(trial):
+            why += f", misses {missed(trial)}"
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
@@ -204,13 +210,18 @@ class Progress:
         self._expect()
 
     def _is_best(self, trial: "FrozenTrial") -> bool:
-        assert trial.value is not None
-        return self.best is None or trial.value > self.best[0]
+        from mtlsearch.store.trials import rank_of
+
+        return self.place is None or rank_of(trial) < self.place
 
     def _take_best(self, trial: "FrozenTrial") -> None:
+        from mtlsearch.store.trials import missed, rank_of
+
         assert trial.value is not None
+        self.place = rank_of(trial)
+        short = f"; misses {missed(trial)}" if missed(trial) else ""
         metrics = described(trial.user_attrs.get("validation", {}))
-        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
+        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics}{short})"
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)

@@ -22,6 +22,8 @@ from mtlsearch.wording import described
 
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
     """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted."""
+    if not repeats:
+        return True
     watcher, conditions = session.watcher, session.conditions.recorded()
     clear_unfinished(book.artifacts)
     # A lane holds trainings of one seed, which share its batches: more slots would stay empty.

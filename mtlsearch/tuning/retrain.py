@@ -24,6 +24,7 @@ from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.options import CORES, TrainOptions, VerifyOptions
+from mtlsearch.tuning.studies import recorded_units
 
 TOLERANCE = 0.002
 
@@ -99,7 +100,12 @@ def train_command(
         seed = exported_config["training"]["seed"] if seed is None else seed
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
-    training = Training(study.load(options.directory, conditions.device), seed or 0)
+    units = None if exported_config is None else recorded_units(exported_config)
+    loaded = study.load(options.directory, conditions.device, units)
+    if exported_config is not None and "alone" in exported_config:
+        loaded = loaded.only(exported_config["alone"])
+        config = config_of(exported_config, loaded.study)
+    training = Training(loaded, seed or 0)
     return train(training, config, conditions, on_epoch, name)
 
 
@@ -112,7 +118,9 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     conditions = use_device(options.device, threads, recorded.get("precision", "fp32"))
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
-    loaded = study.load(options.directory, conditions.device)
+    loaded = study.load(options.directory, conditions.device, recorded_units(config))
+    if "alone" in config:
+        loaded = loaded.only(config["alone"])
     changed = [task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest]
     if changed:
         raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")

@@ -21,6 +21,7 @@ from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import Conditions, slow_choices, use_device
 from mtlsearch.training.population.layout import repeat_population, search_population
@@ -70,10 +71,12 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
         notice(line)
     if conditions.device.type == "cuda":
         in_a_thread(works, conditions.device)  # the first kernel takes a C compiler its time: load data meanwhile
-    loaded = load_with_fallback(options, conditions, notice)
+    artifacts = artifacts_folder(options.storage, options.artifacts_path)
+    loaded = load_with_fallback(options, conditions, artifacts, notice)
+    for line in told(loaded.units, loaded.study.tasks):
+        notice(line)
     make_sampler(options.sampler, 0)
     pruner = make_pruner(options.pruner, loaded.study.epochs)
-    artifacts = artifacts_folder(options.storage, options.artifacts_path)
     if options.artifacts is not None:  # a folder beside a SQLite store is checked with the store
         check_folder(artifacts)
     return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions)
@@ -118,7 +121,7 @@ def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStu
     if found is None or "way" not in split or "way" in found.get("fingerprint", {}).get("split", {}):
         return chosen.loaded
     study = replace(chosen.loaded.study, division="first")
-    return study.load(options.directory, chosen.conditions.device)
+    return study.load(options.directory, chosen.conditions.device, chosen.loaded.units)
 
 
 # Search.

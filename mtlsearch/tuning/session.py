@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from optuna.trial import TrialState
+
 from mtlsearch.activity import doing
 from mtlsearch.store.record import Record
+from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.population import PopulationTrainer
@@ -22,7 +25,8 @@ MakeTrainer = Callable[[Training], Trainer]
 class Session:
     """A study's record, its training, the trainers that do it, and the watcher who is told.
 
-    `deadline` is a time of the monotonic clock, after which nothing new is trained.
+    `deadline` is a time of the monotonic clock, after which nothing new is trained. `budget` is the number of
+    trial-epochs that all trials together may take.
     """
 
     record: Record
@@ -31,10 +35,18 @@ class Session:
     watcher: Watcher
     conditions: Conditions
     deadline: float | None = None
+    budget: int | None = None
 
     @property
     def study(self) -> Study:
         return self.training.loaded.study
+
+    def affords_a_trial(self) -> bool:
+        """Whether one more trial fits into the budget, if it and all in training take all their epochs."""
+        if self.budget is None:
+            return True
+        running = len(self.record.trials(TrialState.RUNNING))
+        return trial_epochs(self.record.trials()) + (running + 1) * self.study.epochs <= self.budget
 
     def is_in_time(self) -> bool:
         """Whether the deadline is still to come."""
@@ -56,6 +68,14 @@ class TrainerMaker:
         if self.population == 1:
             return SoloTrainer(training)
         return PopulationTrainer(training, self.population, self.steps, self.notice)
+
+
+def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTrainer:
+    """Makes the trainers for a search of `loaded`, with as many members as the study's own search; solo as it was."""
+    if not isinstance(session.make_trainer, TrainerMaker):
+        return session.make_trainer
+    members = min(int(session.record.info["population"]), trials)
+    return TrainerMaker(loaded, members, trials, session.watcher.notice)
 
 
 def show_in_dashboard(record: Record) -> None:

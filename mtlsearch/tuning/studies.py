@@ -1,16 +1,20 @@
 """The study that a command means, with the changes that its options or its record make."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from optuna.distributions import json_to_distribution
 
 from mtlsearch.download import DownloadError
-from mtlsearch.errors import UsageError
+from mtlsearch.errors import StoreError, StudyError, UsageError
+from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.record import Info, find_record
+from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
 from mtlsearch.study.space import fixed_value
-from mtlsearch.study.study import SCORES, LoadedStudy, Study
+from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
 from mtlsearch.study.study_file import load_study, study_name
 from mtlsearch.training.device import Conditions
 from mtlsearch.tuning.options import RunOptions, is_text
@@ -29,38 +33,117 @@ def recorded_name(options: RunOptions, study: Study) -> str:
     return name
 
 
-def load_with_fallback(options: RunOptions, conditions: Conditions, notice: Callable[[str], None]) -> LoadedStudy:
-    """The study with its data; without a STUDY the default one, or the fallback where its data cannot be had."""
+def recorded(storage: str, name: str, artifacts: Path) -> Info | None:
+    """The description of a study in the store, None where there is none or the store cannot be read."""
+    try:
+        with open_storage(storage, create=False) as opened:
+            return find_record(opened, name, artifacts).info
+    except StoreError:
+        return None
+
+
+def load_with_fallback(
+    options: RunOptions, conditions: Conditions, artifacts: Path, notice: Callable[[str], None]
+) -> LoadedStudy:
+    """The study with its data; without a STUDY the default one, or the fallback where its data cannot be had.
+
+    A study that is in the store goes on with the weight prior and the units that it was begun with.
+    """
+
+    def load(study: Study) -> LoadedStudy:
+        info = recorded(options.storage, recorded_name(options, study), artifacts)
+        units = None if info is None else recorded_units(info)
+        return configured(begun_with(study, info), options).load(options.directory, conditions.device, units)
+
     given = options.study
     if given is not None:
-        study = given if isinstance(given, Study) else load_study(str(given))
-        return configured(study, options).load(options.directory, conditions.device)
+        return load(given if isinstance(given, Study) else load_study(str(given)))
     try:
-        return configured(load_study(DEFAULT_STUDY), options).load(options.directory, conditions.device)
+        return load(load_study(DEFAULT_STUDY))
     except DownloadError as error:
         notice(f"{error}")
         notice(f"searching the study {FALLBACK_STUDY!r} instead, which needs no data; name a STUDY to choose another")
-        return configured(load_study(FALLBACK_STUDY), options).load(options.directory, conditions.device)
+        return load(load_study(FALLBACK_STUDY))
+
+
+def begun_with(study: Study, info: Info | None) -> Study:
+    """The study with the weight prior of its search: log ratios since there are any, before that the simplex."""
+    if info is None or len(study.tasks) == 1 or "weight range" in info["fingerprint"]:
+        return study
+    return replace(study, weight_prior=SIMPLEX)
+
+
+def recorded_units(info: Info) -> dict[str, float]:
+    """The units of the losses that a store keeps; before there were units, losses were as they are."""
+    return {task: float(info.get("units", {}).get(task, 1.0)) for task in info["tasks"]}
 
 
 def configured(study: Study, options: RunOptions) -> Study:
-    """The study with the changes that the options make: fixed dimensions, budget, score."""
-    for name, value in (options.fixed or {}).items():
-        study = study.fixed(name, str(value))
+    """The study with the changes that the options make: fixed dimensions, budget, score, metrics to reach."""
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
     if options.score is not None:
-        if options.score not in SCORES:
-            raise UsageError(f"--score must be {' or '.join(SCORES)}, but got {options.score!r}")
-        study = replace(study, score=options.score)
+        study = replace(study, score=score_option(options.score, study))
+    if options.at_least is not None:
+        study = replace(study, at_least={**study.at_least, **least_option(options.at_least, study)})
+    # Last, since auxiliary tasks decide which weights there are.
+    for name, value in (options.fixed or {}).items():
+        study = study.fixed(name, str(value))
     return study
 
 
-def as_recorded(study: Study, info: Mapping[str, Any]) -> Study:
-    """The study with the changes that its search's options had made, and the division that it was begun with."""
-    for name, dimension in info["fingerprint"]["space"].items():
-        then, now = json_to_distribution(json.dumps(dimension)), study.search_space.distributions.get(name)
-        if now is not None and then.single() and not now.single():
+def score_option(given: str | Mapping[str, float], study: Study) -> Score:
+    """The score that `--score` names, or weights by task. Raises UsageError."""
+    try:
+        score = parsed_score(given, study.task_names) if isinstance(given, str) else Score(given)
+        score.check(study.task_names)
+    except StudyError as error:
+        raise UsageError(f"--score {given}: {error}") from None
+    return score
+
+
+def least_option(given: Mapping[str, object], study: Study) -> dict[str, float]:
+    """The metrics that `--at-least` names. Raises UsageError."""
+    found = {}
+    for task, value in given.items():
+        if task not in study.task_names:
+            known = ", ".join(study.task_names)
+            raise UsageError(f"--at-least {task}={value}: the study has no task {task!r}; it has {known}")
+        try:
+            found[task] = float(str(value))
+        except ValueError:
+            raise UsageError(f"--at-least {task}={value}: it must be a number") from None
+        if not math.isfinite(found[task]):
+            raise UsageError(f"--at-least {task}={value}: it must be finite")
+    return found
+
+
+def as_recorded(study: Study, info: Info) -> Study:
+    """The study as it was searched, with the changes that the search's options had made."""
+    study = begun_with(study, info)
+    fingerprint = info["fingerprint"]
+    study = replace(
+        study,
+        **{"division": "first", **info["budget"]},
+        score=score_of(study, info),
+        at_least=fingerprint.get("at least", {}),
+        weight_range=fingerprint.get("weight range", study.weight_range),
+    )
+    for name, dimension in fingerprint["space"].items():
+        then = json_to_distribution(json.dumps(dimension))
+        known = name in study.space or name in study.weight_space.names
+        if known and then.single() and not single(study, name):
             study = study.fixed(name, str(fixed_value(then)))
-    score = info["score"] if info["score"] in SCORES else study.score
-    return replace(study, **{"division": "first", **info["budget"]}, score=score)
+    return study
+
+
+def single(study: Study, name: str) -> bool:
+    """Whether a dimension of the study has one value already."""
+    found = study.search_space.distributions.get(name)
+    return found is not None and found.single()
+
+
+def score_of(study: Study, info: Info) -> Score:
+    """The score that the store describes; a callable is the study's own."""
+    score = recorded_score(info)
+    return study.scoring if score.kind == CALLABLE else score

@@ -6,6 +6,7 @@ import pytest
 
 from mtlsearch.evidence.metric import TaskMetric, estimates, score_bounds
 from mtlsearch.evidence.sentences import shown
+from mtlsearch.study.score import Score
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,6 @@ def test_interval_of_r2_has_no_lower_bound() -> None:
 
 def test_score_is_bounded_where_all_metrics_are_fractions() -> None:
     fractions, mixed = {"a": TaskMetric(), "b": TaskMetric("r2")}, {"a": TaskMetric(), "b": TaskMetric("mae")}
-    assert score_bounds({"a": TaskMetric()}, "mean") == (0.0, 1.0)
-    assert score_bounds(fractions, "min") == (-math.inf, 1.0)
-    assert score_bounds(mixed, "mean") == score_bounds(fractions, lambda values: 2.0) == (-math.inf, math.inf)
+    assert score_bounds({"a": TaskMetric()}, Score()) == (0.0, 1.0)
+    assert score_bounds(fractions, Score("min")) == (-math.inf, 1.0)
+    assert score_bounds(mixed, Score()) == score_bounds(fractions, Score(lambda values: 2.0)) == (-math.inf, math.inf)

@@ -93,7 +93,7 @@ def test_a_further_task_adds_only_its_head_to_a_step() -> None:
 
 @pytest.mark.parametrize("tasks", [2, 64])
 def test_t_tasks_have_t_minus_one_free_weights(tasks: int) -> None:
-    names = [name for name in study(tasks).search_space.distributions if name.startswith("weight:")]
+    names = [name for name in study(tasks).search_space.distributions if name.startswith("log_ratio:")]
     assert len(names) == tasks - 1
     weights = study(tasks).default_config().task_weights
     assert sum(weights.values()) == pytest.approx(1)

@@ -50,7 +50,7 @@ def test_plain_optuna_reads_the_store_and_its_best_trial_is_what_export_wrote(he
     ended = subprocess.run([sys.executable, "-c", PLAIN_OPTUNA], capture_output=True, text=True, check=True)
     best = json.loads(ended.stdout)
     assert (config["trial"], config["score"]["value"]) == (best["number"], best["value"])
-    assert config["hyperparameters"] == {n: v for n, v in best["params"].items() if n != "weight:left"}
+    assert config["hyperparameters"] == {n: v for n, v in best["params"].items() if n != "log_ratio:left"}
     assert config["task_weights"] == best["attrs"]["task_weights"]
     assert config["validation"] == best["attrs"]["validation"]
     assert (best["direction"], best["metric"]) == ("MAXIMIZE", ["mean"])

@@ -17,6 +17,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, table
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.study.results import EpochResult
+from mtlsearch.study.score import Score
 from mtlsearch.training import gradient_weighting
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Interrupted
@@ -124,7 +125,8 @@ def test_comparison_is_stored_in_the_shape_that_the_report_reads(
     result, _, folder = known_run
     attrs = optuna.load_study(study_name="known_weights", storage=store_in(folder)).user_attrs
     kept = attrs["comparison"]
-    assert {**kept, "study": "known_weights", "score": "mean"} == result
+    scoring = {"kind": "mean", "weights": {}, "margin": None}
+    assert {**kept, "study": "known_weights", "score": "mean", "scoring": scoring} == result
     assert kept["format"] == COMPARISON_FORMAT == "mtlsearch/comparison/1"
     assert (kept["trials"], len(kept["seeds"])) == (TRIALS, SEEDS)
     assert [method["method"] for method in kept["methods"]] == list(METHODS)
@@ -459,7 +461,7 @@ def test_seeds_that_failed_are_left_out_and_without_pairs_it_is_undecided() -> N
 
 def test_table_has_no_more_decimals_than_the_intervals_allow() -> None:
     result = judged(outcome("equal", 0), outcome("famo", 0.0123, 0.00321))
-    columns, rows = table(result, "mean")
+    columns, rows = table(result, Score())
     assert columns == [
         "method",
         "score",

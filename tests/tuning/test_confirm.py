@@ -39,7 +39,7 @@ from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Interrupted, Training
 from mtlsearch.tuning import session as sessions
-from mtlsearch.tuning.confirm import alone, confirm, make_plan
+from mtlsearch.tuning.confirm import alone, confirm, fresh_seeds, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import AgainOptions
 from mtlsearch.tuning.progress import Progress
@@ -119,7 +119,7 @@ def test_search_finds_the_known_weights(known_run: tuple[dict[str, Any], str, Pa
 def test_verdict_on_the_known_weights_is_tuned(known_run: tuple[dict[str, Any], str, Path]) -> None:
     verdict = known_run[0]["verdict"]
     assert verdict["kind"] == "tuned"
-    assert verdict["sentence"].startswith("tuned weights beat equal ones by")
+    assert any(line.startswith("tuned weights beat equal ones by") for line in verdict["sentences"])
     for task in ("clean", "noisy"):
         assert verdict["metrics"][task]["mean"] == pytest.approx(known.BEST_ERROR, rel=0.05)
         assert verdict["equal_metrics"][task]["mean"] == pytest.approx(known.EQUAL_ERROR, rel=0.05)
@@ -217,10 +217,10 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
 
 
 def test_fresh_seeds_are_others_than_the_searchs(searched: tuple[Record, Training]) -> None:
-    seeds = make_plan(searched[0], 2, 20, single=False).seeds
+    seeds = fresh_seeds(int(searched[0].info["seed"]), 20)
     assert len(set(seeds)) == 20
     assert searched[0].info["seed"] not in seeds
-    assert list(seeds[:5]) == list(make_plan(searched[0], 2, 5, single=False).seeds)
+    assert list(seeds[:5]) == list(fresh_seeds(int(searched[0].info["seed"]), 5))
 
 
 def test_candidates_are_the_best_distinct_configs(searched: tuple[Record, Training]) -> None:
@@ -333,7 +333,7 @@ def test_single_tasks_follow_the_winner_on_validation(searched: tuple[Record, Tr
     }
     winner = max(means, key=means.__getitem__)
     assert {t.user_attrs["of"] for t in trials if t.user_attrs["kind"] == "single"} == {winner}
-    plan = make_plan(record, 3, 3, single=False)
+    plan = make_plan(record, training.loaded, AgainOptions(seeds=3, top=3), [])
     others_first = dict(sorted(configs.items(), key=lambda item: item[0] == winner))
     assert replace(plan, configs=others_first).winner(ended(open_confirmation(record))) == winner
 
@@ -359,6 +359,93 @@ def test_test_split_is_scored_once_per_training(storage: Any, tmp_path: Path) ->
     assert best_answer(record)[0]["test_scorings"] == len(trials)
 
 
+# Searches of tasks alone, and more arms.
+
+
+def lone(storage: Any, name: str) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+
+
+def test_each_task_alone_gets_a_search_within_the_budget_of_the_shared_one(
+    storage: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.05, 0.6)}, epochs=2)
+    record, training = trained(storage, tmp_path, study, trials=6)
+    confirmed(record, training)
+    shared = sum(trial.user_attrs["epochs"] for trial in record.trials())
+    own = {task: lone(storage, f"known/alone/{task}") for task in ("clean", "noisy")}
+    for trials in own.values():
+        epochs = sum(trial.user_attrs["epochs"] for trial in trials)
+        assert 0 < epochs <= shared // 2
+        assert all(set(trial.params) == {"learning_rate"} for trial in trials)
+    told = capsys.readouterr().err
+    assert f"and clean and noisy alone after a search of its own in {2 * (shared // 2)} trial-epochs" in told
+    config = best_answer(record)[0]
+    spent = ", ".join(f"{task} alone {sum(t.user_attrs['epochs'] for t in trials)}" for task, trials in own.items())
+    assert f"trial-epochs of the searches: shared {shared}, {spent}" in config["verdict"]["lines"]
+    best = max(own["clean"], key=lambda trial: trial.value or -math.inf)
+    rates = {t.params["learning_rate"] for t in open_confirmation(record).trials() if t.user_attrs["kind"] == "alone"}
+    assert best.params["learning_rate"] in rates
+    assert find_record(storage, None, tmp_path).name == "known"
+
+
+def test_an_interrupted_search_alone_goes_on(storage: Any, tmp_path: Path) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.05, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=6)
+    other, same = trained(storage, tmp_path, study, trials=6, name="undisturbed")
+    ends = [0] * 9  # eight trainings of configs and twins, then one trial of clean alone
+    with pytest.raises(Interrupted):
+        confirm(session(record, training, lambda t: Stopping(t, ends)), QUICK)
+    assert "verdict" not in best_answer(record)[0]
+    confirmed(record, training)
+    confirmed(other, same)
+    counted = [t for t in lone(storage, "known/alone/clean") if t.state is TrialState.COMPLETE]
+    assert len(counted) == len(lone(storage, "undisturbed/alone/clean")) == 3
+    assert best_answer(record)[0]["verdict"]["kind"] == best_answer(other)[0]["verdict"]["kind"]
+
+
+def test_without_single_tasks_nothing_is_searched_alone(storage: Any, tmp_path: Path) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.05, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=3)
+    confirmed(record, training, AgainOptions(seeds=2, top=1, single=False))
+    assert [s.study_name for s in storage.get_all_studies()] == ["known", "known/confirmation"]
+    assert best_answer(record)[0]["verdict"]["sentence"].endswith("whether sharing pays was not tried.")
+
+
+def test_a_task_that_does_not_count_is_not_trained_alone(storage: Any, tmp_path: Path) -> None:
+    """And a main task that sharing hurts is recommended, exported and verified alone."""
+    study = replace(known.study, score="noisy", space={"learning_rate": real(0.05, 0.6)})
+    study = replace(study, tasks=[study.tasks[1], known.error_task("far", far_away)])
+    record, training = trained(storage, tmp_path, study, trials=8)
+    confirmed(record, training, AgainOptions(seeds=4, top=2))
+    trials = open_confirmation(record).trials()
+    assert {t.user_attrs.get("task") for t in trials} == {None, "noisy"}
+    config = best_answer(record)[0]
+    assert config["verdict"]["recommendation"]["action"] == "alone"
+    assert config["verdict"]["recommendation"]["left_out"] == ["far"]
+    assert (config["alone"], config["task_weights"]) == ("noisy", {"noisy": 1.0})
+    check_config(config, "it")
+
+
+def far_away(directory: Path) -> Data:
+    """Labels with another map than the main task's, even for validation: sharing with them can only hurt."""
+    data = known.circle(directory)
+    parts = [(part.inputs, {"far": -5 * part.labels["noisy"]}) for part in (data.train, data.validation, data.test)]
+    return Data(parts[0], validation=parts[1], test=parts[2])
+
+
+def test_the_plain_sum_is_an_arm_where_units_differ(storage: Any, tmp_path: Path) -> None:
+    clean, noisy = known.study.tasks
+    study = replace(known.study, tasks=[clean, replace(noisy, unit=4.0)])
+    record, training = trained(storage, tmp_path, study, trials=4)
+    trials = confirmed(record, training).trials()
+    sums = [t.user_attrs["task_weights"] for t in trials if t.user_attrs["kind"] == "plain sum"]
+    assert sums == [{"clean": 0.2, "noisy": 0.8}] * 2
+    verdict = best_answer(record)[0]["verdict"]
+    assert any("the plain sum of the losses" in line for line in verdict["sentences"])
+    assert best_answer(record)[0]["raw_task_weights"]["noisy"] == best_answer(record)[0]["task_weights"]["noisy"] / 4
+
+
 # Going on.
 
 
@@ -381,7 +468,7 @@ def test_interrupted_confirmation_goes_on_and_trains_nothing_twice(storage: Any,
 def test_training_of_a_dead_process_is_trained_again(searched: tuple[Record, Training]) -> None:
     record, training = searched
     confirmation = open_confirmation(record)
-    plan = make_plan(record, 2, 2, single=True)
+    plan = make_plan(record, training.loaded, QUICK, ["clean", "noisy"])
     number = confirmation.begin(plan.shared()[0], training.loaded.study)
     trial = confirmation.running.pop(number).trial
     dead = {**confirmation.trial(number).user_attrs["owner"], "pid": 2**22 + 1}
@@ -397,7 +484,8 @@ def test_training_of_a_living_process_is_waited_for(searched: tuple[Record, Trai
     open_confirmation(record)
     with open_storage(str(record.storage.url), create=True) as theirs:
         other = open_confirmation(find_record(theirs, "known", record.artifacts))
-        number = other.begin(make_plan(record, 2, 2, single=True).shared()[0], training.loaded.study)
+        plan = make_plan(record, training.loaded, QUICK, ["clean", "noisy"])
+        number = other.begin(plan.shared()[0], training.loaded.study)
         theirs.flush()
         ended_there = threading.Timer(1.5, other.interrupt)
         ended_there.start()
@@ -416,7 +504,7 @@ def test_two_confirmations_that_see_the_same_left_train_it_once(searched: tuple[
     open_confirmation(record)
     with open_storage(str(record.storage.url), create=True) as theirs:
         books = open_confirmation(record), open_confirmation(find_record(theirs, "known", record.artifacts))
-        repeats = make_plan(record, 2, 2, single=True).shared()
+        repeats = make_plan(record, training.loaded, QUICK, ["clean", "noisy"]).shared()
         assert [book.left(repeats) for book in books] == [repeats, repeats]
         begun = [book.begin(repeat, training.loaded.study) for repeat in repeats for book in books]
         assert begun[1::2] == [None] * len(repeats)
@@ -453,7 +541,7 @@ def test_stop_ends_a_confirmation_that_waits(searched: tuple[Record, Training]) 
     open_confirmation(record)
     with open_storage(str(record.storage.url), create=True) as theirs:
         other = open_confirmation(find_record(theirs, "known", record.artifacts))
-        for repeat in make_plan(record, 2, 2, single=True).shared():
+        for repeat in make_plan(record, training.loaded, QUICK, ["clean", "noisy"]).shared():
             other.begin(repeat, training.loaded.study)
         theirs.flush()
         threading.Timer(0.5, training.stop.set).start()

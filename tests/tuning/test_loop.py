@@ -1,5 +1,6 @@
 """The search: samplers, pruners, the default config first, and the same training as an ordinary objective."""
 
+import math
 from pathlib import Path
 
 import optuna
@@ -29,13 +30,13 @@ def search(here: Path, *options: str) -> list[optuna.trial.FrozenTrial]:
 def test_search_with_each_sampler_starts_from_the_default_config_with_equal_weights(here: Path, sampler: str) -> None:
     trials = search(here, "--sampler", sampler, "--trials", "12")
     assert len(trials) == 12
-    assert trials[0].params == {"kind": "fine", "learning_rate": 1e-2, "weight:a": 0.5}
+    assert trials[0].params == {"kind": "fine", "learning_rate": 1e-2, "log_ratio:a": 0.0}
     assert trials[0].user_attrs["task_weights"] == {"a": 0.5, "b": 0.5}
     assert len({t.params["learning_rate"] for t in trials}) > 6
     for trial in trials:
         weights = trial.user_attrs["task_weights"]
         assert sum(weights.values()) == pytest.approx(1)
-        assert weights["a"] == trial.params["weight:a"]
+        assert math.log(weights["a"] / weights["b"]) == pytest.approx(math.sqrt(2) * trial.params["log_ratio:a"])
 
 
 @pytest.mark.parametrize(

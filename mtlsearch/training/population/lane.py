@@ -193,7 +193,8 @@ class Lane:
             if reason is not None:
                 results.append(member.progress.fail(reason))
                 continue
-            result, is_best = member.progress.update(loaded.score(metrics[slot]), metrics[slot])
+            score, shortfalls = loaded.score(metrics[slot]), loaded.shortfalls(metrics[slot])
+            result, is_best = member.progress.update(score, metrics[slot], shortfalls)
             results.append(result)
             if is_best:
                 improved.append(slot)

@@ -136,7 +136,7 @@ class LaneProgram:
         def member_loss(
             params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, weighting: State
         ) -> tuple[Tensor, Tensor]:
-            losses = losses_of(params, buffers, keys)
+            losses = losses_of(params, buffers, keys, weights)
             weights = self.method.draw(key, state.tick, weights)
             learned = {name: params[name] for name in self.learned}
             return self.method.total(losses, weights, {**weighting, **learned}), losses
@@ -146,17 +146,20 @@ class LaneProgram:
         keys = state.keys(self.layers)
         return batched(state.params, state.buffers, keys, state.key, state.weights, state.weighting)
 
-    def _member_losses(self, state: LaneState) -> Callable[[Tensors, Tensors, Tensors], Tensor]:
-        """A function from a member's parameters, buffers and noise keys to its task losses [T] on the step's batch."""
+    def _member_losses(self, state: LaneState) -> Callable[..., Tensor]:
+        """A function from a member's parameters, buffers and noise keys to its task losses [T] on the step's batch.
+
+        It takes the member's task weights [T] too, which drop tasks (`each_loss`).
+        """
         training, loaded = self.training, self.training.loaded
         parts = batch_parts(loaded, state.rows(), state.read)
 
-        def losses_of(params: Tensors, buffers: Tensors, keys: Tensors) -> Tensor:
+        def losses_of(params: Tensors, buffers: Tensors, keys: Tensors, weights: Tensor | None = None) -> Tensor:
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 return self._outputs(params, {**buffers, **keys}, inputs)
 
             with training.autocast():
-                return task_losses(loaded, forward, parts, training.dtype)
+                return task_losses(loaded, forward, parts, training.dtype, weights)
 
         return losses_of
 

@@ -1,0 +1,144 @@
+"""The score: the number that a search maximises, from the tasks' metrics, oriented so that higher is better.
+
+A task whose weight in the score is 0 is auxiliary: it is trained to help the others, and may be dropped. Nothing here
+needs torch.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mtlsearch.errors import StudyError
+
+Values = Mapping[str, float]  # one number of each task, oriented so that higher is better
+MEAN, MIN = "mean", "min"
+NAMED = (MEAN, MIN)
+CALLABLE = "callable"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a study: `of` is `mean` or `min` over the tasks, a task, weights by task, or a callable.
+
+    Weights are 0 or more; only their ratios matter. A callable takes {task: metric} with every metric oriented so that
+    higher is better. `name` is what it is called, by default its own name. `margin` is the difference in score that
+    does not matter, by default what the margins of the tasks' metrics come to. Raises StudyError.
+    """
+
+    of: str | Mapping[str, float] | Callable[[Values], float] = MEAN
+    name: str = ""
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (callable(self.of) or isinstance(self.of, str | Mapping)):
+            raise StudyError(
+                f"score must be {MEAN}, {MIN}, a task, weights by task, or a callable, but got {self.of!r}"
+            )
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise StudyError(f"the margin of a score must be 0 or more, but got {self.margin}")
+        if isinstance(self.of, Mapping):
+            _check_weights(self.of)
+        if not self.name:
+            object.__setattr__(self, "name", _name(self.of))
+
+    @property
+    def kind(self) -> str:
+        """`mean`, `min`, `weighted` or `callable`."""
+        if isinstance(self.of, str):
+            return self.of if self.of in NAMED else "weighted"
+        return "weighted" if isinstance(self.of, Mapping) else CALLABLE
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """Raise StudyError where the score names a task that is not one of `tasks`."""
+        for task in self._weights:
+            if task not in tasks:
+                named = f"{MEAN}, {MIN} or tasks" if isinstance(self.of, str) else "tasks"
+                raise StudyError(f"score must name {named} ({', '.join(tasks)}), but got {task!r}")
+
+    def weights(self, tasks: Sequence[str]) -> dict[str, float]:
+        """The weight of each scored task, Σ = 1; the others are auxiliary. A callable's and `min`'s are equal."""
+        given = self._weights or dict.fromkeys(tasks, 1.0)
+        total = math.fsum(given.values())
+        return {task: given[task] / total for task in tasks if given.get(task, 0) > 0}
+
+    def value(self, values: Values) -> float:
+        """The score of oriented metrics; those of auxiliary tasks do not count."""
+        if callable(self.of):
+            return float(self.of(values))
+        if self.kind == MIN:
+            return min(values.values())
+        if self.kind == MEAN:
+            return sum(values.values()) / len(values)
+        return math.fsum(weight * values[task] for task, weight in self.weights(list(values)).items())
+
+    def margin_at(self, values: Values, margins: Values) -> float:
+        """The difference in score that does not matter: that of every metric changing by its margin, at `values`."""
+        if self.margin is not None:
+            return self.margin
+        if not callable(self.of):
+            return self.value(margins)
+        moved = self.value({task: value + margins[task] for task, value in values.items()})
+        change = abs(moved - self.value(values))
+        return change if math.isfinite(change) else 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """The score as the store keeps it; a callable is known by its name, and its code by the fingerprint."""
+        return {"kind": self.kind, "weights": dict(self._weights), "margin": self.margin}
+
+    @property
+    def _weights(self) -> Mapping[str, float]:
+        """The weights as they were given, empty where the score names no task."""
+        if isinstance(self.of, str):
+            return {} if self.of in NAMED else {self.of: 1.0}
+        return self.of if isinstance(self.of, Mapping) else {}
+
+
+def parsed_score(text: str, tasks: Sequence[str]) -> Score:
+    """The score that a text names: `mean`, `min`, `TASK`, or `TASK=WEIGHT,TASK=WEIGHT`. Raises StudyError."""
+    if text in (*NAMED, *tasks):
+        return Score(text)
+    weights = {}
+    for part in text.split(","):
+        task, equals, number = part.strip().rpartition("=")
+        try:
+            weights[task if equals else number] = float(number) if equals else 1.0
+        except ValueError:
+            raise StudyError(f"score must be TASK=WEIGHT with a number, but got {part.strip()!r}") from None
+    score = Score(weights if "=" in text or "," in text else text)
+    score.check(tasks)
+    return score
+
+
+def recorded_score(info: Mapping[str, Any]) -> Score:
+    """The score that a store describes. A callable's value is not known without its study: it gives NaN."""
+    name, about = info["score"], info.get("scoring")
+    if about is None:  # written before scores had weights
+        return Score(name) if name in NAMED else Score(_unknown, name)
+    if about["kind"] == CALLABLE:
+        return Score(_unknown, name, about["margin"])
+    return Score(about["weights"] or about["kind"], name, about["margin"])
+
+
+def _unknown(values: Values) -> float:
+    return math.nan
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for task, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise StudyError(f"the weight of a task in the score must be 0 or more, but {task!r} has {weight!r}")
+    if not any(weights.values()):
+        raise StudyError("the score must give a task a weight above 0, but all of them are 0")
+
+
+def _name(of: str | Mapping[str, float] | Callable[[Values], float]) -> str:
+    if isinstance(of, str):
+        return of
+    if not isinstance(of, Mapping):
+        name = str(getattr(of, "__name__", type(of).__name__))
+        return "score" if name == "<lambda>" else name
+    counted = {task: weight for task, weight in of.items() if weight}
+    (first, *others) = counted
+    alone = not others and first not in NAMED
+    return first if alone else ",".join(f"{task}={weight:g}" for task, weight in counted.items())

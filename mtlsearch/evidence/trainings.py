@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
-from mtlsearch.store.damage import CONCLUSION, damage, fault, is_damaged
+from mtlsearch.store.database.damage import CONCLUSION, damage, fault, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.definition import compared
 from mtlsearch.store.ownership import this_process

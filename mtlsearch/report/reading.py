@@ -20,7 +20,7 @@ from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, runs_alone
 from mtlsearch.store.config_file import trial_config
-from mtlsearch.store.damage import damage, fault_of_comparison
+from mtlsearch.store.database.damage import damage, fault_of_comparison
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
 from mtlsearch.study.score import recorded_score

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import save_artifact
 from mtlsearch.store.config_file import config_document, trial_config
-from mtlsearch.store.damage import as_failed, check_info, fault_of, is_damaged
+from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, this_process

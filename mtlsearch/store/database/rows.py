@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mtlsearch.errors import one_line
-from mtlsearch.store.damage import damage
+from mtlsearch.store.database.damage import damage
 
 TABLES_REVISION = "v3.2.0.a"
 

@@ -7,6 +7,7 @@ among reals, −1 among whole numbers. Inputs in a memory-mapped file, or that g
 """
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +20,15 @@ from torch import Tensor
 
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
-from mtlsearch.errors import DataError, one_line
+from mtlsearch.errors import ConfigError, DataError, one_line
+from mtlsearch.files import data_directory, replacing
 from mtlsearch.importing import importing
 
 Array = Tensor | np.ndarray[Any, Any]
 Inputs = Array | Rows
 Labels = Array | Mapping[str, Array]
 SINGLE = "label"
+WORTH_KEEPING = 1 << 29  # bytes that would be hashed again, which take a second or two
 
 
 @dataclass(frozen=True)
@@ -97,19 +100,69 @@ class Data:
         return self.classes.get(name, self.classes.get(SINGLE, ()))
 
     def sha256(self, name: str) -> str:
-        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
+        """The SHA-256 of every part's inputs and of task `name`'s labels."""
+        return sha256_by_task(self, [name])[name]
 
-        Samples of inputs on disk stand for all of them.
-        """
-        digest = hashlib.sha256()
-        parts = (part for part in (self.train, self.validation, self.test) if isinstance(part, Part))
-        for array in (array for part in parts for array in (part.inputs, self.column(part, name))):
-            if isinstance(array, OnDisk):
-                digest.update(b"".join(array.sample()))
-            else:
-                digest.update(f"{array.dtype} {tuple(array.shape)}".encode())
-                digest.update(array.contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that were given: training, validation where it is one, and test."""
+        return [part for part in (self.train, self.validation, self.test) if isinstance(part, Part)]
+
+
+def sha256_by_task(data: Data, tasks: Sequence[str]) -> dict[str, str]:
+    """Each task's SHA-256 of every part's inputs and of its labels, with their shapes and types.
+
+    Samples of inputs on disk stand for all of them. A digest takes the parts in turn, each with its inputs and then the
+    task's labels: so the inputs behind the first labels are hashed for each task anew, 17 s with 557 tasks. Where that
+    takes long, the digests are kept in the user's cache, by a digest that reads each byte once.
+    """
+    again = (len(tasks) - 1) * sum(_bytes(part.inputs) for part in data.parts[1:])
+    if again < WORTH_KEEPING:
+        return _digests(data, tasks)
+    whole = hashlib.sha256(json.dumps(list(tasks)).encode())
+    for part in data.parts:
+        _update(whole, part.inputs)
+        for task in tasks:
+            _update(whole, data.column(part, task))
+    path = data_directory(None) / "digests" / f"{whole.hexdigest()}.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        found = _digests(data, tasks)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(found), encoding="utf-8")
+    except (OSError, ConfigError):
+        pass  # without a cache they are computed again the next time
+    return found
+
+
+def _digests(data: Data, tasks: Sequence[str]) -> dict[str, str]:
+    """The reference: all parts of each task in turn, but the inputs of the first once for all tasks."""
+    first = hashlib.sha256()
+    _update(first, data.parts[0].inputs)
+    found = {}
+    for task in tasks:
+        digest = first.copy()
+        for number, part in enumerate(data.parts):
+            if number:
+                _update(digest, part.inputs)
+            _update(digest, data.column(part, task))
+        found[task] = digest.hexdigest()
+    return found
+
+
+def _update(digest: Any, array: Tensor | OnDisk) -> None:
+    if isinstance(array, OnDisk):
+        digest.update(b"".join(array.sample()))
+        return
+    digest.update(f"{array.dtype} {tuple(array.shape)}".encode())
+    digest.update(array.contiguous().flatten().view(torch.uint8).numpy().data)
+
+
+def _bytes(array: Tensor | OnDisk) -> int:
+    return array.numel() * array.element_size() if isinstance(array, Tensor) else 0
 
 
 class Source(Protocol):

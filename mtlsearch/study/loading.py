@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.parts import Data, Part, Source, Splits, as_input, divide
+from mtlsearch.data.parts import Data, Part, Source, Splits, as_input, divide, sha256_by_task
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
 
@@ -67,7 +67,7 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
     return Splits(
         tasks=tuple(task.name for task in tasks),
         **parts,
-        sha256={task.name: data.sha256(task.name) for task in tasks},
+        sha256=sha256_by_task(data, [task.name for task in tasks]),
         fitted=data.fitted,
         augment=data.augment,
     )

@@ -1,5 +1,6 @@
 """The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mtlsearch.store.record import Record
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Trainer
+from mtlsearch.tuning.interruption.keeper import Keeper
 from mtlsearch.tuning.session import Session
 
 WAIT_SECONDS = 1.0
@@ -20,23 +22,25 @@ def search(session: Session, total: int) -> None:
 
     All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
     so that the same seed gives the same trials. If the search ends early, by `Interrupted` say, the trials in
-    training are left to be asked again.
+    training wait for the next run, which goes on from their states (`interruption`), or asks them again.
     """
-    record, watcher, space = session.record, session.watcher, session.study.search_space
+    record, watcher = session.record, session.watcher
     trainer = session.make_trainer(session.training)
-    conditions = session.conditions.recorded()
+    keeper = Keeper(session, trainer)
     try:
-        record.take_over()
+        keeper.resume()
         while session.is_in_time():
-            while trainer.room() and (asked := record.ask(space, total)):
+            while asked := keeper.ask(total):
                 trial, config = asked
-                record.enter(trial.number, trainer.add(trial.number, config), conditions)
+                keeper.entered(trial.number, trainer.add(trial.number, config))
                 watcher.asked(trial.number, config)
-            if not record.running:
-                if not _wait_for_others(session, total):
+            if not (record.running or keeper.queue):
+                keeper.drop_ghosts()
+                if not (keeper.resume() or _wait_for_others(session, total)):
                     return
                 continue
-            results = barrier(record, trainer)
+            keeper.keep_if_due()
+            results = barrier(record, trainer, keeper.living)
             for result in results:
                 record.report(result)
                 watcher.reported(result)
@@ -45,13 +49,16 @@ def search(session: Session, total: int) -> None:
                     trainer.drop(result.number)
                 elif (state := _outcome(record, result)) and _end(record, trainer, result, state):
                     watcher.ended(record.trial(result.number))
+        keeper.keep()
     finally:
-        record.interrupt()
+        keeper.close()
 
 
-def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
-    """Train an epoch and drop the trials that other processes took over; the results by trial number."""
-    results = sorted(trainer.advance(), key=lambda result: result.number)
+def barrier(
+    record: Record, trainer: Trainer, chosen: Callable[[list[EpochResult]], list[EpochResult]] = list
+) -> list[EpochResult]:
+    """Train an epoch and drop the trials that other processes took over; the `chosen` results by trial number."""
+    results = sorted(chosen(trainer.advance()), key=lambda result: result.number)
     for number in record.refresh():
         trainer.drop(number)
     return [result for result in results if result.number in record.running]
@@ -63,7 +70,7 @@ def _outcome(record: Record, result: EpochResult) -> TrialState | None:
         return TrialState.FAIL
     if result.finished:
         return TrialState.COMPLETE
-    return TrialState.PRUNED if record.should_prune(result.number) else None
+    return TrialState.PRUNED if record.should_prune(result) else None
 
 
 def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> bool:

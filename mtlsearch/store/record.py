@@ -278,6 +278,12 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     return Record(storage, study, found, artifacts)
 
 
+def recorded_info(storage: Storage, name: str) -> Info | None:
+    """What the store keeps of study `name`, None where it holds none of mtlsearch's."""
+    found = next((study for study in storage.get_all_studies() if study.study_name == name), None)
+    return None if found is None else found.user_attrs.get("mtlsearch")
+
+
 def name_score(study: optuna.Study, score: str) -> None:
     """Give the values of the study's trials the name of the score, for the dashboard."""
     with warnings.catch_warnings():

@@ -65,7 +65,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
     return {
         "number": trial.number,
-        "state": "interrupted" if attrs.get("interrupted") else trial.state.name.lower(),
+        "state": _state(trial),
         "score": trial.value,
         **weights,
         **metrics,
@@ -74,3 +74,11 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }
+
+
+def _state(trial: FrozenTrial) -> str:
+    """The state in words: `interrupted` where the trial is asked again, `paused` where it goes on from its kept state."""
+    if trial.user_attrs.get("interrupted"):
+        return "interrupted"
+    left = trial.state is TrialState.RUNNING and (trial.user_attrs.get("owner") or {}).get(LEFT)
+    return "paused" if left else trial.state.name.lower()

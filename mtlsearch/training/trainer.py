@@ -12,16 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mtlsearch.activity import Interrupted
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.kept import Kept
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-
-
-class Interrupted(Exception):
-    """Training was stopped in the middle of an epoch; no member has advanced."""
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
+from mtlsearch.activity import doing
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
-from mtlsearch.store.record import Record, open_record
-from mtlsearch.study.describe import describe
+from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import Conditions, slow_choices, use_device
 from mtlsearch.training.population.layout import repeat_population, search_population
-from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
@@ -64,7 +64,8 @@ class Chosen:
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
-    conditions = use_device(options.device, options.threads, options.precision)
+    with doing("getting the device ready"):
+        conditions = use_device(options.device, options.threads, options.precision)
     for line in slow_choices(conditions):
         notice(line)
     if conditions.device.type == "cuda":
@@ -90,19 +91,34 @@ def open_session(
     deadline: float | None,
 ) -> Session:
     """Open the study's record, made where there is none, with the sampler for the trials that are left."""
-    loaded = chosen.loaded
+    loaded = as_begun(storage, options, chosen)
     population = options.population or search_population(loaded, options.trials)
     info = {**describe(loaded), "population": population}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     record.take_over()
+    if not record.trials():
+        for line in input_lines(loaded):
+            progress.notice(line)
+    for task, why in loaded.left_out.items():
+        progress.notice(f"task {task!r} is trained and left out of the score, as it cannot be scored {why}")
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
-    record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", record.counted()))
+    record.study.sampler = seeded_asks(options.sampler, seed)
     record.study.pruner = chosen.pruner
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])
     make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice)
     return Session(record, training, make_trainer, progress, chosen.conditions, deadline)
+
+
+def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStudy:
+    """The study with its data, divided as it was where an earlier version has begun it."""
+    found = recorded_info(storage, chosen.name)
+    split = chosen.loaded.fingerprint()["split"]
+    if found is None or "way" not in split or "way" in found.get("fingerprint", {}).get("split", {}):
+        return chosen.loaded
+    study = replace(chosen.loaded.study, division="first")
+    return study.load(options.directory, chosen.conditions.device)
 
 
 # Search.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mtlsearch.store.ownership import LEFT
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -77,7 +79,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _state(trial: FrozenTrial) -> str:
-    """The state in words: `interrupted` where the trial is asked again, `paused` where it goes on from its kept state."""
+    """The state in words: an `interrupted` trial is asked again, a `paused` one goes on from its kept state."""
     if trial.user_attrs.get("interrupted"):
         return "interrupted"
     left = trial.state is TrialState.RUNNING and (trial.user_attrs.get("owner") or {}).get(LEFT)

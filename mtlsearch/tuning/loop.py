@@ -29,7 +29,7 @@ def search(session: Session, total: int) -> None:
     """
     record, watcher = session.record, session.watcher
     trainer = session.make_trainer(session.training)
-    keeper = Keeper(session, trainer)
+    keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
     clear_unfinished(record.artifacts)
     try:

@@ -10,7 +10,7 @@ enter at the same epochs as before. When the repetition has caught up, all is as
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -18,14 +18,15 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.ownership import is_alive, is_here, same, this_process
+from mtlsearch.store.record import Record
 from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import source_sha256
+from mtlsearch.training.device import Conditions
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.kept import Kept
-from mtlsearch.training.trainer import Trainer
-from mtlsearch.tuning.session import Session
+from mtlsearch.training.trainer import Trainer, Training
 
 LEAST_SECONDS = 2.0  # of training that are worth a file
 SHARE = 0.03  # of the time, that keeping may take
@@ -33,11 +34,21 @@ VERSIONS = ("mtlsearch", "torch")
 Asked = tuple[optuna.Trial, Config]
 
 
-class Keeper:
-    """Keeps the members of `trainer` while a session searches, and brings back those of a run that was cut off."""
+class Told(Protocol):
+    """Who is told of members that are back."""
 
-    def __init__(self, session: Session, trainer: Trainer) -> None:
-        self.session, self.record, self.trainer = session, session.record, trainer
+    def asked(self, number: int, config: Config) -> None: ...
+    def notice(self, text: str) -> None: ...
+
+
+class Keeper:
+    """Keeps the members of `trainer` while a study is searched, and brings back those of a run that was cut off."""
+
+    def __init__(
+        self, record: Record, training: Training, conditions: Conditions, watcher: Told, trainer: Trainer
+    ) -> None:
+        self.record, self.training, self.conditions, self.watcher = record, training, conditions, watcher
+        self.trainer = trainer
         self.file: StateFile | None = None
         self.owners = [this_process()]
         self.entries: dict[int, int] = {}  # the entry epoch of each member, by its trial's number
@@ -46,7 +57,7 @@ class Keeper:
         self.ghosts: dict[int, int] = {}  # the epochs after which each ended
         self.cost, self.last = 0.0, time.monotonic()
         # An aggregator of gradients may keep a state that nothing outside of it can read.
-        self.works = session.training.method not in GRADIENT_BASED
+        self.works = training.method not in GRADIENT_BASED
 
     # Asking.
 
@@ -55,14 +66,14 @@ class Keeper:
         while self.queue and self.trainer.room() > 0:
             number = self.queue.pop(0)
             self.asked.add(number)
-            if asked := self.record.ask_again(number, self.session.study.search_space):
+            if asked := self.record.ask_again(number, self.training.loaded.study.search_space):
                 return asked
             trial = self.record.trial(number)
             if "epochs" in trial.user_attrs:
                 self._haunt(trial, self.trainer.add(number, trial_config(self.record.info, trial)))
         if self.trainer.room() <= 0:
             return None
-        new = self.record.ask(self.session.study.search_space, total)
+        new = self.record.ask(self.training.loaded.study.search_space, total)
         if new is not None:
             self.asked.add(new[0].number)
         return new
@@ -70,7 +81,7 @@ class Keeper:
     def entered(self, number: int, entry_epoch: int) -> None:
         """Note a new member."""
         self.entries[number] = entry_epoch
-        self.record.enter(number, entry_epoch, self.session.conditions.recorded())
+        self.record.enter(number, entry_epoch, self.conditions.recorded())
 
     # Going on.
 
@@ -137,9 +148,9 @@ class Keeper:
         record.adopt([*(number for number, _, _ in facts["members"]), *self.queue])
         self.entries, self.ghosts = {}, {}
         for number, entry_epoch, seconds in facts["members"]:
-            if asked := record.ask_again(number, self.session.study.search_space, seconds):
+            if asked := record.ask_again(number, self.training.loaded.study.search_space, seconds):
                 self.entered(number, entry_epoch)
-                self.session.watcher.asked(number, asked[1])
+                self.watcher.asked(number, asked[1])
             else:
                 self._haunt(record.trial(number), entry_epoch)
         if record.running:
@@ -202,11 +213,11 @@ class Keeper:
 
     def _made_by(self) -> dict[str, Any]:
         """The conditions under which training goes on to the same result."""
-        training, study = self.session.training, self.session.study
+        training, study = self.training, self.training.loaded.study
         return {
             "trainer": self.trainer.kind,
             "device": training.loaded.device.type,
-            "threads": self.session.conditions.threads,
+            "threads": self.conditions.threads,
             "precision": training.precision,
             "weighting": training.method,
             "study file": source_sha256(study.source) if study.source else None,
@@ -222,4 +233,4 @@ class Keeper:
             self.file.remove()
 
     def _tell(self, line: str) -> None:
-        self.session.watcher.notice(line)
+        self.watcher.notice(line)

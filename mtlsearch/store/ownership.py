@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BEAT_S = 10.0
+LEFT = "left"  # of an owner
 EXPIRY_S = 60.0
 
 Owner = dict[str, Any]
@@ -59,6 +60,16 @@ def is_alive(owner: Mapping[str, Any]) -> bool:
     """Whether a process of this host still runs: the same boot, process id and start."""
     started = _started(int(owner.get("pid", -1)))
     return owner.get("boot_id") == _boot_id() and started is not None and owner.get("started") == started
+
+
+def same(one: object, other: Owner) -> bool:
+    """Whether two owners are one process."""
+    return isinstance(one, Mapping) and all(one.get(key) == value for key, value in other.items())
+
+
+def leaving(owner: Owner) -> Owner:
+    """The owner, who trains its trial no more although its process may live."""
+    return {**owner, LEFT: True}
 
 
 @cache
@@ -144,6 +155,8 @@ class Watch:
     def lives(self, trial: "FrozenTrial") -> bool:
         """Whether the owner of a running trial lives, as far as this process can know."""
         owner = trial.user_attrs.get("owner")
+        if owner is not None and owner.get(LEFT):
+            return False
         if owner is not None and is_here(owner):
             return is_alive(owner)
         return not self.expired(trial)

@@ -5,7 +5,7 @@ Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,8 @@ from mtlsearch.store.config_file import config_document, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
-from mtlsearch.store.ownership import Heart, Watch, this_process
+from mtlsearch.store.ownership import Heart, Watch, leaving, this_process
+from mtlsearch.store.states import found_states
 from mtlsearch.store.trials import best_of, rank, rank_of
 from mtlsearch.study.results import shortfall
 from mtlsearch.study.space import Config, Space
@@ -129,10 +130,35 @@ class Record:
         if trial is None:
             return None
         self.running[trial.number] = InTraining(trial)
+        return trial, self._suggested(trial, space)
+
+    def _suggested(self, trial: optuna.Trial, space: Space) -> Config:
         params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
         config = space.config(params, self.info["default"])
         trial.set_user_attr("task_weights", dict(config.task_weights))
-        return trial, config
+        return config
+
+    def adopt(self, numbers: Iterable[int]) -> None:
+        """Make this process the owner of trials that a dead one had in training, all in one commit."""
+        for number in numbers:
+            trial = self.trial(number)
+            if trial.state is TrialState.RUNNING:
+                self.storage.adopt(trial._trial_id, {"owner": this_process()})
+        self.storage.flush()
+
+    def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> tuple[optuna.Trial, Config] | None:
+        """An adopted trial with its config, after `seconds` of training; None where it has ended."""
+        stored = self.trial(number)
+        if stored.state is not TrialState.RUNNING:
+            return None
+        trial = optuna.Trial(self.study, stored._trial_id)
+        self.running[number] = InTraining(trial, time.monotonic() - seconds)
+        return trial, self._suggested(trial, space)
+
+    def seconds(self, number: int) -> float:
+        """The seconds for which a trial is in training; 0 where it is not."""
+        running = self.running.get(number)
+        return 0.0 if running is None else time.monotonic() - running.begun
 
     def enter(self, number: int, entry_epoch: int, conditions: Mapping[str, Any]) -> None:
         """Note the epoch at which a trial entered the shared batches, and the conditions of its training."""
@@ -148,13 +174,15 @@ class Record:
         self.running[number].attrs["trained_on"] |= conditions
 
     def report(self, result: "EpochResult") -> None:
-        """Store the score of an epoch."""
-        if result.reason is None:
+        """Store the score of an epoch, unless a run that was cut off has stored it."""
+        if result.reason is None and result.epoch not in self.trial(result.number).intermediate_values:
             with self.losing(result.number):
                 self.running[result.number].trial.report(result.score, result.epoch)
 
-    def should_prune(self, number: int) -> bool:
-        return self.running[number].trial.should_prune()
+    def should_prune(self, result: "EpochResult") -> bool:
+        """Whether the trial should end after this epoch; it has survived the epochs before its last stored one."""
+        last = self.trial(result.number).last_step
+        return (last is None or result.epoch >= last) and self.running[result.number].trial.should_prune()
 
     def tell(self, result: "EpochResult", state: TrialState, save: Save) -> bool:
         """End a trial; False where another process had taken it over.
@@ -191,21 +219,34 @@ class Record:
             del self.running[number]
         return lost
 
-    def interrupt(self) -> None:
-        """End the trials in training as interrupted."""
+    def interrupt(self, *, leave: bool = False) -> None:
+        """End the trials in training as interrupted; or `leave` them running, to go on from their kept states."""
         if self.heart is not None:
             self.heart.stop()
             self.heart = None
-        for trial in self._in_training():
-            self._withdraw(trial._trial_id)
+        for number, running in list(self.running.items()):
+            if leave:
+                with self.losing(number):
+                    running.trial.set_user_attr("owner", leaving(this_process()))
+            else:
+                self._withdraw(running.trial._trial_id)
         self.running.clear()
         self.storage.flush()
 
     def take_over(self) -> int:
-        """End the running trials of dead processes as interrupted; how many there were."""
+        """End the running trials of dead processes as interrupted; how many there were.
+
+        Those whose states are kept are left, to go on from there.
+        """
+        dead = self.dead()
+        kept = found_states(self.artifacts, self.name) if dead else []
+        lost = [t for t in dead if not any(file.belongs_to(t.user_attrs.get("owner")) for file in kept)]
+        return sum(self._withdraw(trial._trial_id) for trial in lost)
+
+    def dead(self) -> list[FrozenTrial]:
+        """The running trials whose processes are dead, or train them no more."""
         others = (trial for trial in self.trials(TrialState.RUNNING) if trial.number not in self.running)
-        dead = [trial for trial in others if not self.watch.lives(trial)]
-        return sum(self._withdraw(trial._trial_id) for trial in dead)
+        return [trial for trial in others if not self.watch.lives(trial)]
 
     def _withdraw(self, trial_id: int) -> bool:
         """End a trial as interrupted; False where another process has ended it."""

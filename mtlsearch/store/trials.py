@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import is_counted
+from mtlsearch.store.ownership import LEFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
     return {
         "number": trial.number,
-        "state": "interrupted" if attrs.get("interrupted") else trial.state.name.lower(),
+        "state": _state(trial),
         "score": trial.value,
         **weights,
         **metrics,
@@ -99,3 +100,11 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }
+
+
+def _state(trial: FrozenTrial) -> str:
+    """The state in words: an `interrupted` trial is asked again, a `paused` one goes on from its kept state."""
+    if trial.user_attrs.get("interrupted"):
+        return "interrupted"
+    left = trial.state is TrialState.RUNNING and (trial.user_attrs.get("owner") or {}).get(LEFT)
+    return "paused" if left else trial.state.name.lower()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlsearch.activity import doing
 from mtlsearch.data.examples.division import Marks, over_all
 from mtlsearch.data.examples.kinds import InputKind, as_input
-from mtlsearch.data.parts import Data, Part, Source, Splits, divide
+from mtlsearch.data.parts import Data, Part, Source, Splits, divide, sha256_by_task
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
 from mtlsearch.wording import few
@@ -72,7 +72,7 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
 
     parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
     with doing(f"hashing the data of {few([task.name for task in tasks])}"):
-        sha256 = {task.name: data.sha256(*task.label_columns) for task in tasks}
+        sha256 = sha256_by_task(data, {task.name: task.label_columns for task in tasks})
     return Splits(
         tasks=tuple(task.name for task in tasks),
         **parts,

@@ -4,7 +4,7 @@ This is the readable reference: every other trainer must give a trial the same r
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
-from mtlsearch.study.results import EpochResult, Metrics, failure_reason
+from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import (
@@ -27,6 +27,7 @@ from mtlsearch.training.batches import (
 )
 from mtlsearch.training.evaluation import evaluate
 from mtlsearch.training.gradient_weighting import method_named
+from mtlsearch.training.kept import Kept, config_of_facts, member_facts, of_prefix, under
 from mtlsearch.training.losses import each_loss
 from mtlsearch.training.optim import OptimizerSettings
 from mtlsearch.training.seeds import derived_seed, epoch_keys, layer_keys
@@ -45,7 +46,7 @@ class SoloMember:
 
     def __init__(self, training: Training, number: int, config: Config, entry_epoch: int, seed: int) -> None:
         loaded = training.loaded
-        self.training, self.seed = training, seed
+        self.training, self.seed, self.config = training, seed, config
         self.progress = training.progress(number, entry_epoch)
         self.model = loaded.study.build(config, seed).to(loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
@@ -143,9 +144,45 @@ class SoloMember:
         with torch.no_grad(), self.training.autocast():
             return evaluate(self.training.loaded, self.model, split, self.training.dtype)
 
+    def keep(self) -> Kept:
+        """The member's whole state between two epochs."""
+        tensors = {
+            **under("model:", _tensors(self.model)),
+            **under("best:", self.best),
+            **under("learned:", self.learned),
+            # A method may begin with one tensor for several parts of its state.
+            **under("weighting:", {name: tensor.clone() for name, tensor in self.weighting.items()}),
+        }
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= under(f"optimizer:{number}:", {k: t for k, t in moments.items() if isinstance(t, Tensor)})
+        return Kept(tensors, {"seed": self.seed, **member_facts(self.config, self.progress)})
+
+    @classmethod
+    def restored(cls, training: Training, kept: Kept) -> "SoloMember":
+        """A member as `keep` left it."""
+        facts, tensors = kept.facts, kept.tensors
+        progress = TrialProgress(**facts["progress"])
+        member = cls(training, progress.number, config_of_facts(facts), progress.entry_epoch, facts["seed"])
+        member.progress, member.best = progress, of_prefix("best:", tensors)
+        with torch.no_grad():
+            own = {**under("model:", _tensors(member.model)), **under("learned:", member.learned)}
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        member.weighting = {
+            name: tensor.to(training.loaded.device) for name, tensor in of_prefix("weighting:", tensors).items()
+        }
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in of_prefix("optimizer:", tensors).items():
+            number, _, moment = name.partition(":")
+            moments.setdefault(int(number), {})[moment] = tensor
+        member.optimizer.load_state_dict({**member.optimizer.state_dict(), "state": moments})
+        return member
+
 
 class SoloTrainer:
     """Trains one member at a time."""
+
+    kind = "solo"
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -173,6 +210,32 @@ class SoloTrainer:
     def state(self, number: int) -> dict[str, Tensor]:
         return self.members[number].best
 
+    def keep(self) -> Kept:
+        return keep_members(self.members.values())
+
+    def restore(self, kept: Kept) -> None:
+        self.members = restored_members(self.training, kept)
+
+
+def keep_members(members: Iterable[SoloMember]) -> Kept:
+    """The whole state of solo members."""
+    tensors: dict[str, Tensor] = {}
+    facts = []
+    for member in members:
+        kept = member.keep()
+        tensors |= under(f"{member.progress.number}:", kept.tensors)
+        facts.append(kept.facts)
+    return Kept(tensors, {"solo": facts})
+
+
+def restored_members(training: Training, kept: Kept) -> dict[int, SoloMember]:
+    """Solo members as `keep_members` left them, by their trials' numbers."""
+    members: dict[int, SoloMember] = {}
+    for facts in kept.facts["solo"]:
+        number = facts["progress"]["number"]
+        members[number] = SoloMember.restored(training, Kept(of_prefix(f"{number}:", kept.tensors), facts))
+    return members
+
 
 def evaluate_state(
     loaded: LoadedStudy, config: Config, state: Mapping[str, Tensor], split: str, precision: str = "fp32"
@@ -185,3 +248,8 @@ def evaluate_state(
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, those too that a state dict leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -16,6 +16,7 @@ from mtlsearch.activity import Interrupted
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.kept import Kept
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -56,7 +57,10 @@ class Training:
 
 
 class Trainer(Protocol):
-    """Trains members, an epoch at a time."""
+    """Trains members, an epoch at a time; `kind` tells apart trainers whose last bits differ."""
+
+    @property
+    def kind(self) -> str: ...
 
     def room(self) -> int:
         """The number of members that can be added now."""
@@ -78,3 +82,9 @@ class Trainer(Protocol):
 
     def state(self, number: int) -> dict[str, Tensor]:
         """The parameters and buffers of trial `number` at its best epoch, on the CPU, by the names in its model."""
+
+    def keep(self) -> Kept:
+        """The whole state between two epochs."""
+
+    def restore(self, kept: Kept) -> None:
+        """Take the state back that `keep` gave of an equal trainer; this one has no members yet."""

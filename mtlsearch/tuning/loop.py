@@ -1,6 +1,6 @@
 """The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
 
-from collections.abc import Container
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
+from mtlsearch.tuning.interruption.keeper import Keeper
 from mtlsearch.tuning.session import Session
 
 WAIT_SECONDS = 1.0
@@ -24,57 +25,59 @@ def search(session: Session, total: int) -> None:
 
     All reports of an epoch are stored before the first pruning decision, in the order of the trials' numbers,
     so that the same seed gives the same trials. A trial of the default config is what all others are compared with, so
-    it is never pruned. If the search ends early, by `Interrupted` say, the trials in
-    training are left to be asked again.
+    it is never pruned. If the search ends early, by `Interrupted` say, the trials in training wait for the next run,
+    which goes on from their states (`interruption`), or asks them again.
     """
-    record, watcher, space = session.record, session.watcher, session.study.search_space
+    record, watcher = session.record, session.watcher
     trainer = session.make_trainer(session.training)
-    conditions = session.conditions.recorded()
-    default = space.params(session.study.default_config())
-    reference: set[int] = set()  # the numbers of trials of the default config, which are never pruned
+    keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
+    default = session.study.search_space.params(session.study.default_config())
     clear_unfinished(record.artifacts)
     try:
-        record.take_over()
+        keeper.resume()
         while session.is_in_time():
             with doing("adding trials"):
-                while trainer.room() and session.affords_a_trial() and (asked := record.ask(space, total)):
+                while asked := keeper.ask(total, session.affords_a_trial):
                     trial, config = asked
-                    record.enter(trial.number, trainer.add(trial.number, config), conditions)
+                    keeper.entered(trial.number, trainer.add(trial.number, config))
                     watcher.asked(trial.number, config)
-                    if trial.params == default:
-                        reference.add(trial.number)
-            if not record.running:
-                if not _wait_for_others(session, total):
+            if not (record.running or keeper.queue):
+                keeper.drop_ghosts()
+                if not (keeper.resume() or _wait_for_others(session, total)):
                     return
                 continue
-            results = barrier(record, trainer)
+            keeper.keep_if_due()
+            results = barrier(record, trainer, keeper.living)
             for result in results:
                 record.report(result)
                 watcher.reported(result)
             for result in results:
                 if result.number not in record.running:  # another process has just taken it over
                     trainer.drop(result.number)
-                elif (state := _outcome(record, result, reference)) and _end(record, trainer, result, state):
+                elif (state := _outcome(record, result, default)) and _end(record, trainer, result, state):
                     watcher.ended(record.trial(result.number))
+        keeper.keep()
     finally:
-        record.interrupt()
+        keeper.close()
 
 
-def barrier(record: Record, trainer: Trainer) -> list[EpochResult]:
-    """Train an epoch and drop the trials that other processes took over; the results by trial number."""
-    results = sorted(trainer.advance(), key=lambda result: result.number)
+def barrier(
+    record: Record, trainer: Trainer, chosen: Callable[[list[EpochResult]], list[EpochResult]] = list
+) -> list[EpochResult]:
+    """Train an epoch and drop the trials that other processes took over; the `chosen` results by trial number."""
+    results = sorted(chosen(trainer.advance()), key=lambda result: result.number)
     for number in record.refresh():
         trainer.drop(number)
     return [result for result in results if result.number in record.running]
 
 
-def _outcome(record: Record, result: EpochResult, reference: Container[int]) -> TrialState | None:
-    """The state in which a trial ends after this epoch, None where it goes on; those of `reference` are not pruned."""
+def _outcome(record: Record, result: EpochResult, default: Mapping[str, Any]) -> TrialState | None:
+    """The state in which a trial ends after this epoch, None where it goes on; the `default` params are not pruned."""
     if result.reason is not None:
         return TrialState.FAIL
     if result.finished:
         return TrialState.COMPLETE
-    prunes = result.number not in reference and record.should_prune(result.number)
+    prunes = record.should_prune(result) and record.trial(result.number).params != default
     return TrialState.PRUNED if prunes else None
 
 

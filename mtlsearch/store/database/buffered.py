@@ -115,6 +115,12 @@ class BufferedStorage(RememberedStorage):
         trial = self._numbering(study, study_id, take)
         return None if trial is None else self._add(study, trial)
 
+    def adopt(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        self._load(trial_id)
+        with self._lock:
+            self._study_of[trial_id].mine.add(trial_id)
+        super().adopt(trial_id, attrs)
+
     def create_unless(
         self, study_id: int, template: FrozenTrial, taken: Callable[[Sequence[FrozenTrial]], bool]
     ) -> int | None:

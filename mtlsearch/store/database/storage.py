@@ -8,6 +8,7 @@ import copy
 import time
 import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -131,6 +132,12 @@ class Storage(BaseStorage):
             except UpdateFinishedTrialError:
                 continue
         return None
+
+    def adopt(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """Let this process change a running trial that another one made, and set `attrs`; not if it has ended."""
+        for key, value in attrs.items():
+            with suppress(UpdateFinishedTrialError):
+                self.set_trial_user_attr(trial_id, key, value)
 
     def create_unless(
         self, study_id: int, template: FrozenTrial, taken: Callable[[Sequence[FrozenTrial]], bool]

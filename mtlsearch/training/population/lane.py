@@ -65,7 +65,7 @@ class Lane:
         self.program, self.seed = program, seed
         self.members: list[LaneMember | None] = [None] * slots
         self.state = empty_state(program, slots)
-        self.run_step = step
+        self.run_step, self.narrowed = step, False
 
     @property
     def slots(self) -> int:

@@ -49,9 +49,9 @@ class Lanes:
         """Give a new member a slot, in a new lane where all are full."""
         self._with_room(program, seed).seat(member)
         if program not in self.families:
-            self.families[program] = self._family(member.module)
+            self.families[program] = self.family(member.module)
 
-    def _family(self, module: nn.Module) -> Key | None:
+    def family(self, module: nn.Module) -> Key | None:
         """A key that modules share which differ in width alone; None where members are not packed."""
         widths = self.architectures.widths
         if not self.packs or not isinstance(module, Widenable) or module.hidden not in widths:
@@ -133,6 +133,7 @@ class Lanes:
                 active, flop = len(lane.active), counted_flop(self.training.loaded, lane.program.base)
                 if (lane.slots - active) * flop > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, narrow.of(lane.program, active))
+                    lanes[number].narrowed = True
 
     def split(self, lane: Lane, slots: int) -> list[Lane]:
         """Replace a lane by two of half its `slots`, which later lanes do not exceed."""

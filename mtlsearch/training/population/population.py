@@ -14,12 +14,14 @@ from mtlsearch.activity import doing
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.training.batches import steps_per_epoch
+from mtlsearch.training.kept import Kept, of_prefix, under
 from mtlsearch.training.optim import OptimizerSettings
 from mtlsearch.training.population.architectures import Architectures, Notice
 from mtlsearch.training.population.lane import Lane, LaneMember, evaluate_lanes
 from mtlsearch.training.population.lanes import Lanes
+from mtlsearch.training.population.resting import keep_lanes, restore_lanes
 from mtlsearch.training.population.steps import Steps
-from mtlsearch.training.solo import SOLO_CONDITIONS, SoloMember
+from mtlsearch.training.solo import SOLO_CONDITIONS, SoloMember, keep_members, restored_members
 from mtlsearch.training.trainer import Training
 
 
@@ -44,6 +46,11 @@ class PopulationTrainer:
         self.lanes = Lanes(training, size, steps, self.architectures, shrinks=shrinks)
         self.solo: dict[int, SoloMember] = {}
         self.epoch = 0
+
+    @property
+    def kind(self) -> str:
+        slots = "" if self.training.slots is None else f" in lanes of {self.training.slots}"
+        return f"population of {self.size}{slots}, steps {self.lanes.steps.name}"
 
     def __len__(self) -> int:
         return len(self.solo) + self.lanes.members
@@ -119,6 +126,16 @@ class PopulationTrainer:
             return self.solo[number].best
         lane, slot = self.lanes.find(number)
         return lane.best_state(slot)
+
+    def keep(self) -> Kept:
+        solo, lanes = keep_members(self.solo.values()), keep_lanes(self.lanes)
+        tensors = under("solo:", solo.tensors) | under("lanes:", lanes.tensors)
+        return Kept(tensors, {"epoch": self.epoch, **solo.facts, **lanes.facts})
+
+    def restore(self, kept: Kept) -> None:
+        self.epoch = kept.facts["epoch"]
+        self.solo = restored_members(self.training, Kept(of_prefix("solo:", kept.tensors), kept.facts))
+        restore_lanes(self.lanes, Kept(of_prefix("lanes:", kept.tensors), kept.facts))
 
 
 def side_by_side(lanes: Iterable[Lane]) -> list[list[Lane]]:

@@ -1,0 +1,239 @@
+"""Keeping the states of trials in training, and going on from them after an interruption as if there was none.
+
+All members of a run are kept in one file at an epoch's end, as often as that takes a small share of the time. The
+store may be ahead of the file when the run dies: it holds later scores, trials that ended, and trials that were asked.
+So the next run repeats the epochs since, with every trial in its place. A trial that has ended meanwhile is a *ghost*:
+it is trained to its end again, for the room that it took, and nothing of it is stored. Trials that were asked since
+enter at the same epochs as before. When the repetition has caught up, all is as without the interruption.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from mtlsearch.errors import StoreError
+from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.ownership import is_alive, is_here, same, this_process
+from mtlsearch.store.record import Record
+from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
+from mtlsearch.study.results import EpochResult
+from mtlsearch.study.space import Config
+from mtlsearch.study.study_file import source_sha256
+from mtlsearch.training.device import Conditions
+from mtlsearch.training.gradient_weighting import GRADIENT_BASED
+from mtlsearch.training.kept import Kept
+from mtlsearch.training.trainer import Trainer, Training
+
+LEAST_SECONDS = 2.0  # of training that are worth a file
+SHARE = 0.03  # of the time, that keeping may take
+VERSIONS = ("mtlsearch", "torch")
+Asked = tuple[optuna.Trial, Config]
+
+
+class Told(Protocol):
+    """Who is told of members that are back."""
+
+    def asked(self, number: int, config: Config) -> None: ...
+    def notice(self, text: str) -> None: ...
+
+
+class Keeper:
+    """Keeps the members of `trainer` while a study is searched, and brings back those of a run that was cut off."""
+
+    def __init__(
+        self, record: Record, training: Training, conditions: Conditions, watcher: Told, trainer: Trainer
+    ) -> None:
+        self.record, self.training, self.conditions, self.watcher = record, training, conditions, watcher
+        self.trainer = trainer
+        self.file: StateFile | None = None
+        self.owners = [this_process()]
+        self.entries: dict[int, int] = {}  # the entry epoch of each member, by its trial's number
+        self.asked: set[int] = set()  # the trials that this run, and those that it goes on from, have asked
+        self.queue: list[int] = []  # the trials that were asked after the states were kept
+        self.ghosts: dict[int, int] = {}  # the epochs after which each ended
+        self.cost, self.last = 0.0, time.monotonic()
+        # An aggregator of gradients may keep a state that nothing outside of it can read.
+        self.works = training.method not in GRADIENT_BASED
+
+    # Asking.
+
+    def ask(self, total: int, affords_a_trial: Callable[[], bool]) -> Asked | None:
+        """The next trial for the trainer's room: one that was asked before an interruption, else a new one.
+
+        A new one needs `affords_a_trial`; the others were counted when they were asked.
+        """
+        while self.queue and self.trainer.room() > 0:
+            number = self.queue.pop(0)
+            self.asked.add(number)
+            if asked := self.record.ask_again(number, self.training.loaded.study.search_space):
+                return asked
+            trial = self.record.trial(number)
+            if "epochs" in trial.user_attrs:
+                self._haunt(trial, self.trainer.add(number, trial_config(self.record.info, trial)))
+        if self.trainer.room() <= 0 or not affords_a_trial():
+            return None
+        new = self.record.ask(self.training.loaded.study.search_space, total)
+        if new is not None:
+            self.asked.add(new[0].number)
+        return new
+
+    def entered(self, number: int, entry_epoch: int) -> None:
+        """Note a new member."""
+        self.entries[number] = entry_epoch
+        self.record.enter(number, entry_epoch, self.conditions.recorded())
+
+    # Going on.
+
+    def resume(self) -> bool:
+        """Go on from the states that a dead run left, where there are any; the trainer has no members yet."""
+        record = self.record
+        record.storage.refresh(record.study._study_id)
+        made_by = self._made_by()
+        for file in self._free_files():
+            before = file.facts["made_by"]
+            differing = [f"{name} {before.get(name)}" for name in made_by if before.get(name) != made_by[name]]
+            if differing:
+                self._tell(f"trials in training begin anew, since they were trained with {', '.join(differing)}")
+                file.remove()
+            elif self._take(file):
+                self._seat()
+                return True
+        record.take_over()
+        clear_states(
+            record.artifacts, record.name, [t.user_attrs.get("owner") for t in record.trials(TrialState.RUNNING)]
+        )
+        return False
+
+    def _free_files(self) -> list[StateFile]:
+        """The files of states whose trials are in training no more."""
+        left = [trial.user_attrs.get("owner") for trial in self.record.dead()]
+        found = []
+        for file in found_states(self.record.artifacts, self.record.name):
+            last, own = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
+            # Where the last owner lives and no trial is its own yet, it is just taking them over.
+            taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in own)
+            if own and not taking:
+                found.append(file)
+        return found
+
+    def _take(self, file: StateFile) -> bool:
+        """Make a file this process's own; False where another process was faster, or where it is damaged."""
+        record, me = self.record, this_process()
+        owners = [*(owner for owner in file.owners if not same(owner, me)), me]
+        try:
+            own = write_states(record.artifacts, record.name, owners, file.tensors(), file.facts)
+        except StoreError as error:
+            self._tell(f"trials in training begin anew: {error}")
+            file.remove()
+            return False
+        if own.path != file.path and not file.remove():
+            own.remove()
+            return False
+        self.file, self.owners = own, owners
+        return True
+
+    def _seat(self) -> None:
+        """Seat every member of the file where it was, and queue the trials that were asked since."""
+        record, file = self.record, self.file
+        assert file is not None
+        facts, tensors = file.facts, file.tensors()
+        self.asked = {*facts["asked"]}
+        self.queue = sorted(
+            trial.number
+            for trial in record.trials()
+            if trial.number not in self.asked and file.belongs_to(trial.user_attrs.get("owner"))
+        )
+        self.trainer.restore(Kept(tensors, facts["trainer"]))
+        record.adopt([*(number for number, _, _ in facts["members"]), *self.queue])
+        self.entries, self.ghosts = {}, {}
+        for number, entry_epoch, seconds in facts["members"]:
+            if asked := record.ask_again(number, self.training.loaded.study.search_space, seconds):
+                self.entered(number, entry_epoch)
+                self.watcher.asked(number, asked[1])
+            else:
+                self._haunt(record.trial(number), entry_epoch)
+        if record.running:
+            self._tell(f"{len(record.running)} trials in training go on from their last epoch that was kept")
+
+    def _haunt(self, trial: FrozenTrial, entry_epoch: int) -> None:
+        """Let a member whose trial has ended keep its room for as many epochs as it had."""
+        if "epochs" in trial.user_attrs:
+            self.entries[trial.number], self.ghosts[trial.number] = entry_epoch, trial.user_attrs["epochs"]
+        else:  # another process had taken it over
+            self.trainer.drop(trial.number)
+
+    def living(self, results: Sequence[EpochResult]) -> list[EpochResult]:
+        """The results without those of ghosts; a ghost that has come to its end is dropped."""
+        ghosts = {result.number for result in results if result.number in self.ghosts}
+        for result in results:
+            if result.number in ghosts and (result.finished or result.epoch + 1 >= self.ghosts[result.number]):
+                self._drop(result.number)
+        return [result for result in results if result.number not in ghosts]
+
+    def drop_ghosts(self) -> None:
+        """Drop all ghosts: nothing is in training whose place they keep."""
+        for number in [*self.ghosts]:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        del self.ghosts[number]
+        self.trainer.drop(number)
+
+    # Keeping.
+
+    def keep_if_due(self) -> None:
+        """Keep the states where that takes a small share of the time since they were kept last."""
+        if time.monotonic() - self.last >= max(LEAST_SECONDS, self.cost / SHARE):
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep all members. A failure is told once, and the search goes on."""
+        if not (self.works and self.record.running):
+            return
+        begun, record, kept = time.monotonic(), self.record, self.trainer.keep()
+        record.storage.flush()  # the store may be ahead of the file, but not behind it
+        members = [(n, entry, record.seconds(n)) for n, entry in self.entries.items() if self._trains(n)]
+        facts = {
+            "made_by": self._made_by(),
+            "members": members,
+            "asked": sorted(self.asked),
+            "trainer": kept.facts,
+        }
+        try:
+            self.file = write_states(record.artifacts, record.name, self.owners, kept.tensors, facts)
+        except StoreError as error:
+            self.works = False
+            self._tell(f"an interruption will lose the epochs of trials in training, since {error}")
+        self.last = time.monotonic()
+        self.cost = self.last - begun
+
+    def _trains(self, number: int) -> bool:
+        return number in self.record.running or number in self.ghosts
+
+    def _made_by(self) -> dict[str, Any]:
+        """The conditions under which training goes on to the same result."""
+        training, study = self.training, self.training.loaded.study
+        return {
+            "trainer": self.trainer.kind,
+            "device": training.loaded.device.type,
+            "threads": self.conditions.threads,
+            "precision": training.precision,
+            "weighting": training.method,
+            "study file": source_sha256(study.source) if study.source else None,
+            **{name: version(name) for name in VERSIONS},
+        }
+
+    def close(self) -> None:
+        """End the run: trials in training wait for the next one, where there is a file of their states."""
+        kept = self.file is not None and self.file.path.is_file()
+        running = bool(self.record.running) or bool(self.queue)
+        self.record.interrupt(leave=kept)
+        if self.file is not None and not running:
+            self.file.remove()
+
+    def _tell(self, line: str) -> None:
+        self.watcher.notice(line)

@@ -1,0 +1,159 @@
+"""A search that is interrupted in mid-epoch or killed goes on to the trials that it would have had, bit for bit."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import STUDY_FILE, command, done, stored
+from optuna.trial import TrialState
+
+from mtlsearch.store.states import FOLDER
+from mtlsearch.training.trainer import Interrupted, Training
+from mtlsearch.tuning.interruption import keeper as keeping
+from mtlsearch.tuning.interruption.keeper import Keeper
+from mtlsearch.tuning.session import Session
+
+TRIALS, EPOCHS = 9, 6
+COMPARED = ("task_weights", "validation", "best_epoch", "epochs", "entry_epoch", "reason", "retry_of", "interrupted")
+STUDY = STUDY_FILE.replace('"kind": choice("fine", "broken"), ', "").replace("epochs=2", f"epochs={EPOCHS}, patience=3")
+
+
+def outcomes(store: Path) -> list[tuple[object, ...]]:
+    """All that a search leaves of its trials but times, processes and ids."""
+    trials = stored(store, "mine")
+    return [
+        (t.number, t.state, t.value, t.params, t.intermediate_values, *map(t.user_attrs.get, COMPARED)) for t in trials
+    ]
+
+
+def arguments(folder: Path, population: int) -> list[str]:
+    return (
+        f"run {folder / 'mine.py'} --trials {TRIALS} --population {population} --threads 1 --no-confirm --quiet"
+        f" --pruner halving --sampler numbered_sampler.NumberedSampler --storage sqlite:///{folder / 'store.db'}"
+    ).split()
+
+
+@pytest.fixture(params=[1, 4], ids=["solo", "lanes"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[list[str], list[tuple[object, ...]]]]:
+    """The arguments of a run, and the outcomes of one that was never interrupted."""
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(STUDY)
+    done(*arguments(tmp_path / "whole", request.param))
+    due = outcomes(tmp_path / "whole" / "store.db")
+    assert {state for _, state, *_ in due} == {TrialState.COMPLETE, TrialState.PRUNED}, "all end alike"
+    return arguments(tmp_path / "cut", request.param), due
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let the training stop at that step of the process, in the middle of an epoch."""
+    steps = 0
+
+    def check_stop(training: Training) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise Interrupted
+
+    monkeypatch.setattr(Training, "check_stop", check_stop)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_search_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: tuple[list[str], list[tuple[object, ...]]], every: int
+) -> None:
+    """The states are kept at every or at every third barrier: then epochs are repeated, with ghosts."""
+    command_line, due = run
+    barriers = 0
+
+    def keep_if_due(keeper: Keeper) -> None:
+        nonlocal barriers
+        barriers += 1
+        if barriers % every == 0:
+            keeper.keep()
+
+    monkeypatch.setattr(Keeper, "keep_if_due", keep_if_due)
+    told = []
+    for step in (14, 11, 8, 14):
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, step)
+            outcome = command(*command_line)
+        told.append(outcome.err)
+    assert sum("interrupted" in each for each in told) >= 3
+    assert any("trials in training go on" in each for each in told)
+    done(*command_line)
+    assert outcomes(tmp_path / "cut" / "store.db") == due
+    assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+KILLED = """
+import sys
+from mtlsearch.cli.main import main
+from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.interruption import keeper as keeping
+
+keeping.LEAST_SECONDS = 0.0
+keeping.SHARE = 1e9
+waits, steps = int(sys.argv.pop(1)), 0
+
+
+def check_stop(training):
+    global steps
+    steps += 1
+    if steps == waits:
+        print("killme", flush=True)
+        while True:
+            pass
+
+
+Training.check_stop = check_stop
+main(sys.argv[1:], prog_name="mtlsearch")
+"""
+
+
+def test_killed_search_ends_as_one_that_was_not(
+    tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
+) -> None:
+    command_line, due = run
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    program = [sys.executable, "-c", KILLED, "20", *command_line]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        process.kill()
+    assert told == "killme\n"
+    before = stored(tmp_path / "cut" / "store.db", "mine")
+    assert any(trial.state is TrialState.RUNNING for trial in before)
+    assert "trials in training go on" in done(*command_line).err
+    assert outcomes(tmp_path / "cut" / "store.db") == due
+    assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+def test_states_of_other_conditions_are_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    monkeypatch.setattr(keeping, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SHARE", 1e9)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 14)
+        assert command(*arguments(tmp_path, 4)).status == 130
+    told = done(*arguments(tmp_path, 3)).err
+    assert "begin anew, since they were trained with trainer population of 4" in told
+    trials = stored(tmp_path / "store.db", "mine")
+    assert sum(trial.state.is_finished() and not trial.user_attrs.get("interrupted") for trial in trials) == TRIALS
+    assert any("retry_of" in trial.user_attrs for trial in trials)
+    assert not list((tmp_path / "store.artifacts" / FOLDER).iterdir())
+
+
+def test_timeout_keeps_what_is_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    line = [*arguments(tmp_path, 4), "--pruner", "none", "--timeout", "1000"]
+    epochs = iter([True, True, False, True, False])
+    monkeypatch.setattr(Session, "is_in_time", lambda session: next(epochs))
+    assert command(*line).status == 1  # no trial is complete
+    assert "4 trials in training go on" in command(*line).err
+    trials = stored(tmp_path / "store.db", "mine")
+    assert [sorted(trial.intermediate_values) for trial in trials] == [[0, 1, 2]] * 4
+    assert {trial.state for trial in trials} == {TrialState.RUNNING}

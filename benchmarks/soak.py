@@ -116,7 +116,8 @@ class Soak:
                 self.files.append(len(list(self.folder.glob("store.db*"))))
                 if (announced + len(announced_now)) // self.report_every > self.reports:
                     self.report()
-                if time.monotonic() > next_kill:
+                # On a busy machine a run may not have come to a trial yet: then it would never end.
+                if time.monotonic() > next_kill and announced_now:
                     running.send_signal(signal.SIGKILL)
                     running.wait()
                     self.kills += 1

@@ -324,8 +324,6 @@ def simulate(first: int, schedules: int, trace: bool = False, stop: Callable[[],
     with tempfile.TemporaryDirectory() as name:
         template, study, info = make_template(Path(name))
         for seed in range(first, first + schedules):
-            if stop():
-                break
             found["schedules"] += 1
             try:
                 schedule(seed, template, study, info, trace)
@@ -337,6 +335,8 @@ def simulate(first: int, schedules: int, trace: bool = False, stop: Callable[[],
                     raise
                 found["traceback"] += 1
                 print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
+            if stop():
+                break
     return found
 
 

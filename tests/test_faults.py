@@ -18,7 +18,7 @@ from fault_layers import built_shim
 from mtlsearch.tuning.choices import make_sampler
 
 HARNESS = Path(__file__).with_name("fault_harness.py")
-SIMULATED_S = 15.0
+SIMULATED_S = 10.0
 
 
 def harness(*arguments: str) -> str:
@@ -97,7 +97,7 @@ def test_every_command_that_writes_a_store_or_files_of_an_answer_is_enumerated()
 
 def test_simulated_runs_at_once_lose_double_and_repeat_nothing() -> None:
     end = time.monotonic() + SIMULATED_S
-    found = simulation.simulate(0, 60, stop=lambda: time.monotonic() > end)
+    found = simulation.simulate(0, 40, stop=lambda: time.monotonic() > end)
     assert found["schedules"] >= 1
     assert found.total() == found["schedules"], found
 

@@ -45,7 +45,9 @@ def train_config(
     while True:
         (result,) = trainer.advance()
         if result.reason is not None:
-            raise StudyError(f"training failed: {result.reason}; try a lower learning_rate")
+            # A metric that is never finite is no matter of the learning rate.
+            advice = "; try a lower learning_rate" if result.reason.startswith("the loss") else ""
+            raise StudyError(f"training failed: {result.reason}{advice}")
         on_epoch(result)
         if result.finished or result.epoch + 1 == epochs:
             return result, trainer.state(0)

@@ -96,7 +96,7 @@ def open_session(
     info = {**describe(loaded), "population": population}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     record.take_over()
-    if not record.trials():
+    if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
             progress.notice(line)
     for task, why in loaded.left_out.items():

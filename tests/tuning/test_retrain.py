@@ -3,17 +3,21 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from commands import SOLO, STUDY_FILE, command, done
 from optuna.trial import TrialState
+from problems import NOWHERE, joint, joint_source, squared, trunk
 
-from mtlsearch import load_model
+from mtlsearch import CustomTask, load_model
+from mtlsearch.errors import StudyError
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import exported as exported_config
 from mtlsearch.store.record import find_record
-from mtlsearch.tuning.retrain import tolerance
+from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.retrain import tolerance, train_config
 
 
 @pytest.fixture
@@ -148,3 +152,16 @@ def test_training_that_gives_nan_is_told_in_one_line(here: Path) -> None:
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("mtlsearch: training failed: the loss of a, b was not finite in epoch 0")
     assert not Path("m.safetensors").exists()
+
+
+@pytest.mark.parametrize(("what", "advised"), [("metric", False), ("loss", True)])
+def test_only_a_loss_that_is_not_finite_is_advised_a_lower_learning_rate(what: str, advised: bool) -> None:
+    source = joint_source()
+    nan: dict[str, Any] = {
+        "loss_fn": lambda outputs, labels: squared(outputs, labels) * (torch.nan if what == "loss" else 1),
+        "metric_fn": lambda outputs, labels: torch.nan if what == "metric" else 1.0,
+    }
+    study = joint(tasks=[CustomTask("own", source, size=1, **nan)], model=trunk({"own": 1}), epochs=1)
+    with pytest.raises(StudyError, match=f"training failed: the {what} of own was not finite") as error:
+        train_config(Training(study.load(NOWHERE)), study.default_config())
+    assert ("try a lower learning_rate" in str(error.value)) == advised

@@ -176,15 +176,16 @@ def open_alone(record: Record, task: str, fingerprint: Mapping[str, Any], search
     study = linked_study(record, name, "search of a task alone", about)
     _check_linked(study, fingerprint)
     policy = Policy(asks_again=True, group=lambda trial: None)
-    return Record(record.storage, study, {**record.info, "fingerprint": fingerprint}, record.artifacts, policy)
+    info = {**record.info, "tasks": {task: record.info["tasks"][task]}, "fingerprint": fingerprint}
+    return Record(record.storage, study, info, record.artifacts, policy)
 
 
 def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
     """Raise StoreError where a linked study belongs to another definition."""
     if any(compared(study.user_attrs["fingerprint"], fingerprint)):
         raise StoreError(
-            f"study {study.study_name!r} is in the store with another definition: delete it in `mtlsearch dashboard`,"
-            " or give this study a name of its own with --name"
+            f"study {study.study_name!r} is in the store with another definition: give this study a name of its own"
+            " with --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
         )
 
 
@@ -227,7 +228,7 @@ def runs_alone(confirmation: Record, concluded: Mapping[str, Any]) -> dict[str, 
     groups: Mapping[str, str] | None = concluded.get("alone")
     found: dict[str, dict[int, FrozenTrial]] = {}
     for trial in ended(confirmation).values():
-        task, of = trial.user_attrs.get("task"), trial.user_attrs["of"]
+        task, of = trial.user_attrs.get("task"), trial.user_attrs.get("of")
         if task is None:
             continue
         taken = of == concluded["of"] if groups is None else group_of(trial, confirmation) == groups.get(task)

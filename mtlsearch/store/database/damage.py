@@ -115,13 +115,18 @@ def fault_of(trial: FrozenTrial, tasks: Mapping[str, Any]) -> str | None:
             return f"its score is {_shown(trial.values)}"
         shape |= COMPLETE
     found = fault(attrs, shape, "its attributes")
-    if found is None and "task_weights" in shape and set(attrs["task_weights"]) != set(tasks):
+    if found is None and "task_weights" in shape and not _are_of(attrs["task_weights"], tasks, attrs.get("task")):
         found = f"its task weights are of {_shown(list(attrs['task_weights']))}"
     if found is None and not all(
         _fits(step, Whole) and isinstance(score, int | float) for step, score in trial.intermediate_values.items()
     ):
         found = "a score of an epoch is no number"
     return found
+
+
+def _are_of(weights: Mapping[str, float], tasks: Mapping[str, Any], alone: Any) -> bool:
+    """Whether task weights are those of `tasks`, or of the one task that a training takes `alone`."""
+    return set(weights) == set(tasks) or (list(weights) == [alone] and alone in tasks)
 
 
 def as_failed(trial: FrozenTrial, reason: str) -> FrozenTrial:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.config_file import trial_config
-from mtlsearch.store.database.damage import CONCLUSION, damage, fault, is_damaged
+from mtlsearch.store.database.damage import damage, fault_of_conclusion, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.definition import compared
 from mtlsearch.store.ownership import this_process
@@ -91,7 +91,7 @@ class Confirmation(Record):
     def conclusion(self) -> Mapping[str, Any] | None:
         """The stored conclusion, None before the confirmation has ended."""
         concluded: Mapping[str, Any] | None = self.study.user_attrs.get("conclusion")
-        wrong = None if concluded is None else fault(concluded, CONCLUSION, "it")
+        wrong = None if concluded is None else fault_of_conclusion(concluded)
         if wrong is not None:
             notice(f"the conclusion of {self.name} is left out: {damage(wrong)}")
             return None

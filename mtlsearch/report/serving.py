@@ -23,7 +23,7 @@ def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> Non
 
     with open_storage(storage_url, create=False) as storage:
         folder = artifacts_folder(storage_url, artifacts)
-        _check_free(host, port)
+        check_free(host, port)
         if host not in LOOPBACK:
             notice(f"the dashboard on {host} has no password: all who reach it can read the store (not change it)")
         shown = f"[{host}]" if ":" in host else host
@@ -47,7 +47,7 @@ class Silent(WSGIRequestHandler):
         pass
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
     """Raise UsageError where nothing can listen on the address."""
     if not host.isprintable() or host != host.strip() or not host:
         raise UsageError(f"--host must be an address or a name of this machine, but got {host!r}")

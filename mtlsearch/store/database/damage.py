@@ -50,6 +50,7 @@ CONCLUSION: Shape = {
     "searched": Whole,
     "test_scorings": Whole,
     "verdict": VERDICT,
+    "alone": ([Text], None),  # of conclusions from before tasks had searches of their own, None
 }
 ESTIMATE: Shape = {"mean": (Number, None), "low": (Number, None), "high": (Number, None)}
 COMPARISON: Shape = {"format": Text, "trials": Whole, "seeds": list, "methods": list, "lines": list}
@@ -79,6 +80,11 @@ def fault(value: Any, shape: Shape, place: str) -> str | None:
     if shape is list:
         return None if isinstance(value, list) else f"{place} is {_shown(value)}, not a list"
     return None if _fits(value, shape) else f"{place} is {_shown(value)}, not {shape}"
+
+
+def fault_of_conclusion(conclusion: Any) -> str | None:
+    """What is wrong with a stored conclusion of a confirmation; None where nothing is."""
+    return fault({"alone": None, **conclusion} if isinstance(conclusion, Mapping) else conclusion, CONCLUSION, "it")
 
 
 def fault_of_comparison(comparison: Any) -> str | None:

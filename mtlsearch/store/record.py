@@ -99,6 +99,11 @@ class Record:
         """The best trial, None where none is complete."""
         return best_of(self.trials(TrialState.COMPLETE))
 
+    def change(self, **info: Any) -> None:
+        """Change parts of the study's description that are not of its fingerprint."""
+        self.info = {**self.info, **info}
+        self.study.set_user_attr("mtlsearch", self.info)
+
     # The life of a trial.
 
     def ask(self, space: Space, total: int) -> tuple[optuna.Trial, Config] | None:
@@ -235,6 +240,11 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
         name_score(study, found["score"])
     check_same(name, found, info, seed)
     return Record(storage, study, found, artifacts)
+
+
+def is_recorded(storage: Storage, name: str) -> bool:
+    """Whether the store holds a study of mtlsearch by that name."""
+    return any(s.study_name == name and "mtlsearch" in s.user_attrs for s in storage.get_all_studies())
 
 
 def name_score(study: optuna.Study, score: str) -> None:

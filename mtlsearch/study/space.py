@@ -17,6 +17,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.samplers import RandomSampler
 
 from mtlsearch.errors import StudyError, UsageError
 
@@ -117,6 +118,15 @@ class Space:
         searched = {name: config[name] for name in self.hyperparameters}
         quantiles = quantiles_from_weights([config.task_weights[task] for task in self.tasks])
         return {**searched, **dict(zip(self.quantile_names, quantiles, strict=True))}
+
+    def drawn(self, count: int, default: Mapping[str, Value]) -> list[Config]:
+        """`count` configs drawn at random, the same at each call; what is not searched comes from `default`."""
+        sampler = RandomSampler(seed=0)
+
+        def one() -> dict[str, Any]:  # the sampler looks at no study and no trial
+            return {n: sampler.sample_independent(None, None, n, d) for n, d in self.distributions.items()}  # type: ignore[arg-type]
+
+        return [self.config(one(), default) for _ in range(count)]
 
     def fixed(self, name: str, text: str) -> "Space":
         """The space with dimension `name` fixed at the value in `text`. Raises UsageError."""

@@ -166,7 +166,7 @@ class AskOptions(Options):
         "--population",
         help="Trials in training at once; 1 trains them solo.",
         low=1,
-        default="16; on CUDA more for many trials",
+        default="what is measured to be faster: 16 or 1; on CUDA 16 or more",
     )
 
 

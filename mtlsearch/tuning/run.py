@@ -6,6 +6,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,14 +18,16 @@ from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.record import Record, is_recorded, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import Conditions, slow_choices, use_device
-from mtlsearch.training.population.layout import repeat_population, search_population
+from mtlsearch.training.population.cost import Checked, Plan, planned
+from mtlsearch.training.population.layout import repeat_population
+from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.seeds import derived_seed
-from mtlsearch.training.trainer import Training
+from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
@@ -91,8 +94,8 @@ def open_session(
 ) -> Session:
     """Open the study's record, made where there is none, with the sampler for the trials that are left."""
     loaded = chosen.loaded
-    population = options.population or search_population(loaded, options.trials)
-    info = {**describe(loaded), "population": population}
+    plan = plan_of(storage, options, chosen, progress.notice)
+    info = {**describe(loaded), "population": plan.population, "plan": plan.recorded()}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     record.take_over()
     enqueue_default(record, loaded.study)
@@ -101,8 +104,30 @@ def open_session(
     record.study.pruner = chosen.pruner
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])
-    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice)
+    compiles = None if options.population else (record.info.get("plan") or {}).get("compiles")
+    check = partial(checked, record, plan, progress.notice)
+    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice, compiles=compiles, check=check)
     return Session(record, training, make_trainer, progress, chosen.conditions, deadline)
+
+
+def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> Plan:
+    """The plan of a study's first run, as asked for or measured; a later run takes the recorded one."""
+    if options.population or is_recorded(storage, chosen.name):
+        return Plan(options.population or 1)
+    plan = planned(Training(chosen.loaded, precision=options.precision), options.trials)
+    if told := plan.told():
+        notice(told)
+    return plan
+
+
+def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrainer) -> Trainer:
+    """The trainer, held to the plan's measurement where there is one; a population that is slow is given up."""
+
+    def give_up(told: str) -> None:
+        notice(f"{told}: the trials after these train one at a time")
+        record.change(population=1)
+
+    return trainer if plan.epoch is None else Checked(trainer, plan.epoch, give_up)
 
 
 # Search.

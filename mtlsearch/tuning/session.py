@@ -41,20 +41,33 @@ class Session:
 
 
 class TrainerMaker:
-    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1."""
+    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1.
 
-    def __init__(self, loaded: LoadedStudy, population: int, trials: int, notice: Callable[[str], None]) -> None:
+    With `compiles` it is decided whether steps are compiled. A population with a `check` goes through it.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedStudy,
+        population: int,
+        trials: int,
+        notice: Callable[[str], None],
+        *,
+        compiles: bool | None = None,
+        check: Callable[[PopulationTrainer], Trainer] = lambda trainer: trainer,
+    ) -> None:
         self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
+        self.compiles, self.check = compiles, check
 
     @cached_property
     def steps(self) -> Steps:
         """The way to run a step, chosen once for all trainers."""
-        return choose_steps(self.loaded, self.trials, self.population, self.notice)
+        return choose_steps(self.loaded, self.trials, self.population, self.notice, self.compiles)
 
     def __call__(self, training: Training) -> Trainer:
         if self.population == 1:
             return SoloTrainer(training)
-        return PopulationTrainer(training, self.population, self.steps, self.notice)
+        return self.check(PopulationTrainer(training, self.population, self.steps, self.notice))
 
 
 def show_in_dashboard(record: Record) -> None:

@@ -25,7 +25,8 @@ class PopulationTrainer:
     """Trains up to `size` members at once.
 
     `steps` gives each lane the way its step is run: eager, fused, compiled, as a CUDA graph. Lanes shrink where room
-    is left, unless `shrinks` is false: a trial is then repeated in as many slots as it had.
+    is left, unless `shrinks` is false: a trial is then repeated in as many slots as it had. Where `alone` is set, new
+    members are trained solo, one at a time, once the present ones have left.
     """
 
     def __init__(
@@ -42,17 +43,21 @@ class PopulationTrainer:
         self.lanes = Lanes(training, size, steps, self.architectures, shrinks=shrinks)
         self.solo: dict[int, SoloMember] = {}
         self.epoch = 0
+        self.alone = False
 
     def __len__(self) -> int:
         return len(self.solo) + self.lanes.members
 
     def room(self) -> int:
-        return self.size - len(self)
+        return (1 if self.alone else self.size) - len(self)
 
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch
         seed = self.training.seed if seed is None else seed
+        if self.alone:
+            self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
+            return self.epoch
         settings = OptimizerSettings.of(config)
         module = self.training.loaded.study.build(config, seed)
         padded = self.architectures.padded(module)
@@ -68,7 +73,7 @@ class PopulationTrainer:
     def advance(self) -> list[EpochResult]:
         self.architectures.wait_for_kernels()
         if self.shrinks:
-            self.lanes.arrange(self.room())
+            self.lanes.arrange(max(self.room(), 0))
         results = [member.advance() for member in self.solo.values()]
         for lanes in side_by_side(lane for lane in self.lanes if lane.active):
             results += results_of(self._train(lanes))

@@ -29,7 +29,7 @@ class Flag(NamedTuple):
 
     `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
-    `default` says in words what None stands for.
+    `default` says in words what None stands for. With `auto`, that word stands for None.
     """
 
     names: tuple[str, ...]
@@ -43,6 +43,7 @@ class Flag(NamedTuple):
     listed: bool = False
     pairs: bool = False
     default: str | None = None
+    auto: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -69,6 +70,8 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             flag: Flag | None = each.metadata.get("flag")
+            if flag is not None and flag.auto and getattr(self, each.name) == "auto":
+                setattr(self, each.name, None)
             if flag is not None:
                 check(each.name, flag, getattr(self, each.name))
 
@@ -140,7 +143,14 @@ class DeviceOptions(Options):
         None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache"
     )
     device: str = option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
-    threads: int | None = option(None, "--threads", help="CPU threads.", low=1, default="the cores")
+    threads: int | None = option(
+        None,
+        "--threads",
+        help="CPU threads, up to the cores. auto: what a study's first run measured to be fastest.",
+        low=1,
+        auto=True,
+        default="auto",
+    )
 
     @property
     def directory(self) -> Path:

@@ -22,8 +22,16 @@ from mtlsearch.store.record import Record, is_recorded, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
-from mtlsearch.training.device import Conditions, slow_choices, use_device
-from mtlsearch.training.population.cost import Checked, Plan, planned
+from mtlsearch.training.device import (
+    Conditions,
+    cores,
+    fastest_threads,
+    products,
+    slow_choices,
+    use_device,
+    with_recorded,
+)
+from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.seeds import derived_seed
@@ -68,7 +76,7 @@ class Chosen:
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
     conditions = use_device(options.device, options.threads, options.precision)
-    for line in slow_choices(conditions):
+    for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
     if conditions.device.type == "cuda":
         in_a_thread(works, conditions.device)  # the first kernel takes a C compiler its time: load data meanwhile
@@ -94,9 +102,11 @@ def open_session(
 ) -> Session:
     """Open the study's record, made where there is none, with the sampler for the trials that are left."""
     loaded = chosen.loaded
-    plan = plan_of(storage, options, chosen, progress.notice)
-    info = {**describe(loaded), "population": plan.population, "plan": plan.recorded()}
+    plan, conditions = plan_of(storage, options, chosen, progress.notice)
+    measured = {"population": plan.population, "plan": plan.recorded(), "threads": conditions.threads}
+    info = {**describe(loaded), **measured}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
+    conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
@@ -107,17 +117,25 @@ def open_session(
     compiles = None if options.population else (record.info.get("plan") or {}).get("compiles")
     check = partial(checked, record, plan, progress.notice)
     make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice, compiles=compiles, check=check)
-    return Session(record, training, make_trainer, progress, chosen.conditions, deadline)
+    return Session(record, training, make_trainer, progress, conditions, deadline)
 
 
-def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> Plan:
-    """The plan of a study's first run, as asked for or measured; a later run takes the recorded one."""
-    if options.population or is_recorded(storage, chosen.name):
-        return Plan(options.population or 1)
-    plan = planned(Training(chosen.loaded, precision=options.precision), options.trials)
+def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
+    """The plan of a study and its CPU threads: what is asked for, else what its first run measured."""
+    conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
+    if is_recorded(storage, chosen.name):
+        return Plan(options.population or 1), conditions
+    if is_auto:
+        conditions = conditions.with_threads(fastest_threads(products()))
+    training = Training(chosen.loaded, precision=options.precision)
+    plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():
         notice(told)
-    return plan
+    if is_auto and plan.population == 1 and plan.gain is not None:  # one trial's step may have little work for several
+        conditions = conditions.with_threads(fastest_threads(Bench.first(training).one_step()))
+    if is_auto and conditions.threads < cores():
+        notice(f"CPU threads: {conditions.threads} of {cores()}, measured to be fastest now; --threads overrides it")
+    return plan, conditions
 
 
 def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrainer) -> Trainer:

@@ -87,8 +87,7 @@ def planned(training: Training, trials: int) -> Plan:
     one_at_a_time = Plan(1, compared=at_once)
     if MOST_SHARE * epochs * steps < MEASURED_STEPS:
         return one_at_a_time
-    with epoch_reads(loaded, training.seed, 0) as reads:
-        bench = Bench(training, next(reads))
+    bench = Bench.first(training)
     default = study.default_config()
     few = bench.step(default, FEW)
     if few < SMALL_PART * bench.step(default):
@@ -154,6 +153,18 @@ class Bench:
     def __init__(self, training: Training, read: Read) -> None:
         self.training, self.read = training, read
         self.batches = epoch_batches(training.loaded, training.seed, 0)
+
+    @classmethod
+    def first(cls, training: Training) -> "Bench":
+        """A bench on the first batch of epoch 0."""
+        with epoch_reads(training.loaded, training.seed, 0) as reads:
+            return cls(training, next(reads))
+
+    def one_step(self) -> Callable[[], object]:
+        """A step of the default config by itself."""
+        member = self._member(self.training.loaded.study.default_config())
+        member.model.train()
+        return lambda: member.step(self.batches, 0, read=self.read)
 
     def step(self, config: Config, examples: int | None = None) -> float:
         """The seconds of a step of a config by itself, on the first `examples` of the batch."""

@@ -118,6 +118,30 @@ def test_a_run_records_its_plan_and_a_later_one_takes_it(tmp_path: Any, monkeypa
     assert info["population"] == 1
 
 
+def test_threads_are_measured_at_the_first_run_and_taken_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(STUDY_FILE)
+
+    def slow_together(step: Any) -> int:
+        torch.set_num_threads(1)
+        return 1
+
+    monkeypatch.setattr("mtlsearch.training.device.cores", lambda: 2)
+    monkeypatch.setattr("mtlsearch.tuning.run.cores", lambda: 2)
+    monkeypatch.setattr("mtlsearch.tuning.run.fastest_threads", slow_together)
+    options = ("--storage", "sqlite:///a.db", "--no-confirm", "--device", "cpu", "--population", "1")
+    first = command("run", "mine.py", "--trials", "1", "--threads", "auto", *options)
+    assert first.status == 0, first.err
+    assert "CPU threads: 1 of 2, measured to be fastest now" in first.err
+    monkeypatch.setattr("mtlsearch.tuning.run.fastest_threads", None)  # it would be called
+    assert command("run", "mine.py", "--trials", "2", *options).status == 0
+    assert recorded("sqlite:///a.db")["threads"] == 1
+    import optuna
+
+    trials = optuna.load_study(study_name="mine", storage="sqlite:///a.db").trials
+    assert [trial.user_attrs["trained_on"]["threads"] for trial in trials] == [1, 1]
+
+
 def recorded(storage: str) -> Any:
     import optuna
 

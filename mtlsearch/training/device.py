@@ -81,7 +81,7 @@ def fastest_threads(step: Callable[[], object]) -> int:
             begun = time.perf_counter()
             step()
             times.append(time.perf_counter() - begun)
-    best = min(counts, key=lambda count: statistics.median(seconds[count]) if seconds[count] else 0.0)
+    best: int = min(counts, key=lambda count: statistics.median(seconds[count]) if seconds[count] else 0.0)
     torch.set_num_threads(best)
     return best
 

@@ -13,8 +13,9 @@ from mtlsearch.training.population import cost
 from mtlsearch.training.population.cost import Checked, Layout, Plan, cheapest, planned
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
-from mtlsearch.training.solo import SOLO_CONDITIONS
+from mtlsearch.training.solo import SOLO_CONDITIONS, SoloTrainer
 from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.session import TrainerMaker
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +148,10 @@ def recorded(storage: str) -> Any:
 
     (summary,) = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=summary, storage=storage).user_attrs["mtlsearch"]
+
+
+@pytest.mark.parametrize(("slots", "trainer"), [(1, SoloTrainer), (4, PopulationTrainer), (None, PopulationTrainer)])
+def test_trainings_that_would_hardly_share_a_lane_are_solo(slots: int | None, trainer: type) -> None:
+    loaded = joint_study().load(None)
+    maker = TrainerMaker(loaded, 16, 20, pytest.fail)
+    assert type(maker(Training(loaded, slots=slots))) is trainer

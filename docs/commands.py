@@ -100,7 +100,7 @@ RESULTS = {
     ),
     ("predict",): (
         "One object:",
-        {"predictions": "a list: `input` names the example, `tasks` holds each task's label or values"},
+        {"predictions": "a list: `input` names the example, `tasks` holds each task's label, labels or values"},
     ),
     ("explain",): (
         "The attributions:",

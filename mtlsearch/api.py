@@ -11,14 +11,14 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from rich.console import Console
-from torch import nn
 
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
+from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.report.terminal_table import show_config
 from mtlsearch.store.artifacts import artifacts_folder, best_artifact
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.model_file import read_model, restore
+from mtlsearch.store.model_file import read_model, trained
 from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
@@ -62,17 +62,18 @@ class Result:
         oriented = [
             frame[f"validation.{task}.{about['metric']}"] * (1 if about["higher_is_better"] else -1)
             for task, about in self.best["tasks"].items()
+            if f"validation.{task}.{about['metric']}" in frame  # a task that is left out of the score has none
         ]
         rows = list(zip(*oriented, strict=True))
         return frame[[not any(_dominates(other, row) for other in rows) for row in rows]]
 
-    def model(self) -> nn.Module:
-        """The best model as it was trained, in evaluation mode on the CPU: {task: input} -> {task: output}."""
+    def model(self) -> TrainedModel:
+        """The best model in evaluation mode on the CPU: {task: input} -> {task: output in the label's unit}."""
         with open_storage(self.storage, create=False) as storage:
             _, holder, trial = best_answer(find_record(storage, self.name, self.artifacts))
             path = best_artifact(holder, trial)
         state, config = read_model(path)
-        return restore(self.study, config, state, str(path))
+        return trained(self.study, config, state, str(path))
 
     def plots(self) -> "dict[str, go.Figure]":
         """The report's figures by name: task trade-off, learning curves, best so far, hyperparameters."""

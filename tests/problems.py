@@ -56,7 +56,7 @@ def picture_source(rows: int = 192, seed: int = 0) -> Callable[[Path], Data]:
     def source(directory: Path) -> Data:
         parts = [inputs(n, seed + i) for i, n in enumerate((rows, rows // 2))]
         pairs = [((x * 40 + 128).clamp(0, 255).to(torch.uint8), classes(x, seed)) for x in parts]
-        return Data(*pairs, validation=rows // 4)
+        return Data(*pairs, validation=rows // 4, inputs="pictures")
 
     return source
 

@@ -119,6 +119,27 @@ class StoreContract(StorageTestCase):
         with again() as other:
             assert other.get_trial(trial_id).state == TrialState.FAIL
 
+    def test_of_two_that_make_the_same_trial_at_once_one_makes_it(self, storage: Storage, again: Again) -> None:
+        study_id = new_study(storage)
+
+        def make(opened: Storage, key: str, state: TrialState = TrialState.RUNNING) -> int | None:
+            template = optuna.trial.create_trial(state=state, value=1.0, user_attrs={"key": key})
+            return opened.create_unless(
+                study_id, template, lambda trials: any(t.user_attrs.get("key") == key for t in trials)
+            )
+
+        with again() as other:
+            for opened in (storage, other):
+                opened.get_all_trials(study_id)  # from here on both remember an empty study
+            made = [make(opened, key) for key in "abc" for opened in (other, storage)]
+            assert [trial_id is None for trial_id in made] == [False, True] * 3
+            assert make(other, "d", TrialState.COMPLETE) is not None
+            assert make(storage, "d") is None
+        storage.refresh(study_id)
+        kept = [t for t in storage.get_all_trials(study_id) if "interrupted" not in t.user_attrs]
+        assert [t.user_attrs["key"] for t in kept] == list("abcd")
+        assert (made[0], storage.get_trial(made[0] or 0).state) == (kept[0]._trial_id, TrialState.RUNNING)
+
     def test_refresh_shows_what_others_wrote(self, storage: Storage, again: Again) -> None:
         study_id = new_study(storage)
         assert storage.get_all_trials(study_id) == []

@@ -3,18 +3,21 @@
 import importlib.util
 import json
 import re
+import runpy
 import shlex
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args
 
 import click
 import numpy as np
 import pytest
 import texts
+import torch
 import xrays
 from commands import done, stored
 from PIL import Image
@@ -23,10 +26,12 @@ from population_asserts import assert_population_equals_solo, config
 import mtlsearch
 from mtlsearch import Data
 from mtlsearch.cli.main import main
+from mtlsearch.data.parts import divide
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.verdict import Confirmed, judge
 from mtlsearch.store.config_file import schema
 from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.training.losses import task_losses
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -104,6 +109,9 @@ class Reader:
         match block.words:
             case ("python", "notebook"):
                 pass  # test_api runs it as one
+            case ("python", name, "run"):  # a script of the reader's own
+                (self.folder / name).write_text(block.text, encoding="utf-8")
+                runpy.run_path(name, run_name="__main__")
             case ("python", name):
                 (self.folder / name).write_text(block.text, encoding="utf-8")
             case ("python",):
@@ -169,7 +177,7 @@ def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
 
 
 def test_pages_that_show_commands_are_run() -> None:
-    pages = ("bring-your-own", "evidence", "python", "speed", "store")
+    pages = ("bring-your-own", "evidence", "from-your-loop", "python", "speed", "store")
     assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 
@@ -183,6 +191,27 @@ def test_exported_config_is_of_the_study_that_the_readme_searched(followed: Path
 @reader_of("docs/bring-your-own.md")
 def test_exported_config_is_of_the_study_file_that_was_searched(followed: Path) -> None:
     assert json.loads((followed / "wine.json").read_text())["study"]["source"].endswith("wine.py")
+
+
+@pytest.mark.slow
+@reader_of("README.md")
+def test_the_loop_of_ones_own_has_the_loss_that_a_search_has(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(followed)
+    shown: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks("README.md", "python"):
+        exec(compile(block.text, "a block of the README", "exec"), shown)
+    model, study = shown["model"], load_study("wine.py")
+    loaded = study.load(followed)
+    (splits,) = loaded.splits
+    rows = torch.arange(0, len(splits.train), 2)
+    raw = study.tasks[0].data(followed)
+    part, given = splits.train.rows(rows), divide(raw, study.tasks[0].strata(raw), study.split_seed)[0].rows(rows)
+    labels = {"grower": given.labels["grower"], "alcohol": given.labels["alcohol"].float()}
+    x = dict.fromkeys(model.tasks, given.inputs.float())
+    weights = torch.tensor([model.config["task_weights"][task] for task in study.task_names])
+    searched = (task_losses(loaded, model.model, [part], torch.float32) * weights).sum()
+    assert float(shown["loss"](model.model(x), labels)) == pytest.approx(float(searched), rel=1e-5)
+    assert torch.allclose(shown["alcohol"].mean(), raw.test.labels["alcohol"].float().mean(), atol=1.5)
 
 
 def test_two_commands_do_their_own_setup() -> None:
@@ -311,6 +340,16 @@ def test_shipped_studies_are_those_that_the_page_lists_and_the_command_prints() 
 def test_extras_are_those_that_the_page_lists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [row[0].strip("`") for row in table(COMMANDS, "extra")] == list(project["optional-dependencies"])
+
+
+def test_metrics_of_each_kind_are_those_that_the_page_lists() -> None:
+    listed = dict(table("docs/bring-your-own.md", "kind of task"))
+    known = {}
+    for kind in ("Classification", "Regression", "MultiLabel", "Depth"):
+        task = getattr(mtlsearch, kind)
+        known[f"`{kind}`"] = next(get_args(each.type) for each in fields(task) if each.name == "metric_name")
+    named = {kind: tuple(re.findall(r"`(\w+)`", names)) for kind, names in listed.items()}
+    assert {kind: names for kind, names in named.items() if names} == known
 
 
 # Evidence.

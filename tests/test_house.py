@@ -25,7 +25,7 @@ ROWS = (
     ("tasks",),
     ("nn", "data"),
     ("kernels",),
-    ("download", "errors", "files", "importing", "offline_page", "terminal", "wording"),
+    ("activity", "download", "errors", "files", "importing", "offline_page", "pace", "terminal", "wording"),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 

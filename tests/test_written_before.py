@@ -67,7 +67,18 @@ def test_confirmation_knows_every_training_and_comes_to_the_same_verdict(store: 
     before = stored(store, "digits/confirmation")
     again = done("confirm", "digits", "--seeds", "2", "--top", "1", "--threads", "1", "--json", "--quiet").json
     assert stored(store, "digits/confirmation") == before
-    assert without_versions(again) == without_versions(CONFIG)
+    assert without_versions(again) == without_versions(bounded(CONFIG))
+
+
+def bounded(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with intervals of accuracies that end at 100 %; in that version they went on beyond."""
+    verdict = json.loads(json.dumps(config["verdict"]))
+    for found in (*verdict["equal_metrics"].values(), *verdict["single_metrics"].values()):
+        found["high"] = min(found["high"], 1.0)
+    beyond = {"(85 to 105)": "(85 to 100)", "(89 to 102)": "(89 to 100)"}
+    for old, new in beyond.items():
+        verdict["lines"] = [line.replace(old, new) for line in verdict["lines"]]
+    return {**config, "verdict": verdict}
 
 
 def test_verify_agrees_with_the_exported_config() -> None:

@@ -2,42 +2,52 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlsearch.cli.interrupt import interruptible
+from mtlsearch.activity import doing
+from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.importing import importing
 from mtlsearch.tuning.options import CompareOptions
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from mtlsearch.tuning.progress import Progress
 
 
 @click.command()
 @click.argument("study", required=False)
 @takes(CompareOptions)
+@click.option("--all", "every", is_flag=True, help="Show every task, in a table of its own.")
 @json_option
-def compare(options: CompareOptions, as_json: bool) -> None:
+def compare(options: CompareOptions, every: bool, as_json: bool) -> None:
     """Compare task-weighting methods at equal budgets.
 
     STUDY is a shipped name or a file. Each method searches the other hyperparameters with the same budget, and its
     best config is trained again with the same fresh seeds. Equal weights are always among the methods: the others are
     held against those. The same command goes on where it stopped.
     """
-    with importing():
-        from mtlsearch.tuning.compare import compare_command
 
-    result = interruptible(lambda *told: compare_command(options, *told), options.trials, options.quiet)
+    def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
+        with doing(LOADING), importing():
+            from mtlsearch.tuning.compare import compare_command
+        return compare_command(options, progress, stop)
+
+    result = interruptible(work, options.trials, options.quiet)
     if as_json:
         click.echo(json.dumps(result))
     else:
-        show_comparison(result)
+        show_comparison(result, every)
 
 
-def show_comparison(result: Mapping[str, Any]) -> None:
-    """The table of methods, then what it says."""
+def show_comparison(result: Mapping[str, Any], every: bool = False) -> None:
+    """The table of methods, with `every` one of the tasks, then what they say."""
     from rich.console import Console
 
-    from mtlsearch.evidence.comparison import table
+    from mtlsearch.evidence.comparison import table, task_table
     from mtlsearch.study.study import SCORES
     from mtlsearch.terminal import show_rows
 
@@ -45,9 +55,12 @@ def show_comparison(result: Mapping[str, Any]) -> None:
     columns, rows = table(result, score)
     hidden = show_rows(columns, rows, fit=True)
     console = Console(highlight=False)
+    if every:
+        console.print()
+        hidden = show_rows(*task_table(result), fit=True)
     console.print()
     for line in result["lines"]:
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
     if hidden:
         more = "1 more column has" if hidden == 1 else f"{hidden} more columns have"
-        console.print(f"{more} no room here: --json has all")
+        console.print(f"{more} no room here: {'--json' if every else '--all'} has all")

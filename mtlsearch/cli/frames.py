@@ -2,6 +2,7 @@
 
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
 from mtlsearch.study.space import WEIGHT_PREFIX
 from mtlsearch.terminal import notice, show_rows
+from mtlsearch.wording import few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,22 +19,38 @@ TABLE_COLUMNS = ("number", "state", "score", "epochs", "task_weight.", "validati
 
 
 def write_frame(frame: "pd.DataFrame", kind: str, output: Path | None) -> None:
-    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError for Parquet without a file."""
-    check_writable(output)
-    if kind == "parquet":
-        if output is None:
-            raise UsageError("--format parquet writes a file: name it with -o")
+    """Write `frame` as "table", "csv", "json" or "parquet". Raises UsageError as `check_format` does."""
+    check_format(kind, output)
+    if kind == "parquet" and output is not None:
         _write_parquet(frame, output)
-    elif kind == "table" and output is None:
-        _show(frame)
     elif kind == "table":
-        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
+        _show(frame)
     else:
         text = frame.to_csv(index=False) if kind == "csv" else _json(frame)
         if output is None:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         else:
             write_text(output, text)
+
+
+def check_format(kind: str, output: Path | None) -> None:
+    """Raise UsageError for Parquet without a file or a table with one, ConfigError where none can be written."""
+    check_writable(output)
+    if kind == "parquet" and output is None:
+        raise UsageError("--format parquet writes a file: name it with -o")
+    if kind == "table" and output is not None:
+        raise UsageError("--format table is for the screen: name csv, json or parquet for a file")
+
+
+def sorted_by(frame: "pd.DataFrame", column: str | None) -> "pd.DataFrame":
+    """The rows by a column, the largest first, equal ones in their order. Raises UsageError where there is none."""
+    if column is None:
+        return frame
+    if column not in frame.columns:
+        close = get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"--sort {column!r} is no column: {hint}There are {few(list(map(str, frame.columns)), 20)}")
+    return frame.sort_values(column, ascending=False, kind="stable", ignore_index=True)
 
 
 def _json(frame: "pd.DataFrame") -> str:

@@ -6,31 +6,51 @@ import click
 
 from mtlsearch.cli.options import PATH
 
+MOST_LEFT_OUT = 12  # names in the last line
+
 
 @click.command()
-@click.option("--csv", "source", type=PATH, help="A CSV or Parquet file to write the study for.")
+@click.option("--csv", "source", type=PATH, help="A CSV (also .csv.gz) or Parquet file to write the study for.")
 @click.option("--targets", multiple=True, help="The columns to predict, separated by commas.")
+@click.option("--split", help="The column that says train, validation or test; one called split is found.")
+@click.option("--drop", multiple=True, help="Columns to leave out, separated by commas.")
+@click.option("--metric", multiple=True, help="A metric for all targets that have it, or TARGET=METRIC; repeatable.")
+@click.option("--header", help="All column names, separated by commas, of a file whose first line does not name them.")
 @click.option("--out", "-o", type=PATH, default=Path("my_study.py"), show_default=True, help="The study file to write.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-def init(source: Path | None, targets: tuple[str, ...], out: Path, force: bool) -> None:
+def init(
+    source: Path | None,
+    targets: tuple[str, ...],
+    split: str | None,
+    drop: tuple[str, ...],
+    metric: tuple[str, ...],
+    header: str | None,
+    out: Path,
+    force: bool,
+) -> None:
     """Write a study file, for a table or as a start.
 
     With --csv and --targets the file is for a table. Without, it is a commented study that runs as it is.
     """
-    from mtlsearch.data.table_guess import guess_table
+    from mtlsearch.data.guess.table import guess_table
     from mtlsearch.errors import UsageError
-    from mtlsearch.study.writer import check_new, write_starter, write_table_study
+    from mtlsearch.study.writer import check_new, chosen_metrics, write_starter, write_table_study
     from mtlsearch.terminal import notice, show_rows
+    from mtlsearch.wording import few
 
     if (source is None) != (not targets):
         raise UsageError("--csv and --targets go together: --csv data.csv --targets price,sold")
+    if source is None and (split or drop or metric or header):
+        raise UsageError("--split, --drop, --metric and --header are about a table: name it with --csv")
     check_new(out, force)
+    left_out = ""
     if source is None:
         write_starter(out)
     else:
-        guess = guess_table(source, targets)
-        write_table_study(out, guess)
+        guess = guess_table(source, targets, split=split, drop=drop, header=header or "")
+        write_table_study(out, guess, chosen_metrics(guess, metric))
         rows = [(c.name, c.kind, c.missing, c.distinct, c.why) for c in guess.columns]
         show_rows(["column", "kind", "missing", "distinct", "why"], rows)
         notice(guess.summary)
-    notice(f"wrote {out}: edit it, or `mtlsearch run {out}`")
+        left_out = f", without {few(guess.left_out, MOST_LEFT_OUT)}" if guess.left_out else ""
+    notice(f"wrote {out}{left_out}: edit it, or `mtlsearch run {out}`")

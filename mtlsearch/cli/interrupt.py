@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from mtlsearch.activity import Interrupted
+
 if TYPE_CHECKING:
     from mtlsearch.tuning.progress import Progress
 
 INTERRUPTED = 130
+LOADING = "loading PyTorch"
 
 
 def interruptible(work: Callable[["Progress", Event], Mapping[str, Any]], total: int, quiet: bool) -> Mapping[str, Any]:
     """Do `work`; the first Ctrl-C or SIGTERM stops it in order, the second at once."""
-    from mtlsearch.training.trainer import Interrupted
     from mtlsearch.tuning.progress import Progress
 
     if "@" in os.environ.get("MTLSEARCH_STORAGE", ""):

@@ -9,8 +9,9 @@ import click
 
 from mtlsearch.cli.options import PATH, json_option, takes
 from mtlsearch.cli.output import print_result
+from mtlsearch.errors import UsageError
 from mtlsearch.importing import importing
-from mtlsearch.tuning.options import StudyPathOptions, TrainOptions, VerifyOptions
+from mtlsearch.tuning.options import PredictOptions, TrainOptions, VerifyOptions
 
 
 @click.command()
@@ -23,8 +24,9 @@ def train(options: TrainOptions, as_json: bool) -> None:
     It prints validation and test metrics.
     """
     with importing():
+        from mtlsearch.errors import ConfigError
         from mtlsearch.files import check_writable
-        from mtlsearch.store.model_file import save_model
+        from mtlsearch.store.model_file import rescue_model, save_model
         from mtlsearch.terminal import notice
         from mtlsearch.tuning.retrain import train_command
         from mtlsearch.wording import described
@@ -36,9 +38,15 @@ def train(options: TrainOptions, as_json: bool) -> None:
             notice(f"epoch {result.epoch + 1}: {described(result.validation)}")
 
     config, state = train_command(options, on_epoch)
+    failed = None
     if options.output is not None:
-        save_model(options.output, state, config)
+        try:
+            save_model(options.output, state, config)
+        except ConfigError as error:
+            failed = rescue_model(options.output, state, config, error)
     print_result(config, as_json)
+    if failed is not None:
+        raise failed
 
 
 @click.command()
@@ -63,22 +71,29 @@ def verify(options: VerifyOptions, as_json: bool) -> None:
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("inputs", type=PATH, nargs=-1, required=True)
-@takes(StudyPathOptions)
+@takes(PredictOptions)
 @json_option
-def predict(options: StudyPathOptions, model: Path, inputs: tuple[Path, ...], as_json: bool) -> None:
+def predict(options: PredictOptions, model: Path, inputs: tuple[Path, ...], as_json: bool) -> None:
     """Predict every task for inputs from files.
 
-    INPUTS are pictures, .npy arrays, .csv tables, or .txt files of a text a line.
+    INPUTS are pictures, .npy arrays, tables, or .txt files of a text a line. With --format csv, json or parquet, each
+    row keeps the table's own columns.
     """
     with importing():
+        from mtlsearch.cli.frames import check_format, sorted_by, write_frame
         from mtlsearch.cli.output import show_predictions
-        from mtlsearch.inference.predict import predict_files
-        from mtlsearch.store.model_file import read_model, restore, study_of
+        from mtlsearch.inference.predict import predict_files, predict_frame
+        from mtlsearch.store.model_file import load_model
 
-    state, config = read_model(model)
-    module = restore(study_of(config, options.study_path), config, state, str(model))
-    predictions = list(predict_files(module, config, inputs))
-    if as_json:
-        click.echo(json.dumps({"predictions": predictions}))
+    check_format(options.format, options.output)
+    if as_json and options.format != "table":
+        raise UsageError("--json prints one nested object: use either --json or --format")
+    module = load_model(model, options.study_path)
+    if options.format != "table":
+        write_frame(sorted_by(predict_frame(module, inputs), options.sort), options.format, options.output)
+    elif options.sort is not None:
+        raise UsageError("--sort orders the rows of --format csv, json or parquet: name one of them")
+    elif as_json:
+        click.echo(json.dumps({"predictions": list(predict_files(module, inputs))}))
     else:
-        show_predictions(predictions, config["tasks"])
+        show_predictions(predict_files(module, inputs), module.tasks)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mtlsearch.store.record import Record
 
 T = TypeVar("T")
+MOST_SHOWN = 1000  # inputs of a prediction on the screen
 
 
 def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
@@ -42,6 +44,26 @@ def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts:
 
             notice(f"study {record.name}")
         return work(record)
+
+
+def write_export(
+    text: str, output: Path | None, config: Mapping[str, Any], parameters: Path | None, checkpoint: Path | None
+) -> None:
+    """Write an exported config and its parameters; after a kill both are of one export, or `output` is gone."""
+    from mtlsearch.files import replacing_together, telling
+
+    places = [place for place in (checkpoint, output) if place is not None]
+    with replacing_together(*places) as partials:
+        if checkpoint is not None and parameters is not None:
+            from mtlsearch.store.model_file import read_model, write_model
+
+            with telling(checkpoint):
+                write_model(partials[0], read_model(parameters)[0], config)
+        if output is not None:
+            with telling(output):
+                partials[-1].write_text(text, encoding="utf-8")
+    if output is None:
+        click.echo(text, nl=False)
 
 
 def print_result(config: Mapping[str, Any], as_json: bool, every: bool = False) -> None:
@@ -77,16 +99,24 @@ def show_verification(result: Mapping[str, Any]) -> None:
 
 
 def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[str, Any]) -> None:
-    """One line per example and task, in the words of the task's kind; `tasks` are the config's."""
+    """A line per answer of a task to an example, in the words of the task's kind; `tasks` are the config's.
+
+    A notice tells where examples are left out: thousands of lines are for a file.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from mtlsearch.tasks.kinds import kind_named
+    from mtlsearch.terminal import notice
 
+    found = list(islice(predictions, MOST_SHOWN + 1))
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("input", "task", "prediction", "probability"):
         table.add_column(column, overflow="fold")
-    for prediction in predictions:
-        for task, found in prediction["tasks"].items():
-            table.add_row(prediction["input"], task, *kind_named(tasks[task]["kind"]).in_words(found))
+    for prediction in found[:MOST_SHOWN]:
+        for task, answer in prediction["tasks"].items():
+            for line in kind_named(tasks[task]["kind"]).in_lines(answer):
+                table.add_row(prediction["input"], task, *line)
     Console(highlight=False, markup=False).print(table)
+    if len(found) > MOST_SHOWN:
+        notice(f"only the first {MOST_SHOWN} inputs are shown: --format csv -o FILE has them all")

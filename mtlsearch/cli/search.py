@@ -1,12 +1,21 @@
 """The commands that search and confirm: run, confirm."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from mtlsearch.cli.interrupt import interruptible
+from mtlsearch.activity import doing
+from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import print_result
 from mtlsearch.importing import importing
 from mtlsearch.tuning.options import ConfirmOptions, RunOptions
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from mtlsearch.tuning.progress import Progress
 
 
 @click.command()
@@ -19,11 +28,13 @@ def run(options: RunOptions, as_json: bool) -> None:
     STUDY is a shipped name or a file. The same command goes on where it stopped. Then the best configs are trained
     again with fresh seeds, and a verdict is given on their task weights.
     """
-    with importing():
-        from mtlsearch.tuning.run import run_search
 
-    config = interruptible(lambda *told: run_search(options, *told), options.trials, options.quiet)
-    print_result(config, as_json)
+    def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
+        with doing(LOADING), importing():
+            from mtlsearch.tuning.run import run_search
+        return run_search(options, progress, stop)
+
+    print_result(interruptible(work, options.trials, options.quiet), as_json)
 
 
 @click.command()
@@ -36,7 +47,10 @@ def confirm(options: ConfirmOptions, as_json: bool) -> None:
     Each is held against its twin of equal task weights, and against single-task training. The same command goes on
     where it stopped. A user's study is named by the path of its file, or with --study.
     """
-    with importing():
-        from mtlsearch.tuning.confirm import confirm_command
 
-    print_result(interruptible(lambda *told: confirm_command(options, *told), 0, options.quiet), as_json)
+    def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
+        with doing(LOADING), importing():
+            from mtlsearch.tuning.confirm import confirm_command
+        return confirm_command(options, progress, stop)
+
+    print_result(interruptible(work, 0, options.quiet), as_json)

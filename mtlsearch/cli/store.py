@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mtlsearch.cli.options import json_option, takes
-from mtlsearch.cli.output import best_config, print_result, with_record
+from mtlsearch.cli.output import best_config, print_result, with_record, write_export
 from mtlsearch.tuning.options import BestOptions, DashboardOptions, ExportOptions, TrialsOptions
 
 if TYPE_CHECKING:
@@ -47,25 +48,17 @@ def best(options: BestOptions, as_json: bool) -> None:
 @takes(ExportOptions)
 def export(options: ExportOptions) -> None:
     """Export the best config as JSON, and its parameters."""
-    from mtlsearch.files import check_writable, write_text
+    from mtlsearch.files import check_writable
+    from mtlsearch.store.artifacts import best_artifact
 
     check_writable(options.output, options.checkpoint)
 
-    def work(record: "Record") -> Mapping[str, Any]:
+    def work(record: "Record") -> tuple[Mapping[str, Any], Path | None]:
         config, holder, trial = best_config(record, options.search)
-        if options.checkpoint is not None:
-            from mtlsearch.store.artifacts import best_artifact
-            from mtlsearch.store.model_file import read_model, save_model
+        return config, None if options.checkpoint is None else best_artifact(holder, trial)
 
-            state, _ = read_model(best_artifact(holder, trial))
-            save_model(options.checkpoint, state, config)
-        return config
-
-    text = json.dumps(with_record(options, work, options.artifacts_path), indent=2) + "\n"
-    if options.output is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(options.output, text)
+    config, parameters = with_record(options, work, options.artifacts_path)
+    write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
 
 
 @click.command()

@@ -1,23 +1,29 @@
 """The data of a study: arrays by part, checked, divided, fingerprinted, and put on the device.
 
 A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a step draws
-one batch from each source. Inputs of uint8 stay uint8 on the device; the step scales them. A missing label is NaN
-among reals, −1 among whole numbers. Inputs in a memory-mapped file, or that give rows on request, stay on disk
-(`on_disk`).
+one batch from each source. Inputs keep their type on the device; the step casts or scales a batch by what the inputs
+are (`examples.kinds`). A missing label is NaN among reals, −1 among whole numbers. Inputs in a memory-mapped file, or
+that give rows on request, stay on disk (`on_disk`).
 """
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from mtlsearch.data.augment import Augment
+from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
+from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
+from mtlsearch.data.examples.division import drawn, rows_by_part
+from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
 from mtlsearch.errors import DataError, one_line
 from mtlsearch.importing import importing
@@ -26,6 +32,7 @@ Array = Tensor | np.ndarray[Any, Any]
 Inputs = Array | Rows
 Labels = Array | Mapping[str, Array]
 SINGLE = "label"
+Given = tuple[Inputs, Labels] | Dataset[Any]
 
 
 @dataclass(frozen=True)
@@ -57,33 +64,65 @@ class Part:
 class Data:
     """The data of a source: `train` and `test` as (inputs, labels), and a `validation` part or its size.
 
-    Inputs are an array [N, ...]; a `np.memmap` and other `Rows` are read a batch at a time and never as a whole.
-    Labels are one array [N, ...], or arrays by column. `validation` is a third pair, or the number (or fraction) of
-    training examples to hold out. `classes` names the classes of a column. `text` (`Vocabulary.to_dict`) or `table`
-    (`Encoding.to_dict`) says how raw examples became inputs; models' files keep it. `augment`, such as a transform of
-    torchvision's v2, changes each training input at random, on the device, in every batch.
+    A part may also be a map-style `torch.utils.data.Dataset`, whose examples are read once into memory: (input, label)
+    or (input, {task: label}), or whatever `collate`, a DataLoader's collate function, makes (inputs, labels) of.
+
+    Inputs are an array, a sparse matrix or a data frame of numbers [N, ...]; a `np.memmap` and other `Rows` are read
+    a batch at a time and never as a whole. Labels are one array [N, ...], or arrays by column. `validation` is a third
+    pair, or the number (or fraction) of training examples to hold out; they are drawn with their share of every label
+    of every task. Instead of `test` and `validation`, `split` names the part of each example in `train`: train,
+    validation or test. `classes` names the classes of a column.
+
+    `inputs` says what the inputs are: "pictures" (uint8 is divided by 255), "numbers" (as they are), or "tokens" (whole
+    numbers, for an embedding). None guesses: uint8 [N, ...] of three dimensions or more are pictures, other whole
+    numbers are tokens where the model takes them whole, and all else are numbers.
+
+    `text` (`Vocabulary.to_dict`) or `table` (`Encoding.to_dict`) says how raw examples became inputs; models' files
+    keep it. `augment`, such as a transform of torchvision's v2, changes each training input at random, on the device,
+    in every batch.
 
     Raises DataError where inputs and labels do not fit, or inputs are not finite numbers.
     """
 
     def __init__(
         self,
-        train: tuple[Inputs, Labels],
-        test: tuple[Inputs, Labels],
+        train: Given,
+        test: Given | None = None,
         *,
-        validation: tuple[Inputs, Labels] | int | float = 0.2,
+        split: Sequence[str] | Array | None = None,
+        validation: Given | int | float = 0.2,
         classes: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        inputs: InputKind | None = None,
         text: Mapping[str, Any] | None = None,
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
+        collate: Collate | None = None,
     ) -> None:
-        self.train, self.test = _part("train", train), _part("test", test)
-        self.validation = validation if isinstance(validation, int | float) else _part("validation", validation)
+        given = validation if isinstance(validation, int | float) else _part("validation", validation, collate)
+        if split is None and test is not None:
+            self.train, self.validation = _part("train", train, collate), given
+            self.test = _part("test", test, collate)
+        elif split is not None and test is None and not isinstance(given, Part):
+            self.train, self.validation, self.test = _parts(_part("the", train, collate), split, given)
+        else:
+            raise DataError(
+                "Data needs test=(inputs, labels), or split= with the part of each example instead of test and"
+                f" validation, but got {'neither' if split is None else 'both'}"
+            )
+        self.over_all = False  # whether a source has divided its examples over all tasks
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
         fitted = {"text": text, "table": table}
         self.fitted = {key: value for key, value in fitted.items() if value is not None}
         self.augment = augment
+        types = [part.inputs.dtype for part in self.parts]
+        check_kind(inputs, types)
+        self.kind = inputs or guessed_kind(types, len(self.train.inputs.shape))
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that are given: train, validation where it is one, test."""
+        return [part for part in (self.train, self.validation, self.test) if isinstance(part, Part)]
 
     def column(self, part: Part, name: str) -> Tensor:
         """The labels of task `name`: the column of its name, or the only one. Raises DataError where there is none."""
@@ -96,14 +135,14 @@ class Data:
     def class_names(self, name: str) -> tuple[str, ...]:
         return self.classes.get(name, self.classes.get(SINGLE, ()))
 
-    def sha256(self, name: str) -> str:
-        """The SHA-256 of every part's inputs and of task `name`'s labels, with their shapes and types.
+    def sha256(self, *names: str) -> str:
+        """The SHA-256 of every part's inputs and of the labels in these columns, with their shapes and types.
 
         Samples of inputs on disk stand for all of them.
         """
         digest = hashlib.sha256()
-        parts = (part for part in (self.train, self.validation, self.test) if isinstance(part, Part))
-        for array in (array for part in parts for array in (part.inputs, self.column(part, name))):
+        columns = ([part.inputs, *(self.column(part, name) for name in names)] for part in self.parts)
+        for array in chain.from_iterable(columns):
             if isinstance(array, OnDisk):
                 digest.update(b"".join(array.sample()))
             else:
@@ -137,6 +176,8 @@ class Splits:
     sha256: Mapping[str, str] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment | None = None
+    kind: InputKind | None = None  # of the inputs; None where the type alone says it
+    over_all: bool = False  # whether the parts were drawn over all tasks
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
@@ -151,16 +192,14 @@ def read_npy(path: Path) -> np.ndarray[Any, Any]:
         raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
-def as_input(inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    """A batch as a model takes it: uint8 scaled to [0, 1], reals as `dtype`, other whole numbers unchanged."""
-    if inputs.dtype == torch.uint8:
-        # The division gives the default dtype by itself: one kernel instead of two.
-        return inputs / 255 if dtype == torch.get_default_dtype() else inputs.to(dtype) / 255
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs
+def divide(
+    data: Data, strata: Tensor | None, split_seed: int, marks: np.ndarray[Any, Any] | None = None
+) -> tuple[Part, Part]:
+    """The training and the validation part, drawn by `split_seed`.
 
-
-def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Part]:
-    """The training and the validation part, drawn by `split_seed`, stratified by `strata` [N] where possible."""
+    Each has its share of the labels in `marks` [N, L] where they are given, else of the classes in `strata` [N] where
+    that is possible.
+    """
     if isinstance(data.validation, Part):
         return data.train, data.validation
     with importing():
@@ -170,6 +209,12 @@ def divide(data: Data, strata: Tensor | None, split_seed: int) -> tuple[Part, Pa
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
         raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
+    if marks is not None:
+        is_held = np.zeros(rows, bool)
+        is_held[drawn(marks, held, split_seed)] = True
+        indices = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in indices)
+        return rest, held_out
     if strata is not None and not _divisible(strata, held):
         strata = None
     labels = None if strata is None else strata.numpy()
@@ -185,10 +230,17 @@ def _divisible(strata: Tensor, held: int) -> bool:
     return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
 
 
-def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
-    inputs, labels = pair
-    columns = labels if isinstance(labels, Mapping) else {SINGLE: labels}
-    tensors = {name: _tensor(f"{where} labels", y) for name, y in columns.items()}
+def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -> tuple[Part, Part | int | float, Part]:
+    """Train, validation (its size where `split` names none of it) and test of all examples."""
+    found = rows_by_part(np.asarray(split), len(whole))
+    train, held, test = (whole.taken(torch.from_numpy(rows)) for rows in found.values())
+    return train, held if len(held) else validation, test
+
+
+def _part(where: str, given: Given, collate: Collate | None) -> Part:
+    inputs, labels = read_dataset(where, given, collate) if is_dataset(given) else _pair(where, given)
+    columns = _columns(labels)
+    tensors = {name: as_tensor(_named(where, name), y, NUMBER_LABELS) for name, y in columns.items()}
     part = Part(_inputs(f"{where} inputs", inputs), tensors)
     if not len(part):
         raise DataError(f"{where} must hold examples, but it is empty")
@@ -202,9 +254,28 @@ def _part(where: str, pair: tuple[Inputs, Labels]) -> Part:
     return part
 
 
+def _pair(where: str, given: Any) -> tuple[Inputs, Labels]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        got = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+        raise DataError(f"{where} must be (inputs, labels) or a map-style Dataset, but got {got}")
+    return given[0], given[1]
+
+
+def _columns(labels: Labels) -> Mapping[str, Array]:
+    """Labels by column; those of a data frame have its columns' names."""
+    if isinstance(labels, Mapping):
+        return labels
+    names = getattr(labels, "columns", None)
+    return {SINGLE: labels} if names is None else {str(name): labels[name] for name in names}
+
+
+def _named(where: str, column: str) -> str:
+    return f"{where} labels" if column == SINGLE else f"{where} labels {column!r}"
+
+
 def _check_finite(where: str, inputs: Tensor) -> None:
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        rows = (~torch.isfinite(inputs.flatten(1))).any(1).nonzero().flatten()
+        rows = (~torch.isfinite(inputs.reshape(len(inputs), -1))).any(1).nonzero().flatten()
         raise DataError(
             f"{where} inputs must be finite, but {len(rows)} of {len(inputs)} hold NaN or infinity"
             f" (the first is example {int(rows[0])}): drop or fill them"
@@ -212,22 +283,9 @@ def _check_finite(where: str, inputs: Tensor) -> None:
 
 
 def _inputs(what: str, inputs: Inputs) -> Tensor | OnDisk:
-    if not reads_rows(inputs):
-        return _tensor(what, inputs)
+    if is_sparse(inputs) or not reads_rows(inputs):
+        return as_tensor(what, inputs, ENCODE_INPUTS)
     try:
         return OnDisk(inputs)
     except TypeError as error:
         raise DataError(f"{what} must be an array of numbers, but: {error}") from error
-
-
-def _tensor(what: str, array: Inputs) -> Tensor:
-    """`array` as a tensor [N, ...] on the CPU. Raises DataError where it does not hold numbers."""
-    try:
-        if not isinstance(array, Tensor):
-            # `require` copies memory that torch cannot share: read-only, or of negative strides.
-            array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be an array of numbers, but: {error}") from error
-    if not array.ndim:
-        raise DataError(f"{what} must be an array of examples, but got a single number")
-    return array.detach().cpu()

@@ -14,9 +14,10 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from mtlsearch.data.augment import Augment
+from mtlsearch.data.examples.division import PARTS
 from mtlsearch.data.parts import SINGLE, Data
 from mtlsearch.data.table_file import check_columns, read_table
-from mtlsearch.data.table_rows import PARTS, Kind, categories_of, check_shares, check_targets, label_rows
+from mtlsearch.data.table_rows import Kind, categories_of, check_shares, check_targets, label_rows
 from mtlsearch.errors import DataError, StudyError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")

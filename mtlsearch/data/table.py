@@ -16,7 +16,7 @@ from mtlsearch.errors import StudyError, check_distinct
 
 @dataclass
 class Table(FittedSource):
-    """A CSV or Parquet file (by its suffix) with `targets` to predict from its other columns.
+    """A CSV or Parquet file (by its suffix; a CSV may be .csv.gz) with `targets` to predict from its other columns.
 
     `path` is absolute, or relative to the data directory; a study file names a file beside itself by
     `Path(__file__).resolve().parent / "data.csv"`. `numbers` are standardised, `dates` become days; a missing value
@@ -26,8 +26,8 @@ class Table(FittedSource):
 
     `validation` and `test` are the fractions of the rows to hold out, drawn by `split_seed`; or `split` names a column
     of train, validation and test. `decimal` is the decimal mark of numbers; `blanks` are texts that stand for a
-    missing value. The encoding of the inputs is fitted on the training rows. Raises DataError where the file does not
-    hold the columns or values that are named here.
+    missing value; `header` names all columns of a file whose first line does not. The encoding of the inputs is fitted
+    on the training rows. Raises DataError where the file does not hold the columns or values that are named here.
     """
 
     path: str | Path
@@ -41,6 +41,7 @@ class Table(FittedSource):
     split_seed: int = 0
     decimal: str = "."
     blanks: Sequence[str] = ()
+    header: Sequence[str] = ()
     _encoding: Encoding | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,9 @@ class Table(FittedSource):
 
     def __call__(self, directory: Path, /) -> Data:
         text = [*self.categories, *categories_of(self.targets)]
-        frame = read_table(directory / self.path, text=text, decimal=self.decimal, missing=self.blanks)
+        frame = read_table(
+            directory / self.path, text=text, decimal=self.decimal, missing=self.blanks, header=self.header
+        )
         check_columns(frame, self.targets, "the target")
         check_columns(frame, self._inputs, "the input")
         rows = label_rows(frame, self.targets, self.validation, self.test, self.split, self.split_seed)
@@ -68,7 +71,7 @@ class Table(FittedSource):
         numbers = [fit_number(train, column) for column in self.numbers]
         dates = [fit_number(train, column, date=True) for column in self.dates]
         categories = [fit_category(train, column) for column in self.categories]
-        return Encoding(numbers + dates, categories, self.decimal, tuple(self.blanks))
+        return Encoding(numbers + dates, categories, self.decimal, tuple(self.blanks), tuple(self.header))
 
     @property
     def encoding(self) -> Encoding:

@@ -8,12 +8,13 @@ level then gives zeros.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
+from mtlsearch.data.table_file import PARQUET, cells, check_columns, numbers_of, read_table, suffix, texts_of
 from mtlsearch.errors import DataError
 
 RARE = 3  # a level in fewer training rows is rare
@@ -76,16 +77,32 @@ class Category:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The fitted columns in the order of the model's inputs; `decimal` and `blanks` say how their file is read."""
+    """The fitted columns in the order of the model's inputs.
+
+    `decimal`, `blanks` and `header` say how their file is read.
+    """
 
     numbers: Sequence[Number]
     categories: Sequence[Category]
     decimal: str = "."
     blanks: Sequence[str] = ()
+    header: Sequence[str] = ()
 
     @property
     def columns(self) -> Sequence[Number | Category]:
         return [*self.numbers, *self.categories]
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The rows of a file like the one that was fitted; the first line may name the columns. Raises DataError."""
+        text = [column.column for column in self.categories]
+        return read_table(path, text=text, decimal=self.decimal, missing=self.blanks, header=self.header_of(path))
+
+    def header_of(self, path: Path) -> Sequence[str]:
+        """The names of a file's columns where its first line does not hold those of the model's inputs."""
+        if not self.header or not path.is_file() or suffix(path) in PARQUET:
+            return ()
+        first = {cell.strip() for cell in next(cells(path), [])}
+        return () if {column.column for column in self.columns} <= first else self.header
 
     @property
     def features(self) -> int:
@@ -115,13 +132,16 @@ class Encoding:
 
     def to_dict(self) -> dict[str, Any]:
         """The encoding as JSON holds it, which models' files keep."""
-        return asdict(self)
+        fitted = asdict(self)
+        if not self.header:  # as it was written before there were files without one
+            del fitted["header"]
+        return fitted
 
     @classmethod
     def from_dict(cls, fitted: Mapping[str, Any]) -> "Encoding":
         numbers = [Number(**column) for column in fitted["numbers"]]
         categories = [Category(**column) for column in fitted["categories"]]
-        return cls(numbers, categories, fitted["decimal"], fitted["blanks"])
+        return cls(numbers, categories, fitted["decimal"], fitted["blanks"], fitted.get("header", ()))
 
 
 def fit_number(train: pd.DataFrame, column: str, *, date: bool = False) -> Number:

@@ -1,10 +1,15 @@
 """A CSV or Parquet file as a pandas DataFrame, checked line by line; its index says where each row stands.
 
 pandas fills up a line of too few cells with missing values and renames columns of equal names; both are errors here.
+A CSV may be compressed: data.csv.gz, .bz2, .xz.
 """
 
+import bz2
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,33 +24,71 @@ from mtlsearch.wording import few
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 BOOKS = (".xlsx", ".xls", ".ods")
+TABS = (".tsv", ".tab")
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)  # of reading a file, compressed or not
+
+
+def suffix(path: Path) -> str:
+    """The suffix that tells a table's format: of data.csv.gz it is .csv."""
+    last = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if last in OPENERS else last
 
 
 def read_table(
-    path: Path, *, text: Sequence[str] = (), decimal: str = ".", missing: Sequence[str] = ()
+    path: Path,
+    *,
+    text: Sequence[str] = (),
+    decimal: str = ".",
+    missing: Sequence[str] = (),
+    header: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The table in a CSV or (by its suffix) Parquet file.
 
     The index is named "line", the line in the file, or "row" for a Parquet file. Columns in `text` stay as they are
     written; `missing` are texts that stand for a missing value, beside the empty cell and pandas' own (NA, null, …).
-    The header tells the separator. Raises DataError.
+    `header` names the columns of a CSV whose first line does not. The first line tells the separator, unless the file
+    is called .tsv. Raises DataError.
     """
     if not path.is_file():
         raise DataError(f"no table {path}: name an existing CSV or Parquet file")
     if path.suffix.lower() in BOOKS:
         raise DataError(f"{path} is a spreadsheet: save it as CSV")
-    parquet = path.suffix.lower() in PARQUET
-    frame = _read_parquet(path, missing) if parquet else _read_csv(path, text, decimal, missing)
+    if suffix(path) in PARQUET:
+        if header:
+            raise DataError(f"{path} names its columns itself, as Parquet does: leave out the header")
+        frame = _read_parquet(path, missing)
+    else:
+        frame = _read_csv(path, text, decimal, missing, header)
     if frame.empty:
         raise DataError(f"{path} holds column names but no rows")
     return frame
 
 
+def read_cells(path: Path, header: Sequence[str] = ()) -> pd.DataFrame:
+    """The table as `read_table` finds it, but every cell of a CSV as it is written; a gap is an empty text."""
+    if suffix(path) in PARQUET:
+        return _read_parquet(path, ())
+    return _read_csv(path, (), ".", (), header, as_written=True)
+
+
 def separator(path: Path) -> str:
-    """The separator of a CSV's cells: the character that divides the header into most cells."""
+    """The separator of a CSV's cells: the character that divides the first line into most cells, tabs in a .tsv."""
+    if suffix(path) in TABS:
+        return "\t"
     with _opened(path) as file:
-        header = file.readline()
-    return max(SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
+        first = file.readline()
+    return max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+
+
+def cells(path: Path) -> Iterator[list[str]]:
+    """The cells of a CSV, line by line, the first line too."""
+    mark = separator(path)
+    with _opened(path) as file:
+        try:
+            yield from csv.reader(file, delimiter=mark, skipinitialspace=True)
+        except csv.Error as error:
+            raise DataError(f"{path} is no readable CSV: {error}") from error
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[str], what: str) -> None:
@@ -91,44 +134,55 @@ def _place(column: "pd.Series[Any]", wrong: np.ndarray[Any, Any]) -> str:
     return f"{column.index.name} {column.index[wrong][0]}"
 
 
-def _read_csv(path: Path, text: Sequence[str], decimal: str, missing: Sequence[str]) -> pd.DataFrame:
+def _read_csv(
+    path: Path,
+    text: Sequence[str],
+    decimal: str,
+    missing: Sequence[str],
+    named: Sequence[str],
+    as_written: bool = False,
+) -> pd.DataFrame:
     mark = separator(path)
-    header, lines = _check_lines(path, mark)
+    header, lines = _check_lines(path, mark, named)
+    types: Any = str if as_written else dict.fromkeys((name for name in text if name in header), object)
     try:
         frame = pd.read_csv(
             path,
             sep=mark,
-            header=0,
+            header=None if named else 0,
             names=header,
             index_col=False,
             decimal=decimal,
             na_values=list(missing),
-            dtype=dict.fromkeys((name for name in text if name in header), object),
+            keep_default_na=not as_written,
+            dtype=types,
             skipinitialspace=True,
             encoding="utf-8-sig",
             low_memory=False,  # else the type of a long column may differ between its chunks
         )
-    except (ValueError, OSError) as error:  # pandas' ParserError is a ValueError
+    except (ValueError, *BROKEN) as error:  # pandas' ParserError is a ValueError
         raise DataError(f"{path} is no readable CSV: {one_line(error)}") from error
     # pandas and the csv module differ on some blank lines, such as one of spaces.
-    frame.index = pd.Index(lines if len(lines) == len(frame) else range(2, len(frame) + 2), name="line")
+    first = 1 if named else 2
+    frame.index = pd.Index(lines if len(lines) == len(frame) else range(first, len(frame) + first), name="line")
     return frame
 
 
-def _check_lines(path: Path, mark: str) -> tuple[list[str], list[int]]:
-    """The header, and each row's line in the file. Raises DataError for a line of another number of cells."""
+def _check_lines(path: Path, mark: str, named: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The header, which is `named` where given, and each row's line. Raises DataError for a line of other length."""
+    whose = "but {n} columns are named: name them all, or" if named else "but the header has {n}:"
     lines: list[int] = []
     with _opened(path) as file:
         reader = csv.reader(file, delimiter=mark, skipinitialspace=True, strict=True)
         try:
-            header = [name.strip() for name in next(reader, [])]
+            header = list(named) or [name.strip() for name in next(reader, [])]
             _check_header(path, header)
             line = reader.line_num + 1
             for row in reader:
                 if row and (len(header) == 1 or any(row) or len(row) > 1):
                     if len(row) != len(header):
                         raise DataError(
-                            f"{path}, line {line} has {len(row)} cells, but the header has {len(header)}:"
+                            f"{path}, line {line} has {len(row)} cells, {whose.format(n=len(header))}"
                             " mend or delete that line"
                         )
                     lines.append(line)
@@ -144,19 +198,24 @@ def _check_header(path: Path, header: list[str]) -> None:
     check_distinct(header, f"{path}: each column needs a name of its own", DataError)
 
 
+def _opener(path: Path) -> Callable[..., Any]:
+    return OPENERS.get(path.suffix.lower(), open)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with _opener(path)(path, "rt", newline="", encoding="utf-8-sig") as file:
             yield file
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except BROKEN as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or one_line(error)}") from error
 
 
 def _not_text(path: Path, error: UnicodeDecodeError) -> DataError:
-    raw = path.read_bytes()
+    with _opener(path)(path, "rb") as file:
+        raw = file.read()
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as whole:  # a stream's decoder counts from the start of its chunk

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from mtlsearch.data.examples.division import PARTS, drawn, marks_of, over_all
 from mtlsearch.data.parts import Data
 from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
 from mtlsearch.errors import DataError, StudyError, check_distinct
@@ -19,14 +20,6 @@ from mtlsearch.errors import DataError, StudyError, check_distinct
 Kind = Literal["number", "category"]
 Array = np.ndarray[Any, Any]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 
 
 def task_name(column: str) -> str:
@@ -70,6 +63,7 @@ class LabelledRows:
     labels: Mapping[str, Array]
     classes: Mapping[str, tuple[str, ...]]
     parts: Mapping[str, Rows]
+    over_all: bool  # whether the division is over all tasks
 
     def data(self, inputs: Array, **options: Any) -> Data:
         """The rows' inputs [N, ...] and labels as `Data` with these `options`."""
@@ -77,7 +71,9 @@ class LabelledRows:
             (inputs[rows], {task: y[rows] for task, y in self.labels.items()})
             for rows in (self.parts["train"], self.parts["validation"], self.parts["test"])
         )
-        return Data(train, test, validation=validation, classes=self.classes, **options)
+        data = Data(train, test, validation=validation, classes=self.classes, **options)
+        data.over_all = self.over_all
+        return data
 
 
 def label_rows(
@@ -91,23 +87,29 @@ def label_rows(
     """Read the labels and divide the rows. Raises DataError.
 
     The column `split` says each row's part where it is named. Without it, or for validation where it names no such
-    row, rows are drawn by `seed`: each part has the first task's classes in equal shares, and training every class.
+    row, rows are drawn by `seed`: each part has every task's classes in equal shares as far as that can be, and
+    training has every class.
     """
     labels, classes = _labels(frame, targets)
     codes = [labels[task] for task in classes]
+    marks = [found for each in labels.values() if (found := marks_of(each)) is not None]
+    # One classification is divided as earlier versions did.
+    together = np.concatenate(marks, axis=1) if over_all() and marks and not len(marks) == len(codes) == 1 else None
     if split is None:
-        rest, held_out = _draw(np.arange(len(frame)), codes, test, seed)
-        train, drawn = _draw(rest, codes, validation / (1 - test), seed + 1)
-        parts = {"train": train, "validation": drawn, "test": held_out}
+        rest, held_out = _draw(np.arange(len(frame)), codes, test, seed, together)
+        train, held = _draw(rest, codes, validation / (1 - test), seed + 1, together)
+        parts = {"train": train, "validation": held, "test": held_out}
     else:
         parts = _parts_by_column(frame, split)
         if not len(parts["validation"]):
-            parts["train"], parts["validation"] = _draw(parts["train"], codes, validation, seed + 1)
+            parts["train"], parts["validation"] = _draw(parts["train"], codes, validation, seed + 1, together)
+        else:
+            together = None
         _check_known(frame, labels, classes, parts)
     for part, rows in parts.items():
         if not len(rows):
             raise DataError(f"{len(frame)} rows leave none for {part}: more rows are needed")
-    return LabelledRows(labels, classes, parts)
+    return LabelledRows(labels, classes, parts, over_all=together is not None)
 
 
 def _labels(frame: pd.DataFrame, targets: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
@@ -138,8 +140,15 @@ def _in_order(texts: Sequence[str]) -> list[str]:
         return sorted(texts)
 
 
-def _draw(rows: Rows, codes: Sequence[Array], share: float, seed: int) -> tuple[Rows, Rows]:
-    """The rows that are left, and a `share` of them that is drawn; a class's first row is never drawn."""
+def _draw(rows: Rows, codes: Sequence[Array], share: float, seed: int, marks: Array | None) -> tuple[Rows, Rows]:
+    """The rows that are left, and a `share` of them that is drawn, over all tasks where their `marks` are given.
+
+    Without them the first task's classes keep their share, and a class's first row is never drawn.
+    """
+    if marks is not None:
+        chosen = np.zeros(len(marks), bool)
+        chosen[rows[drawn(marks[rows], int(share * len(rows) + 0.5), seed)]] = True
+        return rows[~chosen[rows]], rows[chosen[rows]]
     order = np.random.default_rng(seed).permutation(rows)
     kept = [order[np.unique(of_task[order], return_index=True)[1]] for of_task in codes]
     rest = order[~np.isin(order, np.concatenate(kept))] if kept else order
@@ -147,8 +156,8 @@ def _draw(rows: Rows, codes: Sequence[Array], share: float, seed: int) -> tuple[
         rest = rest[np.argsort(codes[0][rest], kind="stable")]
     # Every k-th row, in the order of the classes, takes the same share of each class.
     steps = np.floor(np.arange(len(rest) + 1) * min(1.0, share * len(rows) / max(1, len(rest))) + 0.5)
-    drawn = np.sort(rest[np.diff(steps) > 0])
-    return np.sort(rows[~np.isin(rows, drawn)]), drawn
+    held = np.sort(rest[np.diff(steps) > 0])
+    return np.sort(rows[~np.isin(rows, held)]), held
 
 
 def _parts_by_column(frame: pd.DataFrame, split: str) -> dict[str, Rows]:

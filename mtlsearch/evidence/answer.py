@@ -165,10 +165,12 @@ def expected_seconds(record: Record, trial_epochs: int) -> float | None:
 
 
 def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, TaskMetric]:
-    """The metric of each task, by the study's description and the sizes of its test sets."""
+    """The metric of each task in the score, by the study's description and the sizes of its test sets."""
+    left_out = record.info.get("left_out", {})
     return {
         name: TaskMetric(about["metric"], about["higher_is_better"], test_examples[name])
         for name, about in record.info["tasks"].items()
+        if name not in left_out
     }
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.delta_m import delta_of
-from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_floor
+from mtlsearch.evidence.metric import PerSeed, Score, TaskMetric, estimates, score_bounds, score_floor
 from mtlsearch.evidence.sentences import Limits, Unit, decimals, shown
 from mtlsearch.evidence.statistics import (
     ALPHA,
@@ -82,7 +82,7 @@ def compared(
                 task: {"metric": metrics[task].name, **found.stored()}
                 for task, found in estimates(o.metrics, metrics, LEVEL).items()
             },
-            "score": estimate(o.score, LEVEL, floor).stored(),
+            "score": estimate(o.score, LEVEL, floor).within(*score_bounds(metrics, score)).stored(),
             "difference": claims[o.method].difference.stored() if o.method in claims else None,
             "delta_m": gain.stored() if (gain := gains[o.method]) else None,
             "trial_epochs": o.trial_epochs,
@@ -166,6 +166,25 @@ def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[
         for method in methods
     ]
     return columns, rows
+
+
+def task_table(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of every task's test metric: a row a task, a column a method, the best score first."""
+    methods = ranked_methods(comparison)
+    tasks = {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
+    rows: list[list[object]] = [
+        [task, metric.name, *(_cell(method["tasks"][task], metric.scale, metric.unit) for method in methods)]
+        for task, metric in tasks.items()
+    ]
+    return ["task", "metric", *(method["method"] for method in methods)], rows
+
+
+def outcome_line(outcome: Outcome, metrics: Mapping[str, TaskMetric], score: Score) -> str:
+    """A method's outcome in a line, told as soon as its trainings have ended."""
+    unit = Unit.of(list(metrics.values()), score)
+    found = estimate(outcome.score, LEVEL, score_floor(metrics, score)).within(*score_bounds(metrics, score))
+    told = shown(found, unit.scale, " %" if unit.scale == 100 else "")
+    return f"{outcome.method}: score on test {told}, with the config of trial {outcome.trial}"
 
 
 def _cell(stored: Mapping[str, Any] | None, scale: float, unit: str = "") -> str:

@@ -11,7 +11,7 @@ from mtlsearch.evidence.statistics import Array, Estimate, estimate, rounding_sd
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
 Score = str | Callable[[Mapping[str, float]], float]  # "mean", "min", or a callable of oriented metrics
 
-FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "span_f1", "r2"})
+FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "auroc", "average_precision", "span_f1", "r2"})
 FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
 
 
@@ -43,6 +43,13 @@ class TaskMetric:
         return 1 / self.test_examples if self.name == "accuracy" and self.test_examples else 0.0
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value that there can be; R² has no lowest."""
+        if not self.fraction:
+            return -math.inf, math.inf
+        return (-math.inf if self.name == "r2" else 0.0), 1.0
+
+    @property
     def sign(self) -> int:
         return 1 if self.higher_is_better else -1
 
@@ -55,8 +62,11 @@ class TaskMetric:
 
 
 def estimates(values: PerSeed, metrics: Mapping[str, TaskMetric], level: float) -> dict[str, Estimate]:
-    """Each task's mean over seeds with its interval."""
-    return {task: estimate(values[task], level, rounding_sd(metric.step)) for task, metric in metrics.items()}
+    """Each task's mean over seeds with its interval, within what its metric can reach."""
+    return {
+        task: estimate(values[task], level, rounding_sd(metric.step)).within(*metric.bounds)
+        for task, metric in metrics.items()
+    }
 
 
 def scores(values: PerSeed, metrics: Mapping[str, TaskMetric], score: Score) -> Array:
@@ -74,6 +84,13 @@ def score_margin(equal: PerSeed, metrics: Mapping[str, TaskMetric], score: Score
     if callable(score):
         return 0.0
     return float(_over_tasks(np.array([m.margin(equal[task]) for task, m in metrics.items()]), score))
+
+
+def score_bounds(metrics: Mapping[str, TaskMetric], score: Score) -> tuple[float, float]:
+    """The lowest and the highest score that there can be, where all metrics are fractions."""
+    if callable(score) or not all(metric.fraction for metric in metrics.values()):
+        return -math.inf, math.inf
+    return min(metric.bounds[0] for metric in metrics.values()), 1.0
 
 
 def score_floor(metrics: Mapping[str, TaskMetric], score: Score) -> float:

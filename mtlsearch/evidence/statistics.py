@@ -33,6 +33,11 @@ class Estimate:
         low, high = (None if end is None else -end for end in (self.high, self.low))
         return Estimate(-self.mean, low, high, self.sd, self.n)
 
+    def within(self, least: float, most: float) -> "Estimate":
+        """The estimate with an interval that ends at what its metric can reach."""
+        low, high = (None if end is None else min(max(end, least), most) for end in (self.low, self.high))
+        return Estimate(self.mean, low, high, self.sd, self.n)
+
     def stored(self) -> dict[str, float | None]:
         """The estimate in a stored comparison; an unknown number is None."""
         return {"mean": self.mean if self.n else None, "low": self.low, "high": self.high}

@@ -77,8 +77,8 @@ class Confirmation(Record):
         concluded: Mapping[str, Any] | None = self.study.user_attrs.get("conclusion")
         return concluded
 
-    def begin(self, repeat: Repeat, study: "Study") -> int:
-        """Store a training as running; its number."""
+    def begin(self, repeat: Repeat, study: "Study") -> int | None:
+        """Store a training as running; its number, None where another process has begun it meanwhile."""
         space = replace(study.search_space, fixed_quantiles={})
         attrs = {**repeat.attrs(), "owner": this_process()}
         template = create_trial(
@@ -87,7 +87,11 @@ class Confirmation(Record):
             distributions=space.distributions,
             user_attrs=attrs,
         )
-        trial_id = self.storage.create_new_trial(self.study._study_id, template)
+        trial_id = self.storage.create_unless(
+            self.study._study_id, template, lambda trials: repeat.key in self._begun(trials)
+        )
+        if trial_id is None:
+            return None
         trial = optuna.Trial(self.study, trial_id)
         self.running[trial.number] = InTraining(trial)
         return trial.number
@@ -95,8 +99,12 @@ class Confirmation(Record):
     def left(self, repeats: Sequence[Repeat]) -> list[Repeat]:
         """The repeats that have not ended and are not in training, here or in another process."""
         self.storage.refresh(self.study._study_id)
-        known = {*ended(self), *(key_of(trial, self) for trial in self.trials(TrialState.RUNNING))}
+        known = self._begun(self.trials())
         return [repeat for repeat in repeats if repeat.key not in known]
+
+    def _begun(self, trials: Sequence[FrozenTrial]) -> set[str]:
+        """The keys of the trainings that have ended or are in training."""
+        return {key_of(trial, self) for trial in trials if is_counted(trial) or trial.state is TrialState.RUNNING}
 
     def scored(self, number: int, test: "Metrics") -> None:
         """Store the test metrics of a training before it ends, so that one commit takes both."""

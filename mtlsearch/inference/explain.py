@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.parts import as_input
+from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.errors import DataError, one_line
 from mtlsearch.inference.attribution import (
     Explainer,
@@ -39,12 +39,13 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Example:
-    """One input `x` [1, ...] as the study's data are, and the names of its parts: tokens, or columns."""
+    """One input `x` [1, ...] as the study's `inputs` are, and the names of its parts: tokens, or columns."""
 
     name: str
     kind: str  # picture, text or table
     x: Tensor
     parts: Sequence[str] = ()
+    inputs: InputKind | None = None  # pictures, numbers or tokens
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,13 @@ def examples_of(inputs: Inputs) -> Iterator[Example]:
     """The examples one by one, with the names of their parts."""
     for i, (name, x) in enumerate(zip(inputs.names, inputs.x, strict=True)):
         if inputs.tokens is not None:
-            yield Example(name, "text", x[None], inputs.tokens[i])
+            yield Example(name, "text", x[None], inputs.tokens[i], inputs.kind)
         elif inputs.encoding is not None:
-            yield Example(name, "table", x[None], inputs.encoding.names(x.tolist()))
+            yield Example(name, "table", x[None], inputs.encoding.names(x.tolist()), inputs.kind)
         elif is_picture(x):
-            yield Example(name, "picture", x[None])
+            yield Example(name, "picture", x[None], inputs=inputs.kind)
         else:
-            yield Example(name, "table", x[None], [f"input {i + 1}" for i in range(x.numel())])
+            yield Example(name, "table", x[None], [f"input {i + 1}" for i in range(x.numel())], inputs.kind)
 
 
 def is_picture(x: Tensor) -> bool:
@@ -150,7 +151,7 @@ def explain(
 ) -> Explained:
     """The answers of the tasks in `about` to one example, with the attribution of each."""
     try:
-        explainer = Explainer(model, list(config["tasks"]), as_input(example.x, torch.float32))
+        explainer = Explainer(model, list(config["tasks"]), as_input(example.x, torch.float32, example.inputs))
     except IndexError as error:
         raise DataError(f"{example.name} holds an id that the model does not know ({one_line(error)})") from error
     answers, uses = {}, {}

@@ -8,19 +8,25 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mtlsearch.data.examples.arrays import NUMBERS
+from mtlsearch.data.examples.kinds import InputKind, former_kind
 from mtlsearch.data.parts import read_npy
 from mtlsearch.data.table_encoding import Encoding
-from mtlsearch.data.table_file import read_table
+from mtlsearch.data.table_file import read_cells
+from mtlsearch.data.table_file import suffix as format_of
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
 from mtlsearch.data.text_files import read_lines
 from mtlsearch.errors import DataError, ModelError, one_line
 from mtlsearch.terminal import notice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = 1024
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
@@ -30,11 +36,12 @@ TABLES = (".csv", ".tsv", ".parquet", ".pq")
 class Inputs:
     """Examples `x` [N, ...] of one file as the study's data are, and the `names` by which they are reported.
 
-    `tokens` are those of texts; `encoding` says how a table's rows became inputs.
+    `kind` is that of the inputs; `tokens` are those of texts; `encoding` says how a table's rows became inputs.
     """
 
     x: Tensor
     names: Sequence[str]
+    kind: InputKind | None
     tokens: Sequence[Sequence[str]] | None = None
     encoding: Encoding | None = None
 
@@ -44,41 +51,43 @@ def read_inputs(config: Mapping[str, Any], paths: Sequence[Path]) -> Iterator[In
 
     Raises DataError for a file that the model cannot take, and where the tasks' inputs differ.
     """
-    shape, dtype = _input_format(config["tasks"])
+    shape, dtype, kind = _input_format(config["tasks"])
     for path in paths:
         suffix = path.suffix.lower()
         if suffix == ".txt" and "text" in config:
             first = 1
             for ids, tokens in read_texts(path, config, shape, BATCH):
                 names = [f"{path}, line {line}" for line in range(first, first + len(ids))]
-                yield Inputs(ids, names, tokens)
+                yield Inputs(ids, names, kind, tokens)
                 first += len(ids)
-        elif suffix in TABLES and "table" in config:
+        elif format_of(path) in TABLES and "table" in config:
             encoding = Encoding.from_dict(config["table"])
-            yield from _batches(*read_rows(path, encoding), encoding)
+            yield from _batches(*read_rows(path, encoding), kind, encoding)
         else:
-            x = read_examples(path, shape, dtype)
-            yield from _batches(x, [f"{path}[{i}]" for i in range(len(x))] if len(x) > 1 else [str(path)])
+            x = read_examples(path, shape, dtype, kind)
+            yield from _batches(x, [f"{path}[{i}]" for i in range(len(x))] if len(x) > 1 else [str(path)], kind)
 
 
-def _batches(x: Tensor, names: Sequence[str], encoding: Encoding | None = None) -> Iterator[Inputs]:
+def _batches(
+    x: Tensor, names: Sequence[str], kind: InputKind | None, encoding: Encoding | None = None
+) -> Iterator[Inputs]:
     for start in range(0, len(x), BATCH):
         rows = slice(start, start + BATCH)
-        yield Inputs(x[rows], names[rows], encoding=encoding)
+        yield Inputs(x[rows], names[rows], kind, encoding=encoding)
 
 
-def _input_format(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], torch.dtype]:
-    """The shape and the dtype of the one input that all tasks take."""
-    found = {(tuple(about["input_shape"]), about["input_dtype"]) for about in tasks.values()}
+def _input_format(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], torch.dtype, InputKind | None]:
+    """The shape, the dtype and the kind of the one input that all tasks take."""
+    found = {(tuple(about["input_shape"]), about["input_dtype"], about.get("input_kind")) for about in tasks.values()}
     if len(found) > 1:
         shapes = ", ".join(f"{task} {about['input_shape']}" for task, about in tasks.items())
         raise DataError(f"the tasks take inputs of different shapes ({shapes}), so no file can serve all of them")
-    shape, dtype = found.pop()
-    return shape, getattr(torch, dtype)
+    shape, dtype, kind = found.pop()
+    return shape, getattr(torch, dtype), kind
 
 
-def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The examples [N, *shape] in a picture, `.npy` or `.csv` file of numbers."""
+def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype, kind: InputKind | None = None) -> Tensor:
+    """The examples [N, *shape] in a picture, `.npy` or `.csv` file of numbers; of training's `dtype` and `kind`."""
     if not path.is_file():
         raise DataError(f"no input file {path}")
     suffix = path.suffix.lower()
@@ -92,16 +101,18 @@ def read_examples(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
         array = array[None]
     if array.shape[1:] != shape or not len(array):
         raise DataError(f"{path}: the model takes inputs of the shape {shape}, but got {array.shape}")
-    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+    if array.dtype.kind not in NUMBERS or array.dtype.itemsize > 8:
         raise DataError(f"{path}: the inputs must be numbers, but got {array.dtype}")
     if not np.isfinite(array).all():
         raise DataError(f"{path}: the inputs must be finite, but some are NaN or infinite")
-    if dtype is torch.uint8 and not ((array >= 0) & (array <= 255)).all():
+    kind = kind or former_kind(dtype)
+    if kind == "pictures" and dtype is torch.uint8 and not ((array >= 0) & (array <= 255)).all():
         raise DataError(f"{path}: pixels must lie in 0 … 255, but some do not")
-    if not dtype.is_floating_point and (array != np.round(array)).any():
+    if kind != "numbers" and not dtype.is_floating_point and (array != np.round(array)).any():
         raise DataError(f"{path}: the inputs must be whole numbers, as in training, but some are fractions")
     # torch takes neither a foreign byte order nor a picture's read-only memory.
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C")).to(dtype)
+    examples = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    return examples.to(torch.float32 if kind == "numbers" else dtype)
 
 
 def _read_csv(path: Path, cells: int) -> np.ndarray[Any, Any]:
@@ -142,10 +153,17 @@ def read_rows(path: Path, encoding: Encoding) -> tuple[Tensor, list[str]]:
 
     Raises DataError for a missing column, and for a file or cell that training could not have read.
     """
-    text = [column.column for column in encoding.categories]
-    frame = read_table(path, text=text, decimal=encoding.decimal, missing=encoding.blanks)
+    frame = encoding.read(path)
     places = [f"{path}, {frame.index.name} {row}" for row in frame.index]
     return torch.from_numpy(encoding.apply(frame)), places
+
+
+def own_columns(config: Mapping[str, Any], path: Path) -> "pd.DataFrame | None":
+    """The columns of a table of raw rows as they are written, a row for each of `read_rows`; None of other files."""
+    if format_of(path) not in TABLES or "table" not in config:
+        return None
+    header = Encoding.from_dict(config["table"]).header_of(path)
+    return read_cells(path, header).reset_index(drop=True)
 
 
 def read_texts(

@@ -95,7 +95,8 @@ def comparison(report: Report) -> list[style.Plot]:
     unit = " (%)" if report.score_scale == 100 else ""
     panels = [panel(f"<b>score</b>, test{unit}", report.score_scale, [method["score"] for method in methods])]
     if 1 < len(report.tasks) <= MANY_TASKS // 3:
-        for task, metric in report.tasks.items():
+        measured = [task for task in report.tasks if all(task in method["tasks"] for method in methods)]
+        for task, metric in ((task, report.tasks[task]) for task in measured):
             title = style.metric_title(metric, task, "test", ", ")
             panels.append(panel(title, metric.scale, [method["tasks"][task] for method in methods]))
     text = (

@@ -1,6 +1,7 @@
 """A config and its verdict as text in a terminal."""
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
-    scored = f"{_training(config)}, {score['kind']} score {score['value']:.4f}"
+    scored = f"{_training(config)}, {score['kind']} score {score['value']:.4f} on validation{_test_score(config)}"
     console.print(f"[bold]{config['study']['name']}[/bold]: {scored}", soft_wrap=whole)
     console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, GAP, 0, 0), show_header=False)
@@ -47,6 +48,20 @@ def _training(config: Mapping[str, Any]) -> str:
         return f"trial {trial}"
     weights = " with equal task weights" if confirmation["weights"] == "equal" else ""
     return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
+
+
+def _test_score(config: Mapping[str, Any]) -> str:
+    """The score on test, beside the one on validation, where there is one and the kind of score says how."""
+    kind = config["score"]["kind"]
+    if kind not in ("mean", "min") or "test" not in config:
+        return ""
+    tasks = config["tasks"]
+    values = [
+        value * (1 if tasks[task]["higher_is_better"] else -1)
+        for task, metrics in config["test"].items()
+        for value in metrics.values()
+    ]
+    return f", {fmean(values) if kind == 'mean' else min(values):.4f} on test"
 
 
 def _task_table(config: Mapping[str, Any], every: bool) -> Table:

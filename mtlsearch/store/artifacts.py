@@ -1,10 +1,13 @@
 """Artifacts of a study: the files of the best trials' parameters, and the folder that Optuna keeps them in."""
 
+import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
@@ -12,9 +15,13 @@ from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.errors import AGAIN, parse_url
+from mtlsearch.store.ownership import is_alive, machine_of, this_process
 
 if TYPE_CHECKING:
     from mtlsearch.store.record import Record
+
+UNFINISHED = "tmp"  # begins the name of a folder in which parameters are being written
+STALE_S = 86_400.0  # the age at which such a folder is given up where its process cannot be looked for
 
 
 def artifacts_folder(storage_url: str, chosen: Path | None) -> Path:
@@ -43,18 +50,48 @@ def artifact_store(folder: Path) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(folder)
 
 
+class WholeFiles(FileSystemArtifactStore):
+    """Keeps a file of the artifact folder's own file system by moving it: an artifact is whole, or not there."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        # Optuna would copy it. It hands on the open file, which `save_artifact` has put into that folder.
+        Path(content_body.name).replace(self._get_filepath(artifact_id))
+
+
 def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[[Path], None]) -> None:
     """Keep the file that `write` makes as an artifact of the trial under the name `name`. Raises StoreError."""
-    store = artifact_store(folder)
+    artifact_store(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_own_prefix()) as temporary:
             path = Path(temporary) / name
             write(path)
-            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=trial)
     except OSError as error:
         raise StoreError(
             f"the artifact folder {folder} cannot be written ({error.strerror}): correct that, {AGAIN}"
         ) from error
+
+
+def _own_prefix() -> str:
+    """The beginning of the names of this process's unfinished folders: host and boot, process id, start."""
+    owner = this_process()
+    return f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what dead processes left unfinished in the artifact folder; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink() and _is_dead(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_dead(unfinished: Path) -> bool:
+    """Whether the process that made the folder has ended; by the folder's age where nobody here can know."""
+    _, *made_by = unfinished.name.split("-")
+    if len(made_by) == 4 and made_by[0] == machine_of(this_process()):
+        return not is_alive({**this_process(), "pid": made_by[1], "started": int(made_by[2])})
+    return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
 def best_artifact(record: "Record", trial: FrozenTrial) -> Path:
@@ -64,6 +101,7 @@ def best_artifact(record: "Record", trial: FrozenTrial) -> Path:
         if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == record.artifacts:
             return path
     raise StoreError(
-        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}:"
-        " name their folder with --artifacts, or train it again with `mtlsearch train`"
+        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: name their folder"
+        " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
+        " `mtlsearch train best.json -o best.safetensors`"
     )

@@ -13,6 +13,13 @@ def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], see
     """Raise StoreError where the study `found` in the store differs from the definition at hand, `info`."""
     if found.get("format") != STUDY_FORMAT:
         raise StoreError(f"study {name!r} was written by another version of mtlsearch: name another with --name")
+    scaled = _scaled_before(found["fingerprint"], info["fingerprint"])
+    if scaled:
+        raise StoreError(
+            f"study {name!r} was begun by a version that divided all inputs of uint8 by 255, those of {scaled} too,"
+            ' which now are taken as they are: give this one a name of its own with --name, or say inputs="pictures"'
+            " in Data to go on as before"
+        )
     differing = _differences(found["fingerprint"], info["fingerprint"])
     if differing:
         raise StoreError(
@@ -24,6 +31,12 @@ def check_same(name: str, found: Mapping[str, Any], info: Mapping[str, Any], see
             f"study {name!r} was begun with --seed {found['seed']}, but got --seed {seed}: leave it out, or give"
             " this search a name of its own with --name"
         )
+
+
+def _scaled_before(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The sources whose inputs are recorded as what they are only now, each by its first task."""
+    same = {key: value for key, value in wanted.items() if key != "inputs"} == found
+    return ", ".join(wanted.get("inputs", {})) if same else ""
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Sequence[str]:

@@ -1,18 +1,20 @@
 """Files of parameters: safetensors with the exported config in their metadata. Nothing is ever unpickled."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mtlsearch.data.parts import FittedSource
-from mtlsearch.errors import ModelError
+from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
+from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.store.config_file import check_config, config_of
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies
@@ -22,9 +24,27 @@ METADATA_KEY = "mtlsearch"
 
 def save_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
     """Write the parameters `state` with the exported `config`, whole or not at all. Raises ConfigError."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as partial:
-        save_file(tensors, partial, {METADATA_KEY: json.dumps(config)})
+        write_model(partial, state, config)
+
+
+def write_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write a file of parameters into `path`. Raises OSError, and then the file may be there in part."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # `save_file` renames a file of its own to `path`: with another mode, and in the place of a device.
+    path.write_bytes(save(tensors, {METADATA_KEY: json.dumps(config)}))
+
+
+def rescue_model(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], error: ConfigError) -> ConfigError:
+    """Write a model that `error` kept out of `path` to another place; the error that says where it is."""
+    for place in (Path(tempfile.gettempdir()), Path.home()):
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="mtlsearch-", dir=place)) / path.name
+            save_model(kept, state, config)
+        except (OSError, ConfigError):
+            continue
+        return ConfigError(f"{error}; the trained model is in {kept} instead: move it where you want it")
+    return ConfigError(f"{error}; no other place could be written either: free some space, then train again")
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -55,22 +75,31 @@ def study_of(config: Mapping[str, Any], study: str | None) -> Study:
     if source in shipped_studies():
         return load_study(source)
     if not source:
-        raise ModelError("it belongs to a study that was defined in Python: pass that study, load_model(path, study)")
-    raise ModelError(f"it belongs to the study file {source}, whose code runs only when named: add --study PATH")
+        raise ModelError("it belongs to a study that was defined in Python: pass it, load_model(path, study=study)")
+    raise ModelError(
+        f"it belongs to the study file {source}, whose code runs only when named: add --study PATH, or in Python"
+        f" load_model(path, study={source!r})"
+    )
 
 
-def load_model(path: str | Path, study: Study | str | None = None) -> nn.Module:
-    """The trained model in the file at `path`, in evaluation mode on the CPU.
+def load_model(path: str | Path, study: Study | str | Path | None = None) -> TrainedModel:
+    """The trained model in the file at `path`, in evaluation mode on the CPU; its outputs are in the labels' units.
 
     `study` is needed for a study that is not shipped: the study itself or the path of its file. Raises ModelError.
     """
     state, config = read_model(Path(path))
-    definition = study if isinstance(study, Study) else study_of(config, study)
-    return restore(definition, config, state, str(path))
+    named = None if study is None else str(study)
+    definition = study if isinstance(study, Study) else study_of(config, named)
+    return trained(definition, config, state, str(path))
+
+
+def trained(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> TrainedModel:
+    """The model of `config` with the parameters `state`, as people use it. Raises ModelError."""
+    return TrainedModel(restore(study, config, state, path), config).eval()
 
 
 def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
-    """The model of `config` with the parameters `state`. Raises ModelError where they do not fit."""
+    """The network of `config` with the parameters `state`. Raises ModelError where they do not fit."""
     for task in study.tasks:
         if isinstance(task.data, FittedSource):
             task.data.restore(config)

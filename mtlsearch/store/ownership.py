@@ -5,6 +5,7 @@ other hosts cannot, so the owner counts up a `beat` in each of its running trial
 its beat stands still for EXPIRY_S seconds on the watcher's own monotonic clock: no clock of two hosts is compared.
 """
 
+import hashlib
 import os
 import socket
 import threading
@@ -46,6 +47,12 @@ def is_here(owner: Mapping[str, Any]) -> bool:
     """Whether `owner` ran on this host and in this process's namespace, where its process can be looked for."""
     # Two containers may share a host name, and then neither sees the other's processes.
     return owner.get("host") == socket.gethostname() and owner.get("namespace") == _namespace()
+
+
+def machine_of(owner: Mapping[str, Any]) -> str:
+    """A short name, safe in a file's name, for the host, the boot and the namespace of an owner."""
+    about = [str(owner.get(each)) for each in ("host", "boot_id", "namespace")]
+    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
 
 
 def is_alive(owner: Mapping[str, Any]) -> bool:

@@ -242,9 +242,10 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     return Record(storage, study, found, artifacts)
 
 
-def is_recorded(storage: Storage, name: str) -> bool:
-    """Whether the store holds a study of mtlsearch by that name."""
-    return any(s.study_name == name and "mtlsearch" in s.user_attrs for s in storage.get_all_studies())
+def recorded_info(storage: Storage, name: str) -> Info | None:
+    """What the store keeps of study `name`, None where it holds none of mtlsearch's."""
+    found = next((study for study in storage.get_all_studies() if study.study_name == name), None)
+    return None if found is None else found.user_attrs.get("mtlsearch")
 
 
 def name_score(study: optuna.Study, score: str) -> None:

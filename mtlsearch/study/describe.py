@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from torch import Tensor
-
+from mtlsearch.data.examples.kinds import former_kind, kind_line, name_of
+from mtlsearch.data.parts import Splits
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
@@ -13,7 +13,7 @@ from mtlsearch.tasks.task import Description, Target, Task
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
     """The description of a study; with it, the study's models are used without its data."""
     study = loaded.study
-    examples = {task: splits.train.inputs[0] for splits in loaded.splits for task in splits.tasks}
+    sources = {task: splits for splits in loaded.splits for task in splits.tasks}
     return {
         "source": study.source,
         "source_sha256": source_sha256(study.source) if study.source else None,
@@ -24,14 +24,26 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
             "patience": study.patience,
             "batch_size": study.batch_size,
             "split_seed": study.split_seed,
+            "division": study.division,
         },
         "tasks": {
-            task.name: _describe_task(task, loaded.targets[task.name], loaded.metrics[task.name], examples[task.name])
+            task.name: _describe_task(task, loaded.targets[task.name], loaded.metrics[task.name], sources[task.name])
             for task in study.tasks
         },
         "fingerprint": loaded.fingerprint(),
+        **({"left_out": dict(loaded.left_out)} if loaded.left_out else {}),
         **_fitted(loaded),
     }
+
+
+def input_lines(loaded: LoadedStudy) -> list[str]:
+    """A line for each source that says what its inputs were taken for, and how many there are."""
+    lines = []
+    for splits in loaded.splits:
+        inputs, examples = splits.train.inputs, sum(map(len, (splits.train, splits.validation, splits.test)))
+        shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
+        lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
+    return lines
 
 
 def _fitted(loaded: LoadedStudy) -> dict[str, Any]:
@@ -40,7 +52,8 @@ def _fitted(loaded: LoadedStudy) -> dict[str, Any]:
     return dict(first) if all(other == first for other in others) else {}
 
 
-def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) -> Description:
+def _describe_task(task: Task, target: Target, metric: Metric, splits: Splits) -> Description:
+    example = splits.train.inputs[0]
     return {
         "kind": task.kind,
         "metric": metric.name,
@@ -49,6 +62,8 @@ def _describe_task(task: Task, target: Target, metric: Metric, example: Tensor) 
         "mean": target.mean.tolist(),
         "std": target.std.tolist(),
         "input_shape": list(example.shape),
-        "input_dtype": str(example.dtype).removeprefix("torch."),
+        "input_dtype": name_of(example.dtype),
+        "input_kind": splits.kind,
         "output_shape": list(target.output_shape),
+        **task.about(),  # type: ignore[typeddict-item]
     }

@@ -6,24 +6,28 @@ A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from optuna.distributions import BaseDistribution
 from torch import nn
 
 from mtlsearch.data.augment import Augment, check_augment, described
+from mtlsearch.data.examples.division import WAYS, Way, dividing
+from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
-from mtlsearch.errors import ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
+from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
-from mtlsearch.study.loading import check_outputs, load_splits
+from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.tasks.metrics import Metric
-from mtlsearch.tasks.task import Target, Task
+from mtlsearch.tasks.task import Loss, Target, Task
 
 Score = Callable[[Mapping[str, float]], float]
+UNSCORABLE = ("refuse", "skip")
 SCORES: dict[str, Score] = {
     "mean": lambda values: sum(values.values()) / len(values),
     "min": lambda values: min(values.values()),
@@ -37,7 +41,11 @@ class Study:
     `model` is a callable from config to an `nn.Module` that maps {task: input} to {task: output}. `space` has the
     distributions by hyperparameter; the task weights are always searched too. `epochs` and `patience` (epochs without
     a better score) bound a trial. `score` is `mean` or `min` over the tasks' metrics, oriented so that higher is
-    better, or a callable of {task: value}. Raises StudyError for a definition that cannot work.
+    better, or a callable of {task: value}. A task that cannot be scored on its validation or test data, such as an
+    AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out of the
+    score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of the
+    first task's classes ("first"), as studies do that were begun by an earlier version. Raises StudyError for a
+    definition that cannot work.
     """
 
     tasks: Sequence[Task]
@@ -49,6 +57,8 @@ class Study:
     batch_size: int = 64
     score: str | Score = "mean"
     split_seed: int = 0
+    unscorable: Literal["refuse", "skip"] = "refuse"
+    division: Way = "iterative"
     description: str = ""
     needs: str = "its own data"
     source: str = ""
@@ -70,6 +80,9 @@ class Study:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise StudyError(f"{name} must be a whole number of 1 or more, but got {value!r}")
+        for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
+            if getattr(self, name) not in known:
+                raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
         if not callable(self.score) and self.score not in SCORES:
             raise StudyError(f"score must be {' or '.join(SCORES)}, or a callable, but got {self.score!r}")
 
@@ -120,7 +133,14 @@ class Study:
 
     def load(self, directory: Path, device: torch.device | str = "cpu") -> "LoadedStudy":
         """The study with its data, checked and divided, on `device`. Raises DataError and ModelError."""
-        loaded = LoadedStudy(self, *load_splits(self.tasks, directory, self.split_seed))
+        with dividing(self.division):
+            splits, targets = load_splits(self.tasks, directory, self.split_seed)
+        left_out = unscorable(self.tasks, splits, targets, self.unscorable == "refuse")
+        if len(left_out) == len(self.tasks):
+            name, why = next(iter(left_out.items()))
+            raise DataError(f"no task can be scored, such as {name!r} {why}: hold out more of the data")
+        model = self.build(self.default_config(), seed=0).eval()
+        loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets, left_out)
         loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
         for number, augment in loaded.augments.items():
@@ -135,10 +155,21 @@ class LoadedStudy:
     study: Study
     splits: tuple[Splits, ...]
     targets: Mapping[str, Target]
+    left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
 
     @property
     def metrics(self) -> dict[str, Metric]:
         return {task.name: task.metric(self.targets[task.name]) for task in self.study.tasks}
+
+    @property
+    def scored(self) -> list[str]:
+        """The tasks that count in the score."""
+        return [task for task in self.study.task_names if task not in self.left_out]
+
+    @cached_property
+    def losses(self) -> dict[str, Loss]:
+        """The loss of each task, with what it takes from the training data."""
+        return {task.name: task.loss_of(self.targets[task.name], self.device) for task in self.study.tasks}
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -171,6 +202,7 @@ class LoadedStudy:
         oriented = {
             task: values[task][metric.name] * (1 if metric.higher_is_better else -1)
             for task, metric in self.metrics.items()
+            if task not in self.left_out
         }
         score = self.study.score
         return float(SCORES[score](oriented) if isinstance(score, str) else score(oriented))
@@ -202,6 +234,7 @@ class LoadedStudy:
         study = self.study
         model = study.build(study.default_config(), seed=0)
         augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
+        kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
         return {
             "tasks": {
                 task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
@@ -211,6 +244,7 @@ class LoadedStudy:
             "split": {
                 "split_seed": study.split_seed,
                 "sizes": [[len(s.train), len(s.validation), len(s.test)] for s in self.splits],
+                **({"way": "iterative"} if any(s.over_all for s in self.splits) else {}),
             },
             "space": study.search_space.describe(),
             "epochs": study.epochs,
@@ -218,7 +252,10 @@ class LoadedStudy:
             "batch size": study.batch_size,
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
-            **({"augment": augments} if augments else {}),  # studies without any were stored without the key
+            # Studies without any, and those of earlier versions, were stored without these keys.
+            **({"augment": augments} if augments else {}),
+            **({"inputs": kinds} if kinds else {}),
+            **({"left out of the score": sorted(self.left_out)} if self.left_out else {}),
         }
 
 

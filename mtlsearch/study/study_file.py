@@ -2,6 +2,7 @@
 
 import hashlib
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def load_study(name: str) -> Study:
         if path.suffix == ".py" or "/" in name:
             raise StudyError(f"no study file {name}: name an existing one, or a shipped study ({shipped})")
         raise StudyError(f"no study {name!r}: the shipped ones are {shipped}, or name a file")
+    if path not in shipped_studies().values():
+        _let_import_beside(path)
     try:
         values = runpy.run_path(str(path))
     except (MtlsearchError, KeyboardInterrupt):
@@ -28,6 +31,13 @@ def load_study(name: str) -> Study:
         got = "nothing of that name" if study is None else f"a {type(study).__name__}"
         raise StudyError(f"study file {path} must define `study = Study(...)`, but got {got}")
     return replace(study, source=name if path == shipped_studies().get(name) else str(path.resolve()))
+
+
+def _let_import_beside(path: Path) -> None:
+    """Let a study file import the modules in its folder, as a script may; those of Python and packages come first."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def shipped_studies() -> dict[str, Path]:

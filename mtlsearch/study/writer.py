@@ -2,20 +2,26 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from string import Template
+from typing import get_args
 
-from mtlsearch.data.table_guess import Guess
+from mtlsearch.data.guess.table import Guess, Skew
 from mtlsearch.data.table_rows import task_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
 from mtlsearch.study.study_file import shipped_studies
-from mtlsearch.wording import few
+from mtlsearch.tasks.classification import Classification
+from mtlsearch.tasks.regression import Regression
+from mtlsearch.tasks.task import Task
+from mtlsearch.wording import few, shortened
 
 SMALL = 5_000  # rows; fewer are cheap enough for more epochs
 WIDTH = 100
 MOST_LEFT_OUT = 6  # names of columns in a comment
+KINDS: Mapping[str, type[Task]] = {"number": Regression, "category": Classification}  # of a target
 STUDY = Template(
     '''"""$title, on one shared trunk.
 
@@ -29,8 +35,7 @@ from mtlsearch import $names, SharedTrunk, Study, Table, choice, integer, real
 table = Table(
     Path(__file__).resolve().parent / $path,
 $options
-    validation=0.2,  # of the rows, to score the trials
-    test=0.2,  # of the rows, which a search never reads
+$division
 )
 
 
@@ -92,12 +97,34 @@ def write_starter(path: Path) -> None:
     write_text(path, (folder / "_starter.py").read_text(encoding="utf-8"))
 
 
-def write_table_study(path: Path, guess: Guess) -> None:
-    """Write the study file for a guessed table."""
-    write_text(path, study_text(guess, path))
+def write_table_study(path: Path, guess: Guess, metrics: Mapping[str, str]) -> None:
+    """Write the study file for a guessed table; `metrics` are those that a user chose, by target."""
+    write_text(path, study_text(guess, path, metrics))
 
 
-def study_text(guess: Guess, out: Path) -> str:
+def chosen_metrics(guess: Guess, given: Sequence[str]) -> dict[str, str]:
+    """The metric of each target that --metric names: NAME for all that have it, or TARGET=NAME. Raises UsageError."""
+    targets = guess.table.targets
+    known = {column: _metrics(KINDS[kind]) for column, kind in targets.items()}
+    chosen: dict[str, str] = {}
+    for each in given:
+        column, _, name = each.rpartition("=")
+        if column and column not in targets:
+            raise UsageError(f"--metric {each}: {column!r} is no target; there are {', '.join(targets)}")
+        takers = [target for target in ([column] if column else targets) if name in known[target]]
+        if not takers:
+            has = "; ".join(f"{t}: {', '.join(known[t])}" for t in ([column] if column else targets))
+            raise UsageError(f"--metric {each}: no target has a metric {name!r}; there are {has}")
+        chosen |= dict.fromkeys(takers, name)
+    return chosen
+
+
+def _metrics(kind: type[Task]) -> tuple[str, ...]:
+    """The metrics that a kind of task knows."""
+    return next(get_args(each.type) for each in fields(kind) if each.name == "metric_name")
+
+
+def study_text(guess: Guess, out: Path, metrics: Mapping[str, str]) -> str:
     """The text of the study file, about a page."""
     table, file = guess.table, Path(guess.table.path)
     tasks = {task_name(column): kind for column, kind in table.targets.items()}
@@ -109,10 +136,11 @@ def study_text(guess: Guess, out: Path) -> str:
         names=", ".join(names),
         path=_quoted(Path(os.path.relpath(file, out.resolve().parent)).as_posix()),
         options="\n".join(_options(guess)),
+        division="\n".join(_division(guess.table.split)),
         heads=_listed((f"{_quoted(task)}: {size}" for task, size in heads.items()), "{}", 8),
         description=_quoted(f"{len(tasks)} targets of {file.name}"),
         needs=_quoted(file.name),
-        tasks="\n".join(f"        {_task(guess, column)}," for column in table.targets),
+        tasks="\n".join(line for column in table.targets for line in _task(guess, column, metrics.get(column))),
         learning_rate="1e-2" if small else "1e-3",
         epochs=30 if small else 10,
         batch_size=_batch_size(len(guess.data.train)),
@@ -124,24 +152,43 @@ def _options(guess: Guess) -> list[str]:
     table = guess.table
     lines = [
         f"    {option}={_listed(map(_quoted, getattr(table, option)))},"
-        for option in ("numbers", "categories", "dates", "blanks")
+        for option in ("header", "numbers", "categories", "dates", "blanks")
         if getattr(table, option)
     ]
     if table.decimal != ".":
         lines.append(f"    decimal={_quoted(table.decimal)},")
-    out = [column.name for column in guess.columns if column.kind == "left out"]
-    if out:
-        lines.append(f"    # Left out: {few([*map(_quoted, out)], MOST_LEFT_OUT)}.")
+    if guess.left_out:
+        lines.append(f"    # Left out: {few([*map(_quoted, guess.left_out)], MOST_LEFT_OUT)}.")
     targets = (f"{_quoted(column)}: {_quoted(kind)}" for column, kind in table.targets.items())
     return [*lines, f"    targets={_listed(targets, '{}')},"]
 
 
-def _task(guess: Guess, column: str) -> str:
-    name = _quoted(task_name(column))
-    if guess.table.targets[column] == "number":
-        return f"Regression({name}, table)"
-    metric = ', metric_name="macro_f1"' if column in guess.skewed else ""
-    return f"Classification({name}, table{metric})"
+def _division(split: str | None) -> list[str]:
+    """The arguments of `Table` that divide its rows."""
+    if split is not None:
+        return [f"    split={_quoted(split)},  # says of each row whether it is to train, validation or test"]
+    return [
+        "    validation=0.2,  # of the rows, to score the trials",
+        "    test=0.2,  # of the rows, which a search never reads",
+    ]
+
+
+def _task(guess: Guess, column: str, metric: str | None) -> list[str]:
+    """The lines that define a task; where its classes are skewed, a comment says why it has its metric."""
+    name, kind = _quoted(task_name(column)), KINDS[guess.table.targets[column]].__name__
+    skew, why = guess.skewed.get(column), []
+    if metric is None and skew is not None:
+        metric = "auroc" if skew.classes == 2 else "macro_f1"
+        why = [f"        # {_reason(skew)}"]
+    option = "" if metric is None else f", metric_name={_quoted(metric)}"
+    return [*why, f"        {kind}({name}, table{option}),"]
+
+
+def _reason(skew: Skew) -> str:
+    label, share = _quoted(shortened(skew.label, 30)), f"{100 * skew.share:.2g} % of its labels are"
+    if skew.classes == 2:
+        return f"Only {share} {label}, so accuracy says little: area under the ROC curve."
+    return f"{share} {label}, so accuracy says little: the mean F1 of all classes."
 
 
 def _batch_size(rows: int) -> int:

@@ -1,4 +1,4 @@
-"""Class labels: whole numbers from 0 to C−1, or −1 where missing. Each check raises DataError."""
+"""Class labels: whole numbers from 0 to C−1; −1 or NaN where missing. Each check raises DataError."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,19 @@ from mtlsearch.data.parts import Data
 from mtlsearch.tasks.task import Target, Task
 
 
-def check_whole(task: Task, labels: Tensor) -> None:
-    """Check that training labels are whole numbers."""
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise task.error(f"class labels must be whole numbers, but got {labels.dtype}")
+def whole_labels(task: Task, labels: Tensor) -> Tensor:
+    """Class labels as int64, −1 where missing; false is 0 and true is 1. Checks that they are whole numbers."""
+    if not labels.is_floating_point():
+        return labels.long()
+    labels = torch.where(labels.isnan(), -1, labels)
+    other = labels[(labels != labels.round()) | labels.isinf()]
+    if len(other):
+        raise task.error(f"class labels must be whole numbers (or NaN where missing), but got {other[0]:.4g}")
+    return labels.long()
 
 
 def class_names(task: Task, labels: Tensor, data: Data) -> tuple[str, ...]:
     """The C names of the classes, numbers where the data give none. Checks that two classes are present."""
-    check_whole(task, labels)
     present = len(torch.unique(labels[labels >= 0]))
     if present < 2:
         raise task.error(f"the training data must hold two classes or more, but hold {present}")
@@ -24,7 +28,7 @@ def class_names(task: Task, labels: Tensor, data: Data) -> tuple[str, ...]:
 
 def in_range(task: Task, labels: Tensor, target: Target) -> Tensor:
     """Labels of any part as int64. Checks that they name classes of the training data."""
-    labels = labels.long()
+    labels = whole_labels(task, labels)
     outside = labels[(labels < -1) | (labels >= target.size)]
     if len(outside):
         raise task.error(

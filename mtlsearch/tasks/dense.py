@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data
 from mtlsearch.errors import DataError
-from mtlsearch.tasks.class_labels import class_names, in_range
+from mtlsearch.tasks.class_labels import class_names, in_range, whole_labels
 from mtlsearch.tasks.metrics import CountedMetric, Metric
 from mtlsearch.tasks.task import Description, Prediction, Target, Task, masked_mean
 
@@ -45,7 +45,7 @@ class Segmentation(DenseTask):
     """A class for each pixel; labels are whole numbers [B, H, W], −1 where missing; cross-entropy, `miou`."""
 
     def target(self, data: Data) -> Target:
-        labels = self.training_labels(data, "N", "H", "W")
+        labels = whole_labels(self, self.training_labels(data, "N", "H", "W"))
         names = class_names(self, labels, data)
         return Target(len(names), names, shape=(len(names), *labels.shape[1:]))
 

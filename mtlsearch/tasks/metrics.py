@@ -79,6 +79,57 @@ def multilabel_macro_auroc() -> WholeMetric:
     return WholeMetric("macro_auroc", compute)
 
 
+def auroc(classes: int) -> WholeMetric:
+    """The area under the ROC curve of the second of two classes; of more, the mean over each class against the rest."""
+    return WholeMetric("auroc", _of_classes(aurocs, classes))
+
+
+def average_precision(classes: int) -> WholeMetric:
+    """The average precision of the second of two classes; of more, the mean over each class against the rest."""
+    return WholeMetric("average_precision", _of_classes(average_precisions, classes))
+
+
+def _of_classes(measure: Callable[[Tensor, Tensor], Tensor], classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A measure [C] of yes-or-no labels as one number of class labels [N], −1 where missing."""
+
+    def compute(outputs: Tensor, labels: Tensor) -> Tensor:
+        known = labels >= 0
+        outputs, labels = outputs[known].double(), labels[known]
+        ids = torch.arange(1 if classes == 2 else 0, classes, device=labels.device)
+        found = measure(log_odds(outputs)[:, ids], (labels.unsqueeze(1) == ids).double())
+        return torch.where(outputs.isnan().any(), torch.nan, found.nanmean())
+
+    return compute
+
+
+def log_odds(outputs: Tensor) -> Tensor:
+    """The logarithm of each class's odds [N, C]: it has the order of its probability, and saturates nowhere."""
+    if outputs.shape[1] == 2:  # exactly, so that ties stay ties
+        return outputs - outputs.flip(1)
+    total = outputs.logsumexp(1, keepdim=True)
+    others = total + torch.log1p(-(outputs - total).exp())
+    # The likeliest class may have all of the probability; the others then are summed without it.
+    best = outputs.argmax(1, keepdim=True)
+    of_best = outputs.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
+    return outputs - others.scatter(1, best, of_best)
+
+
+def average_precisions(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The average precision of each label [C], by one sort; NaN where there is no yes.
+
+    It is the mean over the yeses of the share of yeses among all outputs that are not below this one.
+    """
+    values, order = outputs.T.contiguous().sort(-1, descending=True)
+    ordered = labels.T.gather(-1, order)
+    yes, known = (ordered > 0).double(), (~ordered.isnan()).double()
+    # Among equal outputs the last one's precision holds for all.
+    last = F.pad(values[:, 1:] != values[:, :-1], (0, 1), value=True)
+    precision = yes.cumsum(-1) / known.cumsum(-1).clamp(min=1)
+    place = torch.arange(len(outputs), device=outputs.device)
+    at = torch.where(last, place, len(outputs) - 1).flip(-1).cummin(-1).values.flip(-1)
+    return (yes * precision.gather(-1, at)).sum(-1) / yes.sum(-1)
+
+
 def aurocs(outputs: Tensor, labels: Tensor) -> Tensor:
     """The area under the ROC curve of each label [C], by one sort; NaN where an outcome is missing.
 

@@ -2,16 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
-from mtlsearch.errors import StudyError
+from mtlsearch.data.examples.division import Marks, answers_of
+from mtlsearch.data.parts import Data, Part
+from mtlsearch.errors import StudyError, check_distinct
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
-from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, entry, masked_mean
+from mtlsearch.tasks.task import (
+    Columns,
+    Description,
+    Prediction,
+    Question,
+    Target,
+    Task,
+    added,
+    check_weights,
+    entry,
+    masked_mean,
+)
 
 LIKELY = 0.5  # the probability from which on a label is a yes
 
@@ -21,28 +33,55 @@ class MultiLabel(Task):
     """C yes-or-no labels [B, C] of 0, 1 or NaN; binary cross-entropy, with `pos_weight` [C] where given.
 
     `pos_weight="balanced"` is the number of noes to a yes of each label in the training data. The loss sees only a
-    batch, so a prepared yes carries that weight as its label: every label above 0 is a yes.
+    batch, so a prepared yes carries that weight as its label: every label above 0 is a yes. `columns` names columns of
+    the data, such as targets of a Table, that are its C labels: 0 and 1, or two categories of which the second is yes.
     """
 
     metric_name: Literal["macro_auroc", "macro_f1"] = "macro_auroc"
     pos_weight: tuple[float, ...] | Literal["balanced"] | None = None
+    columns: tuple[str, ...] = added(())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(self, "pos_weight", self.pos_weight)
+        object.__setattr__(self, "columns", tuple(self.columns))  # a list will do
+        check_distinct(self.columns, f"task {self.name!r}: each column is named once", StudyError)
 
     def target(self, data: Data) -> Target:
-        labels, names = self.training_labels(data, "N", "C"), data.class_names(self.name)
+        labels, names = self.training_labels(data, "N", "C"), tuple(self.columns) or data.class_names(self.name)
         size = labels.shape[1]
         if names and len(names) != size:
             raise self.error(f"{size} labels need as many names, but got {len(names)}")
         self._check_weight(size)
-        return Target(size, names or tuple(map(str, range(size))), pos_weight=_noes_to_a_yes(labels))
+        names = names or ((self.name,) if size == 1 else tuple(map(str, range(size))))
+        return Target(size, names, pos_weight=_noes_to_a_yes(labels))
 
     def _check_weight(self, size: int) -> None:
-        if self.pos_weight is None or self.pos_weight == "balanced":
-            return
-        got = f"task {self.name!r}: pos_weight must"
-        if isinstance(self.pos_weight, str):
-            raise StudyError(f"{got} be numbers or balanced, but got {self.pos_weight!r}")
-        if len(self.pos_weight) != size:
-            raise StudyError(f"{got} have {size} entries, but got {len(self.pos_weight)}")
+        given = self.pos_weight
+        if given is not None and not isinstance(given, str) and len(given) != size:
+            raise self.refusal(f"pos_weight must have {size} entries, but got {len(given)}")
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        return self.columns or (self.name,)
+
+    def labels(self, data: Data, part: Part) -> Tensor:
+        """The labels [N, C], each column of class codes with NaN where it has −1."""
+        if not self.columns:
+            return data.column(part, self.name)
+        found = [data.column(part, name).reshape(len(part), -1).float() for name in self.columns]
+        together = torch.cat(found, 1)
+        return torch.where(together == -1, torch.nan, together)
+
+    def marks(self, data: Data) -> Marks:
+        return answers_of(self.labels(data, data.train).float().numpy())
+
+    def unscorable(self, labels: Tensor, target: Target) -> str | None:
+        """The ROC needs a label with both outcomes."""
+        yes, no = (labels > 0).sum(0), (labels == 0).sum(0)
+        if self.metric_name == "macro_f1" or bool(((yes > 0) & (no > 0)).any()):
+            return None
+        return f"no label has both outcomes, with {int(yes.sum())} yes and {int(no.sum())} no in all"
 
     def prepare(self, labels: Tensor, target: Target) -> Tensor:
         labels = labels.float()
@@ -77,14 +116,31 @@ class MultiLabel(Task):
 
     @classmethod
     def predictions(cls, outputs: Tensor, about: Description) -> list[Prediction]:
-        """The probability of each label."""
-        rows = outputs.sigmoid().tolist()
-        return [{"probabilities": dict(zip(about["classes"], row, strict=True))} for row in rows]
+        """The likely labels, and the probability of each label."""
+        found = [dict(zip(about["classes"], row, strict=True)) for row in outputs.sigmoid().tolist()]
+        return [{"labels": [name for name, p in each.items() if p >= LIKELY], "probabilities": each} for each in found]
 
     @classmethod
     def in_words(cls, prediction: Prediction) -> tuple[str, str]:
-        likely = {name: p for name, p in prediction["probabilities"].items() if p >= LIKELY}
-        return ", ".join(likely) or "none", ", ".join(f"{p:.4f}" for p in likely.values())
+        said, probabilities = zip(*cls.in_lines(prediction), strict=True)
+        return ", ".join(said), ", ".join(probabilities)
+
+    @classmethod
+    def in_lines(cls, prediction: Prediction) -> list[tuple[str, str]]:
+        """A line for each label: its name with yes or no, and the probability of that."""
+        return [
+            (f"{name}: yes", f"{p:.4f}") if p >= LIKELY else (f"{name}: no", f"{1 - p:.4f}")
+            for name, p in prediction["probabilities"].items()
+        ]
+
+    @classmethod
+    def answer_columns(cls, outputs: Tensor, about: Description, tokens: Sequence[Sequence[str]] | None) -> Columns:
+        """Yes or no, and the probability of yes, for each label."""
+        likely, columns = outputs.sigmoid(), dict[str, Sequence[Any]]()
+        for i, name in enumerate(about["classes"]):
+            columns[f"prediction.{name}"] = ["yes" if yes else "no" for yes in (likely[:, i] >= LIKELY).tolist()]
+            columns[f"probability.{name}"] = likely[:, i].tolist()
+        return columns
 
     @classmethod
     def questions(cls, output: Tensor, about: Description, tokens: Sequence[str]) -> list[Question]:

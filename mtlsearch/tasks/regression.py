@@ -38,6 +38,17 @@ class Regression(Task):
             raise self.error("labels must be finite, or NaN where missing, but got infinity")
         return (labels - target.mean) / target.std
 
+    def unscorable(self, labels: Tensor, target: Target) -> str | None:
+        """R² needs two values of each target, any error one."""
+        valid = ~labels.isnan()
+        highest = torch.where(valid, labels, -torch.inf).amax(0)
+        lowest = torch.where(valid, labels, torch.inf).amin(0)
+        enough = highest > lowest if self.metric_name == "r2" else valid.any(0)
+        if bool(enough.all()):
+            return None
+        count, due = int(valid.sum(0)[~enough][0]), "two different values" if self.metric_name == "r2" else "a value"
+        return f"{self.metric_name} needs {due} of each target, but one has {count} labels of one value"
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         valid = ~labels.isnan()
         # Outputs of bf16 are widened: narrower labels would round the values to learn.
@@ -51,7 +62,7 @@ class Regression(Task):
 
     @classmethod
     def in_unit(cls, outputs: Tensor, about: Description) -> Tensor:
-        return outputs * torch.tensor(about["std"]) + torch.tensor(about["mean"])
+        return outputs * outputs.new_tensor(about["std"]) + outputs.new_tensor(about["mean"])
 
 
 def _columns(labels: Tensor) -> Tensor:

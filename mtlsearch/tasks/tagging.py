@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data
 from mtlsearch.errors import StudyError
-from mtlsearch.tasks.class_labels import check_whole, in_range
+from mtlsearch.tasks.class_labels import in_range, whole_labels
 from mtlsearch.tasks.metrics import CountedMetric, Metric
-from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task
+from mtlsearch.tasks.task import Description, Prediction, Question, Target, Task, check_smoothing
 
 OUTSIDE = "O"
 
@@ -31,12 +31,14 @@ class TokenTagging(Task):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_smoothing(self, self.label_smoothing)
         if not 0 < self.outside_weight <= 1:
             raise StudyError(f"task {self.name!r}: outside_weight must lie in (0, 1], but got {self.outside_weight}")
 
     def target(self, data: Data) -> Target:
-        labels, tags = self.training_labels(data, "N", "L"), data.class_names(self.name)
-        check_whole(self, labels)
+        labels = whole_labels(self, self.training_labels(data, "N", "L"))
+        tags = data.class_names(self.name)
         check_tags(self, tags)
         begins = torch.tensor([i for i, tag in enumerate(tags) if tag.startswith("B-")])
         if not bool(torch.isin(labels, begins).any()):

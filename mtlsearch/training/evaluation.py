@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from mtlsearch.data.parts import Part, Splits, as_input
+from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.parts import Part, Splits
 from mtlsearch.study.results import Metrics
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tasks.metrics import CountedMetric, Metric
@@ -33,15 +34,22 @@ def evaluate_together(
 ) -> list[list[Metrics]]:
     """Metrics of every member of each forward; data on disk are read once for all of them.
 
-    A forward gives the outputs [M, B, C] of its M `members`. Values are read back to the host once per task.
+    A forward gives the outputs [M, B, C] of its M `members`. Values are read back to the host once per task. A task
+    that is left out of the score has none.
     """
-    metrics = loaded.metrics
+    metrics = {task: metric for task, metric in loaded.metrics.items() if task not in loaded.left_out}
     values: list[dict[str, list[float]]] = [{} for _ in forwards]
     for splits in loaded.splits:
         found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype, max(members))
         values = [before | new for before, new in zip(values, found, strict=True)]
     return [
-        [{task: {metrics[task].name: own[task][member]} for task in loaded.study.task_names} for member in range(count)]
+        [
+            {
+                task: {metrics[task].name: own[task][member]} if task in metrics else {}
+                for task in loaded.study.task_names
+            }
+            for member in range(count)
+        ]
         for own, count in zip(values, members, strict=True)
     ]
 
@@ -55,15 +63,16 @@ def _evaluate_source(
     members: int,
 ) -> list[dict[str, list[float]]]:
     """Each task's metric for every member of each forward, over the tasks of one source."""
-    collected: list[dict[str, list[Tensor]]] = [{task: [] for task in splits.tasks} for _ in forwards]
+    tasks = [task for task in splits.tasks if task in metrics]
+    collected: list[dict[str, list[Tensor]]] = [{task: [] for task in tasks} for _ in forwards]
     with _chunks(part, members) as chunks:
         for rows, inputs in chunks:
-            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype))
+            given = dict.fromkeys(splits.tasks, as_input(inputs, dtype, splits.kind))
             for own, forward in zip(collected, forwards, strict=True):
                 outputs = forward(given)
-                for task in splits.tasks:
+                for task in tasks:
                     own[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
-    return [{task: _finish(metrics[task], own[task], part.labels[task]) for task in splits.tasks} for own in collected]
+    return [{task: _finish(metrics[task], own[task], part.labels[task]) for task in tasks} for own in collected]
 
 
 @contextmanager

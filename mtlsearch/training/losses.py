@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtlsearch.data.parts import Part, as_input
+from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.parts import Part
 from mtlsearch.study.study import LoadedStudy
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -25,9 +26,9 @@ def each_loss(loaded: LoadedStudy, forward: Forward, parts: Sequence[Part], dtyp
     labels: dict[str, Tensor] = {}
     for splits, part in zip(loaded.splits, parts, strict=True):
         assert isinstance(part.inputs, Tensor)  # a batch is in memory
-        x = as_input(part.inputs, dtype)
+        x = as_input(part.inputs, dtype, splits.kind)
         inputs |= dict.fromkeys(splits.tasks, x)
         labels |= part.labels
     ordered = {task.name: inputs[task.name] for task in loaded.study.tasks}
     outputs = forward(ordered)
-    return [task.loss(outputs[task.name], labels[task.name]) for task in loaded.study.tasks]
+    return [loss(outputs[task], labels[task]) for task, loss in loaded.losses.items()]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
@@ -64,7 +65,8 @@ class SoloMember:
         reason = failure_reason(bad, self.progress.epoch, steps_per_epoch(loaded), self.method.rule)
         if reason is not None:
             return self.progress.fail(reason)
-        validation = self.evaluate("validation")
+        with doing("validating"):
+            validation = self.evaluate("validation")
         result, improved = self.progress.update(loaded.score(validation), validation)
         if improved:
             self.best = _copy(self.model)
@@ -93,6 +95,7 @@ class SoloMember:
                 weights = self.method.draw(key, ticks[step], self.weights)
                 losses = self.method.checked(self.step(batches, step, weights, read))
                 bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
+                advance()
         self.weighting = self.method.end_epoch(self.weighting, steps)
         return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
 
@@ -157,7 +160,8 @@ class SoloTrainer:
         return entry
 
     def advance(self) -> list[EpochResult]:
-        return [member.advance() for member in self.members.values()]
+        with doing("training", len(self.members) * steps_per_epoch(self.training.loaded)):
+            return [member.advance() for member in self.members.values()]
 
     def drop(self, number: int) -> None:
         del self.members[number]

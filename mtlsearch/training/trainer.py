@@ -12,15 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mtlsearch.activity import Interrupted
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-
-
-class Interrupted(Exception):
-    """Training was stopped in the middle of an epoch; no member has advanced."""
 
 
 @dataclass(frozen=True)

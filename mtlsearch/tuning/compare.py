@@ -15,7 +15,7 @@ from typing import Any
 
 from mtlsearch.errors import StoreError, UsageError
 from mtlsearch.evidence.answer import expected_seconds, task_metrics
-from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, single_runs
+from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, outcome_line, single_runs
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
@@ -117,6 +117,7 @@ def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptio
     seeds = fresh_seeds(session.training.seed, options.seeds)
     tell_cost(session, entrants, options)
     outcomes, failed = [], {}
+    metrics = task_metrics(record, test_examples(loaded))
     for number, each in enumerate(entrants, 1):
         search_method(each, options.trials, f"{each.method} ({number} of {len(entrants)})")
         outcome = outcome_of(each, options.trials, seeds)
@@ -124,7 +125,7 @@ def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptio
             failed[each.method] = outcome
         else:
             outcomes.append(outcome)
-    metrics = task_metrics(record, test_examples(loaded))
+            session.watcher.notice(outcome_line(outcome, metrics, loaded.study.score))
     single = single_runs(record, seeds, metrics)
     return compared(outcomes, failed, metrics, loaded.study.score, single, trials=options.trials, seeds=seeds)
 

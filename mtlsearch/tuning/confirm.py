@@ -106,8 +106,8 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
 
 
 def alone(loaded: LoadedStudy, single: bool | None, watcher: Watcher) -> dict[str, LoadedStudy]:
-    """Each task's study by itself; none where there is one task, or many, or the model needs all at once."""
-    tasks = loaded.study.task_names
+    """The study of each task in the score by itself; none of one task or many, or where the model needs all at once."""
+    tasks = loaded.scored
     if len(tasks) == 1 or single is False or (single is None and len(tasks) > MOST_SINGLES):
         return {}
     try:
@@ -125,7 +125,7 @@ def tell_cost(session: Session, confirmation: Confirmation, plan: Plan, hint: st
         found = ended(confirmation)
         known = all(repeat.key in found for repeat in repeats)
         winner = plan.winner(found) if known else next(iter(plan.configs))
-        repeats += [repeat for task in study.task_names for repeat in plan.alone(winner, task)]
+        repeats += [repeat for task in session.training.loaded.scored for repeat in plan.alone(winner, task)]
     left = confirmation.left(repeats)
     before = len(repeats) - len(left)
     session.watcher.begun(len(repeats), before, study.epochs)
@@ -136,7 +136,7 @@ def tell_cost(session: Session, confirmation: Confirmation, plan: Plan, hint: st
     time_told = "" if seconds is None else f", about {duration(seconds)}"
     many = len(plan.configs)
     configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
-    singles = f" and {len(study.tasks)} single tasks" if plan.single else ""
+    singles = f" and {len(session.training.loaded.scored)} single tasks" if plan.single else ""
     done = f" ({before} are done)" if before else ""
     session.watcher.notice(
         f"confirming the {configs} of equal weights{singles},"

@@ -16,10 +16,9 @@ from mtlsearch.study.space import quantiles_from_weights, real
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
-from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.weighting import STATIC
-from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.repeats import train_repeats
 from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
@@ -110,8 +109,7 @@ def search_method(each: Entrant, trials: int, told: str) -> None:
     if before >= trials:
         return
     watcher.notice(f"{told}: {trials - before} trials")
-    seed = derived_seed(each.session.training.seed, "sampler", before)
-    record.study.sampler = make_sampler(each.searched["sampler"], seed)
+    record.study.sampler = seeded_asks(each.searched["sampler"], each.session.training.seed)
     record.study.pruner = make_pruner(each.searched["pruner"], study.epochs)
     watcher.begun(trials, before, study.epochs, record.best_or_none())
     search(each.session, trials)
@@ -134,7 +132,7 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | st
     found = ended(book)
     trained = [found[repeat.key] for repeat in repeats]
     tests = [trial.user_attrs.get("test") for trial in trained]
-    metrics = {task: metric.name for task, metric in loaded.metrics.items()}
+    metrics = {task: loaded.metrics[task].name for task in loaded.scored}
     spent = [*searched, *trained]
     return Outcome(
         each.method,

@@ -292,6 +292,26 @@ class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     )
 
 
+@group
+class FormatOptions(Options):
+    """The format of a table, and the file that it is written to."""
+
+    format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
+    output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
+
+
+@options
+class PredictOptions(FormatOptions, StudyPathOptions):
+    """Options of `mtlsearch predict`."""
+
+    sort: str | None = option(
+        None,
+        "--sort",
+        help="Sort the rows by this column, the largest first; not for tables on the screen.",
+        metavar="COLUMN",
+    )
+
+
 @options
 class ExplainOptions(StudyPathOptions):
     """Options of `mtlsearch explain`."""
@@ -329,11 +349,8 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
 
 
 @options
-class TrialsOptions(StudyOptions):
+class TrialsOptions(FormatOptions, StudyOptions):
     """Options of `mtlsearch trials`."""
-
-    format: str = option("table", "--format", help="Format of the output.", choices=("table", "csv", "json", "parquet"))
-    output: Path | None = option(None, "-o", "--output", help="The file.", default="stdout")
 
 
 @options

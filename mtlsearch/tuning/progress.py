@@ -1,8 +1,9 @@
-"""Progress of a search on stderr: a live line on a terminal, else one plain line for each event."""
+"""Progress of a search on stderr: a live line on a terminal, else a plain line for each event and each 10 s between."""
 
 import html
 import sys
 import time
+from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -10,6 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mtlsearch.activity import counted, current
+from mtlsearch.pace import Pace
 from mtlsearch.terminal import notice
 from mtlsearch.wording import clock, described
 
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from mtlsearch.study.results import EpochResult
     from mtlsearch.study.space import Config
 
-WINDOW_SECONDS = 20.0
 NOTEBOOK_SECONDS = 0.25
+SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
 
 
 class Watcher(Protocol):
@@ -79,26 +82,29 @@ class NotebookLine:
 
 
 class Progress:
-    """Tells a search's events: trials done, best score, per-task metrics, trial-epochs per second, time left."""
+    """Tells what is done: the state, trials done, best score, per-task metrics, trial-epochs per second, time left."""
 
     def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         self.total, self.epochs, self.done = total, 0, 0
         self.quiet = quiet
-        self.began_with = 0
+        self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
-        self.epoch_times: list[float] = []
-        self.trial_epochs = 0
-        self.is_waiting = False
+        self.in_training: dict[int, tuple[float, str]] = {}  # the best score so far of each, with its metrics
         self.best: tuple[float, str] | None = None
-        self.began = time.monotonic()
+        self.pace = Pace()
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
         self.is_live = console.is_terminal and not quiet
         self.notebook = NotebookLine() if console.is_jupyter and not quiet else None
+        self.told = time.monotonic()
+        self.ends = Event()
+        self.beats = Thread(target=self._beat, name="mtlsearch-progress", daemon=True)
 
     def __enter__(self) -> Self:
         if self.is_live:
             self.live.start()
+        elif not self.quiet:
+            self.beats.start()
         return self
 
     def __exit__(
@@ -106,17 +112,28 @@ class Progress:
     ) -> None:
         if self.is_live:
             self.live.stop()
+        elif not self.quiet:
+            self.ends.set()
+            self.beats.join()
         self._draw(last=True)
+
+    def _beat(self) -> None:
+        """Break each silence of a log, and draw a notebook's line again, until the end."""
+        while not self.ends.wait(1.0):
+            if self.notebook is not None:
+                self._draw()
+            elif time.monotonic() - self.told > SILENCE_SECONDS:
+                self.say(self.line().plain)
 
     # The watcher.
 
     def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
-        self.total, self.done, self.began_with = total, done, done
+        self.total, self.done, self.epochs, self.is_begun = total, done, epochs, True
         self.best = None
+        self.in_training.clear()
         if best is not None:
             self._take_best(best)
-        self.epochs = epochs
-        self.began = time.monotonic()
+        self.pace = Pace()
 
     def asked(self, number: int, config: "Config") -> None:
         self.training[number] = 0
@@ -124,14 +141,15 @@ class Progress:
 
     def reported(self, result: "EpochResult") -> None:
         self.training[result.number] = result.epoch + 1
-        self.trial_epochs += 1
-        self.epoch_times.append(time.monotonic())
+        if result.reason is None and result.best_validation:
+            self.in_training[result.number] = result.best_score, described(result.best_validation)
+        self.pace.epoch_ended()
+        self._expect()
         self._draw()
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
-        self.training.pop(trial.number, None)
-        self.done += 1
+        self._leave(trial.number)
         state = trial.state.name.lower()
         improved = state == "complete" and self._is_best(trial)
         if improved:
@@ -150,8 +168,7 @@ class Progress:
         )
 
     def confirmed(self, number: int, what: str) -> None:
-        self.training.pop(number, None)
-        self.done += 1
+        self._leave(number)
         self.say(f"confirmation {self.done} of {self.total}: {what}")
 
     def waiting(self, others: int) -> None:
@@ -164,6 +181,7 @@ class Progress:
         if self.is_live and live:
             self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif not self.is_live and not self.quiet and self.notebook is None:
+            self.told = time.monotonic()
             print(text, file=sys.stderr, flush=True)
 
     def _draw(self, *, last: bool = False) -> None:
@@ -172,10 +190,18 @@ class Progress:
 
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""
+        self.told = time.monotonic()
         if self.is_live:
             self.live.console.print(f"mtlsearch: {text}", markup=False, highlight=False, soft_wrap=True)
         else:
             notice(text)
+
+    def _leave(self, number: int) -> None:
+        """Count a trial that leaves training."""
+        self.in_training.pop(number, None)
+        self.pace.trial_ended(self.training.pop(number, 0))
+        self.done += 1
+        self._expect()
 
     def _is_best(self, trial: "FrozenTrial") -> bool:
         assert trial.value is not None
@@ -186,28 +212,48 @@ class Progress:
         metrics = described(trial.user_attrs.get("validation", {}))
         self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics})"
 
-    def rate(self) -> float:
-        """Trial-epochs per second, over the last seconds."""
-        now = time.monotonic()
-        self.epoch_times = [at for at in self.epoch_times if now - at < WINDOW_SECONDS]
-        return len(self.epoch_times) / max(min(WINDOW_SECONDS, now - self.began), 1e-9)
+    def _expect(self) -> None:
+        left = self.total - self.done - len(self.training)
+        self.pace.expect(max(0, left), list(self.training.values()), self.epochs)
 
-    def seconds_left(self) -> float | None:
-        """By the rate of trials so far, None before the first has ended."""
-        ended = self.done - self.began_with
-        if not ended:
-            return None
-        return (time.monotonic() - self.began) / ended * (self.total - self.done)
+    # The live line.
 
     def line(self) -> Text:
-        """The live line."""
-        left = self.seconds_left()
+        """The line as it is now."""
+        activity = current()
+        if not self.is_begun:
+            return Text(str(activity or "starting"), no_wrap=True, overflow="ellipsis")
+        left = self.pace.seconds_left()
         # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
         parts = [
             f"{self.done}/{self.total} trials",
-            f"{len(self.training)} training",
-            f"{self.rate():.1f} trial-epochs/s",
+            self._state(),
+            self.pace.rate_in_words(self._under_way()),
             "" if left is None else f"{clock(left)} left",
-            f"best {self.best[1]}" if self.best else "no best yet",
+            self._best_so_far(),
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+    def _state(self) -> str:
+        """How many are in training, at which epoch; and what else is being done."""
+        activity, work, epochs = current(), counted(), self.training.values()
+        other = f", {activity}" if activity is not None and activity is not work else ""
+        if not epochs:
+            return other.removeprefix(", ")
+        low, high = 1 + min(epochs), 1 + max(epochs)
+        where = f"epoch {low}" if low == high else f"epochs {low} to {high}"
+        share = "" if work is None else f", {100 * work.share:.0f} %"
+        return f"{len(epochs)} training ({where} of {self.epochs}{share}{other})"
+
+    def _under_way(self) -> float:
+        """The trial-epochs' worth of steps since the last epoch ended."""
+        work = counted()
+        return 0.0 if work is None else len(self.training) * work.share
+
+    def _best_so_far(self) -> str:
+        """The best score, also of a trial in training."""
+        found = max(self.in_training.items(), key=lambda item: item[1][0], default=None)
+        if found is not None and (self.best is None or found[1][0] > self.best[0]):
+            number, (score, metrics) = found
+            return f"best {score:.4f} (trial {number}, in training: {metrics})"
+        return f"best {self.best[1]}" if self.best else "no score yet"

@@ -1,6 +1,5 @@
 """Training the repeats of a confirmation, each once, and scoring each on test."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +8,14 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from mtlsearch.activity import doing
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
-from mtlsearch.store.model_file import save_model
+from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.store.model_file import write_model
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.loop import WAIT_SECONDS, barrier
+from mtlsearch.tuning.loop import barrier, wait_a_moment
 from mtlsearch.tuning.session import Session
 from mtlsearch.wording import described
 
@@ -22,6 +23,7 @@ from mtlsearch.wording import described
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
     """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted."""
     watcher, conditions = session.watcher, session.conditions.recorded()
+    clear_unfinished(book.artifacts)
     # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
     slots = max(Counter(repeat.seed for repeat in repeats).values())
     training = replace(session.training, slots=slots)
@@ -31,6 +33,8 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
         while session.is_in_time():
             while trainer is not None and trainer.room() and (left := book.left(repeats)):
                 number = book.begin(left[0], session.study)
+                if number is None:  # another process was faster
+                    continue
                 members[number] = left[0]
                 # A config and its twin of one seed come together, so that they share its batches.
                 entry = trainer.add(number, left[0].config, entry_epoch=0, seed=left[0].seed)
@@ -66,8 +70,7 @@ def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat
     if _all_ended(book, repeats):
         return False
     if not book.take_over() and not book.left(repeats):
-        session.watcher.waiting(len(book.trials(TrialState.RUNNING)))
-        time.sleep(WAIT_SECONDS)
+        wait_a_moment(session, book)
     return True
 
 
@@ -76,14 +79,15 @@ def _end(book: Confirmation, trainer: Trainer, training: Training, result: Epoch
     number, told = result.number, result.reason
     if result.reason is None:
         state = trainer.state(number)
-        test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)
+        with doing("scoring on test"):
+            test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)
         with book.losing(number):
             book.scored(number, test)
         told = f"test {described(test)}"
 
     def save(path: Path, config: dict[str, Any]) -> None:
         of = {"name": book.study.user_attrs["of"]}
-        save_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
+        write_model(path, trainer.state(number), {**config, "study": {**config["study"], **of}})
 
     if number in book.running:
         book.note(number, trainer.conditions(number))

@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
+from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.errors import ConfigError, StudyError
 from mtlsearch.store.config_file import config_document, config_of, read_config
 from mtlsearch.store.model_file import study_of
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import Study
+from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.study.study_file import load_study, study_name
 from mtlsearch.training.device import Conditions, use_device
 from mtlsearch.training.population.population import PopulationTrainer
@@ -112,7 +113,21 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     changed = [task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest]
     if changed:
         raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")
+    check_inputs(config, loaded)
     return verify(Training(loaded, recorded["seed"], conditions.precision), config, conditions)
+
+
+def check_inputs(config: Mapping[str, Any], loaded: LoadedStudy) -> None:
+    """Raise ConfigError where a task's inputs were taken for another kind when the config was trained."""
+    now = {task: (splits.kind, splits.train.inputs.dtype) for splits in loaded.splits for task in splits.tasks}
+    for task, about in config["tasks"].items():
+        kind, dtype = now[task]
+        before = about.get("input_kind") or former_kind(dtype)
+        if before != (kind or before):
+            raise ConfigError(
+                f"the config was trained with inputs of task {task!r} taken for {before}, which are {kind} now: say"
+                f' inputs="{before}" in the study\'s Data'
+            )
 
 
 def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
@@ -124,6 +139,7 @@ def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
         patience=training.get("patience"),
         batch_size=training["batch_size"],
         split_seed=training["split_seed"],
+        division=training.get("division", "first"),  # earlier versions record none
     )
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
+from mtlsearch.activity import doing
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
-from mtlsearch.store.record import Record, is_recorded, open_record
-from mtlsearch.study.describe import describe
+from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import (
@@ -34,9 +35,8 @@ from mtlsearch.training.device import (
 from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.choices import make_pruner, make_sampler
+from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
@@ -75,7 +75,8 @@ class Chosen:
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
-    conditions = use_device(options.device, options.threads, options.precision)
+    with doing("getting the device ready"):
+        conditions = use_device(options.device, options.threads, options.precision)
     for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
     if conditions.device.type == "cuda":
@@ -101,16 +102,21 @@ def open_session(
     deadline: float | None,
 ) -> Session:
     """Open the study's record, made where there is none, with the sampler for the trials that are left."""
-    loaded = chosen.loaded
-    plan, conditions = plan_of(storage, options, chosen, progress.notice)
+    loaded = as_begun(storage, options, chosen)
+    plan, conditions = plan_of(storage, options, replace(chosen, loaded=loaded), progress.notice)
     measured = {"population": plan.population, "plan": plan.recorded(), "threads": conditions.threads}
     info = {**describe(loaded), **measured}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
+    if not record.trials():
+        for line in input_lines(loaded):
+            progress.notice(line)
+    for task, why in loaded.left_out.items():
+        progress.notice(f"task {task!r} is trained and left out of the score, as it cannot be scored {why}")
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
-    record.study.sampler = make_sampler(options.sampler, derived_seed(seed, "sampler", record.counted()))
+    record.study.sampler = seeded_asks(options.sampler, seed)
     record.study.pruner = chosen.pruner
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])
@@ -123,12 +129,13 @@ def open_session(
 def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
     """The plan of a study and its CPU threads: what is asked for, else what its first run measured."""
     conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
-    if is_recorded(storage, chosen.name):
+    if recorded_info(storage, chosen.name) is not None:
         return Plan(options.population or 1), conditions
     if is_auto:
         conditions = conditions.with_threads(fastest_threads(products()))
     training = Training(chosen.loaded, precision=options.precision)
-    plan = Plan(options.population) if options.population else planned(training, options.trials)
+    with doing("measuring whether trials train faster at once"):
+        plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():
         notice(told)
     if is_auto and plan.population == 1 and plan.gain is not None:  # one trial's step may have little work for several
@@ -146,6 +153,16 @@ def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrain
         record.change(population=1)
 
     return trainer if plan.epoch is None else Checked(trainer, plan.epoch, give_up)
+
+
+def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStudy:
+    """The study with its data, divided as it was where an earlier version has begun it."""
+    found = recorded_info(storage, chosen.name)
+    split = chosen.loaded.fingerprint()["split"]
+    if found is None or "way" not in split or "way" in found.get("fingerprint", {}).get("split", {}):
+        return chosen.loaded
+    study = replace(chosen.loaded.study, division="first")
+    return study.load(options.directory, chosen.conditions.device)
 
 
 # Search.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from mtlsearch.activity import doing
 from mtlsearch.store.record import Record
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.device import Conditions
@@ -83,4 +84,5 @@ def show_in_dashboard(record: Record) -> None:
     """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
     from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
 
-    publish(record)
+    with doing("drawing the figures for the dashboard"):
+        publish(record)

@@ -54,10 +54,10 @@ def configured(study: Study, options: RunOptions) -> Study:
 
 
 def as_recorded(study: Study, info: Mapping[str, Any]) -> Study:
-    """The study with the changes that its search's options had made: fixed dimensions, budget, score."""
+    """The study with the changes that its search's options had made, and the division that it was begun with."""
     for name, dimension in info["fingerprint"]["space"].items():
         then, now = json_to_distribution(json.dumps(dimension)), study.search_space.distributions.get(name)
         if now is not None and then.single() and not now.single():
             study = study.fixed(name, str(fixed_value(then)))
     score = info["score"] if info["score"] in SCORES else study.score
-    return replace(study, **info["budget"], score=score)
+    return replace(study, **{"division": "first", **info["budget"]}, score=score)

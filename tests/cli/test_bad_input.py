@@ -79,7 +79,7 @@ def test_study_file_that_is_not_there_is_named(empty: Path) -> None:
             STUDY_FILE.replace("Data((x, labels)", 'Data((x, {**labels, "a": labels["a"] - 7 * (x[:, 2] > 1)})'),
             "-7",
         ),
-        (STUDY_FILE.replace('"b": 2}', '"b": 3}'), "must have the shape"),
+        (STUDY_FILE.replace('"b": 2}', '"b": 3}'), "must have a column for each of its 2 classes (0, 1), but has 3"),
     ],
 )
 def test_broken_study_file_is_told_in_one_line(empty: Path, text: str, said: str) -> None:

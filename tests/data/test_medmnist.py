@@ -233,7 +233,9 @@ def test_balancing_leaves_the_metric_alone(chest: Path) -> None:
 
 
 def test_an_unknown_pos_weight_is_refused(chest: Path) -> None:
-    with pytest.raises(StudyError, match=r"^task 'first': pos_weight must be numbers or balanced, but got 'auto'$"):
+    with pytest.raises(
+        StudyError, match=r"^task 'first': pos_weight must be balanced or a tuple of numbers, but got 'auto'$"
+    ):
         small_study("auto").load(chest)
 
 

@@ -58,7 +58,7 @@ def changed_inputs(source: Source, change: Callable[[Tensor], Any]) -> Source:
     """The same data with changed inputs in both parts; always the same object, so that tasks are joint."""
     data = source(NOWHERE)
     pairs = [(change(part.inputs), dict(part.labels)) for part in (data.train, data.test)]
-    made = Data(*pairs, validation=data.validation)
+    made = Data(*pairs, validation=data.validation, inputs=data.kind)
     return lambda directory: made
 
 

@@ -10,7 +10,9 @@ from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint_source, 
 from torch import Tensor
 
 from mtlsearch import Classification, Data
-from mtlsearch.data.parts import Part, as_input, divide
+from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.on_disk import OnDisk
+from mtlsearch.data.parts import Part, divide
 from mtlsearch.errors import DataError
 
 X, Y = inputs(20, 0), torch.arange(20) % CLASSES
@@ -52,8 +54,10 @@ def test_each_part_is_checked_under_its_name() -> None:
 
 
 def test_arrays_of_words_are_refused() -> None:
-    message = refused((X, np.array(["cat", "dog"] * 10)), (X, Y))
-    assert message.startswith("train labels must be an array of numbers, but: can't convert np.ndarray")
+    assert refused((X, {"pet": np.array(["cat", "dog"] * 10)}), (X, Y)) == (
+        "train labels 'pet' must be numbers, but got texts such as 'cat': number the classes, `codes, names ="
+        " pandas.factorize(labels, sort=True)`, and give Data the codes, and the names as classes"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 20, 25, -3, 1.0, 0.0])
@@ -223,3 +227,36 @@ def test_a_task_without_any_label_in_a_part_is_refused(where: str) -> None:
         if where == "train"
         else f"task 'kind' needs labels in its {where} data, but all are missing"
     )
+
+
+def test_split_names_the_part_of_each_example() -> None:
+    names = ["test", "train", "val", "train", "train", "test"]
+    x, y = np.arange(12).reshape(6, 2), {"a": np.arange(6)}
+    data = Data((x, y), split=names)
+    assert isinstance(data.validation, Part)
+    assert [part.labels["a"].tolist() for part in data.parts] == [[1, 3, 4], [2], [0, 5]]
+    assert data.train.inputs[:].tolist() == x[[1, 3, 4]].tolist()
+    without = Data((x, y), split=np.array(names).astype(object)[[0, 1, 1, 3, 4, 5]], validation=1)
+    assert without.validation == 1
+    assert len(without.train) == 4
+
+
+def test_split_leaves_inputs_on_disk_where_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0).reshape(6, 2))
+    inputs = np.load(tmp_path / "x.npy", mmap_mode="r")
+    data = Data((inputs, np.arange(6)), split=["train", "test"] * 3)
+    assert isinstance(data.test.inputs, OnDisk)
+    assert data.test.inputs[:].tolist() == inputs[1::2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        ({}, "neither"),
+        ({"split": ["train", "test"], "test": (X[:2], Y[:2])}, "both"),
+        ({"split": ["train", "test"], "validation": (X[:2], Y[:2])}, "both"),
+    ],
+)
+def test_parts_are_given_either_way(options: Any, got: str) -> None:
+    with pytest.raises(DataError, match=rf"^Data needs test=\(inputs, labels\), or split= .* but got {got}$"):
+        Data((X[:2], Y[:2]), **options)

@@ -10,6 +10,7 @@ import torch
 from tables import ROWS, houses, write
 
 from mtlsearch import Classification, Data, MtlsearchError, Regression, SharedTrunk, Study, Table
+from mtlsearch.data.examples.division import dividing
 from mtlsearch.data.parts import Part
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.data.table_rows import task_name
@@ -330,3 +331,22 @@ def test_table_that_cannot_work_is_refused_when_it_is_made(changes: dict[str, An
     with pytest.raises(StudyError) as error:
         table(**changes)
     assert said in str(error.value)
+
+
+def test_every_target_keeps_its_rare_classes_in_each_part(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=300), "a": ["no"] * 300, "b": ["no"] * 300, "price": 1.0})
+    frame.loc[random.permutation(300)[:150], "a"] = "yes"
+    frame.loc[random.permutation(300)[:10], "b"] = "yes"
+    frame["price"] = np.where(random.permutation(300) < 15, random.normal(size=300), np.nan)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = Table("t.csv", numbers=["x"], targets={"a": "category", "b": "category", "price": "number"})
+    data = table(tmp_path)
+    assert [int((part.labels["b"] == 1).sum()) for part in data.parts] == [6, 2, 2]
+    assert [int((part.labels["a"] == 1).sum()) for part in data.parts] == [90, 30, 30]
+    assert [int((~part.labels["price"].isnan()).sum()) for part in data.parts] == [9, 3, 3]
+    assert data.over_all
+    with dividing("first"):  # as earlier versions did
+        before = table(tmp_path)
+    assert not before.over_all
+    assert [int((part.labels["b"] == 1).sum()) for part in before.parts] != [6, 2, 2]

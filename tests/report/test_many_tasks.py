@@ -156,6 +156,25 @@ def test_table_of_many_tasks_shows_every_one_on_request() -> None:
         assert sum(f"{task} " in told.get() for task in weights) == count
 
 
+@pytest.mark.parametrize(("kind", "score"), [("mean", "0.2000"), ("min", "-0.4000"), ("mine", None)])
+def test_score_on_test_stands_beside_that_on_validation(kind: str, score: str | None) -> None:
+    config = {
+        "study": {"name": "s"},
+        "trial": 3,
+        "score": {"kind": kind, "value": 0.5},
+        "task_weights": {"a": 0.5, "b": 0.5},
+        "tasks": {"a": {"higher_is_better": True}, "b": {"higher_is_better": False}},
+        "validation": {},
+        "test": {"a": {"accuracy": 0.8}, "b": {"mae": 0.4}},
+        "hyperparameters": {},
+        "training": {"epochs_trained": 1, "best_epoch": 0},
+    }
+    with (console := Console(width=120, highlight=False)).capture() as told:
+        show_config(config, console)
+    test = "" if score is None else f", {score} on test"
+    assert told.get().splitlines()[0] == f"s: trial 3, {kind} score 0.5000 on validation{test}"
+
+
 @pytest.mark.parametrize("width", [70, 100])
 def test_studies_of_many_tasks_leave_room_for_every_column(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # so that it is written as to a terminal

@@ -1,6 +1,7 @@
 """A study's record: what a trial holds, which is the best, and which definition and process it belongs to."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,26 @@ def test_parameters_of_the_best_are_saved_whichever_of_equal_trials_ends_first(r
     end_trial(record, first, 0.7)
     assert record.best().number == first
     assert best_artifact(record, record.best()).read_text() == str(first)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.parametrize("looks", [True, False])
+def test_runs_at_once_keep_the_parameters_of_the_best_of_equal_trials(
+    record: Record, info: dict[str, Any], tmp_path: Path, order: tuple[int, ...], looks: bool
+) -> None:
+    """In whichever order three runs end trials of one score, and whether or not each has seen the others' ends."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_storage(str(record.storage.url), create=True)) for _ in range(2)]
+        runs = [record, *(open_record(each, "mine", info, 3, tmp_path / "artifacts") for each in opened)]
+        numbers = [begin_trial(run) for run in runs]
+        for which in order:
+            if looks:
+                runs[which].refresh()
+            end_trial(runs[which], numbers[which], 0.7)
+        for run in runs:
+            run.refresh()
+            assert run.best().number == 0
+            assert best_artifact(run, run.best()).read_text() == "0"
 
 
 def test_policy_groups_the_trials_that_compete_for_having_their_parameters_kept(record: Record) -> None:

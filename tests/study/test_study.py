@@ -3,6 +3,7 @@
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -186,13 +187,13 @@ def fails(given: Mapping[str, Tensor]) -> Any:
     [
         (model_of(lambda given: {"a": torch.zeros(2, CLASSES)}), "the model must give an output for task 'b', but gave: a"),
         (model_of(lambda given: {}), "the model must give an output for task 'a', but gave: none"),
-        (model_of(lambda given: torch.zeros(2, 3)), "the model must give a dict of outputs by task, but got a Tensor"),
-        (model_of(zeros(5)), "the model's output for task 'a' must have the shape (2, 3), but got (2, 5)"),
+        (model_of(lambda given: torch.zeros(2, 3)), "the model must give a dict of outputs by task, but got a Tensor: return {task: self.heads[task](features) for task in inputs}"),
+        (model_of(zeros(5)), "the model's output for task 'a' must have a column for each of its 3 classes (0, 1, 2), but has 5: give its head 3 outputs, or mend the labels where that is not the number of classes"),
         (model_of(zeros(CLASSES, 7)), "the model's output for task 'a' must have the shape (2, 3), but got (7, 3)"),
         (model_of(dict.fromkeys), "the model's output for task 'a' must be a tensor, but got a NoneType"),
         (model_of(lambda given: dict.fromkeys(given, torch.tensor(1.0))), "the model's output for task 'a' must have the shape (2, 3), but got ()"),
         (model_of(fails), "the model fails on inputs a (2, 6): ValueError: first"),
-        (trunk({"a": CLASSES}), "the model fails on inputs b (2, 6): KeyError: 'b'"),
+        (trunk({"a": CLASSES}), "the model must have a head for each task, but has none for 'b' (it has a): name its heads by task"),
         (lambda config: nn.Linear(config["width"], 1), "the model cannot be built from {'hidden': 8, 'dropout': 0.1, 'optimizer': 'adam', 'learning_rate': 0.01, 'norm': 'none'}: KeyError: 'width'"),
     ],
 )  # fmt: skip
@@ -261,6 +262,7 @@ def test_the_same_definition_has_the_same_fingerprint_and_describes_its_tasks() 
         "std": [1.0],
         "input_shape": [6],
         "input_dtype": "uint8",
+        "input_kind": "pictures",
         "output_shape": [3],
     }
 
@@ -281,3 +283,11 @@ def test_a_task_by_itself_is_a_study_of_its_own() -> None:
     assert alone.study.task_names == ["amount"]
     assert alone.score({"amount": {"r2": 0.25}}) == 0.25
     assert [list(splits.train.labels) for splits in alone.splits] == [["amount"]]
+
+
+def test_study_file_imports_the_modules_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    source = (Path(shipped_studies()["digits"])).read_text()
+    (tmp_path / "their_digits.py").write_text(source)
+    (tmp_path / "mine.py").write_text("from their_digits import study\n")
+    assert load_study(str(tmp_path / "mine.py")).task_names == load_study("digits").task_names

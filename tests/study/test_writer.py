@@ -11,7 +11,10 @@ from sklearn.datasets import load_wine
 from tables import houses, write
 
 from mtlsearch import load_study
-from mtlsearch.data.table_guess import guess_table
+from mtlsearch.data.guess.header import has_header
+from mtlsearch.data.guess.table import guess_table
+from mtlsearch.data.table_encoding import Encoding
+from mtlsearch.inference.inputs import read_rows
 
 
 @pytest.fixture
@@ -129,12 +132,213 @@ def test_semicolons_and_decimal_commas_are_reported_and_give_the_same_data(here:
     assert comma == load_study("plain.py").load(here).sha256
 
 
-def test_metric_of_a_skewed_class_is_the_macro_f1(here: Path) -> None:
+def test_metric_of_a_rare_class_is_the_auroc_and_the_file_says_why(here: Path) -> None:
     frame = houses()
-    frame["sold"] = ["yes"] * 20 + ["no"] * 180
+    frame["sold"] = ["yes"] * 38 + ["no"] * 162
     write(here, frame)
     init()
-    assert 'Classification("sold", table, metric_name="macro_f1")' in Path("my_study.py").read_text()
+    lines = Path("my_study.py").read_text().splitlines()
+    at = lines.index('        Classification("sold", table, metric_name="auroc"),')
+    why = '# Only 19 % of its labels are "yes", so accuracy says little: area under the ROC curve.'
+    assert lines[at - 1].strip() == why
+    assert load_study("my_study.py").load(here).metrics["sold"].name == "auroc"
+
+
+def test_metric_of_two_classes_that_are_even_enough_is_the_accuracy(here: Path) -> None:
+    frame = houses()
+    frame["sold"] = ["yes"] * 40 + ["no"] * 160
+    write(here, frame)
+    init()
+    assert 'Classification("sold", table),' in Path("my_study.py").read_text()
+
+
+def test_metric_of_several_classes_one_of_which_is_most_is_the_macro_f1(here: Path) -> None:
+    frame = houses()
+    frame["sold"] = ["yes"] * 20 + ["later"] * 20 + ["no"] * 160
+    write(here, frame)
+    init()
+    text = Path("my_study.py").read_text()
+    assert 'Classification("sold", table, metric_name="macro_f1")' in text
+    assert '# 80 % of its labels are "no", so accuracy says little: the mean F1 of all classes.' in text
+
+
+def test_metrics_are_chosen_for_all_targets_that_have_them_or_for_one(here: Path) -> None:
+    frame = houses()
+    frame["big"] = frame["area"] > 90
+    write(here, frame)
+    given = ("init", "--csv", "houses.csv", "--targets", "price,sold,big", "--force", "--metric")
+    done(*given, "average_precision", "--metric", "big=macro_f1", "--metric", "mae")
+    names = {task: metric.name for task, metric in load_study("my_study.py").load(here).metrics.items()}
+    assert names == {"price": "mae", "sold": "average_precision", "big": "macro_f1"}
+    assert refused(*given, "auc", status=2) == (
+        "--metric auc: no target has a metric 'auc'; there are price: r2, mae;"
+        " sold: accuracy, macro_f1, auroc, average_precision; big: accuracy, macro_f1, auroc, average_precision"
+    )
+    assert refused(*given, "price=auroc", status=2) == (
+        "--metric price=auroc: no target has a metric 'auroc'; there are price: r2, mae"
+    )
+    assert refused(*given, "area=mae", status=2) == (
+        "--metric area=mae: 'area' is no target; there are price, sold, big"
+    )
+
+
+# Categories and codes.
+
+
+def test_texts_of_many_levels_are_a_category_where_each_stands_in_many_rows(here: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "state": [f"state {i % 51}" for i in range(1020)],
+            "y": random.normal(size=1020),
+            "x": random.normal(size=1020),
+        }
+    )
+    assert kinds(write(here, frame), "y")["state"] == "category"
+    assert kinds(write(here, frame[:1000]), "y")["state"] == "left out"
+
+
+def test_codes_are_known_by_their_name_or_by_leading_zeros(here: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "industry_code": random.integers(0, 40, 200),
+            "MSSubClass": random.choice([20, 30, 60, 190], 200),
+            "plz": [f"0{i % 30:02}" for i in range(200)],
+            "serial": [f"0{i:04}" for i in range(200)],
+            "decoded": random.integers(0, 40, 200),
+            "code": random.integers(0, 10**6, 200),
+            "y": random.normal(size=200),
+        }
+    )
+    assert kinds(write(here, frame), "y") == {
+        "industry_code": "category",
+        "MSSubClass": "category",
+        "plz": "category",
+        "serial": "left out",
+        "decoded": "number",
+        "code": "number",
+        "y": "number",
+    }
+
+
+# How rows are divided, and what is left out.
+
+
+@pytest.mark.parametrize("name", ["split", "Fold", "set", "data_split"])
+def test_column_of_parts_divides_the_rows_and_is_no_input(here: Path, name: str) -> None:
+    frame = houses()
+    frame[name] = ["Train"] * 120 + ["val"] * 30 + ["test"] * 50
+    write(here, frame)
+    told = init()
+    assert f"120 to train, 30 to validate, 50 to test, by column {name!r}" in told
+    assert f'split="{name}",' in Path("my_study.py").read_text()
+    (splits,) = load_study("my_study.py").load(here).splits
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [120, 30, 50]
+    assert splits.train.inputs.shape[1] == load_study("my_study.py").tasks[0].data.features == 8
+
+
+def test_column_of_parts_by_another_name_is_the_split_where_it_is_named(here: Path) -> None:
+    frame = houses()
+    frame["use"] = ["train"] * 150 + ["test"] * 50
+    write(here, frame)
+    assert kinds(here / "houses.csv", "price")["use"] == "category"
+    assert "50 to test, by column 'use'" in init("--split", "use")
+    said = refused("init", "--csv", "houses.csv", "--targets", "price", "--split", "city", "--force")
+    assert "must be train, validation or test, but is" in said
+
+
+def test_numbers_of_folds_are_no_input(here: Path) -> None:
+    frame = houses()
+    frame["fold"] = np.arange(len(frame)) % 5
+    assert kinds(write(here, frame), "price", "sold")["fold"] == "left out"
+
+
+def test_last_line_names_what_is_left_out(here: Path) -> None:
+    frame = houses()
+    frame.insert(0, "id", range(1, len(frame) + 1))
+    write(here, frame)
+    *_, last = init("--drop", "built,city").splitlines()
+    assert last == ("mtlsearch: wrote my_study.py, without id, city, built: edit it, or `mtlsearch run my_study.py`")
+    *_, last = init("--drop", "id", "--force").splitlines()
+    assert "without id:" in last
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (("--drop", "cty"), 1, "--drop 'cty' is no column of the table: did you mean 'city'? It has"),
+        (("--split", "part"), 1, "--split 'part' is no column of the table:"),
+        (("--drop", "price"), 2, "column 'price' is named twice: a target, a split, or dropped, one of them"),
+        (("--drop", "city", "--split", "city"), 2, "column 'city' is named twice"),
+    ],
+)  # fmt: skip
+def test_column_that_is_not_there_or_named_twice_is_refused(
+    here: Path, options: tuple[str, ...], status: int, said: str
+) -> None:
+    write(here, houses())
+    assert refused("init", "--csv", "houses.csv", "--targets", "price,sold", *options, status=status).startswith(said)
+    assert not Path("my_study.py").exists()
+
+
+def test_options_of_a_table_need_one(here: Path) -> None:
+    assert refused("init", "--drop", "x", status=2) == (
+        "--split, --drop, --metric and --header are about a table: name it with --csv"
+    )
+
+
+# Files of other forms.
+
+
+@pytest.mark.parametrize("name", ["houses.csv.gz", "houses.tsv", "houses.tsv.gz", "houses.csv.xz", "houses.csv.bz2"])
+def test_compressed_and_tabbed_files_give_the_same_study(here: Path, name: str) -> None:
+    frame = houses()
+    write(here, frame)
+    init("--out", "plain.py")
+    frame.to_csv(name, sep="\t" if ".tsv" in name else ",", index=False)
+    done("init", "--csv", name, "--targets", "price,sold", "--out", "other.py")
+    assert load_study("other.py").load(here).sha256 == load_study("plain.py").load(here).sha256
+
+
+def test_broken_archive_is_refused_in_one_line(here: Path) -> None:
+    houses().to_csv("houses.csv.gz", index=False)
+    whole = Path("houses.csv.gz").read_bytes()
+    for broken in (whole[: len(whole) // 2], b"no archive", whole[:40] + b"\0" * 40 + whole[80:]):
+        Path("houses.csv.gz").write_bytes(broken)
+        assert "houses.csv.gz" in refused("init", "--csv", "houses.csv.gz", "--targets", "price")
+
+
+def test_file_without_a_header_gets_names_and_is_predicted_as_it_is(here: Path) -> None:
+    houses().to_csv("houses.csv", index=False, header=False)
+    done("init", "--csv", "houses.csv", "--targets", "column_5,column_6")
+    names = "area,rooms,city,built,price,sold"
+    init("--header", names, "--out", "named.py")
+    shas = [load_study(name).load(here).sha256 for name in ("my_study.py", "named.py")]
+    assert [*shas[0].values()] == [*shas[1].values()]
+    encoding = load_study("named.py").tasks[0].data.encoding
+    assert encoding == Encoding.from_dict(encoding.to_dict())
+    without, _ = read_rows(Path("houses.csv"), encoding)
+    write(here, houses(), "with.csv")
+    with_header, places = read_rows(Path("with.csv"), encoding)
+    assert without.equal(with_header)
+    assert (len(without), places[0]) == (200, "with.csv, line 2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("a,b\n1,2\n3,4", True),
+        ("1,x\n2,y\n3,x", False),
+        ("country,2001,2002\nno,3,4\nse,5,6", True),
+        ("5\n6\n9", False),
+        ("red,small\nred,large\nblue,small", False),
+        ("colour,size\nred,large\nblue,small", True),
+        ("x,?\n1,2\n3,4", True),
+        ("?,1\n1,2\n3,4", False),
+    ],
+)
+def test_first_line_is_a_header_where_it_does_not_look_like_the_rows(rows: str, named: bool) -> None:
+    assert has_header([row.split(",") for row in rows.split("\n")]) == named
 
 
 # Study files.

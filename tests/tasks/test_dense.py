@@ -179,7 +179,7 @@ def test_normals_become_unit_vectors_and_those_of_no_length_are_missing() -> Non
     ("task", "labels", "message"),
     [
         (Segmentation, CLASSES.unsqueeze(1), "labels must have the shape [N, H, W], but got (6, 1, 5, 7)"),
-        (Segmentation, CLASSES.float(), "class labels must be whole numbers, but got torch.float32"),
+        (Segmentation, CLASSES + 0.5, "class labels must be whole numbers (or NaN where missing), but got 0.5"),
         (Segmentation, CLASSES * 0, "the training data must hold two classes or more, but hold 1"),
         (Segmentation, CLASSES * 0 - 1, "the training data must hold two classes or more, but hold 0"),
         (Segmentation, CLASSES - 1, "labels must lie in 0 … 1 (or be −1 where missing), but got -2"),

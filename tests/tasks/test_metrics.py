@@ -10,7 +10,11 @@ from torch import Tensor
 from mtlsearch.tasks.metrics import (
     CountedMetric,
     Metric,
+    WholeMetric,
     accuracy,
+    auroc,
+    average_precision,
+    average_precisions,
     macro_f1,
     mae,
     multilabel_macro_auroc,
@@ -32,6 +36,15 @@ def per_column(outputs: Tensor, labels: Tensor, score: Callable[[Tensor, Tensor]
     return sum(numbers) / len(numbers)
 
 
+def against_the_rest(score: Callable[[Tensor, Tensor], float]) -> Callable[[Tensor, Tensor], float]:
+    """The mean of a score over each class against the rest."""
+    return lambda y, p: sum(score((y == c).long(), p[:, c]) for c in range(C)) / C
+
+
+def average_precisions_mean() -> Metric:
+    return WholeMetric("average_precision", lambda outputs, labels: average_precisions(outputs, labels).mean())
+
+
 def case(name: str, missing: float) -> Case:
     random = torch.Generator().manual_seed(3)
     outputs = torch.randn(N, C, generator=random)
@@ -42,6 +55,9 @@ def case(name: str, missing: float) -> Case:
 
     def of_classes(score: Callable[[Tensor, Tensor], float]) -> Callable[[Tensor, Tensor], float]:
         return lambda o, y: score(y[y >= 0], o.argmax(1)[y >= 0])
+
+    def of_probabilities(score: Callable[[Tensor, Tensor], float]) -> Callable[[Tensor, Tensor], float]:
+        return lambda o, y: score(y[y >= 0], o.double().softmax(1)[y >= 0])
 
     def of_columns(score: Callable[[Tensor, Tensor], float]) -> Callable[[Tensor, Tensor], float]:
         return lambda o, y: per_column(o, y, score)
@@ -59,6 +75,14 @@ def case(name: str, missing: float) -> Case:
             of_columns(lambda y, o: float(sklearn.f1_score(y, o > 0))),
         ),
         "auroc": (multilabel_macro_auroc(), outputs, yes_no, of_columns(sklearn.roc_auc_score)),
+        "average_precision": (average_precisions_mean(), outputs, yes_no, of_columns(sklearn.average_precision_score)),
+        "class_auroc": (auroc(C), outputs, classes, of_probabilities(against_the_rest(sklearn.roc_auc_score))),
+        "class_precision": (
+            average_precision(C),
+            outputs,
+            classes,
+            of_probabilities(against_the_rest(sklearn.average_precision_score)),
+        ),
         "r2": (r2(), outputs, reals, of_columns(sklearn.r2_score)),
         "mae": (
             mae(SCALE),
@@ -70,7 +94,8 @@ def case(name: str, missing: float) -> Case:
     return cases[name]
 
 
-NAMES = ["accuracy", "macro_f1", "multilabel_f1", "auroc", "r2", "mae"]
+CLASS_NAMES = ["class_auroc", "class_precision"]
+NAMES = ["accuracy", "macro_f1", "multilabel_f1", "auroc", "average_precision", *CLASS_NAMES, "r2", "mae"]
 
 
 def number(metric: Metric, outputs: Tensor, labels: Tensor) -> float:
@@ -133,6 +158,30 @@ def test_auroc_counts_ties_by_half() -> None:
     )
 
 
+@pytest.mark.parametrize("made", [auroc, average_precision])
+def test_two_classes_are_scored_by_the_second(made: Callable[[int], Metric]) -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(-1, 2, (N,), generator=random)
+    outputs = torch.randn(N, 2, generator=random).mul(2).round()  # with ties
+    score = {"auroc": sklearn.roc_auc_score, "average_precision": sklearn.average_precision_score}[made(2).name]
+    known = labels >= 0
+    due = score(labels[known], (outputs[:, 1] - outputs[:, 0])[known])
+    assert number(made(2), outputs, labels) == pytest.approx(due)
+
+
+def test_probabilities_that_round_to_one_keep_their_order() -> None:
+    outputs = torch.tensor([[0.0, 40.0], [0.0, 50.0], [0.0, 60.0], [0.0, 70.0]])
+    assert number(auroc(2), outputs, torch.tensor([0, 1, 0, 1])) == pytest.approx(0.75)
+    three = torch.tensor([[0.0, 0.0, 40.0], [0.0, 0.0, 50.0], [0.0, 0.0, 60.0], [0.0, 0.0, 70.0]])
+    assert number(auroc(3), three, torch.tensor([1, 2, 0, 2])) == pytest.approx(torch.tensor([1 / 3, 1.0, 0.75]).mean())
+
+
+@pytest.mark.parametrize("made", [auroc, average_precision])
+def test_outputs_of_nan_have_no_score(made: Callable[[int], Metric]) -> None:
+    outputs = torch.randn(6, 3).masked_fill(torch.eye(6, 3) > 0, torch.nan)
+    assert torch.tensor(number(made(3), outputs, torch.arange(6) % 3)).isnan()
+
+
 def test_auroc_leaves_out_labels_of_one_outcome() -> None:
     outputs = torch.tensor([[0.1, 5.0], [0.2, 1.0]])
     assert number(multilabel_macro_auroc(), outputs, torch.tensor([[0.0, 1.0], [1.0, 1.0]])) == 1.0
@@ -147,5 +196,6 @@ def test_only_mae_is_better_lower() -> None:
 
 def test_metric_names_are_the_documented_words() -> None:
     assert [case(name, 0.0)[0].name for name in NAMES] == [
-        "accuracy", "macro_f1", "macro_f1", "macro_auroc", "r2", "mae",
+        "accuracy", "macro_f1", "macro_f1", "macro_auroc", "average_precision", "auroc", "average_precision", "r2",
+        "mae",
     ]  # fmt: skip

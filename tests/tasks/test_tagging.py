@@ -138,7 +138,7 @@ BIO = ("O", "B-a", "I-a")
     ("labels", "tags", "message"),
     [
         (LABELS[:, 0], BIO, "task 't': labels must have the shape [N, L], but got (4,)"),
-        (LABELS.float(), BIO, "task 't': class labels must be whole numbers, but got torch.float32"),
+        (LABELS + 0.5, BIO, "task 't': class labels must be whole numbers (or NaN where missing), but got 0.5"),
         (LABELS.clamp(max=0), BIO, "task 't': the training data must hold spans, but no token has a B- tag"),
         (LABELS + 1, BIO, "task 't': labels must lie in 0 … 2 (or be −1 where missing), but got 3"),
         (LABELS - 1, BIO, "task 't': labels must lie in 0 … 2 (or be −1 where missing), but got -2"),

@@ -4,13 +4,15 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from problems import closeness, inputs, squared
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from mtlsearch import Classification, CustomTask, Data, MultiLabel, Regression
+from mtlsearch import Classification, CustomTask, Data, Depth, MultiLabel, Regression, TokenTagging
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tasks.metrics import WholeMetric
 from mtlsearch.tasks.task import Target, Task
@@ -44,9 +46,9 @@ def refused(task: Task, labels: Tensor, **options: Any) -> str:
         (Classification, CLASS_LABELS * 0 - 1, {}, "task 'a': the training data must hold two classes or more, but hold 0"),
         (Classification, CLASS_LABELS, {"classes": ["x", "y"]}, "task 'a': labels must lie in 0 … 1 (or be −1 where missing), but got 2"),
         (Classification, CLASS_LABELS - 2, {"classes": ["x", "y"]}, None),
-        (Classification, CLASS_LABELS.float(), {}, "task 'a': class labels must be whole numbers, but got torch.float32"),
-        (Classification, CLASS_LABELS > 0, {}, "task 'a': class labels must be whole numbers, but got torch.bool"),
-        (Classification, CLASS_LABELS.unsqueeze(1), {}, "task 'a': labels must have the shape [N], but got (24, 1)"),
+        (Classification, CLASS_LABELS + 0.5, {}, "task 'a': class labels must be whole numbers (or NaN where missing), but got 0.5"),
+        (Classification, CLASS_LABELS.float() * torch.inf, {}, "task 'a': class labels must be whole numbers (or NaN where missing), but got inf"),
+        (Classification, torch.stack([CLASS_LABELS] * 2, 1), {}, "task 'a': labels must have the shape [N] or [N, 1], but got (24, 2)"),
         (MultiLabel, YES_NO[:, 0], {}, "task 'a': labels must have the shape [N, C], but got (24,)"),
         (MultiLabel, YES_NO * 2, {}, "task 'a': labels must be 0, 1 or NaN, but got 2.0"),
         (MultiLabel, YES_NO, {"classes": ["x"]}, "task 'a': 3 labels need as many names, but got 1"),
@@ -196,7 +198,112 @@ def test_custom_task_takes_its_own_loss_and_metric_over_the_labelled() -> None:
     assert float(metric.compute(outputs.detach(), labels)) == pytest.approx(-float(error.abs().mean()))
 
 
+def test_class_labels_may_be_a_column_flags_or_reals_with_gaps() -> None:
+    task, yes = Classification("a", unused), CLASS_LABELS > 0
+    target = task.target(data(yes))
+    assert (target.size, target.classes) == (2, ("0", "1"))
+    for labels in (yes, yes.unsqueeze(1), yes.float(), yes.to(torch.uint16), yes.float().unsqueeze(1)):
+        assert torch.equal(task.prepare(labels, task.target(data(labels))), yes.long())
+    gaps = torch.where(torch.arange(N) < 5, torch.nan, yes.float())
+    assert task.prepare(gaps, target)[:6].tolist() == [-1, -1, -1, -1, -1, 1 if yes[5] else 0]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_class_weights_are_torchs(missing: float, smoothing: float) -> None:
+    task = Classification("a", unused, class_weights=POS, label_smoothing=smoothing)
+    labels = torch.where(torch.rand(N, generator=torch.Generator().manual_seed(0)) < missing, -1, CLASS_LABELS)
+    ours = inputs(N, 5)[:, :C].double().requires_grad_()
+    plain = ours.detach().clone().requires_grad_()
+    loss = task.loss_of(task.target(data(CLASS_LABELS)), torch.device("cpu"))(ours, labels)
+    reference = F.cross_entropy(
+        plain, labels, torch.tensor(POS, dtype=plain.dtype), ignore_index=-1, label_smoothing=smoothing
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    reference.backward()  # type: ignore[no-untyped-call]
+    assert float(loss.detach()) == pytest.approx(float(reference.detach()), rel=1e-6)
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert torch.allclose(ours.grad, plain.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_balanced_class_weights_are_scikit_learns() -> None:
+    labels = torch.tensor([0] * 12 + [1] * 8 + [2] * 3 + [-1])
+    target = Classification("a", unused, class_weights="balanced").target(data(labels))
+    due = compute_class_weight("balanced", classes=np.arange(3), y=labels[:-1].numpy())
+    assert target.balanced.tolist() == pytest.approx(due.tolist())
+
+
+def test_a_batch_without_labels_has_a_weighted_loss_of_zero() -> None:
+    task = Classification("a", unused, class_weights="balanced")
+    loss = task.loss_of(task.target(data(CLASS_LABELS)), torch.device("cpu"))
+    outputs = inputs(N, 5)[:, :C].clone().requires_grad_()
+    found = loss(outputs, torch.full((N,), -1))
+    found.backward()  # type: ignore[no-untyped-call]
+    assert float(found.detach()) == 0
+    assert outputs.grad is not None
+    assert (outputs.grad == 0).all()
+
+
+KNOWN_METRICS = "accuracy or macro_f1 or auroc or average_precision"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "rule"),
+    [
+        (Classification, {"metric_name": "auc"}, f"metric_name must be {KNOWN_METRICS}, but got 'auc'"),
+        (Classification, {"metric_name": "rubbish"}, f"metric_name must be {KNOWN_METRICS}, but got 'rubbish'"),
+        (Classification, {"label_smoothing": 1.0}, "label_smoothing must lie in [0, 1), but got 1.0"),
+        (Classification, {"class_weights": "auto"}, "class_weights must be balanced or a tuple of numbers, but got 'auto'"),
+        (Classification, {"class_weights": (1.0, 0.0)}, "class_weights must be finite numbers above 0, but got 0.0"),
+        (MultiLabel, {"metric_name": "auroc"}, "metric_name must be macro_auroc or macro_f1, but got 'auroc'"),
+        (MultiLabel, {"pos_weight": (1.0, -1.0)}, "pos_weight must be finite numbers above 0, but got -1.0"),
+        (Regression, {"loss_name": "l1"}, "loss_name must be mse or huber, but got 'l1'"),
+        (Regression, {"metric_name": "rmse"}, "metric_name must be r2 or mae, but got 'rmse'"),
+        (Depth, {"metric_name": "mae"}, "metric_name must be abs_err or rel_err, but got 'mae'"),
+        (TokenTagging, {"label_smoothing": -0.1}, "label_smoothing must lie in [0, 1), but got -0.1"),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_is_refused_when_the_task_is_made(kind: Any, options: dict[str, Any], rule: str) -> None:
+    with pytest.raises(StudyError) as error:
+        kind("a", unused, **options)
+    assert str(error.value) == f"task 'a': {rule}"
+
+
+def test_class_weights_must_fit_the_classes() -> None:
+    with pytest.raises(StudyError, match=r"class_weights must have 3 entries, but got 2$"):
+        Classification("a", unused, class_weights=(1.0, 1.0)).target(data(CLASS_LABELS))
+
+
+def test_options_that_earlier_versions_did_not_know_are_recorded_only_where_they_are_used() -> None:
+    assert Classification("a", unused).options == {"metric_name": "accuracy", "label_smoothing": 0.0}
+    assert Classification("a", unused, class_weights="balanced").options["class_weights"] == "balanced"
+
+
 def test_options_tell_two_definitions_of_a_task_apart() -> None:
     assert Regression("a", unused).options != Regression("a", unused, loss_name="huber").options
     assert MultiLabel("a", unused, pos_weight=POS).options["pos_weight"] == list(POS)
     assert CUSTOM.options["loss_fn"] == "squared"
+
+
+def test_every_label_is_answered_by_its_name_and_probability() -> None:
+    one = MultiLabel("toxic", unused)
+    target = one.target(data(YES_NO[:, :1]))
+    assert target.classes == ("toxic",)
+    outputs = torch.tensor([[2.0], [-2.0]])
+    yes, no = one.predictions(outputs, {"classes": ["toxic"]})  # type: ignore[typeddict-item]
+    likely = float(torch.tensor(2.0).sigmoid())
+    assert (yes["labels"], no["labels"]) == (["toxic"], [])
+    assert one.in_lines(yes) == [("toxic: yes", f"{likely:.4f}")]
+    assert one.in_lines(no) == [("toxic: no", f"{likely:.4f}")]
+    assert one.in_words(no) == ("toxic: no", f"{likely:.4f}")
+    columns = one.answer_columns(outputs, {"classes": ["toxic"]}, None)  # type: ignore[typeddict-item]
+    assert columns["prediction.toxic"] == ["yes", "no"]
+    assert columns["probability.toxic"] == pytest.approx([likely, 1 - likely])
+
+
+def test_values_become_a_column_each() -> None:
+    outputs = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    about: Any = {}
+    assert Regression.answer_columns(outputs, about, None) == {"prediction.1": (1.0, 3.0), "prediction.2": (2.0, 4.0)}
+    assert Regression.answer_columns(outputs[:, :1], about, None) == {"prediction": (1.0, 3.0)}

@@ -190,6 +190,26 @@ def test_table_and_sentences_are_printed(known_run: tuple[dict[str, Any], str, P
     assert "all 76 trainings of the comparison are done" in outcome.err
 
 
+def test_each_method_is_told_as_it_ends(known_run: tuple[dict[str, Any], str, Path]) -> None:
+    told = [line for line in known_run[1].splitlines() if ": score on test " in line]
+    assert [line.split()[1] for line in told] == [f"{method}:" for method in METHODS]
+    ends = [known_run[1].index(line) for line in told]
+    begins = [known_run[1].index(f"{method} ({n} of 4)") for n, method in enumerate(METHODS, 1)]
+    assert all(begin < end for begin, end in zip(begins, ends, strict=True))
+    assert all(end < begin for end, begin in zip(ends, begins[1:], strict=False))
+
+
+def test_every_task_stands_in_a_table_of_its_own_on_request(
+    known_run: tuple[dict[str, Any], str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amount = ("--trials", TRIALS, "--seeds", SEEDS, "--all")
+    lines = done(*comparing(known_run[2], *amount, methods=",".join(METHODS))).out.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("task "))
+    assert lines[at].split()[:2] == ["task", "metric"]
+    assert set(lines[at].split()[2:]) == set(METHODS)
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["clean", "noisy"]
+
+
 def test_delta_m_is_against_the_confirmations_single_tasks(tmp_path: Path) -> None:
     amount = ("--trials", 4, "--seeds", 2, "--json")
     before = done(*comparing(tmp_path, *amount)).json

@@ -410,6 +410,58 @@ def test_training_of_a_living_process_is_waited_for(searched: tuple[Record, Trai
     assert len(trials) == 11
 
 
+def test_two_confirmations_that_see_the_same_left_train_it_once(searched: tuple[Record, Training]) -> None:
+    """Both look before either begins, as two processes do that begin at once."""
+    record, training = searched
+    open_confirmation(record)
+    with open_storage(str(record.storage.url), create=True) as theirs:
+        books = open_confirmation(record), open_confirmation(find_record(theirs, "known", record.artifacts))
+        repeats = make_plan(record, 2, 2, single=True).shared()
+        assert [book.left(repeats) for book in books] == [repeats, repeats]
+        begun = [book.begin(repeat, training.loaded.study) for repeat in repeats for book in books]
+        assert begun[1::2] == [None] * len(repeats)
+        assert [number for number in begun if number is not None] == list(range(len(repeats)))
+        for book in books:
+            book.interrupt()
+
+
+def test_two_confirmations_at_once_score_each_training_once(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    url, problems = str(record.storage.url), []
+
+    def confirm_too() -> None:
+        try:
+            with open_storage(url, create=True) as theirs:
+                other = find_record(theirs, "known", record.artifacts)
+                assert confirm(session(other, training), QUICK)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=confirm_too) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    confirmation = open_confirmation(record)
+    trials = confirmation.trials()
+    assert len(trials) == len(ended(confirmation)) == confirmation.test_scorings() == 10
+
+
+def test_stop_ends_a_confirmation_that_waits(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    open_confirmation(record)
+    with open_storage(str(record.storage.url), create=True) as theirs:
+        other = open_confirmation(find_record(theirs, "known", record.artifacts))
+        for repeat in make_plan(record, 2, 2, single=True).shared():
+            other.begin(repeat, training.loaded.study)
+        theirs.flush()
+        threading.Timer(0.5, training.stop.set).start()
+        with pytest.raises(Interrupted):
+            confirm(session(record, training), QUICK)
+        other.interrupt()
+
+
 def test_confirmation_in_a_population_says_what_it_says_alone(storage: Any, tmp_path: Path) -> None:
     answers = []
     for name, make in (

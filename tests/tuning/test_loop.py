@@ -51,6 +51,24 @@ def test_pruner_cuts_trials_off_before_their_last_epoch(here: Path, pruner: str)
         assert trial.user_attrs["validation"]
 
 
+NEVER = """
+import optuna
+
+
+class Never(optuna.pruners.ThresholdPruner):
+    def __init__(self):
+        super().__init__(lower=2)  # no score reaches it, so it prunes every trial at its first epoch
+"""
+
+
+@pytest.mark.parametrize("population", ["1", "3"])
+def test_default_config_is_never_pruned(here: Path, monkeypatch: pytest.MonkeyPatch, population: str) -> None:
+    monkeypatch.syspath_prepend(here)
+    Path("never.py").write_text(NEVER)
+    trials = search(here, "--pruner", "never.Never", "--trials", "3", "--sampler", "random", "--population", population)
+    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
+
+
 def test_without_a_pruner_every_trial_is_complete(here: Path) -> None:
     trials = search(here, "--pruner", "none", "--trials", "10", "--sampler", "random")
     assert all(t.state is TrialState.COMPLETE for t in trials)

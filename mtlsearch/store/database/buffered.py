@@ -56,6 +56,8 @@ class BufferedStorage(RememberedStorage):
         try:
             return self._transaction(locked)
         except KeyError as e:
+            with self._lock:
+                self._lose(study)
             raise self._study_is_gone() from e
 
     def _write(self, changes: rows.Changes) -> None:
@@ -87,6 +89,8 @@ class BufferedStorage(RememberedStorage):
         """A copy of an unfinished trial, to be changed; the memory is locked meanwhile."""
         self._load(trial_id)
         with self._lock:
+            if trial_id in self._deleted:  # between the two steps another thread has noticed it
+                raise self._study_is_gone()
             trial = self._study_of[trial_id].trials[trial_id]
             self.check_trial_is_updatable(trial_id, trial.state)
             yield copy.copy(trial)
@@ -110,6 +114,26 @@ class BufferedStorage(RememberedStorage):
 
         trial = self._numbering(study, study_id, take)
         return None if trial is None else self._add(study, trial)
+
+    def create_unless(
+        self, study_id: int, template: FrozenTrial, taken: Callable[[Sequence[FrozenTrial]], bool]
+    ) -> int | None:
+        """See `Storage`; one transaction looks at the other trials and makes the new one."""
+        study = self._study(study_id)
+        trial, news = copy.deepcopy(template), self._news(study_id, study)
+
+        def create(connection: sa.Connection, standing: rows.Standing) -> bool:
+            with self._lock:
+                others = dict(study.trials)
+            for each in news(connection)[1]:
+                if self._is_news(study, each):
+                    others[each._trial_id] = each
+            if taken(sorted(others.values(), key=lambda each: each.number)):
+                return False
+            rows.insert_trial(connection, study_id, standing.trials, trial)
+            return True
+
+        return self._add(study, trial) if self._numbering(study, study_id, create) else None
 
     def interrupt(self, trial_id: int) -> int | None:
         self._load(trial_id)
@@ -137,6 +161,7 @@ class BufferedStorage(RememberedStorage):
     def _add(self, study: StudyMemory, trial: FrozenTrial) -> int:
         with self._lock:
             study.put(trial)
+            self._deleted.discard(trial._trial_id)
             self._study_of[trial._trial_id] = study
             if trial.state == TrialState.RUNNING:
                 study.mine.add(trial._trial_id)

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -70,7 +70,8 @@ class RememberedStorage(Storage):
         self._engine: sa.Engine = rdb.engine
         self._studies: dict[int, StudyMemory] = {}
         self._study_of: dict[int, StudyMemory] = {}
-        self._deleted: set[int] = set()  # trials of this process whose study somebody deleted
+        self._deleted: set[int] = set()  # trials of studies that somebody deleted while they were in use
+        self._deleted_studies: set[int] = set()
         self._lock = threading.RLock()  # the memory; never held while the database is waited for
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -94,6 +95,8 @@ class RememberedStorage(Storage):
             study = self._studies.get(study_id)
         if study is not None:
             return study
+        if study_id in self._deleted_studies:
+            raise self._study_is_gone()
         study = StudyMemory(super().get_study_name_from_id(study_id), super().get_study_directions(study_id))
         self._take_in(study_id, study)
         with self._lock:
@@ -109,6 +112,17 @@ class RememberedStorage(Storage):
 
     def _take_in(self, study_id: int, study: StudyMemory) -> None:
         """Read the trials that are new, and those that another process may have changed."""
+        seen, trials = self._read(self._news(study_id, study))
+        with self._lock:
+            for trial in trials:
+                if self._is_news(study, trial):
+                    study.put(trial)
+                    self._deleted.discard(trial._trial_id)
+                    self._study_of[trial._trial_id] = study
+            study.newest, study.attrs = max(study.newest, seen), None
+
+    def _news(self, study_id: int, study: StudyMemory) -> Callable[[sa.Connection], tuple[int, list[FrozenTrial]]]:
+        """A reader of what the memory lacks: the study's highest trial id, and the trials that are new or changed."""
         with self._lock:
             newest, mine = study.newest, set(study.mine)
             known = {i: study.trials[i].state for i in study.unfinished}
@@ -121,13 +135,7 @@ class RememberedStorage(Storage):
                     ids.add(i)
             return max(new, default=newest), rows.read_trials(connection, ids)
 
-        seen, trials = self._read(read)
-        with self._lock:
-            for trial in trials:
-                if self._is_news(study, trial):
-                    study.put(trial)
-                    self._study_of[trial._trial_id] = study
-            study.newest, study.attrs = max(study.newest, seen), None
+        return read
 
     @staticmethod
     def _is_news(study: StudyMemory, trial: FrozenTrial) -> bool:
@@ -141,12 +149,18 @@ class RememberedStorage(Storage):
         """Read again trials that other processes have ended; forget the study of a trial that is gone."""
         trials = {t._trial_id: t for t in self._read(lambda c: rows.read_trials(c, ids))}
         with self._lock:
-            for trial_id in ids & self._study_of.keys():
+            known = {trial_id: self._study_of[trial_id] for trial_id in ids & self._study_of.keys()}
+            for trial_id, study in known.items():
                 if trial_id in trials:
-                    self._study_of[trial_id].put(trials[trial_id])
-                else:
-                    self._deleted.add(trial_id)
-                    self._forget(self._study_of[trial_id])
+                    study.put(trials[trial_id])
+                else:  # of a deleted study every trial is gone
+                    self._lose(study)
+
+    def _lose(self, study: StudyMemory) -> None:
+        """Forget a study that somebody deleted; from now on its use is a StoreError that says so."""
+        self._deleted |= study.trials.keys()
+        self._deleted_studies |= {i for i, s in self._studies.items() if s is study}
+        self._forget(study)
 
     def _forget(self, study: StudyMemory) -> None:
         self._studies = {i: s for i, s in self._studies.items() if s is not study}
@@ -158,10 +172,10 @@ class RememberedStorage(Storage):
             known = trial_id in self._study_of
         if known and not self.read_only:
             return
+        if trial_id in self._deleted:  # the database may have given its id to another trial since
+            raise self._study_is_gone()
         study_id = self._read(lambda c: rows.study_of(c, trial_id))
         if study_id is None:
-            if trial_id in self._deleted:
-                raise self._study_is_gone()
             raise KeyError(f"No trial with trial_id {trial_id} exists.")
         self.refresh(study_id)
 
@@ -172,6 +186,12 @@ class RememberedStorage(Storage):
         )
 
     # Optuna's interface.
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        study_id = super().create_new_study(directions, study_name)
+        with self._lock:
+            self._deleted_studies.discard(study_id)  # SQLite gives the id of a deleted study again
+        return study_id
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         self._load(trial_id)

@@ -52,7 +52,9 @@ def _open_sqlite(url: URL, create: bool, timeout: float) -> Storage:
         sqlite.make_schema(path, timeout)
         found = sqlite.look(path, timeout)
     _check_contents(path, found)
-    connect = partial(sqlite.connect if create else sqlite.connect_read_only, path, timeout)
+    connect = partial(sqlite.connect, path, timeout)
+    if not create:
+        connect = partial(sqlite.connect_read_only, path, timeout, sqlite.read_only_mode(path))
     storage = _wrap(url, create, timeout, {"creator": connect}, found.revision)
     storage.check_store = _check_same_file(path)
     if create:

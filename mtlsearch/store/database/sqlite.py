@@ -35,7 +35,7 @@ def look(path: Path, timeout: float) -> Look:
     if not path.exists():
         return Look(exists=False)
     _check_magic(path)
-    with closing(connect_read_only(path, timeout)) as connection:
+    with closing(connect_read_only(path, timeout, read_only_mode(path))) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         tables = frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
         revision = None
@@ -64,19 +64,22 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def connect_read_only(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection that changes no byte of the file, and leaves no new file beside it.
+def read_only_mode(path: Path) -> str:
+    """The mode in which all connections of one reader read the file; it is chosen before the first.
 
     Where there is a `-wal` file, `mode=ro` reads it and never moves its content into the database. Where there is
     none, `mode=ro` would leave an empty one behind, which `query_only` removes; and in a folder that is not
-    writable only `immutable` can read a WAL database.
+    writable only `immutable` can read a WAL database. A later connection would find the `-wal` of the first one, read
+    with `mode=ro`, and leave it behind where it is the last to close.
     """
     if Path(f"{path}-wal").exists():
-        mode = "mode=ro"
-    elif os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        mode = "mode=rw"
-    else:
-        mode = "immutable=1"
+        return "mode=ro"
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return "mode=rw" if writable else "immutable=1"
+
+
+def connect_read_only(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
+    """A connection in the mode of `read_only_mode`: it changes no byte of the file and leaves none beside it."""
     connection = sqlite3.connect(_uri(path, mode), uri=True, timeout=timeout, check_same_thread=False)
     connection.execute("PRAGMA query_only = 1")
     return connection

@@ -7,7 +7,7 @@ is `buffered.BufferedStorage`, which does the same faster.
 import copy
 import time
 import weakref
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -124,6 +124,24 @@ class Storage(BaseStorage):
             except UpdateFinishedTrialError:
                 continue
         return None
+
+    def create_unless(
+        self, study_id: int, template: FrozenTrial, taken: Callable[[Sequence[FrozenTrial]], bool]
+    ) -> int | None:
+        """The id of a new trial as `template` has it, None where `taken` holds of the study's other trials.
+
+        There is no transaction here either: `taken` decides again on the trials with lower numbers.
+        """
+        self.refresh(study_id)
+        if taken(self.get_all_trials(study_id, deepcopy=False)):
+            return None
+        trial_id = self.create_new_trial(study_id, template)
+        number = self.get_trial(trial_id).number
+        self.refresh(study_id)
+        if taken([t for t in self.get_all_trials(study_id, deepcopy=False) if t.number < number]):
+            self.withdraw(trial_id)
+            return None
+        return trial_id
 
     def withdraw(self, trial_id: int) -> bool:
         """End a running trial as FAIL with `interrupted`, so that it does not count; False if it had ended before.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mtlsearch.activity import doing
 from mtlsearch.errors import one_line
 from mtlsearch.kernels.launch import LINEAR_DTYPES
 from mtlsearch.nn.widening import Widenable, pad
@@ -81,8 +82,9 @@ class Architectures:
 
     def wait_for_kernels(self) -> None:
         """Wait until the kernels of all programs are built."""
-        while self.builds:
-            self.builds.pop().result()
+        with doing("building kernels"):
+            while self.builds:
+                self.builds.pop().result()
 
 
 def structure(module: nn.Module) -> Key:

@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mtlsearch.activity import advance
 from mtlsearch.nn.widening import corner, extent
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
@@ -158,7 +159,7 @@ class Lane:
     def _take_steps(self, epoch: int, lanes: Sequence["Lane"]) -> None:
         training = self.program.training
         steps = steps_per_epoch(training.loaded)
-        rows = epoch_table(training.loaded, self.seed, epoch)
+        rows, members = epoch_table(training.loaded, self.seed, epoch), sum(len(lane.active) for lane in lanes)
         for lane in lanes:
             lane.begin_epoch(epoch, rows)
         with (
@@ -172,6 +173,7 @@ class Lane:
                         lane.state.read[number].copy_(inputs)
                     with torch.cuda.stream(stream):
                         lane.run_step(lane, tick)
+                advance(members)
         for lane in lanes:
             lane.program.end_epoch(lane.state, steps)
             lane.state.step.add_(steps)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlsearch.data.parts import as_input
+from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
 from mtlsearch.nn.widening import norm_dimension, width_dimension
 from mtlsearch.study.space import Config
@@ -117,7 +117,7 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     inputs: dict[str, Tensor] = {}
     for splits in loaded.splits:
         shape, dtype = (2, *splits.train.inputs.shape[1:]), splits.train.inputs.dtype
-        x = as_input(torch.zeros(shape, dtype=dtype, device=like.device), like.dtype)
+        x = as_input(torch.zeros(shape, dtype=dtype, device=like.device), like.dtype, splits.kind)
         inputs |= dict.fromkeys(splits.tasks, x)
     trains = model.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

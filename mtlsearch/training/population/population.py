@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlsearch.activity import doing
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.optim import OptimizerSettings
 from mtlsearch.training.population.architectures import Architectures, Notice
 from mtlsearch.training.population.lane import Lane, LaneMember, evaluate_lanes
@@ -74,9 +76,10 @@ class PopulationTrainer:
         self.architectures.wait_for_kernels()
         if self.shrinks:
             self.lanes.arrange(max(self.room(), 0))
-        results = [member.advance() for member in self.solo.values()]
-        for lanes in side_by_side(lane for lane in self.lanes if lane.active):
-            results += results_of(self._train(lanes))
+        with doing("training", len(self) * steps_per_epoch(self.training.loaded)):
+            results = [member.advance() for member in self.solo.values()]
+            for lanes in side_by_side(lane for lane in self.lanes if lane.active):
+                results += results_of(self._train(lanes))
         self.epoch += 1
         return results
 
@@ -138,5 +141,6 @@ def side_by_side(lanes: Iterable[Lane]) -> list[list[Lane]]:
 
 def results_of(lanes: list[Lane]) -> list[EpochResult]:
     """Results of an epoch of lanes that were trained together; validation data are read once for all of them."""
-    metrics = evaluate_lanes(lanes, "validation")
+    with doing("validating"):
+        metrics = evaluate_lanes(lanes, "validation")
     return [result for lane, own in zip(lanes, metrics, strict=True) for result in lane.results(own)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from mtlsearch.data.parts import as_input
+from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
 from mtlsearch.training.batches import batch_parts
@@ -217,7 +217,7 @@ class LaneProgram:
         """Evaluate the first `rows` validation examples of each source, and drop the outputs."""
         with torch.no_grad():
             for splits in self.training.loaded.splits:
-                x = as_input(splits.validation.inputs[:rows], self.training.dtype)
+                x = as_input(splits.validation.inputs[:rows], self.training.dtype, splits.kind)
                 self.forward(state, dict.fromkeys(splits.tasks, x))
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from mtlsearch.activity import doing
 from mtlsearch.kernels.available import works
 from mtlsearch.kernels.launch import building, kernels
 from mtlsearch.study.study import LoadedStudy
@@ -122,15 +123,19 @@ class Compiled:
         if not self.made:
             self.notice(compiling_line(program.training.loaded))
         if (program, slots) not in self.made:
-            self.made[program, slots] = CompiledStep(program, self.notice)
+            self.made[program, slots] = CompiledStep(program, self.notice, partial(self._told, len(self.made) + 1))
         return self.made[program, slots]
+
+    def _told(self, number: int) -> str:
+        """What is being done while a step compiles; as many are to be compiled as lanes have asked for so far."""
+        return f"compiling step {number} of {len(self.made)}"
 
 
 class CompiledStep:
     """The compiled step of lanes of one shape; where compiling fails, an uncompiled step trains the members."""
 
-    def __init__(self, program: LaneProgram, notice: Callable[[str], None]) -> None:
-        self.first, self.notice, self.fails = compiled(program), notice, False
+    def __init__(self, program: LaneProgram, notice: Callable[[str], None], told: Callable[[], str]) -> None:
+        self.first, self.notice, self.told, self.fails = compiled(program), notice, told, False
         self.of_lanes: WeakKeyDictionary[Lane, Step] = WeakKeyDictionary()
 
     def __call__(self, lane: Lane, tick: int) -> None:
@@ -144,7 +149,8 @@ class CompiledStep:
         """Take a lane's first step, and give the step for all later ones."""
         if not self.fails:
             try:
-                return called(self.first(lane.state))
+                with doing(self.told()):
+                    return called(self.first(lane.state))
             except NotCompiledError as error:
                 self.fails = True
                 self.notice(f"torch cannot compile a step ({error}); it runs uncompiled, which is slower")

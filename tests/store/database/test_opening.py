@@ -246,6 +246,45 @@ def test_study_that_is_deleted_under_a_run_is_told(url: str) -> None:
             trial.report(1.0, 0)
 
 
+def test_a_reader_with_several_connections_leaves_no_file_beside_the_store(path: Path, url: str) -> None:
+    with open_storage(url, create=True) as storage:
+        optuna.create_study(storage=storage, study_name="s")
+    with open_storage(url, create=False) as storage:
+        engine = storage._rdb.engine
+        with engine.connect() as first, engine.connect() as second:
+            for connection in (first, second):
+                connection.execute(sa.text("SELECT * FROM studies")).all()
+    assert [file.name for file in path.parent.glob(f"{path.name}*")] == [path.name]
+
+
+def test_study_that_is_deleted_is_told_by_each_later_call(url: str) -> None:
+    """Also where the thread that flushes is the first to notice, while several trials are in training."""
+    with open_storage(url, create=True) as storage, open_storage(url, create=True) as theirs:
+        study = optuna.create_study(storage=storage, study_name="s")
+        trials = [study.ask() for _ in range(3)]
+        for trial in trials:
+            trial.report(0.5, 0)
+        optuna.delete_study(study_name="s", storage=theirs)
+        storage.flush()
+        later: list[Callable[[], object]] = [
+            lambda: trials[0].report(0.5, 1),
+            lambda: trials[1].suggest_float("x", 0, 1),
+            lambda: study.tell(trials[2], 1.0),
+            lambda: storage.get_trial(trials[0]._trial_id),
+            lambda: storage.get_all_trials(study._study_id),
+            lambda: storage.refresh(study._study_id),
+            lambda: storage.interrupt(trials[0]._trial_id),
+            lambda: storage.reserve(study._study_id, 9),
+            lambda: study.user_attrs,
+        ]
+        for call in later:
+            with pytest.raises(StoreError, match="the study was deleted while it was in use"):
+                call()
+        again = optuna.create_study(storage=storage, study_name="s")  # SQLite gives it the same ids
+        again.tell(again.ask(), 1.0)
+        assert [trial.value for trial in again.trials] == [1.0]
+
+
 def test_study_that_was_deleted_before_the_next_trial_is_told(url: str) -> None:
     with open_storage(url, create=True) as storage, open_storage(url, create=True) as dashboard:
         study = optuna.create_study(study_name="ours", storage=storage)

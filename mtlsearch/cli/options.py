@@ -88,6 +88,8 @@ def _plain(hint: Any) -> Any:
 def _type(flag: Flag, hint: Any) -> Any:
     """The click type of an option's value."""
     kind = _plain(hint)
+    if flag.auto:
+        return NumberOrAuto(int(flag.low or 1))
     if flag.choices:
         return click.Choice(flag.choices)
     if kind is int and flag.low is not None:  # a bound of this machine is checked by the options class alone
@@ -95,6 +97,16 @@ def _type(flag: Flag, hint: Any) -> Any:
     if kind is float and flag.low is not None:
         return click.FloatRange(flag.low, flag.high, min_open=flag.above)
     return PATH if kind is Path else kind
+
+
+class NumberOrAuto(click.IntRange):
+    """A whole number, or the word auto, which stays as it is."""
+
+    def __init__(self, low: int) -> None:
+        super().__init__(low)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 def _listed(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:

@@ -122,6 +122,11 @@ class Record:
         """The best trial, None where none is complete."""
         return best_of(self.trials(TrialState.COMPLETE))
 
+    def change(self, **info: Any) -> None:
+        """Change parts of the study's description that are not of its fingerprint."""
+        self.info = {**self.info, **info}
+        self.study.set_user_attr("mtlsearch", self.info)
+
     # The life of a trial.
 
     def ask(self, space: Space, total: int) -> tuple[optuna.Trial, Config] | None:

@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.samplers import RandomSampler
 
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.task_weights import WeightSpace
@@ -106,6 +107,15 @@ class Space:
     def params(self, config: Config) -> dict[str, Any]:
         """The params of a trial with this config, for Optuna's queue."""
         return {**{name: config[name] for name in self.hyperparameters}, **self.weights.params(config.task_weights)}
+
+    def drawn(self, count: int, default: Mapping[str, Value]) -> list[Config]:
+        """`count` configs drawn at random, the same at each call; what is not searched comes from `default`."""
+        sampler = RandomSampler(seed=0)
+
+        def one() -> dict[str, Any]:  # the sampler looks at no study and no trial
+            return {n: sampler.sample_independent(None, None, n, d) for n, d in self.distributions.items()}  # type: ignore[arg-type]
+
+        return [self.config(one(), default) for _ in range(count)]
 
     def single(self, name: str, text: str) -> BaseDistribution:
         """Dimension `name` with the value in `text` alone; of a weight, its own dimension. Raises UsageError."""

@@ -1,18 +1,18 @@
 """The device, CPU threads and precision of a command."""
 
 import ctypes
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from mtlsearch.errors import UsageError
+from mtlsearch.limits import CORES
 from mtlsearch.training.solo import SOLO_CONDITIONS
 
 WORTH_TELLING = 1.3
@@ -33,6 +33,12 @@ class Conditions:
     precision: str = "fp32"
     method: str | None = None
 
+    def with_threads(self, threads: int) -> "Conditions":
+        """The same with other CPU threads, no more than the cores; torch uses as many from here on."""
+        threads = min(threads, CORES)
+        torch.set_num_threads(threads)
+        return replace(self, threads=threads)
+
     def recorded(self) -> dict[str, Any]:
         """The conditions as a trial stores them; a trainer may add its own over those of the solo trainer."""
         return {
@@ -51,16 +57,38 @@ def fewer_are_faster(threads: int) -> float | None:
     """
     if threads == 1:
         return None
-    x, w = torch.randn(128, 784), torch.randn(8, 784, 128)
+    product = products()
 
-    def products(count: int) -> None:
+    def take(count: int) -> None:
         torch.set_num_threads(count)
         for _ in range(3):
-            torch.relu(x @ w).sum()
+            product()
 
-    ratio = _slower_by(partial(products, threads), partial(products, 1))
+    ratio = _slower_by(partial(take, threads), partial(take, 1))
     torch.set_num_threads(threads)
     return ratio
+
+
+def fastest_threads(step: Callable[[], object]) -> int:
+    """The number of threads at which a step is fastest now: 1, 2, 4 … up to the cores. It becomes torch's number."""
+    counts = [*(2**n for n in range(CORES.bit_length()) if 2**n < CORES), CORES]
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(ROUNDS if len(counts) > 1 else 0):
+        for count, times in seconds.items():
+            torch.set_num_threads(count)
+            step()  # the first one starts the threads
+            begun = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - begun)
+    best: int = min(counts, key=lambda count: statistics.median(seconds[count]) if seconds[count] else 0.0)
+    torch.set_num_threads(best)
+    return best
+
+
+def products() -> Callable[[], object]:
+    """Products like those of a step of a population."""
+    x, w = torch.randn(128, 784), torch.randn(8, 784, 128)
+    return lambda: torch.relu(x @ w).sum()
 
 
 def bf16_slowdown() -> float | None:
@@ -85,20 +113,32 @@ def _slower_by(slow: Callable[[], object], fast: Callable[[], object]) -> float 
     return ratio if ratio > WORTH_TELLING else None
 
 
-def slow_choices(conditions: Conditions) -> Iterator[str]:
-    """Measure quickly, and yield a line for each choice that another one would beat; nothing is changed."""
+def with_recorded(conditions: Conditions, given: int | None, info: Mapping[str, Any]) -> Conditions:
+    """The conditions with the CPU threads that a study's first run measured and recorded, unless some are `given`."""
+    recorded = info.get("threads")  # of no study before there was a measurement
+    return conditions if given is not None or recorded is None else conditions.with_threads(int(recorded))
+
+
+def slow_choices(conditions: Conditions, given: bool = True) -> Iterator[str]:
+    """Measure quickly, and yield a line for each choice that another one would beat; nothing is changed.
+
+    Where the threads were not `given`, they are measured elsewhere.
+    """
     if conditions.device.type != "cpu":
         return
     threads = conditions.threads
-    if (ratio := fewer_are_faster(threads)) is not None:
+    if given and (ratio := fewer_are_faster(threads)) is not None:
         yield f"one thread is {ratio:.1f} times as fast as {threads} now (is the machine busy?): try --threads 1"
     if conditions.precision == "bf16" and (ratio := bf16_slowdown()) is not None:
         yield f"bf16 products take {ratio:.0f} times as long as fp32 on this CPU: try --precision fp32"
 
 
 def use_device(name: str, threads: int | None, precision: str = "fp32") -> Conditions:
-    """The conditions of training on the device that `name` names, which is made ready. Raises UsageError."""
-    threads = threads or len(os.sched_getaffinity(0))
+    """The conditions of training on the device that `name` names, which is made ready. Raises UsageError.
+
+    With None, `threads` are the cores; more than the cores are never used.
+    """
+    threads = min(threads or CORES, CORES)
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if name == "auto":

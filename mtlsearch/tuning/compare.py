@@ -23,7 +23,7 @@ from mtlsearch.store.record import find_record, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
-from mtlsearch.training.device import use_device
+from mtlsearch.training.device import use_device, with_recorded
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
 from mtlsearch.training.population.layout import search_population
 from mtlsearch.training.solo import SoloTrainer
@@ -60,6 +60,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     with open_storage(options.storage, create=True) as storage:
         population = options.population or search_population(loaded, options.trials)
         record = open_record(storage, name, {**describe(loaded), "population": population}, None, artifacts)
+        conditions = with_recorded(conditions, options.threads, record.info)
         training = Training(loaded, int(record.info["seed"]), options.precision, stop=stop)
         session = Session(record, training, SoloTrainer, progress, conditions)
         size = options.population or int(record.info["population"])

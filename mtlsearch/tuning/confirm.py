@@ -36,7 +36,7 @@ from mtlsearch.store.trials import best_of, trial_epochs
 from mtlsearch.study.describe import describe
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.device import use_device
+from mtlsearch.training.device import use_device, with_recorded
 from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.seeds import derived_seed
@@ -62,6 +62,7 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
         progress.notice(f"study {name}")
     path = options.study if options.study and options.study.endswith(".py") else None
     conditions = use_device(options.device, options.threads, options.precision)
+    conditions = with_recorded(conditions, options.threads, info)
     study = as_recorded(study_of({"study": info}, options.study_path or path), info)
     loaded = study.load(options.directory, conditions.device, recorded_units(info))
     check_same(name, info, describe(loaded), None)

@@ -5,7 +5,6 @@ its flags from these fields (`cli/options.py`), and `mtlsearch.search` takes its
 this module is cheap: no torch, no Optuna.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import MOST_EPOCHS, MOST_MEMBERS
+from mtlsearch.limits import CORES, MOST_EPOCHS, MOST_MEMBERS
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CORES = os.cpu_count() or 1
 MOST_SEEDS = 1000  # and configs to train again
 MOST_TRIALS = 10**6
 LARGEST_SEED = 2**63 - 1
@@ -40,7 +38,7 @@ class Flag(NamedTuple):
     `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
     `default` says in words what None stands for. A text has at most `longest` letters. `here` tells that `high`
-    depends on the machine.
+    depends on the machine. With `auto`, that word stands for None.
     """
 
     names: tuple[str, ...]
@@ -56,6 +54,7 @@ class Flag(NamedTuple):
     default: str | None = None
     longest: int | None = None
     here: bool = False
+    auto: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -82,6 +81,8 @@ class Options:
     def __post_init__(self) -> None:
         for each in fields(self):
             flag: Flag | None = each.metadata.get("flag")
+            if flag is not None and flag.auto and getattr(self, each.name) == "auto":
+                setattr(self, each.name, None)
             value = getattr(self, each.name)
             if flag is not None:
                 check(each.name, flag, value)
@@ -171,7 +172,14 @@ class DeviceOptions(Options):
     )
     device: str = option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
     threads: int | None = option(
-        None, "--threads", help="CPU threads.", low=1, high=CORES, here=True, default="the cores"
+        None,
+        "--threads",
+        help="CPU threads, up to the cores. auto: what a study's first run measured to be fastest.",
+        low=1,
+        high=CORES,
+        here=True,
+        auto=True,
+        default="auto",
     )
 
     @property
@@ -199,7 +207,7 @@ class AskOptions(Options):
         help="Trials in training at once; 1 trains them solo.",
         low=1,
         high=MOST_MEMBERS,
-        default="16; on CUDA more for many trials",
+        default="what is measured to be faster: 16 or 1; on CUDA 16 or more",
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.errors import ConfigError, StudyError
+from mtlsearch.limits import CORES
 from mtlsearch.store.config_file import config_document, config_of, read_config
 from mtlsearch.store.model_file import study_of
 from mtlsearch.study.describe import describe
@@ -23,7 +24,7 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.options import CORES, TrainOptions, VerifyOptions
+from mtlsearch.tuning.options import TrainOptions, VerifyOptions
 from mtlsearch.tuning.studies import recorded_units
 
 TOLERANCE = 0.002

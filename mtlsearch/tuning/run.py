@@ -6,6 +6,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +17,7 @@ from mtlsearch.activity import doing
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
+from mtlsearch.limits import CORES
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
@@ -23,9 +25,18 @@ from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
-from mtlsearch.training.device import Conditions, slow_choices, use_device
-from mtlsearch.training.population.layout import repeat_population, search_population
-from mtlsearch.training.trainer import Training
+from mtlsearch.training.device import (
+    Conditions,
+    fastest_threads,
+    products,
+    slow_choices,
+    use_device,
+    with_recorded,
+)
+from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
+from mtlsearch.training.population.layout import repeat_population
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
@@ -67,7 +78,7 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
     with doing("getting the device ready"):
         conditions = use_device(options.device, options.threads, options.precision)
-    for line in slow_choices(conditions):
+    for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
     if conditions.device.type == "cuda":
         in_a_thread(works, conditions.device)  # the first kernel takes a C compiler its time: load data meanwhile
@@ -95,9 +106,11 @@ def open_session(
 ) -> Session:
     """Open the study's record, made where there is none, with the sampler for the trials that are left."""
     loaded = as_begun(storage, options, chosen)
-    population = options.population or search_population(loaded, options.trials)
-    info = {**describe(loaded), "population": population}
+    plan, conditions = plan_of(storage, options, replace(chosen, loaded=loaded), progress.notice)
+    measured = {"population": plan.population, "plan": plan.recorded(), "threads": conditions.threads}
+    info = {**describe(loaded), **measured}
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
+    conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
     if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
@@ -110,8 +123,39 @@ def open_session(
     record.study.pruner = chosen.pruner
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])
-    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice)
-    return Session(record, training, make_trainer, progress, chosen.conditions, deadline)
+    compiles = None if options.population else (record.info.get("plan") or {}).get("compiles")
+    check = partial(checked, record, plan, progress.notice)
+    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice, compiles=compiles, check=check)
+    return Session(record, training, make_trainer, progress, conditions, deadline)
+
+
+def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
+    """The plan of a study and its CPU threads: what is asked for, else what its first run measured."""
+    conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
+    if recorded_info(storage, chosen.name) is not None:
+        return Plan(options.population or 1), conditions
+    if is_auto:
+        conditions = conditions.with_threads(fastest_threads(products()))
+    training = Training(chosen.loaded, precision=options.precision)
+    with doing("measuring whether trials train faster at once"):
+        plan = Plan(options.population) if options.population else planned(training, options.trials)
+    if told := plan.told():
+        notice(told)
+    if is_auto and plan.population == 1 and plan.gain is not None:  # one trial's step may have little work for several
+        conditions = conditions.with_threads(fastest_threads(Bench.first(training).one_step()))
+    if is_auto and conditions.threads < CORES:
+        notice(f"CPU threads: {conditions.threads} of {CORES}, measured to be fastest now; --threads overrides it")
+    return plan, conditions
+
+
+def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrainer) -> Trainer:
+    """The trainer, held to the plan's measurement where there is one; a population that is slow is given up."""
+
+    def give_up(told: str) -> None:
+        notice(f"{told}: the trials after these train one at a time")
+        record.change(population=1)
+
+    return trainer if plan.epoch is None else Checked(trainer, plan.epoch, give_up)
 
 
 def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStudy:

@@ -53,21 +53,43 @@ class Session:
         return self.deadline is None or time.monotonic() < self.deadline
 
 
-class TrainerMaker:
-    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1."""
+FULL_ENOUGH = 3  # members of a CPU lane, uncompiled: with fewer, its dispatch costs more than theirs one by one
 
-    def __init__(self, loaded: LoadedStudy, population: int, trials: int, notice: Callable[[str], None]) -> None:
+
+class TrainerMaker:
+    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1.
+
+    Trainings are solo too where a CPU's lanes would hold fewer than FULL_ENOUGH of them, as those of one seed do.
+
+    With `compiles` it is decided whether steps are compiled. A population with a `check` goes through it.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedStudy,
+        population: int,
+        trials: int,
+        notice: Callable[[str], None],
+        *,
+        compiles: bool | None = None,
+        check: Callable[[PopulationTrainer], Trainer] = lambda trainer: trainer,
+    ) -> None:
         self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
+        self.compiles, self.check = compiles, check
 
     @cached_property
     def steps(self) -> Steps:
         """The way to run a step, chosen once for all trainers."""
-        return choose_steps(self.loaded, self.trials, self.population, self.notice)
+        return choose_steps(self.loaded, self.trials, self.population, self.notice, self.compiles)
 
     def __call__(self, training: Training) -> Trainer:
-        if self.population == 1:
+        if self.population == 1 or self._lanes_are_too_small(training):
             return SoloTrainer(training)
-        return PopulationTrainer(training, self.population, self.steps, self.notice)
+        return self.check(PopulationTrainer(training, self.population, self.steps, self.notice))
+
+    def _lanes_are_too_small(self, training: Training) -> bool:
+        on_cpu = training.loaded.device.type == "cpu"
+        return on_cpu and training.slots is not None and training.slots < FULL_ENOUGH
 
 
 def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTrainer:

@@ -114,6 +114,32 @@ def test_fewer_threads_are_told_where_they_are_faster(monkeypatch: pytest.Monkey
         assert ratio == pytest.approx(slow)
 
 
+@pytest.mark.parametrize(("seconds", "best"), [({1: 1, 2: 3, 4: 2, 6: 4}, 1), ({1: 4, 2: 3, 4: 1, 6: 2}, 4)])
+def test_auto_takes_the_threads_that_are_fastest(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], best: int
+) -> None:
+    clock, threads = [0.0], [0]
+    monkeypatch.setattr(device, "cores", lambda: 6)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: threads.__setitem__(0, count))
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
+
+    def step() -> None:
+        clock[0] += seconds[threads[0]]
+
+    assert device.fastest_threads(step) == best
+    assert threads == [best]
+
+
+def test_more_threads_than_cores_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    conditions = device.use_device("cpu", 64)
+    assert conditions.threads == 2
+    assert device.with_recorded(conditions, None, {"threads": 1}).threads == 1
+    assert device.with_recorded(conditions, 2, {"threads": 1}).threads == 2
+    assert device.with_recorded(conditions, None, {}).threads == 2
+
+
 @pytest.mark.parametrize(("factor", "told"), [(90.0, True), (0.5, False)])
 def test_bf16_is_advised_against_where_the_cpu_is_slow_at_it(
     monkeypatch: pytest.MonkeyPatch, factor: float, told: bool

@@ -84,10 +84,19 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
         saved = trial_steps / max(min(population, trials), 1) * SAVED_SECONDS[kind]
     else:
         slots = lane_slots(loaded, model, population, widths)
-        arithmetic = slots * slot_flop(loaded, model) / CPU_FLOPS
-        saved = trial_steps / slots * (SAVED_SECONDS[kind] + SAVED_SHARE * arithmetic)
+        saved = trial_steps / slots * saved_seconds(loaded, model, slots)
+    return saved > compile_seconds(kind, widths)
+
+
+def compile_seconds(kind: str, shapes: int) -> float:
+    """The seconds that compiling lanes of so many shapes takes on a device type, as measured."""
     first, other = COMPILE_SECONDS[kind]
-    return saved > first + other * max(widths - 1, 0)
+    return first + other * max(shapes - 1, 0)
+
+
+def saved_seconds(loaded: LoadedStudy, model: nn.Module, slots: int, dispatch: float = SAVED_SECONDS["cpu"]) -> float:
+    """The seconds that compiling saves of one step of a CPU lane, as measured; `dispatch` is that of its operators."""
+    return dispatch + SAVED_SHARE * slots * slot_flop(loaded, model) / CPU_FLOPS
 
 
 def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:

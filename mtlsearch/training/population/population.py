@@ -29,7 +29,8 @@ class PopulationTrainer:
     """Trains up to `size` members at once.
 
     `steps` gives each lane the way its step is run: eager, fused, compiled, as a CUDA graph. Lanes shrink where room
-    is left, unless `shrinks` is false: a trial is then repeated in as many slots as it had.
+    is left, unless `shrinks` is false: a trial is then repeated in as many slots as it had. Where `alone` is set, new
+    members are trained solo, one at a time, once the present ones have left.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PopulationTrainer:
         self.lanes = Lanes(training, size, steps, self.architectures, shrinks=shrinks)
         self.solo: dict[int, SoloMember] = {}
         self.epoch = 0
+        self.alone = False
 
     @property
     def kind(self) -> str:
@@ -56,12 +58,15 @@ class PopulationTrainer:
         return len(self.solo) + self.lanes.members
 
     def room(self) -> int:
-        return self.size - len(self)
+        return (1 if self.alone else self.size) - len(self)
 
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch
         seed = self.training.seed if seed is None else seed
+        if self.alone:
+            self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
+            return self.epoch
         settings = OptimizerSettings.of(config)
         module = self.training.loaded.study.build(config, seed)
         padded = self.architectures.padded(module)
@@ -77,7 +82,7 @@ class PopulationTrainer:
     def advance(self) -> list[EpochResult]:
         self.architectures.wait_for_kernels()
         if self.shrinks:
-            self.lanes.arrange(self.room())
+            self.lanes.arrange(max(self.room(), 0))
         with doing("training", len(self) * steps_per_epoch(self.training.loaded)):
             results = [member.advance() for member in self.solo.values()]
             for lanes in side_by_side(lane for lane in self.lanes if lane.active):

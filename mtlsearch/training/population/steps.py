@@ -209,10 +209,17 @@ class GraphStep:
 
 
 def choose_steps(
-    loaded: LoadedStudy, trials: int, population: int, notice: Callable[[str], None] = lambda text: None
+    loaded: LoadedStudy,
+    trials: int,
+    population: int,
+    notice: Callable[[str], None] = lambda text: None,
+    compiles: bool | None = None,
 ) -> Steps:
-    """Choose the steps of a search of `trials` trials, by its size alone, so that it is repeatable."""
-    worth_it = compiling_pays(loaded, trials, population)
+    """Choose the steps of a search of `trials` trials, by its size alone, so that it is repeatable.
+
+    `compiles` says whether they are compiled, where a study's plan has decided that.
+    """
+    worth_it = compiling_pays(loaded, trials, population) if compiles is None else compiles
     if worth_it and has_compiler():
         return replayed(Compiled(notice), loaded.device)
     return uncompiled(loaded.device)

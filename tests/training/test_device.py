@@ -119,7 +119,7 @@ def test_auto_takes_the_threads_that_are_fastest(
     monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], best: int
 ) -> None:
     clock, threads = [0.0], [0]
-    monkeypatch.setattr(device, "cores", lambda: 6)
+    monkeypatch.setattr(device, "CORES", 6)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: threads.__setitem__(0, count))
     monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
 
@@ -131,7 +131,7 @@ def test_auto_takes_the_threads_that_are_fastest(
 
 
 def test_more_threads_than_cores_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "cores", lambda: 2)
+    monkeypatch.setattr(device, "CORES", 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     conditions = device.use_device("cpu", 64)
     assert conditions.threads == 2

@@ -127,8 +127,8 @@ def test_threads_are_measured_at_the_first_run_and_taken_again(tmp_path: Any, mo
         torch.set_num_threads(1)
         return 1
 
-    monkeypatch.setattr("mtlsearch.training.device.cores", lambda: 2)
-    monkeypatch.setattr("mtlsearch.tuning.run.cores", lambda: 2)
+    monkeypatch.setattr("mtlsearch.training.device.CORES", 2)
+    monkeypatch.setattr("mtlsearch.tuning.run.CORES", 2)
     monkeypatch.setattr("mtlsearch.tuning.run.fastest_threads", slow_together)
     options = ("--storage", "sqlite:///a.db", "--no-confirm", "--device", "cpu", "--population", "1")
     first = command("run", "mine.py", "--trials", "1", "--threads", "auto", *options)

@@ -38,6 +38,7 @@ from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
+from mtlsearch.training.kept import Kept
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.loop import enqueue_default, search
@@ -57,6 +58,13 @@ class Sleeping:
     members: dict[int, tuple[TrialProgress, float]] = field(default_factory=dict)
     epoch: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    kind: str = "sleeping"
+
+    def keep(self) -> Kept:
+        return Kept({}, {})
+
+    def restore(self, kept: Kept) -> None:
+        """Nothing is kept, so there is nothing to take back."""
 
     def room(self) -> int:
         return IN_FLIGHT - len(self.members)

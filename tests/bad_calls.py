@@ -202,7 +202,7 @@ def _studies() -> Iterator[Call]:
         yield Call(("run", "mine.py", "--set", value), 2, "")
     for value in ("tpu", "cuda:x", "cpu:3", "", "meta", "cuda:99"):
         yield Call(("run", "mine.py", "--device", value), 2, "--device")
-    yield Call(("run", "mine.py", "--score", "max"), 2, "mean or min")
+    yield Call(("run", "mine.py", "--score", "max"), 2, "mean, min or tasks")
 
 
 def _models() -> Iterator[Call]:

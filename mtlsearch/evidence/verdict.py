@@ -169,8 +169,7 @@ class Verdict:
                 line += f"; {name} {shown(found[task], scale, unit)}" if task in found else ""
             lines.append(line)
         if self.blame.shares:
-            shares = ", ".join(f"{task} {100 * share:.0f} %" for task, share in self.blame.shares.items())
-            lines.append(f"share of the trunk's gradient: {shares}")
+            lines.append(f"share of the trunk's gradient: {_shares(self.blame.shares)}")
         gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
         return [*lines, *self.notes, gain + self.alone.note, self.limits.sentence(self.measured)]
 
@@ -178,6 +177,15 @@ class Verdict:
 def _weight(weight: float) -> str:
     """A weight with as many decimals as show that it is not 0."""
     return "0" if weight == 0 else f"{weight:.2f}" if weight >= 0.01 else f"{weight:.1g}"
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    """The shares by task; of very many tasks, the largest ones."""
+    found = list(shares.items())
+    if len(found) > MANY_TASKS:
+        found = sorted(found, key=lambda each: -each[1])[:MANY_TASKS]
+    more = f", … {len(shares) - len(found)} smaller ones" if len(shares) > len(found) else ""
+    return ", ".join(f"{task} {100 * share:.0f} %" for task, share in found) + more
 
 
 def _stored(effect: Effect) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def test_line_ends_marks_and_spaces_of_other_systems_are_read(folder: Path) -> N
         ("dev.conll", b"we\tO\n\xff\tO\n", "{}, line 2: the text must be UTF-8: save it so"),
         ("mood-val_labels.txt", None, "{} cannot be read: No such file or directory"),
         ("mood-val_labels.txt", b"1\n", "mood-val_text.txt must have a label for each text, but got 12 texts and 1"),
-        ("mood-val_labels.txt", b"1\n" * 11 + b"x\n", "{}, line 12: it must be a class number, but got 'x'"),
+        ("mood-val_labels.txt", b"1\n" * 11 + b"x\n", "{}, line 12: it must be a class number below 1000000, but got 'x'"),
         ("mood-val_text.txt", b"a\n" * 11 + b" \n", "{}, line 12: the text is empty: drop it and its label"),
         ("mood-val_text.txt", b"a\n\xe4\n", "{}, line 2: the text must be UTF-8: save it so"),
         ("mood-mapping.txt", b"good\n", "{} must have a class number from 0 on and its name on each line"),

@@ -188,7 +188,7 @@ def test_a_task_that_is_left_out_is_told_and_trained_and_counts_in_no_score(skip
     assert (
         "task 'rare' is trained and left out of the score, as it cannot be scored on its validation data: all" in told
     )
-    assert "equal weights and kind and price alone, 2 seeds each" in told
+    assert "equal weights and kind and price alone after a search of its own" in told
     loaded = load_study(str(skipped / "skip.py")).load(NOWHERE)
     assert loaded.scored == ["kind", "price"]
     for trial in stored(skipped / "mtlsearch.db", "skip"):

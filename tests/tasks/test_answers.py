@@ -46,7 +46,7 @@ study = Study(
     model=lambda config: SharedTrunk(table.features, {"toxic": 2, "kind": 2}, hidden=8),
     space={},
     default={"learning_rate": 0.05},
-    epochs=10,
+    epochs=30,
 )
 """
 

@@ -419,7 +419,7 @@ def outcome(method: str, gains: list[float] | float, noise: float = 0.0) -> Outc
 
 
 def judged(*outcomes: Outcome, failed: dict[str, str] | None = None) -> dict[str, Any]:
-    return compared(outcomes, failed or {}, FRACTIONS, "mean", None, trials=10, seeds=[1, 2, 3, 4, 5])
+    return compared(outcomes, failed or {}, FRACTIONS, Score("mean"), None, trials=10, seeds=[1, 2, 3, 4, 5])
 
 
 def test_methods_that_beat_equal_weights_are_named_with_their_intervals() -> None:

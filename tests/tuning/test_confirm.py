@@ -676,7 +676,7 @@ def test_confirmation_of_another_definition_is_left_alone(storage: Any, tmp_path
     before = confirmed(record, training).trials()
     optuna.delete_study(study_name="known", storage=storage)
     record, training = trained(storage, tmp_path, replace(known.study, epochs=2), trials=2)
-    with pytest.raises(StoreError, match="another definition: delete it"):
+    with pytest.raises(StoreError, match="another definition: give this study a name"):
         confirmed(record, training)
     study = optuna.load_study(study_name="known/confirmation", storage=storage)
     assert [trial.number for trial in study.trials] == [trial.number for trial in before]

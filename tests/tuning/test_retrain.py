@@ -161,7 +161,7 @@ def test_only_a_loss_that_is_not_finite_is_advised_a_lower_learning_rate(what: s
         "loss_fn": lambda outputs, labels: squared(outputs, labels) * (torch.nan if what == "loss" else 1),
         "metric_fn": lambda outputs, labels: torch.nan if what == "metric" else 1.0,
     }
-    study = joint(tasks=[CustomTask("own", source, size=1, **nan)], model=trunk({"own": 1}), epochs=1)
+    study = joint(tasks=[CustomTask("own", source, size=1, unit=1.0, **nan)], model=trunk({"own": 1}), epochs=1)
     with pytest.raises(StudyError, match=f"training failed: the {what} of own was not finite") as error:
         train_config(Training(study.load(NOWHERE)), study.default_config())
     assert ("try a lower learning_rate" in str(error.value)) == advised

@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "older Optuna": (with_revision("v2.4.0.a"), r"another version of Optuna made it \(schema v2\.4\.0\.a\)"),
     "newer Optuna": (with_revision("v9.0.0.a"), r"another version of Optuna made it \(schema v9\.0\.0\.a\)"),
-    "folder": (lambda p: p.mkdir(), "it is not a file; name one"),
+    "folder": (lambda p: p.mkdir(), "a SQLite store is a file, but .* is a folder"),
 }
 
 

@@ -238,5 +238,6 @@ def runs_alone(confirmation: Record, concluded: Mapping[str, Any]) -> dict[str, 
 
 
 def _key(config: Config, seed: int | None, task: str | None) -> str:
-    weights = {name: round(weight, 9) for name, weight in config.task_weights.items()}
+    # A task alone has the weight 1, whether or not the config names the others.
+    weights = {name: round(weight, 9) for name, weight in config.task_weights.items()} if task is None else {}
     return json.dumps([task, seed, dict(config.hyperparameters), weights], sort_keys=True)

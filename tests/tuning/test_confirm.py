@@ -727,7 +727,7 @@ def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ("--storage", f"sqlite:///{tmp_path}/store.db")
-    command("run", FILE, "--trials", 4, "--no-confirm", "--population", 2, *store)
+    command("run", FILE, "--trials", 4, "--no-confirm", "--population", 4, *store)
     asked: list[int] = []
     choose = sessions.choose_steps
 
@@ -736,8 +736,8 @@ def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
         return choose(loaded, trials, *options)
 
     monkeypatch.setattr(sessions, "choose_steps", noted)
-    command("confirm", FILE, "--top", 2, "--seeds", 3, "--no-single", *store)
-    assert asked == [12]  # two configs and their twins, with three seeds
+    command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
+    assert asked == [24]  # four configs and their twins, with three seeds
 
 
 def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:

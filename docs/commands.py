@@ -250,7 +250,7 @@ def taken(option: click.Option) -> str:
 
 
 def bounds(option: click.Option) -> str:
-    """What an option's value may be, where its type says so."""
+    """The values that an option may have, where its type says so."""
     kind = option.type
     if isinstance(kind, click.Choice):
         *first, last = map(code, kind.choices)

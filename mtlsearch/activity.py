@@ -1,4 +1,4 @@
-"""What the program is doing now, said by whoever does it; `Progress` shows it.
+"""The activity of the program now, told by the code that does it; `Progress` shows it.
 
 There is one program, so its activities are one stack: the deepest is shown. Importing this module is cheap.
 """

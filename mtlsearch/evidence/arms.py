@@ -96,13 +96,13 @@ class Measure:
         return Comparison(about, task, difference, margin, floor, Unit.of_metric(metric))
 
     def deciding(self, best: Confirmed, kept: PerSeed) -> list[Comparison]:
-        """What the recommendation follows from, beside tuning: sharing, and each auxiliary task."""
+        """The effects from which, beside tuning, the recommendation follows: sharing, and each auxiliary task."""
         alone = best.single if len(self.metrics) > 1 else None
         sharing = [self.by_task(SHARING, t, kept, alone, best.twin) for t in self.scored if alone and t in alone]
         return [*sharing, *(self.by_score(AUXILIARY, t, best.tuned, arm) for t, arm in best.without.items())]
 
     def informing(self, best: Confirmed, kept: PerSeed) -> Iterator[Comparison]:
-        """What only informs: tuning of each scored task where there are several, and the plain sum of the losses."""
+        """The effects that only inform: tuning of each of several scored tasks, and the plain sum of the losses."""
         if len(self.scored) > 1:
             for task in self.scored:
                 yield self.by_task(TUNING, task, best.tuned, best.twin, best.twin)

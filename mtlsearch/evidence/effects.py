@@ -138,7 +138,7 @@ class Blame:
 
 
 def sharing_sentence(effect: Effect, others: Sequence[str], main: bool, reason: str | None) -> str:
-    """What sharing with `others` does to a task; `main` says that it is the only scored task."""
+    """The sentence on what sharing with `others` does to a task; `main` says that it is the only scored task."""
     task, kind = effect.task, effect.kind
     shared = f"sharing with {listed(others)}" if others else "sharing"
     if kind == "undecided":
@@ -160,7 +160,7 @@ def sharing_sentence(effect: Effect, others: Sequence[str], main: bool, reason: 
 
 
 def tuning_sentence(effect: Effect) -> str:
-    """What tuned weights do to the score, beyond equal ones."""
+    """The sentence on what tuned weights do to the score, beyond equal ones."""
     found, bound = effect.difference, f"{effect.margin * effect.unit.scale:.2g} {effect.unit.word}"
     if found.low is None or found.high is None:
         return f"undecided: {effect.limits}"
@@ -186,7 +186,7 @@ def _adjusted(effect: Effect) -> str:
 
 
 def plain_sum_sentence(effect: Effect, kept: str) -> str:
-    """What the weights that are `kept` ("tuned" or "equal") do beyond the plain sum of the losses."""
+    """The sentence on what the weights that are `kept` ("tuned" or "equal") do beyond the plain sum of the losses."""
     plain, weights = "the plain sum of the losses", f"{kept} weights"
     if effect.kind == "better":
         return f"{plain}, which people train by default, is worse than {weights} {effect.gain}"
@@ -200,7 +200,7 @@ def plain_sum_sentence(effect: Effect, kept: str) -> str:
 
 
 def auxiliary_sentence(effect: Effect) -> str:
-    """What an auxiliary task does to the score."""
+    """The sentence on what an auxiliary task does to the score."""
     task, kind = effect.task, effect.kind
     if kind == "better":
         return f"the auxiliary task {task} helps {effect.gain}: keep it"
@@ -218,7 +218,7 @@ def auxiliary_sentence(effect: Effect) -> str:
 
 
 def tuning_phrase(effect: Effect) -> str:
-    """What tuned weights do to one task, beyond equal ones."""
+    """The phrase on what tuned weights do to one task, beyond equal ones."""
     if effect.difference.low is None:
         return f"{effect.task}: unknown"
     ends = {"better": "better", "worse": "worse", "same": "no difference"}

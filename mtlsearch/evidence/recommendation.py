@@ -22,7 +22,7 @@ Action = Literal["together", "alone", "together and alone", "search again"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a verdict has found.
+    """The findings of a verdict.
 
     `scored` and `auxiliary` are the study's tasks, `kept` the auxiliary tasks that the winner trains. `sharing` holds
     the effect on each scored task, empty where no task was trained alone; `left_out` that of each auxiliary task that
@@ -45,7 +45,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to do: the tasks to train `together`, with `weights`, and `alone`; auxiliary ones to leave out."""
+    """The advice: the tasks to train `together`, with `weights`, and `alone`; auxiliary ones to leave out."""
 
     action: Action
     together: tuple[str, ...]
@@ -108,7 +108,7 @@ def _several(found: Findings, weights: Kept) -> Recommendation:
 
 
 def _why(found: Findings) -> str:
-    """What sharing does to the scored tasks, in words."""
+    """The effect of sharing on the scored tasks, in words."""
     helped, hurt, same = found.of("better"), found.of("worse"), found.of("same", "not worse")
     if not found.sharing:
         return "whether sharing pays was not tried"

@@ -79,7 +79,7 @@ class Verdict:
 
     @property
     def weights_sentence(self) -> str:
-        """What tuned weights do beyond equal ones."""
+        """The sentence on what tuned weights do beyond equal ones."""
         if self.one_task:
             return ONE_TASK
         if self.equal_breaks:
@@ -88,7 +88,7 @@ class Verdict:
 
     @property
     def sharing_sentences(self) -> dict[str, str]:
-        """What sharing does to each scored task that was trained alone."""
+        """The sentence on sharing for each scored task that was trained alone."""
         main = len(self.sharing) == 1
         kept = [task for task, weight in self.weights.items() if weight > 0]
         return {

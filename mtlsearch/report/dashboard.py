@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows of a study beside its own plots; `serving` serves it.
+"""Notes and figures that optuna-dashboard shows beside its own plots; `serving` serves it.
 
 `publish` writes the verdict as a note, and the report's figures, as attributes of the study in the store. It is called
 where a run, a confirmation or a comparison ends. A confirmation's own page says why its trials must not be ranked.

@@ -311,7 +311,7 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
 
 
 def recorded_info(storage: Storage, name: str) -> Info | None:
-    """What the store keeps of study `name`, None where it holds none of mtlsearch's."""
+    """The stored definition of study `name`, None where it holds none of mtlsearch's."""
     found = next((study for study in storage.get_all_studies() if study.study_name == name), None)
     return None if found is None else found.user_attrs.get("mtlsearch")
 

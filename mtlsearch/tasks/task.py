@@ -169,7 +169,7 @@ class Task(ABC):
         return data.column(part, self.name)
 
     def about(self) -> dict[str, Any]:
-        """What the description keeps of the task beside what every kind has."""
+        """The facts of this task that its description keeps beside those of every kind."""
         return {}
 
     def strata(self, data: Data) -> Tensor | None:

@@ -65,7 +65,7 @@ METHOD: Shape = {
 
 
 def fault(value: Any, shape: Shape, place: str) -> str | None:
-    """What is wrong with a value that should have `shape`, with its place; None where nothing is."""
+    """The fault of a value that should have `shape`, with its place; None where nothing is."""
     if isinstance(shape, tuple):
         return None if value is None else fault(value, shape[0], place)
     if isinstance(shape, dict | list):
@@ -83,12 +83,12 @@ def fault(value: Any, shape: Shape, place: str) -> str | None:
 
 
 def fault_of_conclusion(conclusion: Any) -> str | None:
-    """What is wrong with a stored conclusion of a confirmation; None where nothing is."""
+    """The fault of a stored conclusion of a confirmation; None where nothing is."""
     return fault({"alone": None, **conclusion} if isinstance(conclusion, Mapping) else conclusion, CONCLUSION, "it")
 
 
 def fault_of_comparison(comparison: Any) -> str | None:
-    """What is wrong with a stored comparison; None where nothing is."""
+    """The fault of a stored comparison; None where nothing is."""
     found = fault(comparison, COMPARISON, "it")
     if found is not None:
         return found
@@ -113,7 +113,7 @@ def _shown(value: Any) -> str:
 
 
 def fault_of(trial: FrozenTrial, tasks: Mapping[str, Any]) -> str | None:
-    """What is wrong with a trial of a study with `tasks`; None where nothing is."""
+    """The fault of a trial of a study with `tasks`; None where nothing is."""
     attrs = trial.user_attrs
     shape = {name: part for name, part in OPTIONAL.items() if name in attrs}
     if trial.state is TrialState.COMPLETE:

@@ -127,7 +127,7 @@ class Compiled:
         return self.made[program, slots]
 
     def _told(self, number: int) -> str:
-        """What is being done while a step compiles; as many are to be compiled as lanes have asked for so far."""
+        """The activity while a step compiles; as many are to be compiled as lanes have asked for so far."""
         return f"compiling step {number} of {len(self.made)}"
 
 

@@ -7,18 +7,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.errors import AGAIN, parse_url
 from mtlsearch.store.ownership import is_alive, machine_of, this_process
-
-if TYPE_CHECKING:
-    from mtlsearch.store.record import Record
 
 UNFINISHED = "tmp"  # begins the name of a folder in which parameters are being written
 STALE_S = 86_400.0  # the age at which such a folder is given up where its process cannot be looked for
@@ -94,14 +92,10 @@ def _is_dead(unfinished: Path) -> bool:
     return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
-def best_artifact(record: "Record", trial: FrozenTrial) -> Path:
-    """The file of a trial's saved parameters. Raises StoreError where there is none."""
-    for meta in get_all_artifact_meta(trial, storage=record.storage):
-        path = record.artifacts / meta.artifact_id
-        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == record.artifacts:
+def parameters_file(storage: BaseStorage, folder: Path, trial: FrozenTrial) -> Path | None:
+    """The file in `folder` of a trial's saved parameters, None where there is none."""
+    for meta in get_all_artifact_meta(trial, storage=storage):
+        path = folder / meta.artifact_id
+        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == folder:
             return path
-    raise StoreError(
-        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: name their folder"
-        " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
-        " `mtlsearch train best.json -o best.safetensors`"
-    )
+    return None

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import save_artifact
+from mtlsearch.store.artifacts import parameters_file, save_artifact
 from mtlsearch.store.config_file import config_document, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
@@ -121,6 +121,17 @@ class Record:
     def best_or_none(self) -> FrozenTrial | None:
         """The best trial, None where none is complete."""
         return best_of(self.trials(TrialState.COMPLETE))
+
+    def parameters(self, trial: FrozenTrial) -> Path:
+        """The file of a trial's saved parameters. Raises StoreError where there is none."""
+        path = parameters_file(self.storage, self.artifacts, trial)
+        if path is None:
+            raise StoreError(
+                f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: name their folder"
+                " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
+                " `mtlsearch train best.json -o best.safetensors`"
+            )
+        return path
 
     def change(self, **info: Any) -> None:
         """Change parts of the study's description that are not of its fingerprint."""

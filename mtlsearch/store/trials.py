@@ -12,8 +12,6 @@ from mtlsearch.store.ownership import LEFT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mtlsearch.store.record import Record
-
 SHOWN_ATTRIBUTES = ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
 
 
@@ -72,11 +70,11 @@ def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
     return busy
 
 
-def trials_frame(record: "Record") -> "pd.DataFrame":
-    """Every trial, one row each: number, state, score, params, task weights, metrics, times."""
+def trials_frame(trials: Iterable[FrozenTrial]) -> "pd.DataFrame":
+    """The trials, one row each: number, state, score, params, task weights, metrics, times."""
     import pandas as pd
 
-    rows = [_row(trial) for trial in record.trials()]
+    rows = [_row(trial) for trial in trials]
     # Columns are the union over the trials, in the order in which they first appear.
     return pd.DataFrame(rows, columns=list(dict.fromkeys(column for row in rows for column in row)))
 

@@ -26,7 +26,7 @@ from mtlsearch.evidence.answer import (
 from mtlsearch.evidence.effects import Blame
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_alone, open_confirmation
 from mtlsearch.evidence.verdict import Verdict
-from mtlsearch.store.artifacts import artifacts_folder, best_artifact
+from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
@@ -258,7 +258,7 @@ def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict
     shares: dict[str, float] = {}
     if kept is not None and len(study.tasks) > 1:
         try:
-            state, _ = read_model(best_artifact(confirmation, kept))
+            state, _ = read_model(confirmation.parameters(kept))
             shares = gradient_shares(session.training, repeats[0].config, state)
         except (StoreError, ModelError):  # another run keeps its parameters elsewhere
             session.watcher.notice("the parameters of the winner are not here: no share of the trunk's gradient")

@@ -25,7 +25,6 @@ from mtlsearch.cli.main import main
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence.answer import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, group_of, open_confirmation
-from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.config_file import check_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
@@ -632,7 +631,7 @@ def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> N
     assert len(group) == 4
     assert config["score"]["value"] == trial.value == max(value for value in group if value is not None)
     assert config["training"]["seed"] == trial.user_attrs["seed"]
-    state, inside = read_model(best_artifact(holder, trial))
+    state, inside = read_model(holder.parameters(trial))
     assert inside["study"]["name"] == "known"
     assert list(state) == ["map.weight"]
 
@@ -647,7 +646,7 @@ def test_parameters_are_there_of_each_configs_best_seed(searched: tuple[Record, 
     assert len(best) == 3
     assert any(trial is not group[0] for trial, group in zip(best, groups.values(), strict=True))
     for trial in best:
-        assert best_artifact(confirmation, trial).is_file()
+        assert confirmation.parameters(trial).is_file()
 
 
 def test_later_trials_outdate_a_confirmation(searched: tuple[Record, Training]) -> None:

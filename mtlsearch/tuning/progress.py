@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NOTEBOOK_SECONDS = 0.25
 SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
+Place = tuple[float, float, int]  # the sort key of "best", smaller for better trials
 
 
 class Watcher(Protocol):
@@ -90,9 +91,9 @@ class Progress:
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
-        self.in_training: dict[int, tuple[float, str]] = {}  # the best score so far of each, with its metrics
+        self.in_training: dict[int, tuple[Place, float, str]] = {}  # place, best score so far and its metrics of each
         self.best: tuple[float, str] | None = None
-        self.place: tuple[float, float, int] | None = None  # of the best among the trials
+        self.place: Place | None = None  # of the best trial that has ended
         self.pace = Pace()
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
@@ -143,15 +144,19 @@ class Progress:
 
     def reported(self, result: "EpochResult") -> None:
         self.training[result.number] = result.epoch + 1
+        from mtlsearch.store.trials import rank  # imports Optuna, which a help page need not wait for
+        from mtlsearch.study.results import shortfall
+
         if result.reason is None and result.best_validation:
-            self.in_training[result.number] = result.best_score, described(result.best_validation)
+            place = rank(result.best_score, result.number, shortfall(result.best_shortfalls))
+            self.in_training[result.number] = place, result.best_score, described(result.best_validation)
         self.pace.epoch_ended()
         self._expect()
         self._draw()
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
-        from mtlsearch.store.trials import missed  # imports Optuna, which a help page need not wait for
+        from mtlsearch.store.trials import missed
 
         self._leave(trial.number)
         state = trial.state.name.lower()
@@ -263,8 +268,8 @@ class Progress:
 
     def _best_so_far(self) -> str:
         """The best score, also of a trial in training."""
-        found = max(self.in_training.items(), key=lambda item: item[1][0], default=None)
-        if found is not None and (self.best is None or found[1][0] > self.best[0]):
-            number, (score, metrics) = found
+        found = min(self.in_training.items(), key=lambda item: item[1][0], default=None)
+        if found is not None and (self.place is None or found[1][0][:2] < self.place[:2]):
+            number, (_, score, metrics) = found
             return f"best {score:.4f} (trial {number}, in training: {metrics})"
         return f"best {self.best[1]}" if self.best else "no score yet"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def test_best_is_also_that_of_a_trial_in_training_as_long_as_it_trains() -> None
     progress.reported(epoch(4, 0))
     assert "best 0.5000 (trial 4, in training: a accuracy 0.5000, b accuracy 0.2500)" in str(progress.line())
     progress.ended(ended(4, None, TrialState.PRUNED))
+    assert "best 0.4500 (trial 3: " in str(progress.line())
+
+
+def test_trial_in_training_that_misses_what_it_must_reach_is_not_the_best() -> None:
+    progress = Progress(10)
+    progress.begun(10, 4, 3, ended(3, 0.45))
+    progress.asked(4, Config({}, {}))
+    progress.reported(replace(epoch(4, 0), best_shortfalls={"a": 0.1}))
     assert "best 0.4500 (trial 3: " in str(progress.line())
 
 

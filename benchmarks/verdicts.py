@@ -133,6 +133,7 @@ def answer(study: Study, name: str, seed: int, options: argparse.Namespace) -> d
             seed=seed,
             device="cpu",
             threads=1,
+            population=16,  # without it each first run measures what is faster, and two may choose differently
             seeds=options.fresh,
             quiet=True,
         )

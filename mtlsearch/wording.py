@@ -46,6 +46,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in text)
 
 
+def is_name(text: object, longest: int) -> bool:
+    """Whether a value is a printable text of 1 to `longest` letters, without a space at its ends."""
+    return isinstance(text, str) and 0 < len(text) <= longest and visible(text) == text == text.strip()
+
+
 def message_line(text: str, longest: int = LONGEST_LINE) -> str:
     """A message on one line of at most `longest` letters; a longer one is cut inside: advice stands at the end."""
     line = visible(" ".join(text.split()))

@@ -105,9 +105,9 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     kept = shown_tasks(weights)
     if len(kept) == len(weights):
         return lines
-    by_task = {task: line for line in lines for task in weights if line.startswith(f"{task}: ")}
-    first = min(lines.index(line) for line in by_task.values())
-    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[task] for task in kept]
+    first = 1 + next(number for number, line in enumerate(lines) if line.startswith("weights: "))
+    by_task = dict(zip(verdict["metrics"], lines[first:], strict=False))
+    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[t] for t in kept if t in by_task]
     shown.insert(MOST_WEIGHED, "…")
     tasks.insert(MOST_WEIGHED, f"{_others(weights)} tasks: `mtlsearch best --all`")
     return [*lines[: first - 1], f"weights: {', '.join(shown)}", *tasks, *lines[first + len(by_task) :]]

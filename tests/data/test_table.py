@@ -303,7 +303,7 @@ def test_line_numbers_count_lines_within_quotes(tmp_path: Path) -> None:
 
 
 def test_missing_file_folder_spreadsheet_and_broken_parquet_are_refused(tmp_path: Path) -> None:
-    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV or Parquet file"
+    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV, Parquet or ARFF file"
     assert refused(table(tmp_path), tmp_path).startswith("no table ")
     write(tmp_path, b"PK", "book.xlsx")
     assert refused(table("book.xlsx"), tmp_path) == "book.xlsx is a spreadsheet: save it as CSV"

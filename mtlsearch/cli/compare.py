@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlsearch.activity import doing
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.importing import importing
@@ -32,7 +32,7 @@ def compare(options: CompareOptions, every: bool, as_json: bool) -> None:
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
-        with doing(LOADING), importing():
+        with stoppable(), doing(LOADING), importing():
             from mtlsearch.tuning.compare import compare_command
         return compare_command(options, progress, stop)
 

@@ -14,6 +14,7 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import nn
 
+from mtlsearch.activity import stoppable
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import WAYS, Way, dividing
 from mtlsearch.data.examples.kinds import former_kind
@@ -175,6 +176,7 @@ class Study:
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
         return with_own_dropout(model)
 
+    @stoppable()
     def load(
         self,
         directory: Path,

@@ -29,8 +29,20 @@ SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each sec
 class Watcher(Protocol):
     """Is told how a search or a confirmation goes."""
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
-        """Work begins on `total` trials of which `done` are counted; `best` has the highest score."""
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
+        """Work begins on `total` trials of which `done` are counted; `best` has the highest score.
+
+        With a `budget` of trial-epochs, of which so many are `spent`, they may be fewer.
+        """
         ...
 
     def asked(self, number: int, config: "Config") -> None:
@@ -87,6 +99,8 @@ class Progress:
 
     def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         self.total, self.epochs, self.done = total, 0, 0
+        self.spent = 0
+        self.budget: int | None = None  # of trial-epochs, `spent` among them
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
@@ -112,6 +126,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Tell nothing more by itself, and leave the terminal as it was."""
         if self.is_live:
             self.live.stop()
         elif not self.quiet:
@@ -129,8 +147,18 @@ class Progress:
 
     # The watcher.
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
         self.total, self.done, self.epochs, self.is_begun = total, done, epochs, True
+        self.spent, self.budget = spent, budget
         self.best = self.place = None
         self.in_training.clear()
         if best is not None:
@@ -169,7 +197,7 @@ class Progress:
             best = "" if self.best is None else f"; best {self.best[0]:.4f}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
-            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self._done(' of ')}{best}",
             live=bool(reason),
         )
 
@@ -192,7 +220,10 @@ class Progress:
 
     def _draw(self, *, last: bool = False) -> None:
         if self.notebook is not None:
-            self.notebook.draw(self.line().plain, self.done, self.total, last=last)
+            done, total = self.done, self.total
+            if self.budget is not None:
+                done, total = self.spent + self.pace.trial_epochs, self.budget
+            self.notebook.draw(self.line().plain, done, total, last=last)
 
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""
@@ -225,7 +256,8 @@ class Progress:
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
-        self.pace.expect(max(0, left), list(self.training.values()), self.epochs)
+        most = None if self.budget is None else self.budget - self.spent - self.pace.trial_epochs
+        self.pace.expect(max(0, left), list(self.training.values()), self.epochs, most)
 
     # The live line.
 
@@ -237,13 +269,19 @@ class Progress:
         left = self.pace.seconds_left()
         # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
         parts = [
-            f"{self.done}/{self.total} trials",
+            self._done("/", " trials"),
             self._state(),
             self.pace.rate_in_words(self._under_way()),
             "" if left is None else f"{clock(left)} left",
             self._best_so_far(),
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+    def _done(self, of: str, what: str = "") -> str:
+        """The part that is done, in trial-epochs where a budget ends the search, else in trials."""
+        if self.budget is None:
+            return f"{self.done}{of}{self.total}{what}"
+        return f"{self.spent + self.pace.trial_epochs:,}{of}{self.budget:,} trial-epochs"
 
     def _state(self) -> str:
         """How many are in training, at which epoch; and what else is being done."""

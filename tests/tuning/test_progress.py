@@ -147,6 +147,26 @@ def test_time_left_does_not_grow_while_a_search_goes_on_as_before(at: Clock) -> 
     assert known[-1] < 2
 
 
+def test_search_with_a_budget_shows_trial_epochs_and_their_time_left(
+    at: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve trials of ten epochs would be 120 trial-epochs, but the budget ends the search after 50."""
+    progress = Progress(12)
+    progress.begun(12, 2, 10, spent=20, budget=50)
+    assert str(progress.line()) == "20/50 trial-epochs · no score yet"
+    progress.asked(2, Config({}, {}))
+    for number in range(10):
+        at.now += 1
+        progress.reported(epoch(2, number))
+    assert str(progress.line()).startswith(
+        "30/50 trial-epochs · 1 training (epoch 11 of 10) · 1.0 trial-epochs/s · 0:20 "
+    )
+    progress.ended(ended(2, 0.5))
+    assert "; 30 of 50 trial-epochs; new best" in capfd.readouterr().err
+    progress.begun(12, 0, 10)
+    assert str(progress.line()) == "0/12 trials · no score yet"
+
+
 def test_state_before_a_search_has_begun_is_what_is_being_done(at: Clock) -> None:
     progress = Progress(10)
     assert str(progress.line()) == "starting"

@@ -14,7 +14,7 @@ from rich.text import Text
 from mtlsearch.activity import counted, current
 from mtlsearch.pace import Pace
 from mtlsearch.terminal import notice
-from mtlsearch.wording import clock, described, message_line, visible
+from mtlsearch.wording import clock, described, measured, message_line, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -187,14 +187,14 @@ class Progress:
         if improved:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
-        score = "" if trial.value is None else f", score {trial.value:.4f}"
+        score = "" if trial.value is None else f", score {measured(trial.value)}"
         why = f" ({visible(str(reason))})" if reason else ""
         if missed(trial):
             why += f", misses {missed(trial)}"
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
-            best = "" if self.best is None else f"; best {self.best[0]:.4f}"
+            best = "" if self.best is None else f"; best {measured(self.best[0])}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
             f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self._done(' of ')}{best}",
@@ -252,7 +252,7 @@ class Progress:
         self.place = rank_of(trial)
         short = f"; misses {missed(trial)}" if missed(trial) else ""
         metrics = described(trial.user_attrs.get("validation", {}))
-        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics}{short})"
+        self.best = trial.value, f"{measured(trial.value)} (trial {trial.number}: {metrics}{short})"
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
@@ -304,5 +304,5 @@ class Progress:
         found = max(self.in_training.items(), key=lambda item: item[1][0], default=None)
         if found is not None and (self.best is None or found[1][0] > self.best[0]):
             number, (score, metrics) = found
-            return f"best {score:.4f} (trial {number}, in training: {metrics})"
+            return f"best {measured(score)} (trial {number}, in training: {metrics})"
         return f"best {self.best[1]}" if self.best else "no score yet"

@@ -19,7 +19,7 @@ from mtlsearch.activity import advance, doing
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.tuning.progress import SILENCE_SECONDS, Progress
-from mtlsearch.wording import clock, described
+from mtlsearch.wording import clock, described, measured
 
 VALUES = {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}}
 
@@ -203,6 +203,9 @@ def test_resumed_search_shows_the_best_of_before_and_counts_on() -> None:
 def test_durations_and_metrics_are_written_for_people() -> None:
     assert [clock(s) for s in (0, 7.4, 59.9, 754, 3723)] == ["0:00", "0:07", "1:00", "12:34", "1:02:03"]
     assert described(VALUES) == "a accuracy 0.5000, b accuracy 0.2500"
+    assert [measured(x) for x in (0.93, -1234.5, 0.0, 0.00031271, 0.05, 2e-7)] == [
+        "0.9300", "-1234.5000", "0.0000", "0.0003127", "0.05000", "2.000e-07",
+    ]  # fmt: skip
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> tuple[str, str]:

@@ -8,5 +8,6 @@ MOST_MEMBERS = 4096  # trials in training at once
 MOST_UNITS = 2**17  # of a hidden layer
 MOST_LAYERS = 1000
 MOST_CLASSES = 10**6
+LONGEST_TASK = 200  # letters of a task's name: with what is added to it, Optuna's columns hold it
 MOST_COLUMNS = 50_000  # of a table
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # for this process

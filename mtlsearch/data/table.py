@@ -21,8 +21,8 @@ class Table(FittedSource):
     `path` is absolute, or relative to the data directory; a study file names a file beside itself by
     `Path(__file__).resolve().parent / "data.csv"`. `numbers` are standardised, `dates` become days; a missing value
     becomes the median, and a further input marks it. `categories` get an input per level. `targets` are "number" (for
-    a Regression) or "category" (for a Classification) by column. The task's name is the column's, with '_' for any
-    character but letters, digits, '_' and '-'. A missing target is a missing label.
+    a Regression) or "category" (for a Classification) by column. The task's name is the column's. A missing target is
+    a missing label.
 
     `validation` and `test` are the fractions of the rows to hold out, drawn by `split_seed`; or `split` names a column
     of train, validation and test. `decimal` is the decimal mark of numbers; `blanks` are texts that stand for a

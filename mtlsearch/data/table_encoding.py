@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtlsearch.data.table_file import PARQUET, cells, check_columns, numbers_of, read_table, suffix, texts_of
+from mtlsearch.data.table_file import TYPED, cells, check_columns, numbers_of, read_table, suffix, texts_of
 from mtlsearch.errors import DataError
 
 RARE = 3  # a level in fewer training rows is rare
@@ -99,7 +99,7 @@ class Encoding:
 
     def header_of(self, path: Path) -> Sequence[str]:
         """The names of a file's columns where its first line does not hold those of the model's inputs."""
-        if not self.header or not path.is_file() or suffix(path) in PARQUET:
+        if not self.header or not path.is_file() or suffix(path) in TYPED:
             return ()
         first = {cell.strip() for cell in next(cells(path), [])}
         return () if {column.column for column in self.columns} <= first else self.header

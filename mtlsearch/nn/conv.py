@@ -16,6 +16,7 @@ from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.replacing import with_replaced
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.task_modules import TaskModules
 
 CONV_NORMS = ("none", "batch")
 
@@ -52,8 +53,8 @@ class ConvTrunk(nn.Module):
             return nn.Sequential(*blocks, *([GlobalPool(dropout)] if last == depth else []))
 
         self.trunk = layers(0, shared)
-        self.branches = nn.ModuleDict({task: layers(shared, depth) for task in heads if shared < depth})
-        self.heads = nn.ModuleDict({task: Linear(widths[-1], size) for task, size in heads.items()})
+        self.branches = TaskModules({task: layers(shared, depth) for task in heads if shared < depth})
+        self.heads = TaskModules({task: Linear(widths[-1], size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: pictures(x, self.in_channels))

@@ -14,6 +14,7 @@ from mtlsearch.errors import StudyError
 from mtlsearch.nn.conv import conv_layer, pictures
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
+from mtlsearch.nn.task_modules import TaskModules
 
 SHARED = "shared"
 DENSE_SHARING = (SHARED, "encoder", "separate")
@@ -47,9 +48,9 @@ class DenseTrunk(nn.Module):
         widths = [channels * 2**k for k in range(depth + 1)]
         encoders = heads if sharing == "separate" else (SHARED,)
         decoders = (SHARED,) if sharing == SHARED else heads
-        self.encoders = nn.ModuleDict({name: Encoder([in_channels, *widths], dropout, norm) for name in encoders})
-        self.decoders = nn.ModuleDict({name: Decoder(widths[::-1], norm) for name in decoders})
-        self.heads = nn.ModuleDict({task: nn.Conv2d(channels, size, 1) for task, size in heads.items()})
+        self.encoders = TaskModules({name: Encoder([in_channels, *widths], dropout, norm) for name in encoders})
+        self.decoders = TaskModules({name: Decoder(widths[::-1], norm) for name in decoders})
+        self.heads = TaskModules({task: nn.Conv2d(channels, size, 1) for task, size in heads.items()})
         self.encoder_of = {task: SHARED if sharing != "separate" else task for task in heads}
         self.decoder_of = {task: SHARED if sharing == SHARED else task for task in heads}
 
@@ -92,7 +93,7 @@ class Decoder(nn.Module):
 
 
 def through_levels(
-    modules: nn.ModuleDict, module_of: Mapping[str, str], given: Mapping[str, Sequence[Tensor]]
+    modules: TaskModules, module_of: Mapping[str, str], given: Mapping[str, Sequence[Tensor]]
 ) -> dict[str, Sequence[Tensor]]:
     """{task: maps} after each task's module; each input passes once, and all inputs of a module as one batch."""
     results: dict[str, Sequence[Tensor]] = {}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
+from mtlsearch.nn.task_modules import TaskModules
 
 # Of embeddings at the start. torch's own 1 is so large that Adam takes epochs to turn them.
 EMBEDDING_SPREAD = 0.3
@@ -49,7 +50,7 @@ class TextTrunk(nn.Module):
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(WindowLayer(hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden)
-        self.heads = nn.ModuleDict({task: _head(task, hidden, kind, dropout) for task, kind in heads.items()})
+        self.heads = TaskModules({task: _head(task, hidden, kind, dropout) for task, kind in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shared, place = distinct(inputs)

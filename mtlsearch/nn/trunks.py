@@ -18,6 +18,7 @@ from mtlsearch.limits import MOST_LAYERS, MOST_UNITS
 from mtlsearch.nn.layers import HiddenLayer, Linear, MaybeBiased
 from mtlsearch.nn.norms import AnyNorm
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.task_modules import TaskModules
 from mtlsearch.wording import shortened
 
 
@@ -57,8 +58,8 @@ class SharedTrunk(nn.Module):
             return nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in sizes))
 
         self.trunk = layers(sizes[:shared])
-        self.branches = nn.ModuleDict({task: layers(sizes[shared:]) for task in heads if shared < depth})
-        self.heads = nn.ModuleDict({task: Linear(hidden, size) for task, size in heads.items()})
+        self.branches = TaskModules({task: layers(sizes[shared:]) for task in heads if shared < depth})
+        self.heads = TaskModules({task: Linear(hidden, size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: flat(x, self.in_features))
@@ -102,7 +103,7 @@ class SeparateTrunks(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden = hidden
-        self.networks = nn.ModuleDict(
+        self.networks = TaskModules(
             {
                 task: SharedTrunk(in_features, {task: size}, hidden=hidden, depth=depth, dropout=dropout, norm=norm)
                 for task, size in heads.items()

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import LEFT
+from mtlsearch.wording import measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def shortfall_of(trial: FrozenTrial) -> float:
 def missed(trial: FrozenTrial) -> str:
     """The tasks whose metric does not reach what it must, with how far it is from it; empty where all do."""
     short = {task: float(by) for task, by in trial.constraints.items() if by > 0}
-    return ", ".join(f"{task} by {by:.4f}" for task, by in short.items())
+    return ", ".join(f"{task} by {measured(by)}" for task, by in short.items())
 
 
 def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

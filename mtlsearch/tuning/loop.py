@@ -10,6 +10,7 @@ from mtlsearch.activity import doing
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
+from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Trainer
@@ -120,10 +121,12 @@ def search_more(session: Session, trials: int, sampler: str, pruner: str, told: 
     before = record.counted()
     if before >= trials or not session.affords_a_trial():
         return
-    watcher.notice(f"{told}: {trials - before} trials")
+    many = "at most " if session.budget is not None else ""
+    watcher.notice(f"{told}: {many}{trials - before} trials")
     record.study.sampler = seeded_asks(sampler, session.training.seed)
     record.study.pruner = make_pruner(pruner, study.epochs)
-    watcher.begun(trials, before, study.epochs, record.best_or_none())
+    spent = trial_epochs(record.trials())
+    watcher.begun(trials, before, study.epochs, record.best_or_none(), spent=spent, budget=session.budget)
     search(session, trials)
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from mtlsearch.activity import counted, current
 from mtlsearch.pace import Pace
 from mtlsearch.terminal import notice
-from mtlsearch.wording import clock, described, message_line, visible
+from mtlsearch.wording import clock, described, measured, message_line, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,8 +30,20 @@ Place = tuple[float, float, int]  # the sort key of "best", smaller for better t
 class Watcher(Protocol):
     """Is told how a search or a confirmation goes."""
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
-        """Work begins on `total` trials of which `done` are counted; `best` has the highest score."""
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
+        """Work begins on `total` trials of which `done` are counted; `best` has the highest score.
+
+        With a `budget` of trial-epochs, of which so many are `spent`, they may be fewer.
+        """
         ...
 
     def asked(self, number: int, config: "Config") -> None:
@@ -88,6 +100,8 @@ class Progress:
 
     def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         self.total, self.epochs, self.done = total, 0, 0
+        self.spent = 0
+        self.budget: int | None = None  # of trial-epochs, `spent` among them
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
@@ -113,6 +127,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Tell nothing more by itself, and leave the terminal as it was."""
         if self.is_live:
             self.live.stop()
         elif not self.quiet:
@@ -130,8 +148,18 @@ class Progress:
 
     # The watcher.
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
         self.total, self.done, self.epochs, self.is_begun = total, done, epochs, True
+        self.spent, self.budget = spent, budget
         self.best = self.place = None
         self.in_training.clear()
         if best is not None:
@@ -164,17 +192,17 @@ class Progress:
         if improved:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
-        score = "" if trial.value is None else f", score {trial.value:.4f}"
+        score = "" if trial.value is None else f", score {measured(trial.value)}"
         why = f" ({visible(str(reason))})" if reason else ""
         if missed(trial):
             why += f", misses {missed(trial)}"
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
-            best = "" if self.best is None else f"; best {self.best[0]:.4f}"
+            best = "" if self.best is None else f"; best {measured(self.best[0])}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
-            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self._done(' of ')}{best}",
             live=bool(reason),
         )
 
@@ -197,7 +225,10 @@ class Progress:
 
     def _draw(self, *, last: bool = False) -> None:
         if self.notebook is not None:
-            self.notebook.draw(self.line().plain, self.done, self.total, last=last)
+            done, total = self.done, self.total
+            if self.budget is not None:
+                done, total = self.spent + self.pace.trial_epochs, self.budget
+            self.notebook.draw(self.line().plain, done, total, last=last)
 
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""
@@ -226,11 +257,12 @@ class Progress:
         self.place = rank_of(trial)
         short = f"; misses {missed(trial)}" if missed(trial) else ""
         metrics = described(trial.user_attrs.get("validation", {}))
-        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics}{short})"
+        self.best = trial.value, f"{measured(trial.value)} (trial {trial.number}: {metrics}{short})"
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
-        self.pace.expect(max(0, left), list(self.training.values()), self.epochs)
+        most = None if self.budget is None else self.budget - self.spent - self.pace.trial_epochs
+        self.pace.expect(max(0, left), list(self.training.values()), self.epochs, most)
 
     # The live line.
 
@@ -242,13 +274,19 @@ class Progress:
         left = self.pace.seconds_left()
         # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
         parts = [
-            f"{self.done}/{self.total} trials",
+            self._done("/", " trials"),
             self._state(),
             self.pace.rate_in_words(self._under_way()),
             "" if left is None else f"{clock(left)} left",
             self._best_so_far(),
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+    def _done(self, of: str, what: str = "") -> str:
+        """The part that is done, in trial-epochs where a budget ends the search, else in trials."""
+        if self.budget is None:
+            return f"{self.done}{of}{self.total}{what}"
+        return f"{self.spent + self.pace.trial_epochs:,}{of}{self.budget:,} trial-epochs"
 
     def _state(self) -> str:
         """How many are in training, at which epoch; and what else is being done."""
@@ -271,5 +309,5 @@ class Progress:
         found = min(self.in_training.items(), key=lambda item: item[1][0], default=None)
         if found is not None and (self.place is None or found[1][0][:2] < self.place[:2]):
             number, (_, score, metrics) = found
-            return f"best {score:.4f} (trial {number}, in training: {metrics})"
+            return f"best {measured(score)} (trial {number}, in training: {metrics})"
         return f"best {self.best[1]}" if self.best else "no score yet"

@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
-from mtlsearch.activity import doing
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
@@ -76,7 +76,7 @@ class Chosen:
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
-    with doing("getting the device ready"):
+    with stoppable(), doing("getting the device ready"):
         conditions = use_device(options.device, options.threads, options.precision)
     for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
@@ -137,7 +137,7 @@ def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notic
     if is_auto:
         conditions = conditions.with_threads(fastest_threads(products()))
     training = Training(chosen.loaded, precision=options.precision)
-    with doing("measuring whether trials train faster at once"):
+    with stoppable(), doing("measuring whether trials train faster at once"):
         plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():
         notice(told)

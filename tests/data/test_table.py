@@ -13,7 +13,7 @@ from mtlsearch import Classification, Data, MtlsearchError, Regression, SharedTr
 from mtlsearch.data.examples.division import dividing
 from mtlsearch.data.parts import Part
 from mtlsearch.data.table_encoding import Encoding
-from mtlsearch.data.table_rows import task_name
+from mtlsearch.data.table_rows import former_name, with_former_names
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.inference.inputs import read_rows
 
@@ -107,8 +107,13 @@ def test_encoding_outlives_json(tmp_path: Path) -> None:
     assert np.array_equal(again.apply(frame), encoding.apply(frame))
 
 
-def test_tasks_are_named_as_modules_and_tasks_may_be() -> None:
-    assert [task_name(name) for name in ("price", "sale price €", "type", "a.b", "values")] == [
+def test_tasks_of_earlier_studies_are_known_by_their_names(tmp_path: Path) -> None:
+    frame = houses().rename(columns={"price": "sale price €"})
+    data = table(write(tmp_path, frame), targets={"sale price €": "number", "sold": "category"})(tmp_path)
+    now, before = (data.column(data.train, name) for name in ("sale price €", "sale_price__"))
+    assert torch.allclose(now, before, equal_nan=True)
+    assert with_former_names({"a b": 1, "a.b": 2, "c d": 3}) == {"a b": 1, "a.b": 2, "c d": 3, "c_d": 3}
+    assert [former_name(name) for name in ("price", "sale price €", "type", "a.b", "values")] == [
         "price", "sale_price__", "type_", "a_b", "values_",
     ]  # fmt: skip
 
@@ -298,7 +303,7 @@ def test_line_numbers_count_lines_within_quotes(tmp_path: Path) -> None:
 
 
 def test_missing_file_folder_spreadsheet_and_broken_parquet_are_refused(tmp_path: Path) -> None:
-    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV or Parquet file"
+    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV, Parquet or ARFF file"
     assert refused(table(tmp_path), tmp_path).startswith("no table ")
     write(tmp_path, b"PK", "book.xlsx")
     assert refused(table("book.xlsx"), tmp_path) == "book.xlsx is a spreadsheet: save it as CSV"
@@ -321,7 +326,6 @@ def test_column_that_is_nearly_one_is_suggested(tmp_path: Path) -> None:
         ({"targets": {}}, "targets must name one column or more, but it is empty"),
         ({"targets": {"price": "real"}}, "target 'price' must be 'number' or 'category', but got 'real'"),
         ({"targets": {"area": "number"}}, "each column of a table is named once, but 'area' is there twice"),
-        ({"targets": {"a b": "number", "a.b": "number"}}, "needs a task's name of its own, but 'a_b' is there"),
         ({"numbers": [], "categories": [], "dates": []}, "a table needs columns as inputs"),
         ({"validation": 0.5, "test": 0.5}, "validation and test are fractions above 0 that sum to less than 1"),
         ({"test": 0.0}, "validation and test are fractions above 0 that sum to less than 1"),

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from report_stores import states, store
 from mtlsearch.cli.main import main
 from mtlsearch.report import dashboard
 from mtlsearch.report.dashboard import publish
+from mtlsearch.report.page_tables import Cell, tasks_table
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.report.reproduce import commands
 from mtlsearch.store.database.opening import open_storage
@@ -99,6 +101,23 @@ def page_of_two(two: Path) -> str:
 
 
 # The words.
+
+
+def test_page_has_the_mean_on_test_beside_that_on_validation(two: Path, page_of_two: str) -> None:
+    report = report_of(two)
+    assert report.verdict is not None
+    assert report.answer is not None
+    found = tasks_table(report)
+    assert found is not None
+    row = dict(zip(found.head, [Cell("mean score"), *found.foot["mean score"]], strict=True))
+    value, tuned = report.answer["score"]["value"], report.verdict["score"]["mean"]
+    assert row["validation"].value == f"{100 * value:.2f} %"
+    assert 100 * tuned == pytest.approx(float(row["tuned, test"].value.removesuffix(" %")), abs=0.5)
+    assert row["equal, test"].interval.startswith("(")
+    words = " ".join(" ".join(Elements(page_of_two).words).split())
+    assert f"mean score {row['validation'].value} {row['tuned, test'].value} {row['tuned, test'].interval}" in words
+    alone = replace(report, answer={**report.answer, "task_weights": {"mnist": 1.0}}, concluded=None)
+    assert (tasks_table(alone) or found).foot == {}
 
 
 def test_page_has_every_line_of_the_verdict_as_it_is_printed(two: Path, page_of_two: str) -> None:

@@ -403,6 +403,20 @@ def test_an_interrupted_search_alone_goes_on(storage: Any, tmp_path: Path) -> No
     assert best_answer(record)[0]["verdict"]["kind"] == best_answer(other)[0]["verdict"]["kind"]
 
 
+def test_search_of_a_task_alone_is_shown_by_its_budget(
+    storage: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.05, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=6)
+    with Progress() as progress:
+        assert confirm(replace(session(record, training), watcher=progress), AgainOptions(seeds=1, top=1))
+    told = capfd.readouterr().err.splitlines()
+    assert "mtlsearch: searching clean alone, in at most 3 trial-epochs: at most 6 trials" in told
+    assert (
+        sum(line.startswith("trial 2 complete after 1 epochs") and "3 of 3 trial-epochs" in line for line in told) == 2
+    )
+
+
 def test_without_single_tasks_nothing_is_searched_alone(storage: Any, tmp_path: Path) -> None:
     study = replace(known.study, space={"learning_rate": real(0.05, 0.6)})
     record, training = trained(storage, tmp_path, study, trials=3)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.replacing import with_replaced
@@ -43,6 +44,10 @@ class ConvTrunk(nn.Module):
         super().__init__()
         if channels < 1 or depth < 1:
             raise StudyError(f"channels and depth must be 1 or more, but got {channels} and {depth}")
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_UNITS, **{"the channels of the last block": channels * 2 ** (depth - 1)})
+        check_most(MOST_UNITS, in_channels=in_channels)
+        check_heads(heads)
         self.in_channels = in_channels
         widths = [in_channels, *(channels * 2**k for k in range(depth))]
         shared = shared_layers(sharing, depth)

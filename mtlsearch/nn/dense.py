@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.conv import conv_layer, pictures
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
@@ -44,6 +45,10 @@ class DenseTrunk(nn.Module):
             raise StudyError(f"channels and depth must be 1 or more, but got {channels} and {depth}")
         if sharing not in DENSE_SHARING:
             raise StudyError(f"sharing must be one of {', '.join(DENSE_SHARING)} here, but got {sharing!r}")
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_UNITS, **{"the channels of the deepest layer": channels * 2**depth})
+        check_most(MOST_UNITS, in_channels=in_channels)
+        check_heads(heads)
         self.in_channels = in_channels
         widths = [channels * 2**k for k in range(depth + 1)]
         encoders = heads if sharing == "separate" else (SHARED,)

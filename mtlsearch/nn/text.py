@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_IDS, MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
 from mtlsearch.nn.task_modules import TaskModules
@@ -44,6 +45,10 @@ class TextTrunk(nn.Module):
                 "hidden and depth must be 1 or more and vocabulary 2 or more,"
                 f" but got {hidden}, {depth} and {vocabulary}"
             )
+        check_most(MOST_UNITS, hidden=hidden)
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_IDS, vocabulary=vocabulary)
+        check_heads({task: kind if isinstance(kind, int) else kind[1] for task, kind in heads.items()})
         self.hidden, self.vocabulary = hidden, vocabulary
         self.embedding = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,8 +60,8 @@ def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[
     """Keep the file that `write` makes as an artifact of the trial under the name `name`. Raises StoreError."""
     artifact_store(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_own_prefix()) as temporary:
-            path = Path(temporary) / name
+        with unfinished(folder) as temporary:
+            path = temporary / name
             write(path)
             upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=trial)
     except OSError as error:
@@ -70,14 +70,20 @@ def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[
         ) from error
 
 
-def _own_prefix() -> str:
-    """The beginning of the names of this process's unfinished folders: host and boot, process id, start."""
+@contextlib.contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """A folder below `folder` for what is being written; it is gone afterwards, or cleared after this process's death.
+
+    Its name tells the process: host and boot, process id, start.
+    """
     owner = this_process()
-    return f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
+    prefix = f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name:
+        yield Path(name)
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what dead processes left unfinished in the artifact folder; what cannot be removed stays."""
+    """Remove what dead processes left `unfinished` in a folder; what cannot be removed stays."""
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink() and _is_dead(path):

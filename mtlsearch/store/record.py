@@ -63,7 +63,7 @@ class InTraining:
 
 @dataclass
 class Record:
-    """One study in an open store, with the trials that this process has in training."""
+    """One study in an open store, with the trials that this process has in training; `is_new` if it made the study."""
 
     storage: Storage
     study: optuna.Study
@@ -74,6 +74,7 @@ class Record:
     checked: dict[int, FrozenTrial] = field(default_factory=dict)  # finished trials by id, as `_checked` gives them
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
+    is_new: bool = False
 
     @property
     def name(self) -> str:
@@ -312,13 +313,14 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     found = study.user_attrs.get("mtlsearch")
     if found is None and study.get_trials(deepcopy=False):
         raise _not_ours(name)
+    is_new = found is None
     if found is None:
         found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
         study.set_user_attr("mtlsearch", found)
         name_score(study, found["score"])
     check_info(name, found)
     check_same(name, found, info, seed)
-    return Record(storage, study, found, artifacts)
+    return Record(storage, study, found, artifacts, is_new=is_new)
 
 
 def recorded_info(storage: Storage, name: str) -> Info | None:

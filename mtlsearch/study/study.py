@@ -21,7 +21,7 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS
+from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, check_most
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
@@ -92,8 +92,8 @@ class Study:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
-            if value is not None and value > (most := MOST_BATCH if name == "batch_size" else MOST_EPOCHS):
-                raise StudyError(f"{name} must be {most} or less, but got {shortened(value, 60)}")
+            if value is not None:
+                check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")

@@ -10,6 +10,7 @@ from mtlsearch.activity import doing
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
+from mtlsearch.store.states import FOLDER
 from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
@@ -33,7 +34,8 @@ def search(session: Session, total: int) -> None:
     trainer = session.make_trainer(session.training)
     keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
-    clear_unfinished(record.artifacts)
+    for folder in (record.artifacts, record.artifacts / FOLDER):
+        clear_unfinished(folder)
     try:
         keeper.resume()
         while session.is_in_time():

@@ -21,6 +21,7 @@ from mtlsearch.limits import CORES
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
@@ -33,6 +34,7 @@ from mtlsearch.training.device import (
     use_device,
     with_recorded,
 )
+from mtlsearch.training.first_step import check_first_step
 from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
@@ -54,7 +56,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     chosen = choose(options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
-        search_study(session, options, progress)
+        with removed_if_unbegun(session.record):
+            search_study(session, options, progress)
         if options.confirm and session.record.counted() >= options.trials:
             confirm_best(session, options, progress)
         return answer(session.record, options, progress.notice)
@@ -130,13 +133,17 @@ def open_session(
 
 
 def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
-    """The plan of a study and its CPU threads: what is asked for, else what its first run measured."""
+    """The plan of a study and its CPU threads: what is asked for, else what its first run measured.
+
+    A new study must take its first step. Raises ModelError and StudyError where it cannot.
+    """
     conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
     if recorded_info(storage, chosen.name) is not None:
         return Plan(options.population or 1), conditions
     if is_auto:
         conditions = conditions.with_threads(fastest_threads(products()))
-    training = Training(chosen.loaded, precision=options.precision)
+    training = Training(chosen.loaded, options.seed or 0, precision=options.precision)
+    check_first_step(training)
     with stoppable(), doing("measuring whether trials train faster at once"):
         plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from commands import SHORT, done, refused, stored
 
-from mtlsearch import load_model, load_study
+from mtlsearch import limits, load_model, load_study
 from mtlsearch.files import write_text
 from mtlsearch.store.config_file import check_config, schema
 from mtlsearch.store.model_file import read_model
@@ -55,6 +57,26 @@ def test_plain_optuna_reads_the_store_and_its_best_trial_is_what_export_wrote(he
     assert config["validation"] == best["attrs"]["validation"]
     assert (best["direction"], best["metric"]) == ("MAXIMIZE", ["mean"])
     assert best["value"] == max(best["curve"])
+
+
+def maxima(about: Any, path: str = "") -> Iterator[tuple[str, int]]:
+    """Each maximum of a schema, by the names on the way to it; that of weights, 1, is none of our own."""
+    for name, each in about.items() if isinstance(about, dict) else ():
+        if name == "maximum" and each != 1:
+            yield path.replace("properties.", "").rstrip("."), each
+        yield from maxima(each, f"{path}{name}.")
+
+
+def test_maxima_of_the_schema_are_the_bounds_of_what_users_ask_for() -> None:
+    assert dict(maxima(schema())) == {
+        "training.epochs": limits.MOST_EPOCHS,
+        "training.batch_size": limits.MOST_BATCH,
+        "training.seed": limits.LARGEST_SEED,
+        "training.lane_slots": limits.MOST_MEMBERS,
+        "text.rows": limits.MOST_IDS,
+        "text.buckets": limits.MOST_IDS,
+        "text.length": limits.MOST_TOKENS,
+    }
 
 
 def test_exported_config_follows_the_shipped_schema(here: Path) -> None:

@@ -1,12 +1,15 @@
 """A search that is interrupted in mid-epoch or killed goes on to the trials that it would have had, bit for bit."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from commands import STUDY_FILE, command, done, stored
 from optuna.trial import TrialState
 
@@ -130,6 +133,31 @@ def test_killed_search_ends_as_one_that_was_not(
     assert "trials in training go on" in done(*command_line).err
     assert outcomes(tmp_path / "cut" / "store.db") == due
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+def die_while_keeping(arguments: list[str]) -> None:
+    """A run that is killed when its first file of states is written in part, in a process of its own."""
+
+    def save_file(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"in part")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    keeping.LEAST_SECONDS, keeping.SHARE = 0.0, 1e9
+    safetensors.torch.save_file = save_file
+    command(*arguments)
+
+
+def test_what_a_kill_left_of_the_first_write_of_states_is_cleared_by_the_next_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    process = multiprocessing.get_context("fork").Process(target=die_while_keeping, args=(arguments(tmp_path, 1),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    kept = tmp_path / "store.artifacts" / FOLDER
+    (left,) = kept.iterdir()
+    assert [path.read_bytes() for path in left.iterdir()] == [b"in part"]
+    done(*arguments(tmp_path, 1))
+    assert not list(kept.iterdir())
 
 
 def test_states_of_other_conditions_are_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

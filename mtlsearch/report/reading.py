@@ -142,3 +142,10 @@ def weights_of(trial: FrozenTrial) -> Mapping[str, float]:
     """A trial's task weights."""
     weights: Mapping[str, float] = trial.user_attrs["task_weights"]
     return weights
+
+
+def number(value: float, scale: float = 1.0) -> str:
+    """A single number for a reader: a percentage with one decimal, else four digits."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value * scale:.1f} %" if scale == 100 else f"{value:.4g}"

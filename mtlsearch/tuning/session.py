@@ -8,6 +8,7 @@ from functools import cached_property
 from optuna.trial import TrialState
 
 from mtlsearch.activity import doing
+from mtlsearch.report.dashboard import publish
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.study import LoadedStudy, Study
@@ -101,8 +102,6 @@ def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTr
 
 
 def show_in_dashboard(record: Record) -> None:
-    """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
-    from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
-
-    with doing("drawing the figures for the dashboard"):
+    """Leave the verdict in the store, where optuna-dashboard shows it."""
+    with doing("writing the verdict for the dashboard"):
         publish(record)

@@ -55,9 +55,8 @@ def entrant(session: Session, method: str, trials: int, searched: Mapping[str, A
     loaded = replace(training.loaded, study=weighted(training.loaded.study, method))
     population = 1 if method in GRADIENT_BASED else int(searched["population"])
     searched = {**searched, "population": population}
-    # Each seed has batches of its own, so a population would be lanes of one member: on a CPU that gains nothing.
     make_again: MakeTrainer = SoloTrainer
-    if loaded.device.type == "cuda" and population > 1:
+    if population > 1:
         make_again = TrainerMaker(loaded, repeat_population(loaded, population), trials, notice)
     own = replace(
         session,

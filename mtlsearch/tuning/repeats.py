@@ -1,5 +1,6 @@
 """Training the repeats of a confirmation, each once, and scoring each on test."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,10 +14,11 @@ from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.study.results import EpochResult
+from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.loop import barrier, wait_a_moment
-from mtlsearch.tuning.session import Session
+from mtlsearch.tuning.session import Session, TrainerMaker
 from mtlsearch.wording import described
 
 
@@ -26,10 +28,8 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
         return True
     watcher, conditions = session.watcher, session.conditions.recorded()
     clear_unfinished(book.artifacts)
-    # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
-    slots = max(Counter(repeat.seed for repeat in repeats).values())
-    training = replace(session.training, slots=slots)
-    trainer = session.make_trainer(training) if book.left(repeats) else None
+    training = together(session.training, repeats)
+    trainer = trainer_of(session, book, training, repeats) if book.left(repeats) else None
     members: dict[int, Repeat] = {}
     try:
         while session.is_in_time():
@@ -46,7 +46,7 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
                 if not _others_train(session, book, repeats):
                     return True
                 if trainer is None and book.left(repeats):
-                    trainer = session.make_trainer(training)
+                    trainer = trainer_of(session, book, training, repeats)
                 continue
             for result in barrier(book, trainer):
                 book.report(result)
@@ -59,6 +59,30 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
         return _all_ended(book, repeats)
     finally:
         book.interrupt()
+
+
+def together(training: Training, repeats: Sequence[Repeat]) -> Training:
+    """The training of repeats, with lanes that hold as many of them as can be.
+
+    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read, it holds those
+    of one seed, which share its batches: more slots would stay empty.
+    """
+    if training.loaded.device.type == "cpu" and not training.loaded.reads:
+        return replace(training, slots=len(repeats), mixes_seeds=True)
+    return replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
+
+
+def trainer_of(session: Session, book: Confirmation, training: Training, repeats: Sequence[Repeat]) -> Trainer:
+    """The trainer of repeats; how they are trained is measured once, and recorded with them."""
+    make = session.make_trainer
+    if not isinstance(make, TrainerMaker):
+        return make(training)
+    whose = hashlib.sha256("".join(repeat.key for repeat in repeats).encode()).hexdigest()[:16]
+    plans = book.study.user_attrs.get("plans", {})
+    plan = Plan(**plans[whose]) if whose in plans else make.plan_of(training, [repeat.config for repeat in repeats])
+    if whose not in plans:
+        book.study.set_user_attr("plans", {**plans, whose: plan.recorded()})
+    return make.again(training, plan)
 
 
 def _all_ended(book: Confirmation, repeats: Sequence[Repeat]) -> bool:

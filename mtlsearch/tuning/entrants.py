@@ -17,6 +17,7 @@ from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.weighting import STATIC
+from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.repeats import train_repeats
 from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
@@ -114,6 +115,7 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | st
     left = book.left(repeats)
     each.session.watcher.begun(len(repeats), len(repeats) - len(left), loaded.study.epochs)
     train_repeats(replace(each.session, make_trainer=each.make_again), book, repeats)
+    abandon(book)
     found = ended(book)
     trained = [found[repeat.key] for repeat in repeats]
     tests = [trial.user_attrs.get("test") for trial in trained]

@@ -132,7 +132,13 @@ def numbers_of(column: "pd.Series[Any]", what: str, *, date: bool = False) -> np
 def texts_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column as text (object), None where missing; a whole number has no fraction, whatever its type."""
     texts = column.astype(object).where(column.notna(), None)
-    return texts.map(_text, na_action="ignore")
+    if pd.api.types.infer_dtype(texts, skipna=True) != "string":  # 1 and True are equal, their texts are not
+        return texts.map(_text, na_action="ignore")
+    # Texts recur, so each is looked at once; -1, a missing value, is not in the index.
+    rows, found = pd.factorize(texts)
+    mapped = pd.Series(found).map(_text).reindex(rows)
+    mapped.index, mapped.name = column.index, column.name
+    return mapped
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from torch import nn
 
 from mtlsearch.data.examples.division import PARTS, drawn, marks_of, over_all
+from mtlsearch.data.examples.kept import Examples
 from mtlsearch.data.parts import Data
 from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
 from mtlsearch.errors import DataError, StudyError
@@ -22,6 +23,7 @@ T = TypeVar("T")
 Kind = Literal["number", "category"]
 Array = np.ndarray[Any, Any]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
+INPUTS = ""  # no task's name
 
 
 def former_name(column: str) -> str:
@@ -72,15 +74,30 @@ class LabelledRows:
     over_all: bool  # whether the division is over all tasks
 
     def data(self, inputs: Array, **options: Any) -> Data:
-        """The rows' inputs [N, ...] and labels as `Data` with these `options`; former names of tasks are known."""
-        labels, classes = with_former_names(self.labels), with_former_names(self.classes)
-        train, validation, test = (
-            (inputs[rows], {name: y[rows] for name, y in labels.items()})
-            for rows in (self.parts["train"], self.parts["validation"], self.parts["test"])
-        )
-        data = Data(train, test, validation=validation, classes=classes, **options)
-        data.over_all = self.over_all
-        return data
+        """The rows' inputs [N, ...] and labels as `Data` with these `options`."""
+        return data_of(self.divided(inputs), **options)
+
+    def divided(self, inputs: Array, **facts: Any) -> Examples:
+        """The inputs [N, ...] and labels of each part, with these `facts`, as the cache keeps them."""
+        arrays = {
+            f"{part} {name}": values[rows]
+            for part, rows in self.parts.items()
+            for name, values in {INPUTS: inputs, **self.labels}.items()
+        }
+        about = {"tasks": list(self.labels), "classes": self.classes, "over_all": self.over_all}
+        return Examples(arrays, {**about, **facts})
+
+
+def data_of(found: Examples, **options: Any) -> Data:
+    """The `Data` of divided rows with these `options`; former names of tasks are known."""
+    arrays, facts = found.arrays, found.facts
+    train, validation, test = (
+        (arrays[f"{part} {INPUTS}"], with_former_names({task: arrays[f"{part} {task}"] for task in facts["tasks"]}))
+        for part in ("train", "validation", "test")
+    )
+    data = Data(train, test, validation=validation, classes=with_former_names(facts["classes"]), **options)
+    data.over_all = facts["over_all"]
+    return data
 
 
 def label_rows(

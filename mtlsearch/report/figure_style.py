@@ -19,7 +19,7 @@ from plotly.subplots import make_subplots
 
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.report.reading import Report
-from mtlsearch.wording import measured, shortened
+from mtlsearch.wording import shortened
 
 INK, GRID, AXIS, PAPER = "#3a4350", "#e4e8ed", "#c2cad4", "#fefefe"
 TRIAL, FAINT = "#8792a2", "#bcc5d0"
@@ -149,13 +149,6 @@ def score_title(report: Report) -> str:
 def label(text: object) -> str:
     """A user's text for a figure: short, and without markup."""
     return html.escape(shortened(" ".join(str(text).split()), LONGEST_LABEL), quote=False)
-
-
-def number(value: float, scale: float = 1.0) -> str:
-    """A single number for a reader: as `best` shows it, a fraction in percent."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{value * scale:.2f} %" if scale == 100 else measured(value)
 
 
 def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:

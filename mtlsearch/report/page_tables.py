@@ -11,8 +11,7 @@ from mtlsearch.evidence.delta_m import delta_m
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
-from mtlsearch.report.figure_style import number
-from mtlsearch.report.reading import Report, metric_of
+from mtlsearch.report.reading import Report, metric_of, number
 from mtlsearch.wording import duration, shown_tasks
 
 

@@ -163,14 +163,18 @@ class Record:
                 self.storage.adopt(trial._trial_id, {"owner": this_process()})
         self.storage.flush()
 
-    def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> tuple[optuna.Trial, Config] | None:
-        """An adopted trial with its config, after `seconds` of training; None where it has ended."""
+    def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> Config | None:
+        """The config of an adopted trial, which goes on after `seconds` of training; None where it has ended."""
+        return self._suggested(self.running[number].trial, space) if self.go_on(number, seconds) else None
+
+    def go_on(self, number: int, seconds: float) -> bool:
+        """Let an adopted trial be in training, after `seconds` of it; False where it has ended."""
         stored = self.trial(number)
         if stored.state is not TrialState.RUNNING:
-            return None
+            return False
         trial = optuna.Trial(self.study, stored._trial_id)
         self.running[number] = InTraining(trial, time.monotonic() - seconds)
-        return trial, self._suggested(trial, space)
+        return True
 
     def seconds(self, number: int) -> float:
         """The seconds for which a trial is in training; 0 where it is not."""

@@ -41,6 +41,7 @@ from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
@@ -102,6 +103,7 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
         by_itself = replace(session, training=replace(training, loaded=single))
         if not train_repeats(by_itself, confirmation, [r for each in plan.alone(winner, task) for r in each]):
             return False
+    abandon(confirmation)
     conclude(session, confirmation, plan, searches)
     scorings = confirmation.test_scorings()
     session.watcher.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")

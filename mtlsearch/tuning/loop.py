@@ -41,9 +41,8 @@ def search(session: Session, total: int) -> None:
         while session.is_in_time():
             with doing("adding trials"):
                 while asked := keeper.ask(total, session.affords_a_trial):
-                    trial, config = asked
-                    keeper.entered(trial.number, trainer.add(trial.number, config))
-                    watcher.asked(trial.number, config)
+                    keeper.seat(*asked)
+                    watcher.asked(*asked)
             if not (record.running or keeper.queue):
                 keeper.drop_ghosts()
                 if not (keeper.resume() or _wait_for_others(session, total)):

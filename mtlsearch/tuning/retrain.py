@@ -199,6 +199,7 @@ def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     slots = recorded.get("lane_slots")
     if recorded.get("trainer") != "population" or slots is None:
         return SoloTrainer(training)
+    training = replace(training, mixes_seeds=bool(recorded.get("own_batches")))
     return PopulationTrainer(
         training, slots, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
     )
@@ -211,6 +212,6 @@ def tolerance(value: float, examples: int) -> float:
 
 
 def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "steps")
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps")
     same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
     return same_device and all(recorded.get(name) == now.get(name) for name in names)

@@ -201,7 +201,8 @@ def confirm_best(session: Session, options: RunOptions, progress: Progress) -> N
     loaded = session.training.loaded
     searched = options.population or int(session.record.info["population"])
     at_once = options.population or repeat_population(loaded, searched)
-    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice)
+    measures = options.population is None
+    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice, measures=measures)
     try:
         confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
     except StudyError as error:

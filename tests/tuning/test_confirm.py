@@ -4,7 +4,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from sessions import session
 from torch import Tensor, nn
 
@@ -25,6 +24,8 @@ from mtlsearch.cli.main import main
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence.answer import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, group_of, open_confirmation
+from mtlsearch.report.dashboard_figures import figures_of
+from mtlsearch.report.reading import read_report
 from mtlsearch.store.config_file import check_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
@@ -33,6 +34,7 @@ from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
+from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
@@ -207,8 +209,9 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
     config, _, folder = known_run
     study = optuna.load_study(study_name="known_weights", storage=f"sqlite:///{folder}/store.db")
     assert config["verdict"]["sentence"] in optuna_dashboard.get_note(study).replace("\\", "")
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    titles = [json.loads(figure)["layout"]["title"]["text"] for figure in get_plotly_graph_objects(attributes).values()]
+    with open_storage(f"sqlite:///{folder}/store.db", create=False) as storage:
+        figures = figures_of(read_report(find_record(storage, "known_weights", folder)))
+    titles = [json.loads(figure)["layout"]["title"]["text"] for figure in figures.values()]
     assert {"Task trade-off", "Confirmation on test"} <= set(titles)
 
 
@@ -736,21 +739,28 @@ def test_confirm_command_takes_the_study_as_it_was_searched(tmp_path: Path) -> N
     assert json.loads(command("best", *store, "--json").stdout) == config
 
 
-def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
+def test_confirm_command_measures_all_its_trainings_once_and_trains_seeds_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ("--storage", f"sqlite:///{tmp_path}/store.db")
     command("run", FILE, "--trials", 4, "--no-confirm", "--population", 4, *store)
-    asked: list[int] = []
-    choose = sessions.choose_steps
+    measured: list[int] = []
 
-    def noted(loaded: LoadedStudy, trials: int, *options: Any) -> Any:
-        asked.append(trials)
-        return choose(loaded, trials, *options)
+    def noted(training: Training, configs: Sequence[Config], population: int) -> Plan:
+        measured.append(len(configs))
+        return Plan(population, compiles=False, gain=2.0)
 
-    monkeypatch.setattr(sessions, "choose_steps", noted)
+    monkeypatch.setattr(sessions, "planned_repeats", noted)
     command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
-    assert asked == [24]  # four configs and their twins, with three seeds
+    trials = optuna.load_study(study_name="known_weights/confirmation", storage=store[1]).trials
+    shared = [trial for trial in trials if trial.user_attrs["kind"] in ("config", "twin")]
+    assert measured[0] == len(shared) >= 12
+    trained_on = [trial.user_attrs["trained_on"] for trial in shared]
+    assert {about["trainer"] for about in trained_on} == {"population"}
+    assert all(about["own_batches"] for about in trained_on)
+    again = len(measured)
+    command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
+    assert len(measured) == again
 
 
 def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 MOST_EPOCHS = 10**6
 MOST_BATCH = 2**24  # examples
 MOST_MEMBERS = 4096  # trials in training at once
+MOST_FOLDS = 100
 MOST_UNITS = 2**17  # of a hidden layer
 MOST_LAYERS = 1000
 MOST_CLASSES = 10**6

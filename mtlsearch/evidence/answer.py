@@ -279,7 +279,7 @@ def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
     )
 
 
-def expected_seconds(record: Record, trial_epochs: int) -> float | None:
+def expected_seconds(record: Record, trial_epochs: float) -> float | None:
     """The time that `trial_epochs` take at the rate of the search, None where nothing was timed."""
     timed = [trial for trial in record.trials() if trial.datetime_start and trial.datetime_complete]
     epochs = sum(len(trial.intermediate_values) for trial in timed)

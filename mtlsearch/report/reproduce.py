@@ -43,6 +43,7 @@ def _search(report: Report) -> str:
         "trials": len(report.trials),
         "seed": info["seed"],
         "epochs": info["budget"]["epochs"],
+        "folds": info["fingerprint"].get("folds"),
         "population": info.get("population"),
         "score": info["score"] if info["score"] in ("mean", "min") else None,
     }
@@ -73,6 +74,7 @@ def facts(report: Report) -> dict[str, str]:
     found |= {
         "budget": f"{budget['epochs']} epochs, batch size {budget['batch_size']}, {patience}",
         "train, validation, test": "; ".join(", ".join(f"{size:,}" for size in split) for split in sizes),
+        **({"folds": str(folds)} if (folds := info["fingerprint"].get("folds")) else {}),
         "split seed": str(budget["split_seed"]),
         "trained on": _trained_on(report),
     }

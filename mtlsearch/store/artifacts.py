@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -58,14 +58,20 @@ class WholeFiles(FileSystemArtifactStore):
         Path(content_body.name).replace(self._get_filepath(artifact_id))
 
 
-def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[[Path], None]) -> None:
-    """Keep the file that `write` makes as an artifact of the trial under the name `name`. Raises StoreError."""
+def file_name(study: str, number: int, whole: bool = False) -> str:
+    """The name of the file with a trial's parameters, or with those of its config trained on `whole` train."""
+    short = study.replace("/", "-").encode()[:100].decode(errors="ignore")  # of bytes a file's name has 255
+    return f"{short}-trial-{number}{'-whole' if whole else ''}.safetensors"
+
+
+def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, write: Callable[[Path], None]) -> None:
+    """Keep the file that `write` makes as an artifact of a trial or study under a `name`. Raises StoreError."""
     artifact_store(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=_own_prefix()) as temporary:
             path = Path(temporary) / name
             write(path)
-            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=trial)
+            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=owner)
     except OSError as error:
         raise StoreError(
             f"the artifact folder {folder} cannot be written ({error.strerror}): correct that, {AGAIN}"
@@ -95,13 +101,42 @@ def _is_dead(unfinished: Path) -> bool:
 
 
 def best_artifact(record: "Record", trial: FrozenTrial) -> Path:
-    """The file of a trial's saved parameters. Raises StoreError where there is none."""
-    for meta in get_all_artifact_meta(trial, storage=record.storage):
-        path = record.artifacts / meta.artifact_id
-        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == record.artifacts:
-            return path
+    """The file of the parameters of an answer, which is a trial's config. Raises StoreError where there is none.
+
+    In a study with folds they are those of its config trained on train and validation together.
+    """
+    if "folds" not in record.info["fingerprint"]:
+        return trial_artifact(record, trial)
+    path = whole_artifact(record, trial)
+    if path is None:
+        raise StoreError(
+            f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: they are trained"
+            " on all of train when its search or confirmation has ended; give the same command again"
+        )
+    return path
+
+
+def whole_artifact(record: "Record", trial: FrozenTrial) -> Path | None:
+    """The file of the parameters of a trial's config trained on train and validation together; None without one."""
+    name = file_name(record.name, trial.number, whole=True)
+    return next(_files(record, record.study, lambda given: given == name), None)
+
+
+def trial_artifact(record: "Record", trial: FrozenTrial) -> Path:
+    """The file of a trial's own saved parameters. Raises StoreError where there is none."""
+    found = next(_files(record, trial, lambda given: given.endswith(".safetensors")), None)
+    if found is not None:
+        return found
     raise StoreError(
         f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: name their folder"
         " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
         " `mtlsearch train best.json -o best.safetensors`"
     )
+
+
+def _files(record: "Record", owner: FrozenTrial | optuna.Study, fits: Callable[[str], bool]) -> Iterator[Path]:
+    """The files in the artifact folder that belong to a trial or a study, and whose name `fits`."""
+    for meta in get_all_artifact_meta(owner, storage=record.storage):
+        path = record.artifacts / meta.artifact_id
+        if fits(meta.filename) and path.is_file() and path.parent == record.artifacts:
+            yield path

@@ -8,6 +8,7 @@ from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Description, Target, Task
+from mtlsearch.wording import few
 
 
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
@@ -45,6 +46,18 @@ def input_lines(loaded: LoadedStudy) -> list[str]:
         inputs, examples = splits.train.inputs, sum(map(len, (splits.train, splits.validation, splits.test)))
         shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
         lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
+    return lines
+
+
+def fold_lines(loaded: LoadedStudy) -> list[str]:
+    """What becomes of the data in a study with folds; of validation parts that are the user's own, too."""
+    folds, lines = loaded.study.folds, list[str]()
+    if folds is None:
+        return lines
+    for splits in loaded.splits:
+        own = "" if "validation" in splits.drawn else ", its own validation part among them"
+        rows, tasks = len(splits.train) + len(splits.validation), few(splits.tasks)
+        lines.append(f"{tasks}: {folds} folds of {rows:,} examples{own}; each trial trains {folds} times")
     return lines
 
 

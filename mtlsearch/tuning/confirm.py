@@ -26,7 +26,7 @@ from mtlsearch.evidence.answer import (
 from mtlsearch.evidence.effects import Blame
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_alone, open_confirmation
 from mtlsearch.evidence.verdict import Verdict
-from mtlsearch.store.artifacts import artifacts_folder, best_artifact
+from mtlsearch.store.artifacts import artifacts_folder, trial_artifact
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
@@ -45,6 +45,7 @@ from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.repeats import train_repeats
+from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.session import Session, TrainerMaker, makes_searches, show_in_dashboard
 from mtlsearch.tuning.studies import as_recorded, recorded_units
 from mtlsearch.wording import duration, listed
@@ -103,6 +104,7 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
         if not train_repeats(by_itself, confirmation, [r for each in plan.alone(winner, task) for r in each]):
             return False
     conclude(session, confirmation, plan, searches)
+    keep_whole(session, *best_answer(record))
     scorings = confirmation.test_scorings()
     session.watcher.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")
     return True
@@ -195,7 +197,8 @@ def tell_cost(
     if not (left or search_epochs):
         return
     epochs = (len(left) + to_come) * study.epochs + search_epochs
-    seconds = expected_seconds(session.record, epochs)
+    # A trial-epoch of a search with folds trains on each of them.
+    seconds = expected_seconds(session.record, (epochs - search_epochs) / (study.folds or 1) + search_epochs)
     time_told = "" if seconds is None else f", about {duration(seconds)}"
     many = len(plan.configs)
     configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
@@ -258,7 +261,7 @@ def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict
     shares: dict[str, float] = {}
     if kept is not None and len(study.tasks) > 1:
         try:
-            state, _ = read_model(best_artifact(confirmation, kept))
+            state, _ = read_model(trial_artifact(confirmation, kept))
             shares = gradient_shares(session.training, repeats[0].config, state)
         except (StoreError, ModelError):  # another run keeps its parameters elsewhere
             session.watcher.notice("the parameters of the winner are not here: no share of the trunk's gradient")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import CORES, MOST_EPOCHS, MOST_MEMBERS
+from mtlsearch.limits import CORES, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -287,6 +287,14 @@ class RunOptions(
     )
     epochs: int | None = option(
         None, "--epochs", help="Epochs of a trial.", low=1, high=MOST_EPOCHS, default="the study's"
+    )
+    folds: int | None = option(
+        None,
+        "--folds",
+        help="Cross-validate each trial on so many folds of train and validation.",
+        low=2,
+        high=MOST_FOLDS,
+        default="the study's; without folds, one validation part",
     )
     timeout: float | None = option(
         None, "--timeout", help="Seconds after which nothing new is trained.", low=0, high=LONGEST_S, above=True

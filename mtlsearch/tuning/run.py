@@ -21,7 +21,7 @@ from mtlsearch.limits import CORES
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
-from mtlsearch.study.describe import describe, input_lines
+from mtlsearch.study.describe import describe, fold_lines, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -42,6 +42,7 @@ from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
 from mtlsearch.tuning.studies import load_with_fallback, recorded_name
 
@@ -55,6 +56,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
         search_study(session, options, progress)
+        keep_best_of_folds(session, options.trials)
         if options.confirm and session.record.counted() >= options.trials:
             confirm_best(session, options, progress)
         return answer(session.record, options, progress.notice)
@@ -112,6 +114,8 @@ def open_session(
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
+    for line in fold_lines(loaded):
+        progress.notice(line)
     if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
             progress.notice(line)
@@ -184,6 +188,14 @@ def search_study(session: Session, options: RunOptions, progress: Progress) -> N
         progress.notice(f"study {record.name!r} goes on at trial {before} of {options.trials}")
     progress.begun(options.trials, before, session.study.epochs, record.best_or_none())
     search(session, options.trials)
+
+
+def keep_best_of_folds(session: Session, trials: int) -> None:
+    """Train the best trial of a search with folds on all of train, once the search has its trials."""
+    record = session.record
+    is_done = record.counted() >= trials and record.best_or_none() is not None
+    if session.study.folds is not None and is_done and session.is_in_time():
+        keep_whole(session, *best_answer(record, from_search=True))
 
 
 # Confirm.

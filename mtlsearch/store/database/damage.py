@@ -29,6 +29,7 @@ OPTIONAL: Shape = {
     "seconds": Number,
     "seed": Whole,
     "epochs": Whole,
+    "folds": {"scores": list, "validation": [[list]]},
 }
 INFO: Shape = {
     "format": Text,

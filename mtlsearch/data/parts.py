@@ -76,14 +76,22 @@ class Part:
 
 
 def joined(parts: Sequence[Part]) -> Part:
-    """The examples of several parts, one after the other; inputs on disk stay there. Groups need those of all parts."""
+    """The examples of several parts, one after the other; inputs on disk stay there.
+
+    Raises DataError where the groups of some are not known: a group could lie on both sides of a new division.
+    """
     inputs = [part.inputs for part in parts]
     resident = [x for x in inputs if isinstance(x, Tensor)]
     groups = [part.groups for part in parts if part.groups is not None]
+    if 0 < len(groups) < len(parts):
+        raise DataError(
+            "examples of several parts are divided anew, which needs the groups of all of them: give them by part,"
+            ' Data(groups={"train": …, "validation": …, "test": …})'
+        )
     return Part(
         torch.cat(resident) if len(resident) == len(parts) else joined_inputs(inputs),
         {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
-        torch.cat(groups) if len(groups) == len(parts) else None,
+        torch.cat(groups) if groups else None,
     )
 
 

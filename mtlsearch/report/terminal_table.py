@@ -71,10 +71,11 @@ def _training(config: Mapping[str, Any]) -> str:
         return "trained"
     if confirmation is None:
         return f"trial {trial}"
+    repeats = f"{len(confirmation['seeds'])} {'new divisions' if confirmation.get('divisions') else 'fresh seeds'}"
     if confirmation["weights"] == "alone":
-        return f"{config['alone']} alone, the best on validation of {len(confirmation['seeds'])} fresh seeds"
+        return f"{config['alone']} alone, the best on validation of {repeats}"
     weights = " with equal task weights" if confirmation["weights"] == "equal" else ""
-    return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
+    return f"trial {trial}{weights}, the best on validation of {repeats}"
 
 
 def _test_score(config: Mapping[str, Any]) -> str:

@@ -364,6 +364,7 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
             "entry_epoch": attrs["entry_epoch"],
             "seed": attrs.get("seed", info["seed"]),
             **({"folds": len(attrs["folds"]["scores"])} if "folds" in attrs else {}),
+            **({"resplit": attrs["division"]} if "division" in attrs else {}),
             **attrs.get("trained_on", {}),
         },
         time=ended.astimezone(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""New divisions of a study's data: its folds, and train and validation together.
+"""New divisions of a study's data: its folds, train and validation together, and all parts dealt anew.
 
 Every fold trains on the same pool in memory: its validation examples are a run of it, and `Splits.rows` names the
 others.
@@ -11,12 +11,13 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mtlsearch.data.examples.dealing import dealt, even
-from mtlsearch.data.examples.division import Marks
+from mtlsearch.data.examples.division import Index, Marks
 from mtlsearch.data.parts import Part, Splits, joined
 from mtlsearch.errors import DataError
-from mtlsearch.tasks.task import Target, Task
+from mtlsearch.tasks.task import Target, Task, labelled
 
 Targets = Mapping[str, Target]
 
@@ -42,7 +43,7 @@ def _folds_of_source(tasks: Sequence[Task], splits: Splits, targets: Targets, fo
     _check_enough(tasks, pool, targets, folds)
     rows = len(pool)
     groups = None if pool.groups is None else pool.groups.numpy()
-    parts = dealt(rows, even(rows, folds), seed, marks_of_part(tasks, pool), groups)
+    parts = dealt(rows, even(rows, folds), seed, marks_of_labels(tasks, pool.labels), groups)
     device = next(iter(pool.labels.values())).device
     ordered = pool.taken(torch.from_numpy(np.concatenate(parts)).to(device))
     ends = np.cumsum([0, *map(len, parts)]).tolist()
@@ -58,9 +59,9 @@ def _folds_of_source(tasks: Sequence[Task], splits: Splits, targets: Targets, fo
     ]
 
 
-def marks_of_part(tasks: Iterable[Task], part: Part) -> Marks | None:
+def marks_of_labels(tasks: Iterable[Task], labels: Mapping[str, Tensor]) -> Marks | None:
     """The marks [N, L] of all labels whose shares a division keeps; None where there are none."""
-    found = [marks for task in tasks if (marks := task.shares(part.labels[task.name].cpu())) is not None]
+    found = [marks for task in tasks if (marks := task.shares(labels[task.name].cpu())) is not None]
     return np.concatenate(found, axis=1) if found else None
 
 
@@ -85,6 +86,53 @@ def _check_enough(tasks: Iterable[Task], pool: Part, targets: Targets, folds: in
 def whole(splits: Sequence[Splits]) -> tuple[Splits, ...]:
     """The splits of every source, which train on train and validation together."""
     return tuple(replace(each, train=joined([each.train, each.validation]), rows=None) for each in splits)
+
+
+Rows = Sequence[Index]  # of train, validation and test, in the pool of all three
+
+
+def new_rows(tasks: Sequence[Task], splits: Sequence[Splits], seed: int) -> list[Rows]:
+    """The rows of each source's parts in a new division by `seed`: sizes and shares of labels are as before."""
+    found: list[Rows] = []
+    for each in splits:
+        parts = [each.train, each.validation, each.test]
+        labels = {name: torch.cat([part.labels[name] for part in parts]) for name in each.tasks}
+        marks = marks_of_labels(_own(tasks, each), labels)
+        groups = None if each.train.groups is None else joined(parts).groups
+        sizes = list(map(len, parts))
+        found.append(dealt(sum(sizes), sizes, seed, marks, None if groups is None else groups.numpy()))
+    return found
+
+
+def redivided(splits: Sequence[Splits], rows: Sequence[Rows]) -> tuple[Splits, ...]:
+    """The splits of every source with these `rows` in its parts."""
+    return tuple(_redivided(each, of_parts) for each, of_parts in zip(splits, rows, strict=True))
+
+
+def _redivided(splits: Splits, rows: Rows) -> Splits:
+    pool = joined([splits.train, splits.validation, splits.test])
+    device = next(iter(pool.labels.values())).device
+    train, validation, test = (pool.taken(torch.from_numpy(part).to(device)) for part in rows)
+    return replace(splits, train=train, validation=validation, test=test)
+
+
+def overlaps(splits: Sequence[Splits]) -> dict[str, float]:
+    """The labelled test examples of each task over its labelled training ones."""
+    found = {}
+    for each in splits:
+        for task in each.tasks:
+            train, test = (int(labelled(part.labels[task]).sum()) for part in (each.train, each.test))
+            found[task] = test / train
+    return found
+
+
+def labelled_examples(splits: Sequence[Splits]) -> dict[str, int]:
+    """The labelled examples of each task in all parts together."""
+    return {
+        task: sum(int(labelled(part.labels[task]).sum()) for part in (each.train, each.validation, each.test))
+        for each in splits
+        for task in each.tasks
+    }
 
 
 def groups_digest(splits: Sequence[Splits]) -> str | None:

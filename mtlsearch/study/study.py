@@ -24,7 +24,7 @@ from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, 
 from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS, MOST_FOLDS
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.code import code_of, functions_of
-from mtlsearch.study.divisions import fold_splits, groups_digest, whole
+from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
 from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
@@ -240,6 +240,19 @@ class LoadedStudy:
     def whole(self) -> "LoadedStudy":
         """The study that trains on train and validation together; its validation part then tells nothing."""
         return replace(self.unfolded, splits=whole(self.splits))
+
+    def redivided(self, seed: int) -> "LoadedStudy":
+        """The study with all its examples dealt anew to train, validation and test."""
+        return self.with_rows(new_rows(self.study.tasks, self.splits, seed))
+
+    def with_rows(self, rows: Sequence[Rows]) -> "LoadedStudy":
+        """The study with these rows of each source in its parts. Raises DataError for a task that cannot be scored."""
+        study, splits = self.study, redivided(self.splits, rows)
+        found = unscorable(study.tasks, splits, self.targets, refuse=False)
+        wrong = [f"task {task!r} cannot be scored {why}" for task, why in found.items() if task not in self.left_out]
+        if wrong:
+            raise DataError(f"in a new division of the data {wrong[0]}: --resplit 0 keeps the one division")
+        return replace(self.unfolded, splits=splits)
 
     def with_scorable_folds(self) -> "LoadedStudy":
         """The study whose score leaves out the tasks that a fold cannot score. Raises DataError for a refused one."""

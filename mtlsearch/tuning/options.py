@@ -223,6 +223,14 @@ class AgainOptions(SeedsOptions):
     """The configs and tasks that a confirmation trains again."""
 
     top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1, high=MOST_SEEDS)
+    resplit: int | None = option(
+        None,
+        "--resplit",
+        help="New divisions of the data to train on, each with a fresh seed, instead of --seeds on one; 0 for none.",
+        low=0,
+        high=MOST_SEEDS,
+        default="as many as --seeds, where a task has under 2,000 labelled rows whose test part was drawn; else 0",
+    )
     single: bool | None = option(
         None,
         "--single/--no-single",

@@ -82,8 +82,12 @@ def train(
     conditions: Conditions,
     on_epoch: Callable[[EpochResult], None],
     name: str,
+    resplit: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train `config` from epoch 0; its exported config with test metrics, and its parameters."""
+    """Train `config` from epoch 0; its exported config with test metrics, and its parameters.
+
+    `resplit` is the seed of the training's division of the data, where that is a new one.
+    """
     result, state = train_config(training, config, on_epoch=on_epoch)
     document = config_document(
         describe(training.loaded),
@@ -98,6 +102,7 @@ def train(
             "entry_epoch": 0,
             "seed": training.seed,
             **({} if training.loaded.study.folds is None else {"folds": training.loaded.study.folds}),
+            **({} if resplit is None else {"resplit": resplit}),
             **conditions.recorded(),
         },
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,11 +131,13 @@ def train_command(
         study = replace(study, epochs=options.epochs)
     units = None if exported_config is None else recorded_units(exported_config)
     loaded = study.load(options.directory, conditions.device, units)
+    resplit = None if exported_config is None else exported_config["training"].get("resplit")
+    loaded = loaded if resplit is None else loaded.redivided(resplit)
     if exported_config is not None and "alone" in exported_config:
         loaded = loaded.only(exported_config["alone"])
         config = config_of(exported_config, loaded.study)
     training = Training(loaded, seed or 0)
-    return train(training, config, conditions, on_epoch, name)
+    return train(training, config, conditions, on_epoch, name, resplit)
 
 
 def verify_command(options: VerifyOptions) -> dict[str, Any]:
@@ -143,6 +150,8 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
     loaded = study.load(options.directory, conditions.device, recorded_units(config))
+    if "resplit" in recorded:
+        loaded = loaded.redivided(recorded["resplit"])
     if "alone" in config:
         loaded = loaded.only(config["alone"])
     changed = [task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest]

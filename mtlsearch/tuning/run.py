@@ -38,7 +38,7 @@ from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
-from mtlsearch.tuning.confirm import confirm
+from mtlsearch.tuning.confirm import again_trainer, confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
@@ -206,7 +206,7 @@ def confirm_best(session: Session, options: RunOptions, progress: Progress) -> N
     loaded = session.training.loaded
     searched = options.population or int(session.record.info["population"])
     at_once = options.population or repeat_population(loaded, searched)
-    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice)
+    make_trainer = again_trainer(loaded, at_once, options, progress.notice)
     try:
         confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
     except StudyError as error:

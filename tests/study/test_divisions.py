@@ -1,6 +1,7 @@
 """Folds: every example is validated once, labels keep their shares, groups stay whole, and memory is shared."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from problems import NOWHERE, classes, disjoint, inputs, joint, loaded, trunk
 
 from mtlsearch import Classification, Data, MultiLabel, Regression, Study
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.study.divisions import new_rows
 from mtlsearch.study.study import LoadedStudy
 
 
@@ -111,11 +113,11 @@ def test_too_many_folds_are_refused_in_one_line(study: Study, told: str) -> None
     assert str(error.value) == told
 
 
-def rare(**changes: Any) -> Study:
-    """A task that three of four folds can score: its label has three yes."""
+def rare(yes: int = 3, **changes: Any) -> Study:
+    """A task that three of four folds can score where its label has three yes."""
     x = inputs(60, 0)
     y = torch.zeros(60, 1)
-    y[:3] = 1
+    y[:yes] = 1
     data = Data((x, {"tag": y, "amount": x[:, 0]}), (x, {"tag": y, "amount": x[:, 0]}))
 
     def source(_: Path) -> Data:
@@ -135,3 +137,65 @@ def test_a_task_that_a_fold_cannot_score_is_refused_or_left_out() -> None:
 def test_the_number_of_folds_has_bounds(folds: Any) -> None:
     with pytest.raises(StudyError, match="folds must be a whole number from 2 to 100, but got"):
         disjoint(folds=folds)
+
+
+# New divisions of all parts.
+
+
+def sums(loaded: LoadedStudy) -> list[list[float]]:
+    """What tells the examples of each part apart."""
+    splits = loaded.splits[0]
+    parts = (splits.train, splits.validation, splits.test)
+    return [part.inputs[:].float().flatten(1).sum(1).tolist() for part in parts]
+
+
+def test_a_new_division_deals_every_example_once_in_parts_of_the_same_sizes() -> None:
+    study = loaded(joint(0.2))
+    before, after = sums(study), sums(study.redivided(7))
+    assert list(map(len, after)) == list(map(len, before))
+    assert sorted(chain(*after)) == sorted(chain(*before))
+    assert sorted(after[2]) != sorted(before[2])
+    assert sums(study.redivided(7)) == after != sums(study.redivided(8))
+
+
+def test_a_new_division_keeps_the_shares_of_every_tasks_labels() -> None:
+    splits = loaded(joint(0.2)).redivided(3).splits[0]
+    parts = [part.labels["kind"] for part in (splits.train, splits.validation, splits.test)]
+    shares = [[float((labels == c).float().mean()) for c in range(3)] for labels in parts]
+    assert shares[1] == pytest.approx(shares[0], abs=0.03)
+    assert shares[2] == pytest.approx(shares[0], abs=0.03)
+
+
+def test_a_task_alone_has_the_examples_of_its_new_division() -> None:
+    study = loaded(joint(0.2))
+    assert sums(study.redivided(5).only("tags")) == sums(study.redivided(5))
+
+
+def test_groups_lie_in_one_part_of_a_new_division() -> None:
+    x, groups = inputs(80, 0), np.arange(80) % 17
+    data = Data(
+        (x, classes(x)), split=["train"] * 80 and np.array(["train", "test"])[(groups > 12).astype(int)], groups=groups
+    )
+    splits = loaded(replace(kinds(classes(x)), tasks=[Classification("a", lambda _: data)], folds=None)).redivided(1)
+    held = [set(p.groups.tolist()) for each in splits.splits for p in (each.train, each.validation, each.test)]  # type: ignore[union-attr]
+    assert sum(map(len, held)) == len(set.union(*held)) == 17
+
+
+def test_groups_that_are_not_known_of_every_part_are_refused() -> None:
+    study = loaded(replace(kinds(classes(inputs(60, 0)), groups=np.arange(60) % 13), folds=None))
+    with pytest.raises(DataError, match="needs the groups of all of them: give them by part, Data"):
+        study.redivided(0)
+
+
+def test_a_task_that_a_new_division_cannot_score_is_refused() -> None:
+    study = replace(rare(yes=5), folds=None).load(NOWHERE)
+    kept = new_rows(study.study.tasks, study.splits, 0)
+    yes = torch.cat(
+        [p.labels["tag"] for p in (study.splits[0].train, study.splits[0].validation, study.splits[0].test)]
+    )
+    rows = np.argsort(-yes[:, 0].numpy(), kind="stable")  # every yes in the first part
+    sizes = np.cumsum([len(part) for part in kept[0]])[:-1]
+    with pytest.raises(
+        DataError, match=r"in a new division of the data task 'tag' cannot be scored on its .*: --resplit 0"
+    ):
+        study.with_rows([np.split(rows, sizes)])

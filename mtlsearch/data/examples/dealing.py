@@ -43,17 +43,18 @@ def even(rows: int, parts: int) -> list[int]:
 class Shares:
     """What each part has got of each label and of rows, beside what it should have.
 
-    `cost` of a unit [L + 1] is the change of Σ (got − want)² over labels and rows, in shares of their totals, when it
-    joins a part: the greedy rule of scikit-learn's StratifiedGroupKFold, for parts of any size.
+    `cost` of a unit [L + 1] is the change of Σ (got − want)²/want over labels and rows, in shares of their totals, when
+    it joins a part: the greedy rule of scikit-learn's StratifiedGroupKFold, for parts of any size.
     """
 
     def __init__(self, counts: NDArray[np.float64], sizes: Sequence[int]) -> None:
         total, labels = np.maximum(counts.sum(0), 1), counts.shape[1] - 1
         self.weight = np.append(np.ones(labels), max(labels, 1)) / total**2  # rows count as all labels do
-        self.over = -np.array(sizes)[:, None] / sum(sizes) * total  # got − want [P, L + 1]
+        self.share = np.array(sizes) / sum(sizes)
+        self.over = -self.share[:, None] * total  # got − want [P, L + 1]
 
     def cost(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray((unit * (unit + 2 * self.over)) @ self.weight)
+        return np.asarray((unit * (unit + 2 * self.over)) @ self.weight / self.share)
 
 
 def _dealt_one_by_one(sizes: Sequence[int], seed: int, marks: Marks) -> list[Index]:

@@ -74,6 +74,8 @@ CONFIG = {
     "table": "how a row of the study's table becomes an input, where it has one",
     "text": "how a text becomes an input, where the study has texts",
     "provenance": "versions, time, store (its password masked), and the SHA-256 of each task's data",
+    "folds": "of a cross-validated trial: its score, and each metric, on every fold at the best epoch",
+    "parameters": "in a study with folds: the data and the epochs on which the exported parameters are trained",
     "confirmation": "after confirmation: which configs were trained again, with which seeds",
     "verdict": "after confirmation: its kind, sentences and intervals",
     "test_scorings": "after confirmation: how often the test split was scored",

@@ -5,7 +5,7 @@ examples. It wraps a `np.memmap`, or anything else that gives `Rows`.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -160,6 +160,41 @@ class OnDisk:
             return False
         before, self._stamp, self._sampled = self._sampled, stamp, b"".join(self.sample())
         return before is not None and before != self._sampled
+
+
+class Joined:
+    """The rows of several inputs, one after the other."""
+
+    def __init__(self, inputs: Sequence[OnDisk]) -> None:
+        self.inputs = inputs
+        self.starts = np.cumsum([0, *map(len, inputs)])
+        self.dtype = np.dtype(inputs[0].rows.dtype)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self.inputs[0].shape[1:]
+
+    def __getitem__(self, rows: Index, /) -> NDArray[Any]:
+        ends = np.searchsorted(rows, self.starts)
+        found = [
+            each.read(rows[first:last] - start).numpy()
+            for each, start, first, last in zip(self.inputs, self.starts, ends, ends[1:], strict=False)
+            if last > first
+        ]
+        return np.concatenate(found) if found else np.empty((0, *self.shape[1:]), self.dtype)
+
+
+def joined_inputs(inputs: Sequence[Tensor | OnDisk]) -> OnDisk:
+    """The inputs of several parts, one after the other, of which one is on disk or all; nothing is read."""
+    first, *others = (x if isinstance(x, OnDisk) else OnDisk(x.cpu().numpy()) for x in inputs)
+    device = next(x.device for x in inputs if isinstance(x, OnDisk))
+    if all(other.rows is first.rows for other in others):
+        indices = [np.arange(len(x)) if x.index is None else x.index for x in (first, *others)]
+        return OnDisk(first.rows, np.concatenate(indices), device)
+    return OnDisk(Joined([first, *others]), None, device)
 
 
 def _stamp(rows: Rows) -> tuple[int, int] | None:

@@ -22,9 +22,10 @@ from torch.utils.data import Dataset
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
-from mtlsearch.data.examples.division import drawn, rows_by_part
+from mtlsearch.data.examples.dealing import check_apart, dealt, group_codes
+from mtlsearch.data.examples.division import drawn, marks_of, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
-from mtlsearch.data.on_disk import OnDisk, Rows, reads_rows
+from mtlsearch.data.on_disk import OnDisk, Rows, joined_inputs, reads_rows
 from mtlsearch.errors import ConfigError, DataError, one_line
 from mtlsearch.files import data_directory, replacing
 from mtlsearch.importing import importing
@@ -34,15 +35,17 @@ Inputs = Array | Rows
 Labels = Array | Mapping[str, Array]
 SINGLE = "label"
 Given = tuple[Inputs, Labels] | Dataset[Any]
+Groups = Sequence[Any] | Array
 WORTH_KEEPING = 1 << 29  # bytes that would be hashed again, which take a second or two
 
 
 @dataclass(frozen=True)
 class Part:
-    """The examples of one split: `inputs` [N, ...], and `labels` [N, ...] by column."""
+    """The examples of one split: `inputs` [N, ...], `labels` [N, ...] by column, and their `groups` [N] if known."""
 
     inputs: Tensor | OnDisk
     labels: Mapping[str, Tensor]
+    groups: Tensor | None = None  # on the CPU
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -54,13 +57,42 @@ class Part:
 
     def taken(self, index: Tensor) -> "Part":
         """The part of the examples at `index` [n]; inputs on disk stay there, unread."""
+        groups = None if self.groups is None else self.groups[index.cpu()]
         if isinstance(self.inputs, Tensor):
-            return self.rows(index)
+            return replace(self.rows(index), groups=groups)
         labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
-        return Part(self.inputs.taken(index), labels)
+        return Part(self.inputs.taken(index.cpu()), labels, groups)
+
+    def between(self, start: int, end: int) -> "Part":
+        """The examples from `start` to `end`, which share the memory of these."""
+        if not isinstance(self.inputs, Tensor):
+            device = next(iter(self.labels.values())).device
+            return self.taken(torch.arange(start, end, device=device))
+        groups = None if self.groups is None else self.groups[start:end]
+        return Part(self.inputs[start:end], {name: y[start:end] for name, y in self.labels.items()}, groups)
 
     def to(self, device: torch.device) -> "Part":
-        return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()})
+        return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()}, self.groups)
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """The examples of several parts, one after the other; inputs on disk stay there.
+
+    Raises DataError where the groups of some are not known: a group could lie on both sides of a new division.
+    """
+    inputs = [part.inputs for part in parts]
+    resident = [x for x in inputs if isinstance(x, Tensor)]
+    groups = [part.groups for part in parts if part.groups is not None]
+    if 0 < len(groups) < len(parts):
+        raise DataError(
+            "examples of several parts are divided anew, which needs the groups of all of them: give them by part,"
+            ' Data(groups={"train": …, "validation": …, "test": …})'
+        )
+    return Part(
+        torch.cat(resident) if len(resident) == len(parts) else joined_inputs(inputs),
+        {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
+        torch.cat(groups) if groups else None,
+    )
 
 
 class Data:
@@ -78,6 +110,9 @@ class Data:
     `inputs` says what the inputs are: "pictures" (uint8 is divided by 255), "numbers" (as they are), or "tokens" (whole
     numbers, for an embedding). None guesses: uint8 [N, ...] of three dimensions or more are pictures, other whole
     numbers are tokens where the model takes them whole, and all else are numbers.
+
+    `groups` says which examples belong together, such as those of a patient: a value for each example of `train` (with
+    `split`, of all), or values by part. A group never lies on both sides of a division.
 
     `text` (`Vocabulary.to_dict`) or `table` (`Encoding.to_dict`) says how raw examples became inputs; models' files
     keep it. `augment`, such as a transform of torchvision's v2, changes each training input at random, on the device,
@@ -99,18 +134,27 @@ class Data:
         table: Mapping[str, Any] | None = None,
         augment: Augment | None = None,
         collate: Collate | None = None,
+        groups: Groups | Mapping[str, Groups] | None = None,
     ) -> None:
         given = validation if isinstance(validation, int | float) else _part("validation", validation, collate)
         if split is None and test is not None:
             self.train, self.validation = _part("train", train, collate), given
             self.test = _part("test", test, collate)
         elif split is not None and test is None and not isinstance(given, Part):
-            self.train, self.validation, self.test = _parts(_part("the", train, collate), split, given)
+            whole = _grouped({"train": _part("the", train, collate)}, groups)["train"]
+            self.train, self.validation, self.test = _parts(whole, split, given)
         else:
             raise DataError(
                 "Data needs test=(inputs, labels), or split= with the part of each example instead of test and"
                 f" validation, but got {'neither' if split is None else 'both'}"
             )
+        if split is None:
+            given_parts = _grouped(self._by_name(), groups)
+            self.train, self.test = given_parts["train"], given_parts["test"]
+            self.validation = given_parts.get("validation", self.validation)
+        self._check_groups()
+        # The parts that are drawn from all examples, by a source or here; the others are the user's own.
+        self.drawn = frozenset(["validation"] if "validation" not in self._by_name() else [])
         self.over_all = False  # whether a source has divided its examples over all tasks
         named = classes if isinstance(classes, Mapping) else {SINGLE: classes}
         self.classes = {column: tuple(names) for column, names in named.items()}
@@ -124,7 +168,16 @@ class Data:
     @property
     def parts(self) -> list[Part]:
         """The parts that are given: train, validation where it is one, test."""
-        return [part for part in (self.train, self.validation, self.test) if isinstance(part, Part)]
+        return list(self._by_name().values())
+
+    def _by_name(self) -> dict[str, Part]:
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if isinstance(part, Part)}
+
+    def _check_groups(self) -> None:
+        """Raise DataError where a group lies in two of the given parts."""
+        by_name = self._by_name().items()
+        check_apart({name: part.groups.tolist() for name, part in by_name if part.groups is not None})
 
     def column(self, part: Part, name: str) -> Tensor:
         """The labels of task `name`: the column of its name, or the only one. Raises DataError where there is none."""
@@ -226,6 +279,13 @@ class Splits:
     augment: Augment | None = None
     kind: InputKind | None = None  # of the inputs; None where the type alone says it
     over_all: bool = False  # whether the parts were drawn over all tasks
+    drawn: frozenset[str] = frozenset()  # the parts that are not the user's own: validation, test
+    rows: Tensor | None = None  # of `train`, those that train; None for all
+
+    @property
+    def examples(self) -> int:
+        """The number of examples that train."""
+        return len(self.train) if self.rows is None else len(self.rows)
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
@@ -247,7 +307,7 @@ def divide(
     """The training and the validation part, drawn by `split_seed`.
 
     Each has its share of the labels in `marks` [N, L] where they are given, else of the classes in `strata` [N] where
-    that is possible.
+    that is possible. Groups stay whole.
     """
     if isinstance(data.validation, Part):
         return data.train, data.validation
@@ -258,6 +318,12 @@ def divide(
     held = size if isinstance(size, int) else round(size * rows)
     if not 0 < held < rows:
         raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
+    if data.train.groups is not None:
+        if marks is None and strata is not None:
+            marks = marks_of(strata.numpy())
+        parts = dealt(rows, [rows - held, held], split_seed, marks, data.train.groups.numpy())
+        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in parts)
+        return rest, held_out
     if marks is not None:
         is_held = np.zeros(rows, bool)
         is_held[drawn(marks, held, split_seed)] = True
@@ -284,6 +350,24 @@ def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -
     found = rows_by_part(np.asarray(split), len(whole))
     train, held, test = (whole.taken(torch.from_numpy(rows)) for rows in found.values())
     return train, held if len(held) else validation, test
+
+
+def _grouped(parts: Mapping[str, Part], groups: Groups | Mapping[str, Groups] | None) -> dict[str, Part]:
+    """The parts with their groups: those of `train`, or by part. Raises DataError where they do not fit."""
+    if groups is None:
+        return dict(parts)
+    by_part = groups if isinstance(groups, Mapping) else {"train": groups}
+    unknown = [name for name in by_part if name not in parts]
+    if unknown or "train" not in by_part:
+        got = ", ".join(map(str, by_part))
+        raise DataError(f"groups must be those of train, or by part ({', '.join(parts)}), but got {got or 'none'}")
+    codes = group_codes(by_part)
+    for name, found in codes.items():
+        if len(found) != len(parts[name]):
+            raise DataError(
+                f"groups must have a value for each of {len(parts[name])} {name} examples, but got {len(found)}"
+            )
+    return {n: replace(p, groups=torch.from_numpy(codes[n]) if n in codes else None) for n, p in parts.items()}
 
 
 def _part(where: str, given: Given, collate: Collate | None) -> Part:

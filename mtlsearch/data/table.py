@@ -21,6 +21,7 @@ from mtlsearch.data.table_rows import (
     check_shares,
     check_targets,
     data_of,
+    groups_of,
     label_rows,
 )
 from mtlsearch.errors import StudyError, check_distinct
@@ -37,9 +38,10 @@ class Table(FittedSource):
     "category" (for a Classification) by column. The task's name is the column's. A missing target is a missing label.
 
     `validation` and `test` are the fractions of the rows to hold out, drawn by `split_seed`; or `split` names a column
-    of train, validation and test. `decimal` is the decimal mark of numbers; `blanks` are texts that stand for a
-    missing value; `header` names all columns of a file whose first line does not. The encoding of the inputs is fitted
-    on the training rows. Raises DataError where the file does not hold the columns or values that are named here.
+    of train, validation and test. `groups` names a column, such as that of a patient: rows of one value never lie on
+    both sides of a division. `decimal` is the decimal mark of numbers; `blanks` are texts that stand for a missing
+    value; `header` names all columns of a file whose first line does not. The encoding of the inputs is fitted on the
+    training rows. Raises DataError where the file does not hold the columns or values that are named here.
     """
 
     path: str | Path
@@ -55,13 +57,14 @@ class Table(FittedSource):
     blanks: Sequence[str] = ()
     header: Sequence[str] = ()
     most_levels: int = MOST_LEVELS
+    groups: str | None = None
     _encoding: Encoding | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
         if not self._inputs:
             raise StudyError("a table needs columns as inputs: name numbers, categories or dates")
-        named = [*self._inputs, *self.targets, *([self.split] if self.split else [])]
+        named = [*self._inputs, *self.targets, *filter(None, (self.split, self.groups))]
         check_distinct(named, "each column of a table is named once", StudyError)
         check_shares(self.validation, self.test)
         if isinstance(self.most_levels, bool) or not isinstance(self.most_levels, int) or self.most_levels < 1:
@@ -83,7 +86,8 @@ class Table(FittedSource):
         frame = read_table(path, text=text, decimal=self.decimal, missing=self.blanks, header=self.header)
         check_columns(frame, self.targets, "the target")
         check_columns(frame, self._inputs, "the input")
-        rows = label_rows(frame, self.targets, self.validation, self.test, self.split, self.split_seed)
+        groups = None if self.groups is None else groups_of(frame, self.groups)
+        rows = label_rows(frame, self.targets, self.validation, self.test, self.split, self.split_seed, groups)
         encoding = self._fit(frame.iloc[rows.parts["train"]])
         return rows.divided(encoding.apply(frame), encoding=encoding.to_dict())
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from mtlsearch.data.examples.dealing import dealt
 from mtlsearch.data.examples.division import PARTS, drawn, marks_of, over_all
 from mtlsearch.data.examples.kept import Examples
 from mtlsearch.data.parts import Data
@@ -72,6 +73,8 @@ class LabelledRows:
     classes: Mapping[str, tuple[str, ...]]
     parts: Mapping[str, Rows]
     over_all: bool  # whether the division is over all tasks
+    drawn: frozenset[str]  # the parts that no column names
+    groups: Rows | None = None  # of each row
 
     def data(self, inputs: Array, **options: Any) -> Data:
         """The rows' inputs [N, ...] and labels as `Data` with these `options`."""
@@ -84,19 +87,29 @@ class LabelledRows:
             for part, rows in self.parts.items()
             for name, values in {INPUTS: inputs, **self.labels}.items()
         }
-        about = {"tasks": list(self.labels), "classes": self.classes, "over_all": self.over_all}
+        if self.groups is not None:
+            arrays |= {f"{part}: groups": self.groups[rows] for part, rows in self.parts.items()}
+        about = {
+            "tasks": list(self.labels),
+            "classes": self.classes,
+            "over_all": self.over_all,
+            "drawn": sorted(self.drawn),
+        }
         return Examples(arrays, {**about, **facts})
 
 
 def data_of(found: Examples, **options: Any) -> Data:
     """The `Data` of divided rows with these `options`; former names of tasks are known."""
     arrays, facts = found.arrays, found.facts
+    parts = ("train", "validation", "test")
     train, validation, test = (
         (arrays[f"{part} {INPUTS}"], with_former_names({task: arrays[f"{part} {task}"] for task in facts["tasks"]}))
-        for part in ("train", "validation", "test")
+        for part in parts
     )
-    data = Data(train, test, validation=validation, classes=with_former_names(facts["classes"]), **options)
-    data.over_all = facts["over_all"]
+    groups = {part: arrays[f"{part}: groups"] for part in parts if f"{part}: groups" in arrays} or None
+    classes = with_former_names(facts["classes"])
+    data = Data(train, test, validation=validation, classes=classes, groups=groups, **options)
+    data.over_all, data.drawn = facts["over_all"], frozenset(facts["drawn"])
     return data
 
 
@@ -107,25 +120,39 @@ def label_rows(
     test: float,
     split: str | None,
     seed: int,
+    groups: Rows | None = None,
 ) -> LabelledRows:
-    """Read the labels and divide the rows. Raises DataError.
+    """Read the labels and divide the rows, of which `groups` [N] belong together. Raises DataError.
 
     The column `split` says each row's part where it is named. Without it, or for validation where it names no such
     row, rows are drawn by `seed`: each part has every task's classes in equal shares as far as that can be, and
     training has every class.
     """
     labels, classes = _labels(frame, targets)
+    drawn_parts = frozenset(["validation", "test"])
     codes = [labels[task] for task in classes]
     marks = [found for each in labels.values() if (found := marks_of(each)) is not None]
     # One classification is divided as earlier versions did.
     together = np.concatenate(marks, axis=1) if over_all() and marks and not len(marks) == len(codes) == 1 else None
-    if split is None:
+    all_marks = np.concatenate(marks, axis=1) if marks else None
+    if split is None and groups is not None:
+        sizes = _sizes(len(frame), validation, test)
+        dealt_rows = dealt(len(frame), list(sizes.values()), seed, all_marks, groups)
+        parts = dict(zip(sizes, dealt_rows, strict=True))
+        _check_known(frame, labels, classes, parts)
+    elif split is None:
         rest, held_out = _draw(np.arange(len(frame)), codes, test, seed, together)
         train, held = _draw(rest, codes, validation / (1 - test), seed + 1, together)
         parts = {"train": train, "validation": held, "test": held_out}
     else:
         parts = _parts_by_column(frame, split)
-        if not len(parts["validation"]):
+        drawn_parts = frozenset() if len(parts["validation"]) else frozenset(["validation"])
+        if drawn_parts and groups is not None:
+            rows, of = parts["train"], None if all_marks is None else all_marks[parts["train"]]
+            many = int(validation * len(rows) + 0.5)
+            own = dealt(len(rows), [len(rows) - many, many], seed + 1, of, groups[rows])
+            parts["train"], parts["validation"] = (rows[each] for each in own)
+        elif drawn_parts:
             parts["train"], parts["validation"] = _draw(parts["train"], codes, validation, seed + 1, together)
         else:
             together = None
@@ -133,7 +160,26 @@ def label_rows(
     for part, rows in parts.items():
         if not len(rows):
             raise DataError(f"{len(frame)} rows leave none for {part}: more rows are needed")
-    return LabelledRows(labels, classes, parts, over_all=together is not None)
+    return LabelledRows(labels, classes, parts, together is not None, drawn_parts, groups)
+
+
+def _sizes(rows: int, validation: float, test: float) -> dict[str, int]:
+    """The number of rows of each part."""
+    held, held_out = int(validation * rows + 0.5), int(test * rows + 0.5)
+    return {"train": rows - held - held_out, "validation": held, "test": held_out}
+
+
+def groups_of(frame: pd.DataFrame, column: str) -> Rows:
+    """The groups of a table's rows as whole numbers. Raises DataError where a row has none."""
+    check_columns(frame, [column], "the group")
+    values = frame[column]
+    missing = frame.index[values.isna() | (values.astype(str).str.strip() == "")]
+    if len(missing):
+        raise DataError(
+            f"the group column {column!r} must have a value in each row, but {len(missing)} have none (the first is"
+            f" {frame.index.name} {missing[0]}): give each row a group, or drop the rows"
+        )
+    return pd.factorize(values)[0].astype(np.int64)
 
 
 def _labels(frame: pd.DataFrame, targets: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:

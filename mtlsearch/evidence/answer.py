@@ -36,7 +36,8 @@ class Plan:
 
     `scored` are the tasks that are trained alone too, and `own` the configs that a search of a task alone has found,
     by task and number of trial there. `dropped` is the best config of the search that trains the main task alone.
-    `units` are those of the losses, and `auxiliary` the tasks that may be left out.
+    `units` are those of the losses, and `auxiliary` the tasks that may be left out. `divisions` are the seeds of new
+    divisions of the data, one for each of `seeds`; without them all trainings have the study's own.
     """
 
     configs: Mapping[int, Config]
@@ -46,14 +47,15 @@ class Plan:
     units: Mapping[str, float] = field(default_factory=dict)
     own: Mapping[str, Mapping[int, Config]] = field(default_factory=dict)
     dropped: Mapping[int, Config] = field(default_factory=dict)
+    divisions: Sequence[int] = ()
 
     def shared(self) -> list[Repeat]:
         """Configs and twins with every seed, each training once."""
         repeats: dict[str, Repeat] = {}
-        for seed in self.seeds:
-            configs = [Repeat("config", of, config, seed) for of, config in self.configs.items()]
-            twins = [Repeat("twin", of, twin(config), seed) for of, config in self.configs.items()]
-            for repeat in configs + twins:
+        arms = [self.repeats_of("config", of) for of in self.configs]
+        arms += [self.repeats_of("twin", of) for of in self.configs]
+        for of_seed in zip(*arms, strict=True):
+            for repeat in of_seed:
                 repeats.setdefault(repeat.key, repeat)
         return list(repeats.values())
 
@@ -114,7 +116,9 @@ class Plan:
         return self._every_seed(kind, of, self.configs[of] if kind == "config" else twin(self.configs[of]))
 
     def _every_seed(self, kind: Kind, of: int, config: Config, **about: Any) -> list[Repeat]:
-        return [Repeat(kind, of, config, seed, **about) for seed in self.seeds]
+        divisions: Sequence[int | None] = self.divisions or [None] * len(self.seeds)
+        each = zip(self.seeds, divisions, strict=True)
+        return [Repeat(kind, of, config, seed, division=division, **about) for seed, division in each]
 
     def judge(
         self,
@@ -222,6 +226,7 @@ def conclusion(record: Record, plan: Plan, found: Found, verdict: Verdict, test_
         "kept": kept.number,
         "configs": list(plan.configs),
         "seeds": list(plan.seeds),
+        "divisions": list(plan.divisions),
         "alone": {task: repeats[0].group for task, repeats in chosen.items()},
         "searched": record.counted(),
         "test_scorings": test_scorings,
@@ -249,6 +254,8 @@ def confirmed_config(
     config = exported(confirmation, trial)
     alone = trial.user_attrs.get("task")
     about = {key: concluded[key] for key in ("weights", "configs", "seeds", "searched")}
+    if concluded.get("divisions"):
+        about["divisions"] = concluded["divisions"]
     return {
         **(config if alone is None else of_one_task(config, alone)),
         "study": {**config["study"], "name": record.name},
@@ -279,18 +286,23 @@ def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
     )
 
 
-def expected_seconds(record: Record, trial_epochs: int) -> float | None:
+def expected_seconds(record: Record, trial_epochs: float) -> float | None:
     """The time that `trial_epochs` take at the rate of the search, None where nothing was timed."""
     timed = [trial for trial in record.trials() if trial.datetime_start and trial.datetime_complete]
     epochs = sum(len(trial.intermediate_values) for trial in timed)
     return busy_seconds(timed) / epochs * trial_epochs if epochs else None
 
 
-def task_metrics(record: Record, test_examples: Mapping[str, int]) -> dict[str, TaskMetric]:
-    """The metric of each task in the score, by the study's description and the sizes of its test sets."""
-    left_out = record.info.get("left_out", {})
+def task_metrics(
+    record: Record, test_examples: Mapping[str, int], overlaps: Mapping[str, float] | None = None
+) -> dict[str, TaskMetric]:
+    """The metric of each task in the score, by the study's description and the sizes of its test sets.
+
+    `overlaps` are those of new divisions of the data, by task.
+    """
+    left_out, overlaps = record.info.get("left_out", {}), overlaps or {}
     return {
-        name: TaskMetric(about["metric"], about["higher_is_better"], test_examples[name])
+        name: TaskMetric(about["metric"], about["higher_is_better"], test_examples[name], overlaps.get(name, 0.0))
         for name, about in record.info["tasks"].items()
         if name not in left_out
     }

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mtlsearch.evidence.effects import AUXILIARY, PLAIN_SUM, SHARING, TUNING
-from mtlsearch.evidence.metric import PerSeed, TaskMetric, score_floor, score_margin, scores
+from mtlsearch.evidence.metric import PerSeed, TaskMetric, score_floor, score_margin, score_overlap, scores
 from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.statistics import Array, rounding_sd
 from mtlsearch.study.score import Score
@@ -52,6 +52,7 @@ class Comparison:
     margin: float
     floor: float
     unit: Unit
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Measure:
         return score_floor(self.metrics, self.score)
 
     @cached_property
+    def overlap(self) -> float:
+        return score_overlap(self.metrics, self.score)
+
+    @cached_property
     def unit(self) -> Unit:
         return Unit.of_score(self.score, self.metrics)
 
@@ -86,14 +91,14 @@ class Measure:
     def by_score(self, about: str, task: str | None, arm: PerSeed, against: PerSeed) -> Comparison:
         """Compare two arms by their scores."""
         difference = self.scores(arm) - self.scores(against)
-        return Comparison(about, task, difference, self.margin, self.floor, self.unit)
+        return Comparison(about, task, difference, self.margin, self.floor, self.unit, self.overlap)
 
     def by_task(self, about: str, task: str, arm: PerSeed, against: PerSeed, twin: PerSeed) -> Comparison:
         """Compare two arms by a task's metric; its margin is of the `twin`'s values."""
         metric = self.metrics[task]
         difference = metric.sign * (np.asarray(arm[task], dtype=float) - np.asarray(against[task], dtype=float))
         margin, floor = metric.margin(twin[task]), rounding_sd(metric.step)
-        return Comparison(about, task, difference, margin, floor, Unit.of_metric(metric))
+        return Comparison(about, task, difference, margin, floor, Unit.of_metric(metric), metric.overlap)
 
     def deciding(self, best: Confirmed, kept: PerSeed) -> list[Comparison]:
         """The effects from which, beside tuning, the recommendation follows: sharing, and each auxiliary task."""

@@ -223,7 +223,7 @@ def first_counted(record: Record, trials: int) -> list[FrozenTrial]:
 def single_runs(record: Record, seeds: Sequence[int], metrics: Mapping[str, TaskMetric]) -> PerSeed | None:
     """Test metrics of the tasks that the study's confirmation trained alone, by seed; None without all these seeds."""
     confirmation = find_confirmation(record)
-    if confirmation is None or confirmation.conclusion is None:
+    if confirmation is None or confirmation.conclusion is None or confirmation.conclusion.get("divisions"):
         return None
     runs = runs_alone(confirmation, confirmation.conclusion)
     if not runs or any(seed not in by_seed for by_seed in runs.values() for seed in seeds):
@@ -253,7 +253,7 @@ def _baseline(single: PerSeed | None, gains: Mapping[str, Any]) -> str:
         return "Δm against single-task training with the same seeds, of the confirmation"
     if single is not None:
         return "no Δm: a single-task metric is zero or negative in a seed"
-    return "no Δm: `mtlsearch confirm` with as many seeds trains each task alone, then compare again"
+    return "no Δm: `mtlsearch confirm --resplit 0` with as many seeds trains each task alone, then compare again"
 
 
 def _limits(

@@ -37,4 +37,5 @@ def delta_of(
 ) -> Estimate | None:
     """Δm's mean over seeds with its interval; None without single-task training or a positive baseline."""
     values = None if single is None else delta_m(shared, single, metrics)[0]
-    return None if values is None else estimate(values, level)
+    overlap = max((metrics[task].overlap for task in single or ()), default=0.0)
+    return None if values is None else estimate(values, level, overlap=overlap)

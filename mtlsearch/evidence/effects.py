@@ -52,7 +52,7 @@ class Effect:
     """A paired difference of one arm minus another: of `task`'s metric, or of the score where there is no task.
 
     `about` is sharing, tuning, plain sum or auxiliary (then `task` is the task that is left out). `claims` counts the
-    claims of Holm's correction.
+    claims of Holm's correction. `overlap` is that of new divisions, 0 where the seeds have one.
     """
 
     about: str
@@ -61,6 +61,7 @@ class Effect:
     margin: float
     unit: Unit
     claims: int = 1
+    overlap: float = 0.0
 
     @property
     def difference(self) -> Estimate:
@@ -92,14 +93,19 @@ class Effect:
         """The difference that these seeds prove 80 % of the time."""
         if self.difference.sd is None:
             return None
-        return detectable(self.difference.n, self.difference.sd, ALPHA / self.claims)
+        return detectable(self.difference.n, self.difference.sd, ALPHA / self.claims, overlap=self.overlap)
 
     @cached_property
     def seeds_needed(self) -> int | None:
         """The seeds that would prove the target; None for over 1,000, or without an interval."""
         if self.difference.sd is None:
             return None
-        return seeds_needed(self.target, self.difference.sd, ALPHA / self.claims)
+        return seeds_needed(self.target, self.difference.sd, ALPHA / self.claims, overlap=self.overlap)
+
+    @property
+    def trainings(self) -> str:
+        """The word for what the pairs differ in."""
+        return "new divisions" if self.overlap else "seeds"
 
     @property
     def limits(self) -> str:
@@ -108,9 +114,11 @@ class Effect:
             left = "no pair of seeds is left, which" if self.difference.n == 0 else "one seed"
             return f"{left} gives no interval; confirm with 5 seeds or more"
         many = f"over {MOST_SEEDS:,}" if self.seeds_needed is None else f"{self.seeds_needed:,}"
+        if self.overlap and self.seeds_needed is None:
+            many = "no number of"
         target = self.target * self.unit.scale
         digits = max(decimals(target), digits_of(self.difference, self.unit.scale, 0))
-        return f"{many} seeds would see {number(target, digits)} {self.unit.word}"
+        return f"{many} {self.trainings} would see {number(target, digits)} {self.unit.word}"
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,7 @@ def tuning_sentence(effect: Effect) -> str:
     between = f"tuned minus equal is {effect.span}"
     if effect.kind in ("undecided", "not worse"):
         limit = number((effect.detectable or 0.0) * effect.unit.scale, digits_of(found, effect.unit.scale, 2))
-        seen = f"{found.n} seeds can only see differences above {limit} {effect.unit.word}"
+        seen = f"{found.n} {effect.trainings} can only see differences above {limit} {effect.unit.word}"
         return f"undecided: {seen}; {between}{_adjusted(effect)}; {effect.limits}"
     if effect.kind == "same":
         return f"equal weights are as good, keep them: {between}, within the margin of {bound}"

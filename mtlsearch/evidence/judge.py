@@ -21,6 +21,9 @@ auxiliary. Effects that only inform are corrected among themselves: tuning of ea
 A task's margin is 0.2 points where its metric is a fraction, else 1 % of the twin's value. The score's margin is what
 the margins of its tasks come to (`study/score.py`), unless the score has one of its own.
 
+Where every seed has a division of the data of its own, the intervals and p-values allow for what the divisions share
+(`statistics`), and hold on new data of this kind.
+
 **The choice among k** looks at validation, and the same trained models are scored on test: a lucky run of seeds wins
 and shines on test too. For k ≤ 3 the plain interval covers 93 to 97 % all the same (measured by
 `benchmarks/calibration.py`; more, where the noise is less than a step of the test set); for more configs its level
@@ -76,15 +79,20 @@ class Decision(NamedTuple):
 
 
 def contest(
-    validation: ArrayLike, difference: ArrayLike, margin: float, floor: float = 0.0, p_holm: ArrayLike | None = None
+    validation: ArrayLike,
+    difference: ArrayLike,
+    margin: float,
+    floor: float = 0.0,
+    p_holm: ArrayLike | None = None,
+    overlap: float = 0.0,
 ) -> Contest:
     """The winner and its tuning on arrays (…, configs, seeds): validation scores, and tuned minus twin on test.
 
-    `p_holm` replaces the correction over the configs alone.
+    `p_holm` replaces the correction over the configs alone; `overlap` is that of new divisions.
     """
     winner = choose(validation)
     difference = np.asarray(difference, dtype=np.float64)
-    found = t_interval(difference, floor, interval_level(difference.shape[-2]))
+    found = t_interval(difference, floor, interval_level(difference.shape[-2]), overlap)
     adjusted = holm(found.p) if p_holm is None else np.asarray(p_holm)
     at = winner[..., None]
     mean, low, high, p = (np.take_along_axis(a, at, -1)[..., 0] for a in (*found[:3], adjusted))
@@ -101,13 +109,15 @@ def decide(
     others: ArrayLike,
     margins: ArrayLike,
     floors: ArrayLike,
+    overlap: float = 0.0,
+    overlaps: ArrayLike = 0.0,
 ) -> Decision:
     """The contest, and the kinds of n `others` (…, n, seeds): sharing and auxiliary ones; Holm over all together."""
-    first = contest(validation, difference, margin, floor)
+    first = contest(validation, difference, margin, floor, overlap=overlap)
     k = np.asarray(difference).shape[-2]
-    found = t_interval(others, floors, interval_level(k))
+    found = t_interval(others, floors, interval_level(k), overlaps)
     p_holm = holm(np.concatenate([first.intervals.p, found.p], -1))
-    joint = contest(validation, difference, margin, floor, p_holm[..., :k])
+    joint = contest(validation, difference, margin, floor, p_holm[..., :k], overlap)
     kinds = kinds_of(found.mean, found.low, found.high, p_holm[..., k:], margins)
     return Decision(joint, found, p_holm[..., k:], kinds)
 
@@ -132,14 +142,14 @@ def judge(
     best = confirmed[int(choose(validation))]
     measure = Measure.of(metrics, score if isinstance(score, Score) else Score(score), best.twin, margin)
     differences = np.array([measure.scores(c.tuned) - measure.scores(c.twin) for c in confirmed])
-    first = contest(validation, differences, measure.margin, measure.floor)
+    first = contest(validation, differences, measure.margin, measure.floor, overlap=measure.overlap)
     keeps_equal = str(first.kind) == "equal" and not best.equal_breaks
     kept, level = best.twin if keeps_equal else best.tuned, interval_level(len(confirmed))
     deciding = measure.deciding(best, kept)
     decision = _decision(validation, differences, measure, deciding)
     won, count = decision.contest, len(confirmed) + len(deciding)
     claims = claims_of(won.intervals, won.p_holm)
-    tuning = Effect(TUNING, None, claims[int(won.winner)], measure.margin, measure.unit, count)
+    tuning = Effect(TUNING, None, claims[int(won.winner)], measure.margin, measure.unit, count, measure.overlap)
     effects = _effects(deciding, claims_of(decision.others, decision.p_holm), count)
     informing = list(measure.informing(best, kept))
     informed = _effects(informing, _own_claims(informing, level), len(informing))
@@ -205,20 +215,22 @@ def _validation(confirmed: Sequence[Confirmed]) -> Array:
 
 def _decision(validation: Array, differences: Array, measure: Measure, deciding: Sequence[Comparison]) -> Decision:
     others = np.array([c.difference for c in deciding]).reshape(len(deciding), validation.shape[1])
-    margins, floors = (np.array(each) for each in ([c.margin for c in deciding], [c.floor for c in deciding]))
-    return decide(validation, differences, measure.margin, measure.floor, others, margins, floors)
+    margins, floors, overlaps = (np.array([getattr(c, of) for c in deciding]) for of in ("margin", "floor", "overlap"))
+    own = measure.margin, measure.floor
+    return decide(validation, differences, *own, others, margins, floors, measure.overlap, overlaps)
 
 
 def _effects(comparisons: Sequence[Comparison], claims: Sequence[Claim], count: int) -> list[Effect]:
     pairs = zip(comparisons, claims, strict=True)
-    return [Effect(c.about, c.task, claim, c.margin, c.unit, count) for c, claim in pairs]
+    return [Effect(c.about, c.task, claim, c.margin, c.unit, count, c.overlap) for c, claim in pairs]
 
 
 def _own_claims(comparisons: Sequence[Comparison], level: float) -> tuple[Claim, ...]:
     """The claims of comparisons that are corrected among themselves."""
     if not comparisons:
         return ()
-    found = t_interval([c.difference for c in comparisons], [c.floor for c in comparisons], level)
+    floors, overlaps = [c.floor for c in comparisons], [c.overlap for c in comparisons]
+    found = t_interval([c.difference for c in comparisons], floors, level, overlaps)
     return claims_of(found, holm(found.p))
 
 
@@ -235,7 +247,8 @@ def _arms(best: Confirmed, kept: PerSeed, measure: Measure, level: float) -> tup
 
     def arm(values: PerSeed) -> Arm:
         gain = delta_of(values, single, metrics, level)
-        return Arm(estimates(values, metrics, level), estimate(measure.scores(values), level), gain)
+        score = estimate(measure.scores(values), level, overlap=measure.overlap)
+        return Arm(estimates(values, metrics, level), score, gain)
 
     if single is None:
         alone = Alone({}, "no Δm: no single-task training to hold it against")

@@ -17,11 +17,15 @@ FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
 
 @dataclass(frozen=True)
 class TaskMetric:
-    """How one task is measured: the metric's name, its direction, and the test set's size (0: unknown)."""
+    """How one task is measured: the metric's name, its direction, and the test set's size (0: unknown).
+
+    `overlap` is that of new divisions of the data (`statistics`), 0 where all seeds have one division.
+    """
 
     name: str = "accuracy"
     higher_is_better: bool = True
     test_examples: int = 0
+    overlap: float = 0.0
 
     @property
     def fraction(self) -> bool:
@@ -64,7 +68,7 @@ class TaskMetric:
 def estimates(values: PerSeed, metrics: Mapping[str, TaskMetric], level: float) -> dict[str, Estimate]:
     """The mean over seeds of each task that has values, with its interval, within what its metric can reach."""
     return {
-        task: estimate(values[task], level, rounding_sd(metric.step)).within(*metric.bounds)
+        task: estimate(values[task], level, rounding_sd(metric.step), metric.overlap).within(*metric.bounds)
         for task, metric in metrics.items()
         if task in values
     }
@@ -96,6 +100,11 @@ def score_bounds(metrics: Mapping[str, TaskMetric], score: Score) -> tuple[float
     if score.kind == CALLABLE or not all(metric.fraction for metric in scored):
         return -math.inf, math.inf
     return min(metric.bounds[0] for metric in scored), 1.0
+
+
+def score_overlap(metrics: Mapping[str, TaskMetric], score: Score) -> float:
+    """The overlap of divisions for the score: the largest of a scored task."""
+    return max((metrics[task].overlap for task in score.weights(list(metrics))), default=0.0)
 
 
 def score_floor(metrics: Mapping[str, TaskMetric], score: Score) -> float:

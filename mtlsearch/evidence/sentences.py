@@ -89,6 +89,8 @@ class Limits:
 
     def sentence(self, metrics: Mapping[str, TaskMetric]) -> str:
         """The sentence that says what the intervals cover and what they do not."""
+        if any(metric.overlap for metric in metrics.values()):
+            return self._of_divisions()
         lost = f" ({self.seeds - self.pairs} of {self.seeds} seeds failed, {self.pairs} left)"
         randomness = "the randomness of training on this split, not what new data would change"
         if self.seeds == 1:
@@ -106,6 +108,15 @@ class Limits:
             )
             text += f"; the size of the test set adds a standard error of {', '.join(sizes)}"
         return text
+
+    def _of_divisions(self) -> str:
+        """The sentence on intervals over new divisions; the size of their test sets is part of them."""
+        if self.seeds == 1:
+            return "one division shows nothing of what new data would change"
+        lost = f" ({self.seeds - self.pairs} of {self.seeds} failed, {self.pairs} left)"
+        text = f"{100 * self.level:.3g} % t intervals over {self.seeds} new divisions of train, validation and test"
+        text += lost if self.pairs < self.seeds else ""
+        return f"{text}, each with a fresh seed, hold on new data of this kind: they allow for what divisions share"
 
 
 def _span(estimate: Estimate, scale: float, digits: int) -> str:

@@ -1,4 +1,10 @@
-"""Statistics over seeds: paired t intervals, Holm, power, and the choice of the winner; on arrays."""
+"""Statistics over seeds or new divisions: paired t intervals, Holm, power, and the choice of the winner; on arrays.
+
+Trainings on R divisions of the same data share most of it, so their mean varies more than R independent ones would.
+The `overlap` of divisions is the number of test examples over that of training ones, and the variance of the mean is
+taken as σ² (1/R + overlap) (Nadeau and Bengio 2003, Inference for the generalization error, section 4). Trainings on
+one division differ by seed alone: their overlap is 0.
+"""
 
 import math
 from collections.abc import Mapping
@@ -70,7 +76,9 @@ class Intervals(NamedTuple):
     p: Array
 
 
-def t_interval(values: ArrayLike, floor: ArrayLike = 0.0, level: float = 1 - ALPHA) -> Intervals:
+def t_interval(
+    values: ArrayLike, floor: ArrayLike = 0.0, level: float = 1 - ALPHA, overlap: ArrayLike = 0.0
+) -> Intervals:
     """Mean, t interval and two-sided p against zero over the last axis; NaN is left out.
 
     `floor` is the least sd to believe: counts that happen to agree in every seed are not free of noise.
@@ -82,7 +90,7 @@ def t_interval(values: ArrayLike, floor: ArrayLike = 0.0, level: float = 1 - ALP
     df = np.maximum(n - 1, 1)
     squares = np.where(there, x - mean[..., None], 0) ** 2
     sd = np.where(n > 1, np.maximum(np.sqrt(squares.sum(-1) / df), floor), np.nan)
-    error = sd / np.sqrt(np.maximum(n, 1))
+    error = sd * np.sqrt(1 / np.maximum(n, 1) + np.asarray(overlap))
     half = special.stdtrit(df, (1 + level) / 2) * error
     t = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error != 0)
     return Intervals(mean, mean - half, mean + half, sd, n, 2 * special.stdtr(df, -t))
@@ -118,16 +126,18 @@ def choose(validation: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(np.where(n > 0, mean, -np.inf).argmax(-1))
 
 
-def detectable(seeds: int, sd: float, alpha: float = ALPHA, power: float = POWER) -> float:
+def detectable(seeds: int, sd: float, alpha: float = ALPHA, power: float = POWER, overlap: float = 0.0) -> float:
     """The true difference that a two-sided paired t test at `alpha` calls positive with this power."""
     critical = special.stdtrit(seeds - 1, 1 - alpha / 2)
-    return float(special.nctdtrinc(seeds - 1, 1 - power, critical) * sd / math.sqrt(seeds))
+    return float(special.nctdtrinc(seeds - 1, 1 - power, critical) * sd * math.sqrt(1 / seeds + overlap))
 
 
-def seeds_needed(difference: float, sd: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
+def seeds_needed(
+    difference: float, sd: float, alpha: float = ALPHA, power: float = POWER, overlap: float = 0.0
+) -> int | None:
     """The fewest seeds that see this difference; None where 1,000 do not."""
     for seeds in range(2, MOST_SEEDS + 1):
-        if detectable(seeds, sd, alpha, power) <= difference:
+        if detectable(seeds, sd, alpha, power, overlap) <= difference:
             return seeds
     return None
 
@@ -142,9 +152,9 @@ def rounding_sd(step: float) -> float:
     return step / math.sqrt(12)
 
 
-def estimate(values: ArrayLike, level: float, floor: float = 0.0) -> Estimate:
+def estimate(values: ArrayLike, level: float, floor: float = 0.0, overlap: float = 0.0) -> Estimate:
     """The mean of `values` over seeds with its interval; `floor` is the least sd to believe."""
-    return _at(t_interval(values, floor, level))
+    return _at(t_interval(values, floor, level, overlap))
 
 
 def _at(found: Intervals, index: int | tuple[()] = ()) -> Estimate:

@@ -37,7 +37,8 @@ Found = Mapping[str, FrozenTrial]
 class Repeat:
     """One training of a confirmation, of trial `of`: its config, another arm of it, or one `task` alone.
 
-    `left_out` is the auxiliary task of the arm "without".
+    `left_out` is the auxiliary task of the arm "without". `division` is the seed of a new division of the data, None
+    for the study's own.
     """
 
     kind: Kind
@@ -46,22 +47,24 @@ class Repeat:
     seed: int
     task: str | None = None
     left_out: str | None = None
+    division: int | None = None
 
     @property
     def key(self) -> str:
         """The content of the training: two trainings with one key are the same."""
-        return _key(self.config, self.seed, self.task)
+        return _key(self.config, self.seed, self.task, self.division)
 
     @property
     def group(self) -> str:
-        """The key without the seed: the same for all trainings of one config."""
-        return _key(self.config, None, self.task)
+        """The key without seed and new division: the same for all trainings of one config."""
+        return _group(self.config, self.task, self.division)
 
     def attrs(self) -> dict[str, Any]:
         """The user attributes of the training's trial."""
         about = {"kind": self.kind, "of": self.of, "seed": self.seed}
         alone = {} if self.task is None else {"task": self.task}
-        return {**about, **alone, "task_weights": dict(self.config.task_weights)}
+        divided = {} if self.division is None else {"division": self.division}
+        return {**about, **alone, **divided, "task_weights": dict(self.config.task_weights)}
 
     def __str__(self) -> str:
         return {
@@ -204,12 +207,13 @@ def find_confirmation(record: Record) -> Confirmation | None:
 def key_of(trial: FrozenTrial, record: Record) -> str:
     """The key of a stored training."""
     attrs = trial.user_attrs
-    return _key(trial_config(record.info, trial), attrs["seed"], attrs.get("task"))
+    return _key(trial_config(record.info, trial), attrs["seed"], attrs.get("task"), attrs.get("division"))
 
 
 def group_of(trial: FrozenTrial, record: Record) -> str:
-    """The key without the seed: the same for all trainings of one config."""
-    return _key(trial_config(record.info, trial), None, trial.user_attrs.get("task"))
+    """The key without seed and division, as that of a `Repeat`."""
+    attrs = trial.user_attrs
+    return _group(trial_config(record.info, trial), attrs.get("task"), attrs.get("division"))
 
 
 def ended(confirmation: Record) -> dict[str, FrozenTrial]:
@@ -237,7 +241,13 @@ def runs_alone(confirmation: Record, concluded: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _key(config: Config, seed: int | None, task: str | None) -> str:
+def _group(config: Config, task: str | None, division: int | None) -> str:
+    return _key(config, None, task, None if division is None else "new")
+
+
+def _key(config: Config, seed: int | None, task: str | None, division: int | str | None) -> str:
     # A task alone has the weight 1, whether or not the config names the others.
     weights = {name: round(weight, 9) for name, weight in config.task_weights.items()} if task is None else {}
-    return json.dumps([task, seed, dict(config.hyperparameters), weights], sort_keys=True)
+    # Earlier versions knew one division only: their keys hold none.
+    divided = [] if division is None else [division]
+    return json.dumps([task, seed, dict(config.hyperparameters), weights, *divided], sort_keys=True)

@@ -75,7 +75,10 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The recommendation, in words alone."""
-        return ONE_TASK if self.one_task else self.recommendation.sentence
+        if self.one_task:
+            return ONE_TASK
+        told = self.recommendation.sentence
+        return f"On new data of this kind, {told[:1].lower()}{told[1:]}" if told and self.tuning.overlap else told
 
     @property
     def weights_sentence(self) -> str:

@@ -116,7 +116,8 @@ def read_report(record: Record) -> Report:
 
 def _trainings(confirmation: Confirmation, record: Record, concluded: Mapping[str, Any]) -> Trainings:
     found, of = ended(confirmation), concluded["of"]
-    plan = Plan({of: trial_config(record.info, record.trial(of))}, concluded["seeds"])
+    config = trial_config(record.info, record.trial(of))
+    plan = Plan({of: config}, concluded["seeds"], divisions=concluded.get("divisions") or ())
 
     def complete(repeats: Sequence[Any]) -> list[FrozenTrial]:
         trials = [found[repeat.key] for repeat in repeats if repeat.key in found]

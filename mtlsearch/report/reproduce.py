@@ -20,7 +20,11 @@ def commands(report: Report) -> Iterator[tuple[str, str]]:
     yield "Search again, in another store:", _search(report)
     if report.concluded is not None and verdict is not None:
         alone = ["--no-single"] if len(report.tasks) > 1 and not verdict["single_metrics"] else []
-        many = {"seeds": verdict["seeds"], "top": len(report.concluded["configs"])}
+        divisions = report.concluded.get("divisions")
+        # Earlier versions knew one division only, and recorded none.
+        divided = None if divisions is None else len(divisions)
+        many = {"seeds": None if divided else verdict["seeds"], "resplit": divided}
+        many |= {"top": len(report.concluded["configs"])}
         yield "Confirm its best configs:", command("confirm", *study, *alone, **many, storage=AGAIN)
     if comparison is not None and comparison["methods"]:
         methods = ",".join(method["method"] for method in comparison["methods"])
@@ -43,6 +47,7 @@ def _search(report: Report) -> str:
         "trials": len(report.trials),
         "seed": info["seed"],
         "epochs": info["budget"]["epochs"],
+        "folds": info["fingerprint"].get("folds"),
         "population": info.get("population"),
         "score": info["score"] if info["score"] in ("mean", "min") else None,
     }
@@ -68,11 +73,14 @@ def facts(report: Report) -> dict[str, str]:
     sizes = info["fingerprint"].get("split", {}).get("sizes", [])
     found = {"seed": str(info["seed"])}
     if report.concluded is not None:
+        if divisions := report.concluded.get("divisions"):
+            found["new divisions"] = ", ".join(map(str, divisions))
         found["fresh seeds"] = ", ".join(map(str, report.concluded["seeds"]))
         found["test was scored"] = f"{report.concluded['test_scorings']} times"
     found |= {
         "budget": f"{budget['epochs']} epochs, batch size {budget['batch_size']}, {patience}",
         "train, validation, test": "; ".join(", ".join(f"{size:,}" for size in split) for split in sizes),
+        **({"folds": str(folds)} if (folds := info["fingerprint"].get("folds")) else {}),
         "split seed": str(budget["split_seed"]),
         "trained on": _trained_on(report),
     }

@@ -1,7 +1,7 @@
 """A config and its verdict as text in a terminal."""
 
 from collections.abc import Mapping
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +20,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
-    scored = f"{_training(config)}, {score['kind']} score {measured(score['value'])} on validation{_test_score(config)}"
+    value = f"{measured(score['value'])}{in_folds(config)}"
+    scored = f"{_training(config)}, {score['kind']} score {value} on validation{_test_score(config)}"
     console.print(Text.assemble((visible(config["study"]["name"]), "bold"), f": {visible(scored)}"), soft_wrap=whole)
     console.print(_task_table(config, every))
     table = Table(box=None, padding=(0, GAP, 0, 0), show_header=False)
@@ -35,11 +36,19 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
             console.print(visible(line), markup=False, soft_wrap=whole)
 
 
+def in_folds(config: Mapping[str, Any]) -> str:
+    """The spread of a cross-validated score, with the number of folds; nothing without folds."""
+    scores = config.get("folds", {}).get("scores", [])
+    return f" ± {stdev(scores):.4f} over {len(scores)} folds" if scores else ""
+
+
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str]:
     """The hyperparameters of a config and its epochs, as text."""
     training = config["training"]
     values = {name: plain(value) for name, value in config["hyperparameters"].items()}
-    return values | {"epochs": f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})"}
+    values |= {"epochs": f"{training['epochs_trained']} (best: {training['best_epoch'] + 1})"}
+    about = config.get("parameters")
+    return values if about is None else values | {"parameters": f"of {about['epochs']} epochs on {about['trained_on']}"}
 
 
 def missed(config: Mapping[str, Any]) -> list[str]:
@@ -62,10 +71,11 @@ def _training(config: Mapping[str, Any]) -> str:
         return "trained"
     if confirmation is None:
         return f"trial {trial}"
+    repeats = f"{len(confirmation['seeds'])} {'new divisions' if confirmation.get('divisions') else 'fresh seeds'}"
     if confirmation["weights"] == "alone":
-        return f"{config['alone']} alone, the best on validation of {len(confirmation['seeds'])} fresh seeds"
+        return f"{config['alone']} alone, the best on validation of {repeats}"
     weights = " with equal task weights" if confirmation["weights"] == "equal" else ""
-    return f"trial {trial}{weights}, the best on validation of {len(confirmation['seeds'])} fresh seeds"
+    return f"trial {trial}{weights}, the best on validation of {repeats}"
 
 
 def _test_score(config: Mapping[str, Any]) -> str:
@@ -95,8 +105,15 @@ def _task_table(config: Mapping[str, Any], every: bool) -> Table:
             table.add_row(_others(weights))
         found = [config[split].get(task, {}).items() for split in splits]
         cells = ["  ".join(f"{metric} {measured(value)}" for metric, value in metrics) for metrics in found]
+        cells[0] += _spread(config, task)
         table.add_row(*map(Text, map(visible, (task, f"{weights[task]:.4f}", *cells))))
     return table
+
+
+def _spread(config: Mapping[str, Any], task: str) -> str:
+    """The spread of a task's metric over folds; nothing without folds."""
+    folds = config.get("folds", {}).get("validation", {}).get(task, {})
+    return "".join(f" ± {stdev(values):.4f}" for values in folds.values())
 
 
 def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:

@@ -56,14 +56,20 @@ class WholeFiles(FileSystemArtifactStore):
         Path(content_body.name).replace(self._get_filepath(artifact_id))
 
 
-def save_artifact(folder: Path, name: str, trial: optuna.Trial, write: Callable[[Path], None]) -> None:
-    """Keep the file that `write` makes as an artifact of the trial under the name `name`. Raises StoreError."""
+def file_name(study: str, number: int, whole: bool = False) -> str:
+    """The name of the file with a trial's parameters, or with those of its config trained on `whole` train."""
+    short = study.replace("/", "-").encode()[:100].decode(errors="ignore")  # of bytes a file's name has 255
+    return f"{short}-trial-{number}{'-whole' if whole else ''}.safetensors"
+
+
+def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, write: Callable[[Path], None]) -> None:
+    """Keep the file that `write` makes as an artifact of a trial or study under a `name`. Raises StoreError."""
     artifact_store(folder)
     try:
         with unfinished(folder) as temporary:
             path = temporary / name
             write(path)
-            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=trial)
+            upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=owner)
     except OSError as error:
         raise StoreError(
             f"the artifact folder {folder} cannot be written ({error.strerror}): correct that, {AGAIN}"
@@ -98,10 +104,11 @@ def _is_dead(unfinished: Path) -> bool:
     return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
-def parameters_file(storage: BaseStorage, folder: Path, trial: FrozenTrial) -> Path | None:
-    """The file in `folder` of a trial's saved parameters, None where there is none."""
-    for meta in get_all_artifact_meta(trial, storage=storage):
+def kept_files(
+    storage: BaseStorage, folder: Path, owner: FrozenTrial | optuna.Study, fits: Callable[[str], bool]
+) -> Iterator[Path]:
+    """The files in the artifact folder that belong to a trial or a study, and whose name `fits`."""
+    for meta in get_all_artifact_meta(owner, storage=storage):
         path = folder / meta.artifact_id
-        if meta.filename.endswith(".safetensors") and path.is_file() and path.parent == folder:
-            return path
-    return None
+        if fits(meta.filename) and path.is_file() and path.parent == folder:
+            yield path

@@ -74,6 +74,11 @@ def _in_units(info: Mapping[str, Any], config: Config) -> dict[str, Any]:
     return {"units": units, "raw_task_weights": raw_weights(config.task_weights, units)}
 
 
+def on_all(best_epoch: int) -> dict[str, Any]:
+    """The part of a config that says of which data its parameters are, in a study with folds."""
+    return {"parameters": {"trained_on": "train and validation", "epochs": best_epoch + 1}}
+
+
 def trial_config(info: Mapping[str, Any], trial: FrozenTrial) -> Config:
     """The config of a stored trial; what was not searched comes from the study's default."""
     if "task_weights" not in trial.user_attrs:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import parameters_file, save_artifact
-from mtlsearch.store.config_file import config_document, trial_config
+from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
+from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
@@ -124,8 +124,29 @@ class Record:
         return best_of(self.trials(TrialState.COMPLETE))
 
     def parameters(self, trial: FrozenTrial) -> Path:
-        """The file of a trial's saved parameters. Raises StoreError where there is none."""
-        path = parameters_file(self.storage, self.artifacts, trial)
+        """The file of the parameters of an answer, which is a trial's config. Raises StoreError where there is none.
+
+        In a study with folds they are those of its config trained on train and validation together.
+        """
+        if "folds" not in self.info["fingerprint"]:
+            return self.own_parameters(trial)
+        path = self.whole_parameters(trial)
+        if path is None:
+            raise StoreError(
+                f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: they are trained"
+                " on all of train when its search or confirmation has ended; give the same command again"
+            )
+        return path
+
+    def whole_parameters(self, trial: FrozenTrial) -> Path | None:
+        """The file of the parameters of a trial's config trained on train and validation together; None without one."""
+        name = file_name(self.name, trial.number, whole=True)
+        return next(kept_files(self.storage, self.artifacts, self.study, lambda given: given == name), None)
+
+    def own_parameters(self, trial: FrozenTrial) -> Path:
+        """The file of a trial's own saved parameters. Raises StoreError where there is none."""
+        found = kept_files(self.storage, self.artifacts, trial, lambda given: given.endswith(".safetensors"))
+        path = next(found, None)
         if path is None:
             raise StoreError(
                 f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: name their folder"
@@ -208,7 +229,8 @@ class Record:
     def tell(self, result: "EpochResult", state: TrialState, save: Save) -> bool:
         """End a trial; False where another process had taken it over.
 
-        Its parameters are saved first, by `save(path, config)`, where it becomes the best of its group.
+        Its parameters are saved first, by `save(path, config)`, where it becomes the best of its group; those of a
+        cross-validated one are trained when the search has ended.
         """
         running = self.running[result.number]
         seconds = round(time.monotonic() - running.begun, 3)
@@ -218,9 +240,10 @@ class Record:
                 running.trial.set_user_attr(name, value)
             for task, short in result.best_shortfalls.items():
                 running.trial.set_constraint(task, short)
-            place = None if score is None else rank(score, result.number, shortfall(result.best_shortfalls))
-            if score is not None and place is not None and self._is_best(self._stored(running.trial), place):
-                self._save_best(running.trial, score, save)
+            if score is not None and result.folds is None:
+                place = rank(score, result.number, shortfall(result.best_shortfalls))
+                if self._is_best(self._stored(running.trial), place):
+                    self._save_best(running.trial, score, save)
             self.study.tell(running.trial, score, state)
         return self.running.pop(result.number, None) is not None
 
@@ -288,9 +311,7 @@ class Record:
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)
-        short = self.name.replace("/", "-").encode()[:100].decode(errors="ignore")  # of bytes a file's name has 255
-        name = f"{short}-trial-{trial.number}.safetensors"
-        save_artifact(self.artifacts, name, trial, lambda path: save(path, config))
+        save_artifact(self.artifacts, file_name(self.name, trial.number), trial, lambda path: save(path, config))
 
 
 def outcome(result: "EpochResult") -> dict[str, Any]:
@@ -305,6 +326,8 @@ def outcome(result: "EpochResult") -> dict[str, Any]:
         for task, values in result.best_validation.items():
             reached |= {f"{task} {metric}": value for metric, value in values.items()}
         reached |= {"best_epoch": result.best_epoch, "validation": result.best_validation}
+        if result.folds is not None:
+            reached["folds"] = asdict(result.folds)
     return {**reached, "epochs": result.epoch + 1}
 
 
@@ -366,7 +389,7 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
     """The config of a trial as it is exported; `score` is that of a trial which is about to end."""
     info, attrs = record.info, trial.user_attrs
     ended = trial.datetime_complete or datetime.now()
-    return config_document(
+    document = config_document(
         info,
         name=record.name,
         trial=trial.number,
@@ -378,11 +401,15 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
             "best_epoch": attrs["best_epoch"],
             "entry_epoch": attrs["entry_epoch"],
             "seed": attrs.get("seed", info["seed"]),
+            **({"folds": len(attrs["folds"]["scores"])} if "folds" in attrs else {}),
+            **({"resplit": attrs["division"]} if "division" in attrs else {}),
             **attrs.get("trained_on", {}),
         },
         time=ended.astimezone(UTC).isoformat(timespec="seconds"),
         storage=mask_password(str(record.storage.url)),
     )
+    folds = {"folds": attrs["folds"]} if "folds" in attrs else {}
+    return {**document, **folds, **(on_all(attrs["best_epoch"]) if "folds" in info["fingerprint"] else {})}
 
 
 def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

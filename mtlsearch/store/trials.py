@@ -1,7 +1,8 @@
 """Trials of a study: which is the best, how long they were in training, and all of them as a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -92,6 +93,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": _state(trial),
         "score": trial.value,
+        **_of_folds(attrs.get("folds")),
         **weights,
         **metrics,
         **{f"params.{name}": value for name, value in trial.params.items()},
@@ -99,6 +101,14 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }
+
+
+def _of_folds(folds: Mapping[str, Any] | None) -> dict[str, float]:
+    """The spread of a score over folds, and the score of each; nothing without folds."""
+    if folds is None:
+        return {}
+    by_fold = {f"fold.{number}.score": score for number, score in enumerate(folds["scores"], start=1)}
+    return {"score.sd": stdev(folds["scores"]), **by_fold}
 
 
 def _state(trial: FrozenTrial) -> str:

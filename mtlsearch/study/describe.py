@@ -8,6 +8,7 @@ from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Description, Target, Task
+from mtlsearch.wording import few
 
 
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
@@ -60,6 +61,18 @@ def _wide_lines(table: dict[str, Any] | None) -> list[str]:
         " text; the table's most_levels= gives more levels an input each"
         for wide in Encoding.from_dict(table).wide
     ]
+
+
+def fold_lines(loaded: LoadedStudy) -> list[str]:
+    """What becomes of the data in a study with folds; of validation parts that are the user's own, too."""
+    folds, lines = loaded.study.folds, list[str]()
+    if folds is None:
+        return lines
+    for splits in loaded.splits:
+        own = "" if "validation" in splits.drawn else ", its own validation part among them"
+        rows, tasks = len(splits.train) + len(splits.validation), few(splits.tasks)
+        lines.append(f"{tasks}: {folds} folds of {rows:,} examples{own}; each trial trains {folds} times")
+    return lines
 
 
 def _fitted(loaded: LoadedStudy) -> dict[str, Any]:

@@ -68,19 +68,22 @@ def _split(data: Data, tasks: Sequence[Task], targets: Mapping[str, Target], spl
     def prepared(part: Part) -> Part:
         inputs = part.inputs.contiguous() if isinstance(part.inputs, Tensor) else part.inputs
         labels = {t.name: t.prepare(t.labels(data, part), targets[t.name]) for t in tasks}
-        return Part(inputs, {name: y.contiguous() for name, y in labels.items()})
+        return Part(inputs, {name: y.contiguous() for name, y in labels.items()}, part.groups)
 
-    parts = {"train": prepared(train), "validation": prepared(validation), "test": prepared(data.test)}
+    train, validation, test = map(prepared, (train, validation, data.test))
     with doing(f"hashing the data of {few([task.name for task in tasks])}"):
         sha256 = sha256_by_task(data, {task.name: task.label_columns for task in tasks})
     return Splits(
         tasks=tuple(task.name for task in tasks),
-        **parts,
+        train=train,
+        validation=validation,
+        test=test,
         sha256=sha256,
         fitted=data.fitted,
         augment=data.augment,
         kind=data.kind,
         over_all=data.over_all or together is not None,
+        drawn=data.drawn,
     )
 
 

@@ -1,7 +1,7 @@
 """Results of training: an epoch's metrics, and a trial's progress from epoch to epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Metrics = Mapping[str, Mapping[str, float]]  # {task: {metric: value}}
@@ -10,11 +10,20 @@ NOTHING_DUE: Shortfalls = {}
 
 
 @dataclass(frozen=True)
+class FoldValues:
+    """A trial's values on each fold at its best epoch: `scores`, and the metrics of its tasks."""
+
+    scores: Sequence[float]
+    validation: Mapping[str, Mapping[str, Sequence[float]]]
+
+
+@dataclass(frozen=True)
 class EpochResult:
     """One trial's result of one epoch, whose `epoch` counts from 0, and its best epoch so far.
 
     `reason` is set where the trial has failed: a loss was not finite, or no epoch had a finite score. `finished` is
-    set where the budget is spent or the score has stopped rising; the best epoch is then the trial's result.
+    set where the budget is spent or the score has stopped rising; the best epoch is then the trial's result. Of a
+    cross-validated trial all values are means over its `folds`.
     """
 
     number: int
@@ -27,6 +36,7 @@ class EpochResult:
     finished: bool
     reason: str | None = None
     best_shortfalls: Shortfalls = field(default_factory=dict)
+    folds: FoldValues | None = None
 
 
 @dataclass

@@ -19,11 +19,12 @@ from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import WAYS, Way, dividing
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Part, Splits
+from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, check_most
+from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.code import code_of, functions_of
+from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
@@ -48,11 +49,12 @@ class Study:
     tasks. `epochs` and `patience` (epochs without a better score) bound a trial. `score` is `mean` or `min` over the
     tasks' metrics, oriented so that higher is better, a task, weights by task, a callable of {task: value}, or a
     `Score`. `at_least` holds metrics that the best trial must reach, by task; of a metric where lower is better, the
-    most that it may be.
-    AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out of the
-    score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of the
-    first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads of
-    the model that are no task's, which is else taken for a slip. Raises StudyError for a definition that cannot work.
+    most that it may be. With `folds` each trial is cross-validated on train and validation together: it trains once for
+    each fold, is scored on that fold, and its score is the mean. A task that its validation or test data cannot score,
+    such as an AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out
+    of the score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of
+    the first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads
+    of the model that are no task's, which is else taken for a slip. Raises StudyError where a definition cannot work.
     """
 
     tasks: Sequence[Task]
@@ -74,6 +76,7 @@ class Study:
     spare_heads: Sequence[str] = ()
     weight_prior: str = LOG_RATIOS
     fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         names = self.task_names
@@ -94,6 +97,8 @@ class Study:
                 raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
             if value is not None:
                 check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
+        if self.folds is not None and not (isinstance(self.folds, int) and 2 <= self.folds <= MOST_FOLDS):
+            raise StudyError(f"folds must be a whole number from 2 to {MOST_FOLDS}, but got {self.folds!r}")
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
@@ -200,7 +205,8 @@ class Study:
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
         for number, augment in loaded.augments.items():
             check_augment(augment, loaded.splits[number].train.inputs[:2])
-        return replace(loaded, units=loaded.find_units() if units is None else units)
+        loaded = replace(loaded, units=loaded.find_units() if units is None else units)
+        return loaded if self.folds is None else loaded.with_scorable_folds()
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,49 @@ class LoadedStudy:
     def losses(self) -> dict[str, Loss]:
         """The loss of each task, with what it takes from the training data."""
         return {task.name: task.loss_of(self.targets[task.name], self.device) for task in self.study.tasks}
+
+    @cached_property
+    def folds(self) -> tuple["LoadedStudy", ...]:
+        """The study on each fold of its train and validation examples, which share their memory; none without folds."""
+        study = self.study
+        if study.folds is None:
+            return ()
+        found = fold_splits(study.tasks, self.splits, self.targets, study.folds, study.split_seed)
+        return tuple(replace(self.unfolded, splits=splits) for splits in found)
+
+    @property
+    def unfolded(self) -> "LoadedStudy":
+        """The study on its one division."""
+        return replace(self, study=replace(self.study, folds=None))
+
+    @property
+    def whole(self) -> "LoadedStudy":
+        """The study that trains on train and validation together; its validation part then tells nothing."""
+        return replace(self.unfolded, splits=whole(self.splits))
+
+    def redivided(self, seed: int) -> "LoadedStudy":
+        """The study with all its examples dealt anew to train, validation and test."""
+        return self.with_rows(new_rows(self.study.tasks, self.splits, seed))
+
+    def with_rows(self, rows: Sequence[Rows]) -> "LoadedStudy":
+        """The study with these rows of each source in its parts. Raises DataError for a task that cannot be scored."""
+        study, splits = self.study, redivided(self.splits, rows)
+        found = unscorable(study.tasks, splits, self.targets, refuse=False)
+        wrong = [f"task {task!r} cannot be scored {why}" for task, why in found.items() if task not in self.left_out]
+        if wrong:
+            raise DataError(f"in a new division of the data {wrong[0]}: --resplit 0 keeps the one division")
+        return replace(self.unfolded, splits=splits)
+
+    def with_scorable_folds(self) -> "LoadedStudy":
+        """The study whose score leaves out the tasks that a fold cannot score. Raises DataError for a refused one."""
+        study, left_out = self.study, dict(self.left_out)
+        for number, fold in enumerate(self.folds):
+            try:
+                found = unscorable(study.tasks, fold.splits, self.targets, study.unscorable == "refuse")
+            except DataError as error:
+                raise DataError(f"fold {number + 1} of {study.folds}: {error}; or use fewer folds") from None
+            left_out = {**found, **left_out}
+        return self if left_out == self.left_out else replace(self, left_out=left_out)
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -286,7 +335,7 @@ class LoadedStudy:
         """
         (splits,) = (each for each in self.splits if task in each.tasks)
         parts = (splits.train, splits.validation, splits.test)
-        train, validation, test = (Part(part.inputs, {task: part.labels[task]}) for part in parts)
+        train, validation, test = (replace(part, labels={task: part.labels[task]}) for part in parts)
         sha256 = {task: splits.sha256[task]}
         alone = replace(splits, tasks=(task,), train=train, validation=validation, test=test, sha256=sha256)
         units = {task: self.units.get(task, 1.0)}
@@ -307,6 +356,7 @@ class LoadedStudy:
         measured = any(unit != 1 for unit in self.units.values())
         augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
         kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
+        groups = groups_digest(self.splits)
         return {
             "tasks": {
                 task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
@@ -317,6 +367,7 @@ class LoadedStudy:
                 "split_seed": study.split_seed,
                 "sizes": [[len(s.train), len(s.validation), len(s.test)] for s in self.splits],
                 **({"way": "iterative"} if any(s.over_all for s in self.splits) else {}),
+                **({} if groups is None else {"groups": groups}),
             },
             "space": study.search_space.describe(),
             "epochs": study.epochs,
@@ -331,6 +382,7 @@ class LoadedStudy:
             **({"weight range": study.weight_range} if ranged else {}),
             **({"units": dict(self.units)} if measured else {}),
             **({"at least": dict(study.at_least)} if study.at_least else {}),
+            **({} if study.folds is None else {"folds": study.folds}),
             "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
         }
 

@@ -179,7 +179,11 @@ class Task(ABC):
     def marks(self, data: Data) -> Marks | None:
         """The labels [N, L] whose shares a division over all tasks keeps; by default the classes of `strata`."""
         strata = self.strata(data)
-        return marks_of((self.labels(data, data.train) if strata is None else strata).numpy())
+        return self.shares(self.labels(data, data.train) if strata is None else strata)
+
+    def shares(self, labels: Tensor) -> Marks | None:
+        """The marks [N, L] of labels, prepared ones too, whose shares a division keeps; None where there are none."""
+        return marks_of(labels.numpy())
 
     def unscorable(self, labels: Tensor, target: Target) -> str | None:
         """Why a part with these prepared `labels` cannot be scored, with counts; None where it can."""

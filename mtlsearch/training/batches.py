@@ -27,7 +27,7 @@ NOTHING_READ: Read = {}
 
 def steps_per_epoch(loaded: LoadedStudy) -> int:
     """The number S of batches in one pass over the largest source."""
-    return max(-(-len(splits.train) // loaded.study.batch_size) for splits in loaded.splits)
+    return max(-(-splits.examples // loaded.study.batch_size) for splits in loaded.splits)
 
 
 def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
@@ -45,9 +45,10 @@ def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
     batches = []
     for number, splits in enumerate(loaded.splits):
         generator = torch.Generator().manual_seed(derived_seed(seed, "batches", epoch, number))
-        rows = len(splits.train)
+        rows = splits.examples
         passes = [torch.randperm(rows, generator=generator) for _ in range(-(-steps * size // rows))]
-        batches.append(torch.cat(passes)[: steps * size].view(steps, size))
+        drawn = torch.cat(passes)[: steps * size].view(steps, size)
+        batches.append(drawn if splits.rows is None else splits.rows[drawn])
     return batches
 
 

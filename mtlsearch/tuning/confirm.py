@@ -6,14 +6,14 @@ chosen on validation; each training is scored on test once, at its best epoch. `
 and what follows from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any
 
 import torch
 
-from mtlsearch.errors import ModelError, StoreError
+from mtlsearch.errors import DataError, ModelError, StoreError
 from mtlsearch.evidence.answer import (
     Plan,
     best_answer,
@@ -34,6 +34,7 @@ from mtlsearch.store.model_file import read_model, study_of
 from mtlsearch.store.record import Record, find_record
 from mtlsearch.store.trials import best_of, trial_epochs
 from mtlsearch.study.describe import describe
+from mtlsearch.study.divisions import overlaps
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device, with_recorded
@@ -45,7 +46,8 @@ from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
-from mtlsearch.tuning.repeats import train_repeats
+from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
+from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.session import Session, TrainerMaker, makes_searches, show_in_dashboard
 from mtlsearch.tuning.studies import as_recorded, recorded_units
 from mtlsearch.wording import duration, listed
@@ -69,13 +71,21 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     check_same(name, info, describe(loaded), None)
     training = Training(loaded, int(info["seed"]), options.precision, stop=stop)
     at_once = repeat_population(loaded, int(info["population"]))
-    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice)
+    make_trainer = again_trainer(loaded, at_once, options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
         record = find_record(storage, name, artifacts)
         record.best()  # without a complete trial there is nothing to confirm
         confirm(Session(record, training, make_trainer, progress, conditions), options)
         show_in_dashboard(record)
         return best_answer(record)[0]
+
+
+def again_trainer(
+    loaded: LoadedStudy, at_once: int, options: AgainOptions, notice: Callable[[str], None], *, measures: bool = True
+) -> TrainerMaker:
+    """Makes the trainers of a confirmation; a new division has one of its own, which trains few."""
+    many = options.trainings // options.seeds if new_divisions(loaded, options) else options.trainings
+    return TrainerMaker(loaded, at_once, many, notice, measures=measures)
 
 
 def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
@@ -89,40 +99,67 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
     confirmation = open_confirmation(record)
     confirmation.take_over()
     singles = alone(training.loaded, options.single, session.watcher)
-    plan = make_plan(record, training.loaded, options, list(singles))
+    plan, divisions = make_plans(session, options, list(singles))
     searches = own_searches(session, singles, options)
     tell_cost(session, confirmation, plan, searches, hint)
-    if not train_repeats(session, confirmation, plan.shared()):
+    if not train_all(session, confirmation, plan.shared(), divisions):
         return False
     winner = plan.winner(ended(confirmation))
-    if not train_repeats(session, confirmation, plan.arms(winner)):
+    if not train_all(session, confirmation, plan.arms(winner), divisions):
         return False
     plan = replace(plan, own=search_alone(searches, record.counted()))
     tell_left(session, confirmation, plan, winner)
-    for task, single in singles.items():
-        by_itself = replace(session, training=replace(training, loaded=single))
-        if not train_repeats(by_itself, confirmation, [r for each in plan.alone(winner, task) for r in each]):
+    for task in singles:
+        if not train_all(session, confirmation, [r for each in plan.alone(winner, task) for r in each], divisions):
             return False
     abandon(confirmation)
     conclude(session, confirmation, plan, searches)
+    keep_whole(session, *best_answer(record))
     scorings = confirmation.test_scorings()
-    session.watcher.notice(f"confirmed with {len(plan.seeds)} seeds; the test split was scored {scorings} times")
+    session.watcher.notice(f"confirmed {repeats_told(plan)}; the test split was scored {scorings} times")
     return True
 
 
-def make_plan(record: Record, loaded: LoadedStudy, options: AgainOptions, scored: Sequence[str]) -> Plan:
+def make_plans(session: Session, options: AgainOptions, scored: Sequence[str]) -> tuple[Plan, Divisions]:
+    """The plan, and the data in the divisions that it needs.
+
+    Raises DataError where a task cannot be scored in a new division that was asked for.
+    """
+    record, loaded = session.record, session.training.loaded
+    plan = make_plan(record, loaded, options, scored, new_divisions(loaded, options))
+    try:
+        return plan, Divisions(loaded, plan.divisions)
+    except DataError as error:
+        if options.resplit is not None:
+            raise
+        session.watcher.notice(f"no new divisions of the data: {error}")
+    plan = make_plan(record, loaded, options, scored)
+    return plan, Divisions(loaded, plan.divisions)
+
+
+def make_plan(
+    record: Record, loaded: LoadedStudy, options: AgainOptions, scored: Sequence[str], divisions: int = 0
+) -> Plan:
     """The plan for the best configs of the study as it stands, with seeds that the search has not used.
 
-    `scored` are the tasks that are trained alone too.
+    `scored` are the tasks that are trained alone too; `divisions` is the number of new divisions of the data, 0 to
+    train with `options.seeds` seeds on the study's own.
     """
+    seeds = fresh_seeds(int(record.info["seed"]), divisions or options.seeds)
     return Plan(
         candidates(record, options.top),
-        fresh_seeds(int(record.info["seed"]), options.seeds),
+        seeds,
         scored,
         loaded.study.auxiliary_tasks,
         loaded.units,
         dropped=dropped(record) if scored else {},
+        divisions=[derived_seed(seed, "division") for seed in seeds] if divisions else (),
     )
+
+
+def repeats_told(plan: Plan) -> str:
+    """`with 5 seeds`, or `on 5 new divisions`."""
+    return f"on {len(plan.divisions)} new divisions" if plan.divisions else f"with {len(plan.seeds)} seeds"
 
 
 def fresh_seeds(seed: int, count: int) -> list[int]:
@@ -197,15 +234,19 @@ def tell_cost(
     if not (left or search_epochs):
         return
     epochs = (len(left) + to_come) * study.epochs + search_epochs
-    seconds = expected_seconds(session.record, epochs)
+    # A trial-epoch of a search with folds trains on each of them.
+    seconds = expected_seconds(session.record, (epochs - search_epochs) / (study.folds or 1) + search_epochs)
     time_told = "" if seconds is None else f", about {duration(seconds)}"
     many = len(plan.configs)
     configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
     more = f" and {listed(plan.scored)} alone" if plan.scored else ""
     done = f" ({before} are done)" if before else ""
     own = f" after a search of its own in {search_epochs:,} trial-epochs" if search_epochs else ""
+    for line in division_lines(session.training.loaded, len(plan.divisions)):
+        session.watcher.notice(line)
+    each = f"on {len(plan.divisions)} new divisions" if plan.divisions else f"{len(plan.seeds)} seeds each"
     session.watcher.notice(
-        f"confirming the {configs} of equal weights{more}{own}, {len(plan.seeds)} seeds each:"
+        f"confirming the {configs} of equal weights{more}{own}, {each}:"
         f" {len(left) + to_come} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
     )
 
@@ -233,7 +274,8 @@ def epochs_left(search: Session, trials: int) -> int:
 def conclude(session: Session, confirmation: Confirmation, plan: Plan, searches: Mapping[str, Session]) -> None:
     """Store the verdict on trainings that have all ended."""
     record, loaded = session.record, session.training.loaded
-    found, metrics = ended(confirmation), task_metrics(record, test_examples(loaded))
+    divided = overlaps(loaded.splits) if plan.divisions else None
+    found, metrics = ended(confirmation), task_metrics(record, test_examples(loaded), divided)
     budgets = {task: trial_epochs(each.record.trials()) for task, each in searches.items()}
     notes = [budget_line(trial_epochs(record.trials()), budgets)] if budgets else []
     score = loaded.study.scoring
@@ -260,7 +302,7 @@ def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict
     shares: dict[str, float] = {}
     if kept is not None and len(study.tasks) > 1:
         try:
-            state, _ = read_model(confirmation.parameters(kept))
+            state, _ = read_model(confirmation.own_parameters(kept))
             shares = gradient_shares(session.training, repeats[0].config, state)
         except (StoreError, ModelError):  # another run keeps its parameters elsewhere
             session.watcher.notice("the parameters of the winner are not here: no share of the trunk's gradient")

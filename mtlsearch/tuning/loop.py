@@ -14,6 +14,7 @@ from mtlsearch.store.states import FOLDER
 from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
+from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.interruption.keeper import Keeper
@@ -31,7 +32,7 @@ def search(session: Session, total: int) -> None:
     which goes on from their states (`interruption`), or asks them again.
     """
     record, watcher = session.record, session.watcher
-    trainer = session.make_trainer(session.training)
+    trainer = search_trainer(session.make_trainer, session.training)
     keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
     for folder in (record.artifacts, record.artifacts / FOLDER):

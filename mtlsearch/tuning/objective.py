@@ -8,6 +8,7 @@ import torch
 
 from mtlsearch.store.record import suggest
 from mtlsearch.study.study import Study
+from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 
@@ -27,7 +28,7 @@ def objective(
         params = {name: suggest(trial, name, d) for name, d in space.distributions.items()}
         config = space.config(params, study.default)
         trial.set_user_attr("task_weights", dict(config.task_weights))
-        trainer = SoloTrainer(training)
+        trainer = search_trainer(SoloTrainer, training)
         trainer.add(trial.number, config)
         while True:
             (result,) = trainer.advance()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import CORES, LARGEST_SEED, MOST_EPOCHS, MOST_MEMBERS, MOST_SEEDS, MOST_TRIALS
+from mtlsearch.limits import CORES, LARGEST_SEED, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS, MOST_SEEDS, MOST_TRIALS
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -220,6 +220,14 @@ class AgainOptions(SeedsOptions):
     """The configs and tasks that a confirmation trains again."""
 
     top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1, high=MOST_SEEDS)
+    resplit: int | None = option(
+        None,
+        "--resplit",
+        help="New divisions of the data to train on, each with a fresh seed, instead of --seeds on one; 0 for none.",
+        low=0,
+        high=MOST_SEEDS,
+        default="as many as --seeds, where a task has under 2,000 labelled rows whose test part was drawn; else 0",
+    )
     single: bool | None = option(
         None,
         "--single/--no-single",
@@ -284,6 +292,14 @@ class RunOptions(
     )
     epochs: int | None = option(
         None, "--epochs", help="Epochs of a trial.", low=1, high=MOST_EPOCHS, default="the study's"
+    )
+    folds: int | None = option(
+        None,
+        "--folds",
+        help="Cross-validate each trial on so many folds of train and validation.",
+        low=2,
+        high=MOST_FOLDS,
+        default="the study's; without folds, one validation part",
     )
     timeout: float | None = option(
         None, "--timeout", help="Seconds after which nothing new is trained.", low=0, high=LONGEST_S, above=True

@@ -3,6 +3,7 @@
 import html
 import sys
 import time
+from statistics import stdev
 from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -192,7 +193,9 @@ class Progress:
         if improved:
             self._take_best(trial)
         reason = trial.user_attrs.get("reason")
-        score = "" if trial.value is None else f", score {measured(trial.value)}"
+        folds = trial.user_attrs.get("folds", {}).get("scores", [])
+        spread = f" ± {stdev(folds):.4f}" if folds else ""
+        score = "" if trial.value is None else f", score {measured(trial.value)}{spread}"
         why = f" ({visible(str(reason))})" if reason else ""
         if missed(trial):
             why += f", misses {missed(trial)}"

@@ -12,14 +12,83 @@ from mtlsearch.activity import doing
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
+from mtlsearch.study.divisions import labelled_examples, new_rows
 from mtlsearch.study.results import EpochResult
+from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import barrier, wait_a_moment
+from mtlsearch.tuning.options import AgainOptions
 from mtlsearch.tuning.session import Session, TrainerMaker
-from mtlsearch.wording import described
+from mtlsearch.wording import described, few
+
+SMALL = 2000  # labelled examples of a task: of fewer, one division tells little of new data
+
+
+def new_divisions(loaded: LoadedStudy, options: AgainOptions) -> int:
+    """The number of new divisions of the data: as asked for, else as many as seeds where the data are small.
+
+    By itself none is made of a test part that is the user's own, nor of inputs on disk.
+    """
+    if options.resplit is not None:
+        return options.resplit
+    ours = all("test" in splits.drawn for splits in loaded.splits)
+    return options.seeds if ours and not loaded.on_disk and fewest_labelled(loaded)[1] < SMALL else 0
+
+
+def fewest_labelled(loaded: LoadedStudy) -> tuple[str, int]:
+    """The scored task with the fewest labelled examples in all parts, and their number."""
+    counts = labelled_examples(loaded.splits)
+    task = min((t for t in loaded.study.scored_tasks if t in loaded.scored), key=lambda t: counts[t])
+    return task, counts[task]
+
+
+def division_lines(loaded: LoadedStudy, divisions: int) -> list[str]:
+    """What becomes of the data where they are divided anew, and how to keep the one division."""
+    if not divisions:
+        return []
+    task, count = fewest_labelled(loaded)
+    own = [task for each in loaded.splits if "test" not in each.drawn for task in each.tasks]
+    pooled = f"; the test part of {few(own)} is the study's own and is pooled too" if own else ""
+    return [
+        f"{count:,} examples have a label of {task}: train, validation and test are dealt anew {divisions}"
+        f" times, each with a fresh seed, so that the verdict holds on new data of this kind{pooled}; --resplit 0 keeps"
+        " the one division"
+    ]
+
+
+class Divisions:
+    """A study's data in its own division and in new ones, each dealt once; `seeds` are those of the new ones.
+
+    Raises DataError where a task cannot be scored in a new one.
+    """
+
+    def __init__(self, loaded: LoadedStudy, seeds: Sequence[int]) -> None:
+        self.loaded = loaded
+        self.rows = {seed: new_rows(loaded.study.tasks, loaded.splits, seed) for seed in seeds}
+        for rows in self.rows.values():
+            loaded.with_rows(rows)
+
+    def of(self, repeat: Repeat) -> LoadedStudy:
+        """The study that a training trains, of one task where it trains that alone."""
+        loaded = self.loaded if repeat.division is None else self.loaded.with_rows(self.rows[repeat.division])
+        return loaded if repeat.task is None else loaded.only(repeat.task)
+
+
+def train_all(session: Session, book: Confirmation, repeats: Sequence[Repeat], divisions: Divisions) -> bool:
+    """Train the repeats that have not ended, those of each division and task on their data; False at the deadline."""
+    by_data: dict[tuple[int | None, str | None], list[Repeat]] = {}
+    for repeat in repeats:
+        by_data.setdefault((repeat.division, repeat.task), []).append(repeat)
+    for own in by_data.values():
+        if _all_ended(book, own):
+            continue
+        training = replace(session.training, loaded=divisions.of(own[0]))
+        if not train_repeats(replace(session, training=training), book, own):
+            return False
+    return True
 
 
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
@@ -117,4 +186,5 @@ def _end(book: Confirmation, trainer: Trainer, training: Training, result: Epoch
         book.note(number, trainer.conditions(number))
         book.tell(result, TrialState.COMPLETE if result.reason is None else TrialState.FAIL, save)
     trainer.drop(number)
-    return f"{repeat}, seed {repeat.seed}: {told}"
+    divided = "" if repeat.division is None else " on a new division"
+    return f"{repeat}, seed {repeat.seed}{divided}: {told}"

@@ -1,30 +1,36 @@
 """Training one config again: `train` scores it on test, `verify` compares it with the recorded metrics."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.errors import ConfigError, StudyError
 from mtlsearch.limits import CORES
-from mtlsearch.store.config_file import config_document, config_of, read_config
-from mtlsearch.store.model_file import study_of
+from mtlsearch.store.artifacts import file_name, save_artifact
+from mtlsearch.store.config_file import config_document, config_of, on_all, read_config, trial_config
+from mtlsearch.store.model_file import study_of, write_model
+from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.study.study_file import load_study, study_name
 from mtlsearch.training.device import Conditions, use_device
+from mtlsearch.training.folds import search_trainer, whole_state
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.options import TrainOptions, VerifyOptions
+from mtlsearch.tuning.session import Session
 from mtlsearch.tuning.studies import recorded_units
 
 TOLERANCE = 0.002
@@ -40,9 +46,24 @@ def train_config(
 ) -> tuple[EpochResult, dict[str, Tensor]]:
     """Train one config by itself; the last epoch's result, and the parameters of the best epoch.
 
-    Raises StudyError where a loss is not finite.
+    Those of a cross-validated config are trained once more, on all of train. Raises StudyError where a loss is not
+    finite.
     """
-    trainer = SoloTrainer(training) if trainer is None else trainer
+    trainer = search_trainer(SoloTrainer, training) if trainer is None else trainer
+    result = last_result(trainer, config, entry_epoch, epochs, on_epoch)
+    if result.folds is None:
+        return result, trainer.state(0)
+    return result, whole_state(training, config, result.best_epoch + 1, entry_epoch, training.seed)
+
+
+def last_result(
+    trainer: Trainer,
+    config: Config,
+    entry_epoch: int,
+    epochs: int | None,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+) -> EpochResult:
+    """Train one config by a trainer without members; the last epoch's result. Raises StudyError, as above."""
     trainer.add(0, config, entry_epoch=entry_epoch)
     while True:
         (result,) = trainer.advance()
@@ -52,7 +73,7 @@ def train_config(
             raise StudyError(f"training failed: {result.reason}{advice}")
         on_epoch(result)
         if result.finished or result.epoch + 1 == epochs:
-            return result, trainer.state(0)
+            return result
 
 
 def train(
@@ -61,8 +82,12 @@ def train(
     conditions: Conditions,
     on_epoch: Callable[[EpochResult], None],
     name: str,
+    resplit: int | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train `config` from epoch 0; its exported config with test metrics, and its parameters."""
+    """Train `config` from epoch 0; its exported config with test metrics, and its parameters.
+
+    `resplit` is the seed of the training's division of the data, where that is a new one.
+    """
     result, state = train_config(training, config, on_epoch=on_epoch)
     document = config_document(
         describe(training.loaded),
@@ -76,13 +101,16 @@ def train(
             "best_epoch": result.best_epoch,
             "entry_epoch": 0,
             "seed": training.seed,
+            **({} if training.loaded.study.folds is None else {"folds": training.loaded.study.folds}),
+            **({} if resplit is None else {"resplit": resplit}),
             **conditions.recorded(),
         },
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         storage=None,
     )
     test = evaluate_state(training.loaded, config, state, "test", training.precision)
-    return {**document, "test": test, "test_scorings": 1}, state
+    folds = {} if result.folds is None else {"folds": asdict(result.folds), **on_all(result.best_epoch)}
+    return {**document, **folds, "test": test, "test_scorings": 1}, state
 
 
 def train_command(
@@ -103,11 +131,13 @@ def train_command(
         study = replace(study, epochs=options.epochs)
     units = None if exported_config is None else recorded_units(exported_config)
     loaded = study.load(options.directory, conditions.device, units)
+    resplit = None if exported_config is None else exported_config["training"].get("resplit")
+    loaded = loaded if resplit is None else loaded.redivided(resplit)
     if exported_config is not None and "alone" in exported_config:
         loaded = loaded.only(exported_config["alone"])
         config = config_of(exported_config, loaded.study)
     training = Training(loaded, seed or 0)
-    return train(training, config, conditions, on_epoch, name)
+    return train(training, config, conditions, on_epoch, name, resplit)
 
 
 def verify_command(options: VerifyOptions) -> dict[str, Any]:
@@ -120,6 +150,8 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
     loaded = study.load(options.directory, conditions.device, recorded_units(config))
+    if "resplit" in recorded:
+        loaded = loaded.redivided(recorded["resplit"])
     if "alone" in config:
         loaded = loaded.only(config["alone"])
     changed = [task for task, digest in config["provenance"]["data_sha256"].items() if loaded.sha256[task] != digest]
@@ -127,6 +159,27 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
         raise ConfigError(f"the data of {', '.join(changed)} are not those of the config (another SHA-256)")
     check_inputs(config, loaded)
     return verify(Training(loaded, recorded["seed"], conditions.precision), config, conditions)
+
+
+def keep_whole(session: Session, config: Mapping[str, Any], holder: Record, trial: FrozenTrial) -> None:
+    """Train an answer of a study with folds on train and validation together, and keep its parameters in the store.
+
+    `config` is its exported config, and `holder` the record of its `trial`. It trains as many epochs as were best.
+    """
+    training, attrs = session.training, trial.user_attrs
+    if session.study.folds is None or holder.whole_parameters(trial) is not None:
+        return
+    epochs = attrs["best_epoch"] + 1
+    session.watcher.notice(
+        f"training trial {trial.number} once more, on train and validation together, for the {epochs} epochs that were"
+        " best: `export --checkpoint` and `predict` use this model"
+    )
+    if attrs.get("task") is not None:
+        training = replace(training, loaded=training.loaded.only(attrs["task"]))
+    own, seed = trial_config(holder.info, trial), attrs["seed"] if "seed" in attrs else holder.info["seed"]
+    state = whole_state(training, own, epochs, attrs["entry_epoch"], int(seed))
+    name = file_name(holder.name, trial.number, whole=True)
+    save_artifact(holder.artifacts, name, holder.study, lambda path: write_model(path, state, config))
 
 
 def check_inputs(config: Mapping[str, Any], loaded: LoadedStudy) -> None:
@@ -151,6 +204,7 @@ def budgeted(study: Study, config: Mapping[str, Any]) -> Study:
         patience=training.get("patience"),
         batch_size=training["batch_size"],
         split_seed=training["split_seed"],
+        folds=training.get("folds"),
         division=training.get("division", "first"),  # earlier versions record none
     )
 
@@ -162,16 +216,15 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Conditions
     larger of 0.2 points and 3 binomial standard errors.
     """
     loaded, recorded = training.loaded, config["training"]
-    trainer = _trainer_like(training, recorded)
-    result, _ = train_config(
-        training,
-        config_of(config, loaded.study),
-        recorded["entry_epoch"],
-        recorded["epochs_trained"],
-        trainer=trainer,
-    )
+    trainer = search_trainer(partial(_trainer_like, recorded=recorded), training)
+    own = config_of(config, loaded.study)
+    result = last_result(trainer, own, recorded["entry_epoch"], recorded["epochs_trained"])
     exact = _same_conditions(recorded, {**conditions.recorded(), **trainer.conditions(0)})
-    sizes = {task: len(splits.validation) for splits in loaded.splits for task in splits.tasks}
+    sizes = {
+        task: len(splits.validation) + (len(splits.train) if loaded.folds else 0)
+        for splits in loaded.splits
+        for task in splits.tasks
+    }
     rows = []
     for task, values in config["validation"].items():
         for metric, before in values.items():

@@ -22,7 +22,7 @@ from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
-from mtlsearch.study.describe import describe, input_lines
+from mtlsearch.study.describe import describe, fold_lines, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -40,10 +40,11 @@ from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
-from mtlsearch.tuning.confirm import confirm
+from mtlsearch.tuning.confirm import again_trainer, confirm
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
 from mtlsearch.tuning.studies import load_with_fallback, recorded_name
 
@@ -58,6 +59,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
         session = open_session(storage, options, chosen, progress, stop, deadline)
         with removed_if_unbegun(session.record):
             search_study(session, options, progress)
+        keep_best_of_folds(session, options.trials)
         if options.confirm and session.record.counted() >= options.trials:
             confirm_best(session, options, progress)
         return answer(session.record, options, progress.notice)
@@ -115,6 +117,8 @@ def open_session(
     record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
+    for line in fold_lines(loaded):
+        progress.notice(line)
     if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
             progress.notice(line)
@@ -193,6 +197,14 @@ def search_study(session: Session, options: RunOptions, progress: Progress) -> N
     search(session, options.trials)
 
 
+def keep_best_of_folds(session: Session, trials: int) -> None:
+    """Train the best trial of a search with folds on all of train, once the search has its trials."""
+    record = session.record
+    is_done = record.counted() >= trials and record.best_or_none() is not None
+    if session.study.folds is not None and is_done and session.is_in_time():
+        keep_whole(session, *best_answer(record, from_search=True))
+
+
 # Confirm.
 
 
@@ -201,8 +213,7 @@ def confirm_best(session: Session, options: RunOptions, progress: Progress) -> N
     loaded = session.training.loaded
     searched = options.population or int(session.record.info["population"])
     at_once = options.population or repeat_population(loaded, searched)
-    measures = options.population is None
-    make_trainer = TrainerMaker(loaded, at_once, options.trainings, progress.notice, measures=measures)
+    make_trainer = again_trainer(loaded, at_once, options, progress.notice, measures=options.population is None)
     try:
         confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
     except StudyError as error:

@@ -67,8 +67,12 @@ def load_with_fallback(
 
 
 def begun_with(study: Study, info: Info | None) -> Study:
-    """The study with the weight prior of its search: log ratios since there are any, before that the simplex."""
-    if info is None or len(study.tasks) == 1 or "weight range" in info["fingerprint"]:
+    """The study with the folds of its search, and with its weight prior: log ratios, before them the simplex."""
+    if info is None:
+        return study
+    if study.folds is None:
+        study = replace(study, folds=info["fingerprint"].get("folds"))
+    if len(study.tasks) == 1 or "weight range" in info["fingerprint"]:
         return study
     return replace(study, weight_prior=SIMPLEX)
 
@@ -82,6 +86,8 @@ def configured(study: Study, options: RunOptions) -> Study:
     """The study with the changes that the options make: fixed dimensions, budget, score, metrics to reach."""
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
+    if options.folds is not None:
+        study = replace(study, folds=options.folds)
     if options.score is not None:
         study = replace(study, score=score_option(options.score, study))
     if options.at_least is not None:
@@ -127,6 +133,7 @@ def as_recorded(study: Study, info: Info) -> Study:
         **{"division": "first", **info["budget"]},
         score=score_of(study, info),
         at_least=fingerprint.get("at least", {}),
+        folds=fingerprint.get("folds"),
         weight_range=fingerprint.get("weight range", study.weight_range),
     )
     for name, dimension in fingerprint["space"].items():

@@ -28,7 +28,9 @@ OPTIONAL: Shape = {
     "reason": Text,
     "seconds": Number,
     "seed": Whole,
+    "division": Whole,
     "epochs": Whole,
+    "folds": {"scores": list, "validation": [[list]]},
 }
 INFO: Shape = {
     "format": Text,
@@ -50,6 +52,7 @@ CONCLUSION: Shape = {
     "searched": Whole,
     "test_scorings": Whole,
     "verdict": VERDICT,
+    "divisions": (list, None),  # of new divisions of the data; earlier versions knew none
     "alone": ([Text], None),  # of conclusions from before tasks had searches of their own, None
 }
 ESTIMATE: Shape = {"mean": (Number, None), "low": (Number, None), "high": (Number, None)}
@@ -84,7 +87,11 @@ def fault(value: Any, shape: Shape, place: str) -> str | None:
 
 def fault_of_conclusion(conclusion: Any) -> str | None:
     """The fault of a stored conclusion of a confirmation; None where nothing is."""
-    return fault({"alone": None, **conclusion} if isinstance(conclusion, Mapping) else conclusion, CONCLUSION, "it")
+    return fault(
+        {"alone": None, "divisions": None, **conclusion} if isinstance(conclusion, Mapping) else conclusion,
+        CONCLUSION,
+        "it",
+    )
 
 
 def fault_of_comparison(comparison: Any) -> str | None:

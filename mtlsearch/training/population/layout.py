@@ -178,7 +178,8 @@ def repeat_population(loaded: LoadedStudy, searched: int) -> int:
 
 def population_size(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int:
     """The largest population: the most that pays on the device type, or fewer if fewer fit."""
-    fits = int(SHARE * free_bytes(loaded.device) / member_bytes(loaded, dtype))
+    # A member is one model, or one for each fold.
+    fits = int(SHARE * free_bytes(loaded.device) / (member_bytes(loaded, dtype) * (loaded.study.folds or 1)))
     return max(1, min(DEFAULT_POPULATION[loaded.device.type], fits))
 
 

@@ -72,6 +72,7 @@ def test_maxima_of_the_schema_are_the_bounds_of_what_users_ask_for() -> None:
         "training.epochs": limits.MOST_EPOCHS,
         "training.batch_size": limits.MOST_BATCH,
         "training.seed": limits.LARGEST_SEED,
+        "training.folds": limits.MOST_FOLDS,
         "training.lane_slots": limits.MOST_MEMBERS,
         "text.rows": limits.MOST_IDS,
         "text.buckets": limits.MOST_IDS,

@@ -19,9 +19,8 @@ from mtlsearch.study.study import LoadedStudy
 def kinds(labels: torch.Tensor, **options: Any) -> Study:
     """One classification of these labels; `options` are those of its data."""
     x = inputs(len(labels), 0)
-    return replace(
-        disjoint(), tasks=[Classification("a", lambda _: Data((x, labels), (x, labels), **options))], folds=4
-    )
+    task = Classification("a", lambda _: Data((x, labels), (x, labels), **options))
+    return replace(disjoint(), tasks=[task], folds=4, spare_heads=["b"])
 
 
 def train_rows(fold: LoadedStudy, source: int) -> torch.Tensor:
@@ -73,7 +72,6 @@ def test_folds_of_inputs_on_disk_read_the_same_examples(tmp_path: Path) -> None:
             replace(
                 kinds(y),
                 tasks=[Classification("a", lambda _, x=x, v=validation: Data((x, y), (x, y), validation=v))],
-                spare_heads=["b"],
             )
             for x in (x, on_disk)
         )

@@ -101,7 +101,7 @@ def verdicts(frame: pd.DataFrame, targets: Sequence[str], budget: Budget, thread
 
 
 def side_by_side(name: str, one: Any, new: Any) -> Iterator[list[str]]:
-    """A row for each task, on one division and on new ones: its metric at equal weights, and what sharing does to it."""
+    """A row for each task, on one division and on new ones: its metric at equal weights, and the effect of sharing."""
     metric = TaskMetric("r2")
     for task in one["weights"]:
         cells = []

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
     from mtlsearch.nn.dropout import Dropout as Dropout
     from mtlsearch.nn.norms import LayerNorm as LayerNorm
+    from mtlsearch.nn.task_modules import TaskModules as TaskModules
     from mtlsearch.nn.text import TextTrunk as TextTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
@@ -75,6 +76,7 @@ _HOMES = {
     "Study": "study.study",
     "Table": "data.table",
     "TaggedFiles": "data.text_files",
+    "TaskModules": "nn.task_modules",
     "TextFiles": "data.text_files",
     "TextTrunk": "nn.text",
     "TokenTagging": "tasks.tagging",

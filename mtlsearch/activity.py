@@ -33,6 +33,7 @@ class Activity:
 
 
 _activities: list[Activity] = []
+_stoppable: list[None] = []
 
 
 @contextmanager
@@ -44,6 +45,21 @@ def doing(text: str, total: int = 0) -> Iterator[None]:
         yield
     finally:
         _activities.remove(activity)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, an interruption may end the program at any point: nothing is in training, and nothing is being stored."""
+    _stoppable.append(None)
+    try:
+        yield
+    finally:
+        _stoppable.pop()
+
+
+def is_stoppable() -> bool:
+    """Whether an interruption may end the program now."""
+    return bool(_stoppable)
 
 
 def advance(amount: int = 1) -> None:

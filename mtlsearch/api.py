@@ -16,7 +16,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.report.terminal_table import show_config
-from mtlsearch.store.artifacts import artifacts_folder, best_artifact
+from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model, trained
 from mtlsearch.store.record import find_record
@@ -53,7 +53,7 @@ class Result:
     def frame(self) -> "pd.DataFrame":
         """Every trial, a row each: number, state, score, params, task weights, metrics, times."""
         with open_storage(self.storage, create=False) as storage:
-            return trials_frame(find_record(storage, self.name, self.artifacts))
+            return trials_frame(find_record(storage, self.name, self.artifacts).trials())
 
     @cached_property
     def front(self) -> "pd.DataFrame":
@@ -71,7 +71,7 @@ class Result:
         """The best model in evaluation mode on the CPU: {task: input} -> {task: output in the label's unit}."""
         with open_storage(self.storage, create=False) as storage:
             _, holder, trial = best_answer(find_record(storage, self.name, self.artifacts))
-            path = best_artifact(holder, trial)
+            path = holder.parameters(trial)
         state, config = read_model(path)
         return trained(self.study, config, state, str(path))
 

@@ -43,8 +43,10 @@ class Pace:
             return ""
         return f"{rate:.1f} trial-epochs/s" if rate >= 1 else f"{rate:.2g} trial-epochs/s"
 
-    def expect(self, not_begun: int, in_training: Sequence[int], epochs: int) -> None:
+    def expect(self, not_begun: int, in_training: Sequence[int], epochs: int, most: float | None = None) -> None:
         """Estimate the end anew, from the trials not begun yet and the epochs of those in training.
+
+        With a budget, `most` are the trial-epochs that it leaves.
 
         A trial is expected to train for as many epochs as those that ended and one that trains all `epochs`. An end
         that is a little later than expected before is taken as noise, so that the time left does not grow at each look.
@@ -52,6 +54,7 @@ class Pace:
         now = time.monotonic()
         mean = (sum(self.ended) + epochs) / (len(self.ended) + 1)
         work = not_begun * mean + sum(max(mean - done, min(1.0, epochs - done)) for done in in_training)
+        work = work if most is None else min(work, max(0.0, most))
         if not self.trial_epochs:
             return
         left = work * (now - self.began) / self.trial_epochs

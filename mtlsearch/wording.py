@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 MANY_TASKS = 12
 MOST_WEIGHED = 6  # of many tasks that are shown
 LONGEST_LINE = 500  # letters of a message
+SMALL = 0.1  # of a metric
 JOINERS = "\u200c\u200d"  # of Persian and of emoji: they print nothing and change nothing around them
 
 
@@ -46,6 +47,11 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in JOINERS else ascii(c)[1:-1] for c in text)
 
 
+def is_name(text: object, longest: int) -> bool:
+    """Whether a value is a printable text of 1 to `longest` letters, without a space at its ends."""
+    return isinstance(text, str) and 0 < len(text) <= longest and visible(text) == text == text.strip()
+
+
 def message_line(text: str, longest: int = LONGEST_LINE) -> str:
     """A message on one line of at most `longest` letters; a longer one is cut inside: advice stands at the end."""
     line = visible(" ".join(text.split()))
@@ -60,6 +66,11 @@ def plain(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+
+
+def measured(value: float) -> str:
+    """A metric or a score: four decimals, of a small one four digits, so that two trials do not look alike."""
+    return f"{value:.4f}" if abs(value) >= SMALL or not value else f"{value:#.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -82,7 +93,9 @@ def described(values: Mapping[str, Mapping[str, float]]) -> str:
         return ", ".join(_ranges(values))
     return visible(
         ", ".join(
-            f"{task} {metric} {value:.4f}" for task, metrics in values.items() for metric, value in metrics.items()
+            f"{task} {metric} {measured(value)}"
+            for task, metrics in values.items()
+            for metric, value in metrics.items()
         )
     )
 
@@ -94,4 +107,4 @@ def _ranges(values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
             found.setdefault(metric, []).append((value, task))
     for metric, pairs in found.items():
         (low, lowest), (high, highest) = min(pairs), max(pairs)
-        yield f"{len(pairs)} × {metric} {low:.4f} ({lowest}) to {high:.4f} ({highest})"
+        yield f"{len(pairs)} × {metric} {measured(low)} ({lowest}) to {measured(high)} ({highest})"

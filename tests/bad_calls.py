@@ -137,7 +137,7 @@ def _usage() -> Iterator[Call]:
     for command in STORE_READERS:
         yield Call((command, "made", "more"), 2, "unexpected extra argument")
         yield Call((command, "--name"), 2, "requires an argument")
-    for command in ("studies", "dashboard", "init"):
+    for command in ("studies", "dashboard"):
         yield Call((command, "more"), 2, "unexpected extra argument")
 
 
@@ -264,8 +264,11 @@ def _inits() -> Iterator[Call]:
         "cut.png": "",
     }.items():
         yield Call(("init", "--csv", name, "--targets", "a", "-o", "new.py"), 1, said)
-    yield Call(("init", "--csv", "good.csv", "-o", "new.py"), 2, "go together")
-    yield Call(("init", "--targets", "a", "-o", "new.py"), 2, "go together")
+    yield Call(("init", "--csv", "good.csv", "-o", "new.py"), 2, "--targets must name the columns to predict")
+    yield Call(("init", "good.csv", "--csv", "good.csv", "--targets", "a", "-o", "new.py"), 2, "takes one table")
+    yield Call(("init", "more", "yet more", "-o", "new.py"), 2, "unexpected extra argument")
+    yield Call(("init", "new.py"), 2, "with --out new.py")
+    yield Call(("init", "--targets", "a", "-o", "new.py"), 2, "are about a table: name it")
     yield Call(("init", "--csv", "good.csv", "--targets", "none", "-o", "new.py"), 1, "is no column")
     yield Call(("init", "--csv", LONG, "--targets", "a"), 2, "no file can have the name")
     yield Call(("init", "-o", "none/new.py"), 1, "cannot be written")

@@ -32,7 +32,6 @@ import mtlsearch.store.ownership
 import mtlsearch.store.record
 from mtlsearch import Study
 from mtlsearch.errors import MtlsearchError
-from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.database import write_buffer
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.ownership import Watch
@@ -298,7 +297,7 @@ def check(world: World) -> None:
         with open_storage(world.url, create=False) as storage:
             record = mtlsearch.store.record.find_record(storage, "simulated", world.folder)
             try:
-                best_artifact(record, record.best())
+                record.parameters(record.best())
             except MtlsearchError as error:
                 raise Wrong("lost", str(error)) from error
 

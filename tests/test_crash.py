@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
 from crash_harness import (
     Book,
@@ -80,6 +81,63 @@ def test_the_harness_sees_what_is_lost_and_what_is_doubled(monkeypatch: pytest.M
     book.look({})
     assert book.lost == 2
     assert book.doubled == 2  # a retry of a trial that counts, and one origin counted twice
+
+
+INTERRUPTING = """
+import os, signal, time
+from pathlib import Path
+import numpy as np
+from mtlsearch import Classification, Data, SharedTrunk, Study
+
+
+def source(directory):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+
+
+study = Study(
+    tasks=[Classification("a", source), Classification("b", source)],
+    model=lambda config: SharedTrunk(4, {"a": 2, "b": 2}),
+    space={},
+    default={"learning_rate": 1e-2},
+)
+"""
+
+
+@pytest.mark.parametrize("given", [("run",), ("compare",)])
+def test_first_interrupt_while_data_are_read_stops_at_once_in_one_line(
+    given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(INTERRUPTING)
+    begun = time.monotonic()
+    outcome = commands.command(*given, "mine.py", "--trials", "3", "--threads", "1")
+    assert time.monotonic() - begun < 10
+    assert outcome.status == 130
+    *_, last = outcome.err.splitlines()
+    told = "interrupted while reading the data of a, b: nothing was in training, the same command goes on"
+    assert last == f"mtlsearch: {told}"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == []
+
+
+def test_first_interrupt_ends_a_process_that_reads_in_c_code() -> None:
+    code = (
+        "import hashlib; from mtlsearch.activity import doing, stoppable\n"
+        "from mtlsearch.cli.interrupt import interruptible\n"
+        "def work(progress, stop):\n"
+        "    with stoppable(), doing('hashing the data of a'):\n"
+        "        print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"
+        "interruptible(work, 1, True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    told = "mtlsearch: interrupted while hashing the data of a: nothing was in training, the same command goes on"
+    assert err.splitlines() == [told]
 
 
 def test_second_interrupt_ends_a_process_that_is_in_c_code(tmp_path: Path) -> None:

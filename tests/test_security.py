@@ -31,7 +31,6 @@ from mtlsearch.data.table_encoding import Category, Encoding, Number
 from mtlsearch.data.text import IDS, Vocabulary
 from mtlsearch.errors import MtlsearchError, StoreError
 from mtlsearch.inference.inputs import read_examples, read_rows, read_texts
-from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.config_file import read_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
@@ -212,7 +211,7 @@ def test_artifact_name_from_a_store_cannot_leave_its_folder(trained: Path, tmp_p
     with open_storage(f"sqlite:///{tmp_path}/store.db", create=False) as storage:
         record = find_record(storage, "digits", folder)
         with pytest.raises(StoreError, match="has no parameters in"):
-            best_artifact(record, record.best())
+            record.parameters(record.best())
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/b", "..", "x" * 300, "a\nb", "<b>'\""])

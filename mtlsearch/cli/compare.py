@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlsearch.activity import doing
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.importing import importing
@@ -32,7 +32,7 @@ def compare(options: CompareOptions, every: bool, as_json: bool) -> None:
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
-        with doing(LOADING), importing():
+        with stoppable(), doing(LOADING), importing():
             from mtlsearch.tuning.compare import compare_command
         return compare_command(options, progress, stop)
 
@@ -47,20 +47,25 @@ def show_comparison(result: Mapping[str, Any], every: bool = False) -> None:
     """The table of methods, with `every` one of the tasks, then what they say."""
     from rich.console import Console
 
-    from mtlsearch.evidence.comparison import table, task_table
+    from mtlsearch.evidence.comparison import compared_tasks, table, task_table
     from mtlsearch.study.score import recorded_score
     from mtlsearch.terminal import show_rows
     from mtlsearch.wording import visible
 
     columns, rows = table(result, recorded_score(result))
+    tasks, shown = task_table(result), compared_tasks(result)
     hidden = show_rows(columns, rows, fit=True)
     console = Console(highlight=False)
     if every:
         console.print()
-        hidden = show_rows(*task_table(result), fit=True)
+        hidden = show_rows(*tasks, fit=True)
     console.print()
     for line in result["lines"]:
         console.print(visible(line), markup=False, soft_wrap=not console.is_terminal)
+    left = len(tasks[1]) - len(shown)
+    if left and not every:
+        some = f"of {len(tasks[1])} tasks those that the best method changes most, up and down"
+        console.print(f"{some}: --all has the others", soft_wrap=not console.is_terminal)
     if hidden:
         more = "1 more column has" if hidden == 1 else f"{hidden} more columns have"
         console.print(f"{more} no room here: {'--json' if every else '--all'} has all")

@@ -7,10 +7,12 @@ import click
 from mtlsearch.cli.options import PATH
 
 MOST_LEFT_OUT = 12  # names in the last line
+MOST_COLUMNS = 20  # in a message
 
 
 @click.command()
-@click.option("--csv", "source", type=PATH, help="A CSV (also .csv.gz) or Parquet file to write the study for.")
+@click.argument("table", type=PATH, required=False)
+@click.option("--csv", "csv", type=PATH, help="The table, as the argument TABLE names it too.")
 @click.option("--targets", multiple=True, help="The columns to predict, separated by commas.")
 @click.option("--split", help="The column that says train, validation or test; one called split is found.")
 @click.option("--drop", multiple=True, help="Columns to leave out, separated by commas.")
@@ -19,7 +21,8 @@ MOST_LEFT_OUT = 12  # names in the last line
 @click.option("--out", "-o", type=PATH, default=Path("my_study.py"), show_default=True, help="The study file to write.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def init(
-    source: Path | None,
+    table: Path | None,
+    csv: Path | None,
     targets: tuple[str, ...],
     split: str | None,
     drop: tuple[str, ...],
@@ -30,18 +33,28 @@ def init(
 ) -> None:
     """Write a study file, for a table or as a start.
 
-    With --csv and --targets the file is for a table. Without, it is a commented study that runs as it is.
+    TABLE is a CSV (also .csv.gz), Parquet or ARFF file; --targets names its columns to predict. Without it the file is
+    a commented study that runs as it is.
     """
-    from mtlsearch.data.guess.table import guess_table
+    from mtlsearch.data.guess.table import column_names, guess_table
     from mtlsearch.errors import UsageError
     from mtlsearch.study.writer import check_new, chosen_metrics, write_starter, write_table_study
     from mtlsearch.terminal import notice, show_rows
     from mtlsearch.wording import few
 
-    if (source is None) != (not targets):
-        raise UsageError("--csv and --targets go together: --csv data.csv --targets price,sold")
-    if source is None and (split or drop or metric or header):
-        raise UsageError("--split, --drop, --metric and --header are about a table: name it with --csv")
+    if table is not None and csv is not None:
+        raise UsageError(f"init takes one table, but got {table} and --csv {csv}: name one of them")
+    source = csv if table is None else table
+    if source is None and (targets or split or drop or metric or header):
+        raise UsageError(
+            "--targets, --split, --drop, --metric and --header are about a table: name it, as in"
+            " `mtlsearch init data.csv --targets price,sold`"
+        )
+    if source is not None and source.suffix == ".py":
+        raise UsageError(f"init takes a table, but got {source}: name the study file to write with --out {source}")
+    if source is not None and not targets:
+        names = few(column_names(source, header or ""), MOST_COLUMNS)
+        raise UsageError(f"--targets must name the columns to predict, separated by commas; {source} has {names}")
     check_new(out, force)
     left_out = ""
     if source is None:
@@ -49,8 +62,8 @@ def init(
     else:
         guess = guess_table(source, targets, split=split, drop=drop, header=header or "")
         write_table_study(out, guess, chosen_metrics(guess, metric))
-        rows = [(c.name, c.kind, c.missing, c.distinct, c.why) for c in guess.columns]
-        show_rows(["column", "kind", "missing", "distinct", "why"], rows)
+        rows = [(c.name, guess.examples[c.name], c.kind, c.missing, c.distinct, c.why) for c in guess.columns]
+        show_rows(["column", "example", "kind", "missing", "distinct", "why"], rows)
         notice(guess.summary)
         left_out = f", without {few(guess.left_out, MOST_LEFT_OUT)}" if guess.left_out else ""
     notice(f"wrote {out}{left_out}: edit it, or `mtlsearch run {out}`")

@@ -115,10 +115,10 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str] | None:
-    """NAME=VALUE, each name with its last value; None where there is none."""
+    """NAME=VALUE, each name with its last value; None where there is none. A task's name may hold an equals sign."""
     pairs = {}
     for value in values:
-        name, equals, text = value.partition("=")
+        name, equals, text = value.rpartition("=")
         if not (name and equals and text):
             raise click.BadParameter(f"it must be NAME=VALUE, but got {value!r}")
         pairs[name] = text

@@ -49,13 +49,12 @@ def best(options: BestOptions, as_json: bool) -> None:
 def export(options: ExportOptions) -> None:
     """Export the best config as JSON, and its parameters."""
     from mtlsearch.files import check_writable
-    from mtlsearch.store.artifacts import best_artifact
 
     check_writable(options.output, options.checkpoint)
 
     def work(record: "Record") -> tuple[Mapping[str, Any], Path | None]:
         config, holder, trial = best_config(record, options.search)
-        return config, None if options.checkpoint is None else best_artifact(holder, trial)
+        return config, None if options.checkpoint is None else holder.parameters(trial)
 
     config, parameters = with_record(options, work, options.artifacts_path)
     write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
@@ -69,7 +68,8 @@ def trials(options: TrialsOptions) -> None:
     from mtlsearch.cli.frames import write_frame
     from mtlsearch.store.trials import trials_frame
 
-    write_frame(with_record(options, trials_frame), options.format, options.output, options.raw)
+    frame = with_record(options, lambda record: trials_frame(record.trials()))
+    write_frame(frame, options.format, options.output, options.raw)
 
 
 @click.command()

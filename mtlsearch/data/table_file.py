@@ -1,13 +1,14 @@
-"""A CSV or Parquet file as a pandas DataFrame, checked line by line; its index says where each row stands.
+"""A CSV, Parquet or ARFF file as a pandas DataFrame, checked line by line; its index says where each row stands.
 
 pandas fills up a line of too few cells with missing values and renames columns of equal names; both are errors here.
-A CSV may be compressed: data.csv.gz, .bz2, .xz.
+A CSV and an ARFF file may be compressed: data.csv.gz, .bz2, .xz.
 """
 
 import bz2
 import csv
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ from mtlsearch.wording import few
 
 LONGEST_HEADER = 2**16  # letters
 SEPARATORS = ",;\t|"
-PARQUET = (".parquet", ".pq")
+PARQUET, ARFF = (".parquet", ".pq"), (".arff",)
+TYPED = (*PARQUET, *ARFF)  # formats that name their columns and say which are numbers
 BOOKS = (".xlsx", ".xls", ".ods")
 TABS = (".tsv", ".tab")
+ATTRIBUTE = re.compile(r"@attribute\s+('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S+)\s+(\S.*)", re.IGNORECASE)
+NUMERIC = ("numeric", "real", "integer")  # types of ARFF
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)  # of reading a file, compressed or not
 
@@ -45,7 +49,7 @@ def read_table(
     missing: Sequence[str] = (),
     header: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The table in a CSV or (by its suffix) Parquet file.
+    """The table in a CSV or, by its suffix, a Parquet or ARFF file.
 
     The index is named "line", the line in the file, or "row" for a Parquet file. Columns in `text` stay as they are
     written; `missing` are texts that stand for a missing value, beside the empty cell and pandas' own (NA, null, …).
@@ -53,13 +57,13 @@ def read_table(
     is called .tsv. Raises DataError.
     """
     if not path.is_file():
-        raise DataError(f"no table {path}: name an existing CSV or Parquet file")
+        raise DataError(f"no table {path}: name an existing CSV, Parquet or ARFF file")
     if path.suffix.lower() in BOOKS:
         raise DataError(f"{path} is a spreadsheet: save it as CSV")
-    if suffix(path) in PARQUET:
+    if suffix(path) in TYPED:
         if header:
-            raise DataError(f"{path} names its columns itself, as Parquet does: leave out the header")
-        frame = _read_parquet(path, missing)
+            raise DataError(f"{path} names its columns itself, as Parquet and ARFF do: leave out the header")
+        frame = _read_arff(path, text, missing) if suffix(path) in ARFF else _read_parquet(path, missing)
     else:
         frame = _read_csv(path, text, decimal, missing, header)
     if frame.empty:
@@ -68,9 +72,11 @@ def read_table(
 
 
 def read_cells(path: Path, header: Sequence[str] = ()) -> pd.DataFrame:
-    """The table as `read_table` finds it, but every cell of a CSV as it is written; a gap is an empty text."""
+    """The table as `read_table` finds it, but every cell of a text file as it is written; a gap is an empty text."""
     if suffix(path) in PARQUET:
         return _read_parquet(path, ())
+    if suffix(path) in ARFF:
+        return _read_arff(path, None, ()).fillna("")
     return _read_csv(path, (), ".", (), header, as_written=True)
 
 
@@ -126,7 +132,13 @@ def numbers_of(column: "pd.Series[Any]", what: str, *, date: bool = False) -> np
 def texts_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column as text (object), None where missing; a whole number has no fraction, whatever its type."""
     texts = column.astype(object).where(column.notna(), None)
-    return texts.map(_text, na_action="ignore")
+    if pd.api.types.infer_dtype(texts, skipna=True) != "string":  # 1 and True are equal, their texts are not
+        return texts.map(_text, na_action="ignore")
+    # Texts recur, so each is looked at once; -1, a missing value, is not in the index.
+    rows, found = pd.factorize(texts)
+    mapped = pd.Series(found).map(_text).reindex(rows)
+    mapped.index, mapped.name = column.index, column.name
+    return mapped
 
 
 def _text(value: object) -> str:
@@ -244,6 +256,45 @@ def _read_parquet(path: Path, missing: Sequence[str]) -> pd.DataFrame:
     frame = frame.set_axis(names, axis=1).reset_index(drop=True)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
     return frame.replace(list(missing), np.nan) if missing else frame
+
+
+def _read_arff(path: Path, text: Sequence[str] | None, missing: Sequence[str]) -> pd.DataFrame:
+    """The table in an ARFF file; numbers are those of its header, but columns in `text`, or all for None, stay texts.
+
+    Source: the ARFF format of Weka, without sparse rows.
+    """
+    types: dict[str, str] = {}
+    rows: dict[int, list[str]] = {}
+    with _opened(path) as file:
+        head = 0
+        for line in file:
+            head += 1
+            if line.strip().lower() == "@data":
+                break
+            if found := ATTRIBUTE.match(line.strip()):
+                name = found[1] if found[1][0] not in "'\"" else re.sub(r"\\(.)", r"\1", found[1][1:-1])
+                check_distinct([*types, name], f"{path}: each column needs a name of its own", DataError)
+                types[name] = found[2].strip().lower()
+        _check_header(path, list(types))
+        reader = csv.reader(file, quotechar="'", escapechar="\\", skipinitialspace=True)
+        try:
+            for row in reader:
+                if not row or row[0].startswith("%"):
+                    continue
+                line_number = head + reader.line_num
+                if len(row) != len(types):
+                    sparse = " (sparse rows are not read: write them out)" if row[0].startswith("{") else ""
+                    rule = f"has {len(row)} cells, but the header has {len(types)}{sparse}"
+                    raise DataError(f"{path}, line {line_number} {rule}: mend or delete that line")
+                rows[line_number] = [cell.strip() for cell in row]
+        except csv.Error as error:
+            raise DataError(f"{path}, line {head + reader.line_num} is broken: {error}") from error
+    frame = pd.DataFrame(
+        list(rows.values()), columns=list(types), index=pd.Index(list(rows), name="line"), dtype=object
+    )
+    frame = frame.mask(frame.isin(["?", "", *missing]))
+    numeric = [n for n, kind in types.items() if kind in NUMERIC and text is not None and n not in text]
+    return frame.assign(**{name: numbers_of(frame[name], f"column {name!r}") for name in numeric})
 
 
 def _short(value: object) -> str:

@@ -4,9 +4,10 @@ Every source that lists its examples in a table uses it. A division follows from
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,31 +15,39 @@ from torch import nn
 
 from mtlsearch.data.examples.dealing import dealt
 from mtlsearch.data.examples.division import PARTS, drawn, marks_of, over_all
+from mtlsearch.data.examples.kept import Examples
 from mtlsearch.data.parts import Data
 from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
-from mtlsearch.errors import DataError, StudyError, check_distinct
+from mtlsearch.errors import DataError, StudyError
 
+T = TypeVar("T")
 Kind = Literal["number", "category"]
 Array = np.ndarray[Any, Any]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
+INPUTS, GROUPS = "", ":groups"  # no task's names
+PART_NAMES = ("train", "validation", "test")
 
 
-def task_name(column: str) -> str:
-    """The name of the task that predicts `column`."""
+def former_name(column: str) -> str:
+    """The name of the task that predicts `column` in studies that earlier versions wrote."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", column)
-    # A ModuleDict cannot hold a module that is named as one of its methods: `type`, `keys`, `values`.
     return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
+def with_former_names(by_column: Mapping[str, T]) -> dict[str, T]:
+    """Values by column, and by a task's former name where no other column has it."""
+    names = Counter(map(former_name, by_column))
+    former = {former_name(column): value for column, value in by_column.items()}
+    return {name: value for name, value in former.items() if names[name] == 1} | dict(by_column)
+
+
 def check_targets(targets: Mapping[str, str]) -> None:
-    """Raise StudyError where there are no targets, one of an unknown kind, or two whose tasks share a name."""
+    """Raise StudyError where there are no targets, or one of an unknown kind."""
     if not targets:
         raise StudyError("targets must name one column or more, but it is empty")
     for column, kind in targets.items():
         if kind not in ("number", "category"):
             raise StudyError(f"target {column!r} must be 'number' or 'category', but got {kind!r}")
-    names = [task_name(column) for column in targets]
-    check_distinct(names, "each target needs a task's name of its own", StudyError)
 
 
 def check_shares(validation: float, test: float) -> None:
@@ -56,7 +65,7 @@ def categories_of(targets: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The labels [N] and the classes of a table's rows by task, and the rows of each part.
+    """The labels [N] and the classes of a table's rows by column, and the rows of each part.
 
     Labels are float32 with NaN, or whole numbers with −1, where missing.
     """
@@ -70,14 +79,33 @@ class LabelledRows:
 
     def data(self, inputs: Array, **options: Any) -> Data:
         """The rows' inputs [N, ...] and labels as `Data` with these `options`."""
-        train, validation, test = (
-            (inputs[rows], {task: y[rows] for task, y in self.labels.items()})
-            for rows in (self.parts["train"], self.parts["validation"], self.parts["test"])
-        )
-        groups = None if self.groups is None else {part: self.groups[rows] for part, rows in self.parts.items()}
-        data = Data(train, test, validation=validation, classes=self.classes, groups=groups, **options)
-        data.over_all, data.drawn = self.over_all, self.drawn
-        return data
+        return data_of(self.divided(inputs), **options)
+
+    def divided(self, inputs: Array, **facts: Any) -> Examples:
+        """The inputs [N, ...] and labels of each part, with these `facts`, as the cache keeps them."""
+        groups = {} if self.groups is None else {GROUPS: self.groups}
+        arrays = {
+            f"{part} {name}": values[rows]
+            for part, rows in self.parts.items()
+            for name, values in {INPUTS: inputs, **self.labels, **groups}.items()
+        }
+        about = {"tasks": list(self.labels), "classes": self.classes, "over_all": self.over_all}
+        about |= {"drawn": sorted(self.drawn), "grouped": self.groups is not None}
+        return Examples(arrays, {**about, **facts})
+
+
+def data_of(found: Examples, **options: Any) -> Data:
+    """The `Data` of divided rows with these `options`; former names of tasks are known."""
+    arrays, facts = found.arrays, found.facts
+    train, validation, test = (
+        (arrays[f"{part} {INPUTS}"], with_former_names({task: arrays[f"{part} {task}"] for task in facts["tasks"]}))
+        for part in PART_NAMES
+    )
+    groups = {part: arrays[f"{part} {GROUPS}"] for part in PART_NAMES} if facts["grouped"] else None
+    classes = with_former_names(facts["classes"])
+    data = Data(train, test, validation=validation, classes=classes, groups=groups, **options)
+    data.over_all, data.drawn = facts["over_all"], frozenset(facts["drawn"])
+    return data
 
 
 def label_rows(
@@ -152,7 +180,7 @@ def groups_of(frame: pd.DataFrame, column: str) -> Rows:
 def _labels(frame: pd.DataFrame, targets: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
     labels, classes = {}, {}
     for column, kind in targets.items():
-        task, what = task_name(column), f"target {column!r}"
+        what = f"target {column!r}"
         values = texts_of(frame[column]) if kind == "category" else frame[column]
         found = values.dropna().unique()
         if not len(found):
@@ -161,11 +189,11 @@ def _labels(frame: pd.DataFrame, targets: Mapping[str, str]) -> tuple[dict[str, 
             only = str(found[0])
             raise DataError(f"{what} has the one value {only!r} in every row: there is nothing to learn")
         if kind == "category":
-            classes[task] = tuple(_in_order(found.tolist()))
-            labels[task] = pd.Categorical(values, categories=classes[task]).codes.astype(np.int64)
+            classes[column] = tuple(_in_order(found.tolist()))
+            labels[column] = pd.Categorical(values, categories=classes[column]).codes.astype(np.int64)
         else:
             with np.errstate(over="ignore"):  # the task refuses a number that is infinite in float32
-                labels[task] = numbers_of(values, what).astype(np.float32)
+                labels[column] = numbers_of(values, what).astype(np.float32)
     return labels, classes
 
 

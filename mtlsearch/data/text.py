@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mtlsearch.data.parts import Data
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.limits import MOST_IDS, MOST_TOKENS, check_most
 
 IDS = 4
 UNKNOWN, FIRST_WORD = 1, 2
@@ -136,9 +137,11 @@ class Corpus:
     length: int = 40
 
     def __post_init__(self) -> None:
-        for name, least in (("words", FIRST_WORD + 1), ("buckets", 1), ("length", 1)):
+        sizes = (("words", FIRST_WORD + 1, MOST_IDS), ("buckets", 1, MOST_IDS), ("length", 1, MOST_TOKENS))
+        for name, least, most in sizes:
             if getattr(self, name) < least:
                 raise StudyError(f"{name} must be {least} or more, but got {getattr(self, name)}")
+            check_most(most, **{name: getattr(self, name)})
 
     @property
     def rows(self) -> int:

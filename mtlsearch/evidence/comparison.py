@@ -39,6 +39,7 @@ from mtlsearch.evidence.trainings import find_confirmation, runs_alone
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
 from mtlsearch.study.score import Score
+from mtlsearch.wording import shown_tasks
 
 COMPARISON_FORMAT = "mtlsearch/comparison/1"
 EQUAL, TUNED = "equal", "tuned"
@@ -145,15 +146,17 @@ def ranked_methods(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of a comparison for people, the best score first; no more decimals than intervals allow.
 
-    The tasks come last: a narrow terminal has no room for them, and the score sums them up.
+    The tasks come last: a narrow terminal has no room for them, and the score sums them up. Of very many tasks some
+    are shown (`compared_tasks`).
     """
     methods = ranked_methods(comparison)
-    tasks = {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
+    tasks = _tasks(comparison)
     unit = Unit.of_score(score, tasks) if tasks else Unit(1.0, "in score")
     percent = " %" if unit.scale == 100 else ""
     gains = ["Δm"] if any(method["delta_m"] for method in methods) else []
     columns = ["method", "score", f"minus equal ({unit.word})", "trial-epochs", "seconds", *gains]
-    columns += [f"{task} {metric.name}" for task, metric in tasks.items()]
+    shown = {task: tasks[task] for task in compared_tasks(comparison)}
+    columns += [f"{task} {metric.name}" for task, metric in shown.items()]
     rows = [
         [
             method["method"],
@@ -162,17 +165,35 @@ def table(comparison: Mapping[str, Any], score: Score) -> tuple[list[str], list[
             method["trial_epochs"],
             round(method["seconds"]),
             *(_cell(method["delta_m"], 1.0, " %") for _ in gains),
-            *(_cell(method["tasks"][task], metric.scale, metric.unit) for task, metric in tasks.items()),
+            *(_cell(method["tasks"][task], metric.scale, metric.unit) for task, metric in shown.items()),
         ]
         for method in methods
     ]
     return columns, rows
 
 
+def compared_tasks(comparison: Mapping[str, Any]) -> list[str]:
+    """All tasks if they are few; else those that gain most and least by the best method, against equal weights."""
+    best, by_method = ranked_methods(comparison), {method["method"]: method for method in comparison["methods"]}
+    first = next((method for method in best if method["method"] != EQUAL), None)
+    equal, tasks = by_method.get(EQUAL), list(_tasks(comparison))
+
+    def gain(task: str) -> float:
+        means = [None if method is None else method["tasks"][task]["mean"] for method in (first, equal)]
+        return 0.0 if means[0] is None or means[1] is None else means[0] - means[1]
+
+    return shown_tasks({task: gain(task) for task in tasks})
+
+
+def _tasks(comparison: Mapping[str, Any]) -> dict[str, TaskMetric]:
+    """The metric of each task."""
+    methods = comparison["methods"]
+    return {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
+
+
 def task_table(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of every task's test metric: a row a task, a column a method, the best score first."""
-    methods = ranked_methods(comparison)
-    tasks = {task: TaskMetric(m["metric"]) for method in methods for task, m in method["tasks"].items()}
+    methods, tasks = ranked_methods(comparison), _tasks(comparison)
     rows: list[list[object]] = [
         [task, metric.name, *(_cell(method["tasks"][task], metric.scale, metric.unit) for method in methods)]
         for task, metric in tasks.items()

@@ -18,7 +18,7 @@ from mtlsearch.data.examples.arrays import NUMBERS
 from mtlsearch.data.examples.kinds import InputKind, former_kind
 from mtlsearch.data.parts import read_npy
 from mtlsearch.data.table_encoding import Encoding
-from mtlsearch.data.table_file import read_cells
+from mtlsearch.data.table_file import TYPED, read_cells
 from mtlsearch.data.table_file import suffix as format_of
 from mtlsearch.data.text import IDS, Vocabulary, tokens_of
 from mtlsearch.data.text_files import read_lines
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 1024
-TABLES = (".csv", ".tsv", ".parquet", ".pq")
+TABLES = (".csv", ".tsv", *TYPED)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from mtlsearch.download import DownloadError, answers
 from mtlsearch.errors import ModelError, StudyError
+from mtlsearch.limits import check_heads
 from mtlsearch.nn.conv import pictures, with_own_batch_norm
 from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.sharing import through
+from mtlsearch.nn.task_modules import TaskModules
 
 COLOURS = 3
 AUXILIARY = ("googlenet", "inception_v3")  # these have several outputs in training
@@ -42,9 +44,10 @@ class Backbone(nn.Module):
         super().__init__()
         if in_channels not in (1, COLOURS):
             raise StudyError(f"in_channels must be 1 or {COLOURS} for a backbone, but got {in_channels}")
+        check_heads(heads)
         self.in_channels = in_channels
         self.trunk, features, colours = headless(name, weights)
-        self.heads = nn.ModuleDict({task: Linear(features, size) for task, size in heads.items()})
+        self.heads = TaskModules({task: Linear(features, size) for task, size in heads.items()})
         for what, values in colours.items():
             self.register_buffer(what, torch.tensor(values).view(COLOURS, 1, 1))
 

@@ -12,10 +12,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.replacing import with_replaced
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.task_modules import TaskModules
 
 CONV_NORMS = ("none", "batch")
 
@@ -42,6 +44,10 @@ class ConvTrunk(nn.Module):
         super().__init__()
         if channels < 1 or depth < 1:
             raise StudyError(f"channels and depth must be 1 or more, but got {channels} and {depth}")
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_UNITS, **{"the channels of the last block": channels * 2 ** (depth - 1)})
+        check_most(MOST_UNITS, in_channels=in_channels)
+        check_heads(heads)
         self.in_channels = in_channels
         widths = [in_channels, *(channels * 2**k for k in range(depth))]
         shared = shared_layers(sharing, depth)
@@ -52,8 +58,8 @@ class ConvTrunk(nn.Module):
             return nn.Sequential(*blocks, *([GlobalPool(dropout)] if last == depth else []))
 
         self.trunk = layers(0, shared)
-        self.branches = nn.ModuleDict({task: layers(shared, depth) for task in heads if shared < depth})
-        self.heads = nn.ModuleDict({task: Linear(widths[-1], size) for task, size in heads.items()})
+        self.branches = TaskModules({task: layers(shared, depth) for task in heads if shared < depth})
+        self.heads = TaskModules({task: Linear(widths[-1], size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: pictures(x, self.in_channels))

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.conv import conv_layer, pictures
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
+from mtlsearch.nn.task_modules import TaskModules
 
 SHARED = "shared"
 DENSE_SHARING = (SHARED, "encoder", "separate")
@@ -43,13 +45,17 @@ class DenseTrunk(nn.Module):
             raise StudyError(f"channels and depth must be 1 or more, but got {channels} and {depth}")
         if sharing not in DENSE_SHARING:
             raise StudyError(f"sharing must be one of {', '.join(DENSE_SHARING)} here, but got {sharing!r}")
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_UNITS, **{"the channels of the deepest layer": channels * 2**depth})
+        check_most(MOST_UNITS, in_channels=in_channels)
+        check_heads(heads)
         self.in_channels = in_channels
         widths = [channels * 2**k for k in range(depth + 1)]
         encoders = heads if sharing == "separate" else (SHARED,)
         decoders = (SHARED,) if sharing == SHARED else heads
-        self.encoders = nn.ModuleDict({name: Encoder([in_channels, *widths], dropout, norm) for name in encoders})
-        self.decoders = nn.ModuleDict({name: Decoder(widths[::-1], norm) for name in decoders})
-        self.heads = nn.ModuleDict({task: nn.Conv2d(channels, size, 1) for task, size in heads.items()})
+        self.encoders = TaskModules({name: Encoder([in_channels, *widths], dropout, norm) for name in encoders})
+        self.decoders = TaskModules({name: Decoder(widths[::-1], norm) for name in decoders})
+        self.heads = TaskModules({task: nn.Conv2d(channels, size, 1) for task, size in heads.items()})
         self.encoder_of = {task: SHARED if sharing != "separate" else task for task in heads}
         self.decoder_of = {task: SHARED if sharing == SHARED else task for task in heads}
 
@@ -92,7 +98,7 @@ class Decoder(nn.Module):
 
 
 def through_levels(
-    modules: nn.ModuleDict, module_of: Mapping[str, str], given: Mapping[str, Sequence[Tensor]]
+    modules: TaskModules, module_of: Mapping[str, str], given: Mapping[str, Sequence[Tensor]]
 ) -> dict[str, Sequence[Tensor]]:
     """{task: maps} after each task's module; each input passes once, and all inputs of a module as one batch."""
     results: dict[str, Sequence[Tensor]] = {}

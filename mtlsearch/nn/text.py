@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.limits import MOST_IDS, MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
+from mtlsearch.nn.task_modules import TaskModules
 
 # Of embeddings at the start. torch's own 1 is so large that Adam takes epochs to turn them.
 EMBEDDING_SPREAD = 0.3
@@ -43,13 +45,17 @@ class TextTrunk(nn.Module):
                 "hidden and depth must be 1 or more and vocabulary 2 or more,"
                 f" but got {hidden}, {depth} and {vocabulary}"
             )
+        check_most(MOST_UNITS, hidden=hidden)
+        check_most(MOST_LAYERS, depth=depth)
+        check_most(MOST_IDS, vocabulary=vocabulary)
+        check_heads({task: kind if isinstance(kind, int) else kind[1] for task, kind in heads.items()})
         self.hidden, self.vocabulary = hidden, vocabulary
         self.embedding = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(WindowLayer(hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden)
-        self.heads = nn.ModuleDict({task: _head(task, hidden, kind, dropout) for task, kind in heads.items()})
+        self.heads = TaskModules({task: _head(task, hidden, kind, dropout) for task, kind in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shared, place = distinct(inputs)

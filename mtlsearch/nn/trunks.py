@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
-from mtlsearch.limits import MOST_LAYERS, MOST_UNITS
+from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.layers import HiddenLayer, Linear, MaybeBiased
 from mtlsearch.nn.norms import AnyNorm
 from mtlsearch.nn.sharing import Sharing, shared_layers, through
-from mtlsearch.wording import shortened
+from mtlsearch.nn.task_modules import TaskModules
 
 
 class SharedTrunk(nn.Module):
@@ -46,9 +46,9 @@ class SharedTrunk(nn.Module):
         super().__init__()
         if hidden < 1 or depth < 1:
             raise StudyError(f"hidden and depth must be 1 or more, but got {hidden} and {depth}")
-        if hidden > MOST_UNITS or depth > MOST_LAYERS:
-            rule = f"hidden must be {MOST_UNITS} or less and depth {MOST_LAYERS}"
-            raise StudyError(f"{rule}, but got {shortened(hidden, 60)} and {shortened(depth, 60)}")
+        check_most(MOST_UNITS, hidden=hidden)
+        check_most(MOST_LAYERS, depth=depth)
+        check_heads(heads)
         self.in_features, self.hidden, self.norm, self.depth = in_features, hidden, norm, depth
         sizes = list(pairwise([in_features] + [hidden] * depth))
         shared = shared_layers(sharing, depth)
@@ -57,8 +57,8 @@ class SharedTrunk(nn.Module):
             return nn.Sequential(*(HiddenLayer(i, o, dropout, norm) for i, o in sizes))
 
         self.trunk = layers(sizes[:shared])
-        self.branches = nn.ModuleDict({task: layers(sizes[shared:]) for task in heads if shared < depth})
-        self.heads = nn.ModuleDict({task: Linear(hidden, size) for task, size in heads.items()})
+        self.branches = TaskModules({task: layers(sizes[shared:]) for task in heads if shared < depth})
+        self.heads = TaskModules({task: Linear(hidden, size) for task, size in heads.items()})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: flat(x, self.in_features))
@@ -102,7 +102,7 @@ class SeparateTrunks(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden = hidden
-        self.networks = nn.ModuleDict(
+        self.networks = TaskModules(
             {
                 task: SharedTrunk(in_features, {task: size}, hidden=hidden, depth=depth, dropout=dropout, norm=norm)
                 for task, size in heads.items()

@@ -1,31 +1,28 @@
-"""Notes and figures that optuna-dashboard shows beside its own plots; `serving` serves it.
+"""Notes that optuna-dashboard shows beside its own plots; `serving` serves it, with the figures beside them.
 
-`publish` writes the verdict as a note, and the report's figures, as attributes of the study in the store. It is called
-where a run, a confirmation or a comparison ends. A confirmation's own page says why its trials must not be ranked.
+`publish` writes the verdict as a note of the study in the store. It is called where a run, a confirmation or a
+comparison ends. A confirmation's own page says why its trials must not be ranked.
 """
 
-import json
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import optuna
+
 from mtlsearch.evidence.trainings import find_confirmation
-from mtlsearch.importing import importing
-from mtlsearch.report.figure_style import Plot, number
-from mtlsearch.report.figures import trade_offs
-from mtlsearch.report.figures_confirmed import comparison, confirmation
-from mtlsearch.report.reading import Report, read_report
+from mtlsearch.report.reading import Report, number, read_report
 from mtlsearch.store.record import Record
 from mtlsearch.terminal import notice
 
 SCORES = "not to be ranked: a single-task training is scored on its own task alone; see the note"
 MORE = "`mtlsearch report` writes the whole report; `mtlsearch best` and `export` give this answer."
 MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#|!~&$"})
+# Where optuna-dashboard keeps a note; importing it to write one takes two seconds.
+VERSION, TEXT, LONGEST = "dashboard:note_ver", "dashboard:note_str:", 2045
 
 
 def publish(record: Record) -> None:
-    """Write the note and the figures of a study, and the note of its confirmation, in place of older ones.
+    """Write the note of a study, and that of its confirmation, in place of older ones.
 
     An error is only reported: the store has the answer, whatever the dashboard shows.
     """
@@ -36,39 +33,26 @@ def publish(record: Record) -> None:
 
 
 def _publish(record: Record) -> None:
-    with importing():
-        from optuna_dashboard import save_note, save_plotly_graph_object
-
     report = read_report(record)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the dashboard's functions are experimental
-        save_note(record.study, note(report))
-        if report.verdict is not None:
-            # The dashboard's first page shows attributes, its notes are on another one.
-            record.study.set_user_attr("verdict", report.verdict["sentence"])
-        for plot in _shown(report):
-            figure = Drawn(plot.for_dashboard())
-            save_plotly_graph_object(record.study, figure, graph_object_id=f"mtlsearch-{plot.name}")
-        trainings = find_confirmation(record)
-        if trainings is not None:
-            save_note(trainings.study, confirmation_note(report))
-            trainings.study.set_user_attr("scores", SCORES)
+    save_note(record.study, note(report))
+    if report.verdict is not None:
+        # The dashboard's first page shows attributes, its notes are on another one.
+        record.study.set_user_attr("verdict", report.verdict["sentence"])
+    trainings = find_confirmation(record)
+    if trainings is not None:
+        save_note(trainings.study, confirmation_note(report))
+        trainings.study.set_user_attr("scores", SCORES)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as the dashboard takes it: it only asks for JSON, and plotly would validate every number again."""
-
-    figure: Mapping[str, Any]
-
-    def to_json(self) -> str:
-        return json.dumps(self.figure, separators=(",", ":"))
-
-
-def _shown(report: Report) -> list[Plot]:
-    """The figures that the dashboard does not draw itself."""
-    drawn = [*trade_offs(report), *confirmation(report), *comparison(report)]
-    return [plot for plot in drawn if not plot.folded]
+def save_note(study: optuna.Study, text: str) -> None:
+    """Write a note as `optuna_dashboard.save_note` does: a version, and the text in pieces."""
+    storage, study_id = study._storage, study._study_id
+    before = storage.get_study_system_attrs(study_id)
+    pieces = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
+    old = [name for name in before if name.startswith(TEXT)]
+    storage.set_study_system_attr(study_id, VERSION, before.get(VERSION, 0) + 1)
+    for place, piece in enumerate([*pieces, *[""] * (len(old) - len(pieces))]):
+        storage.set_study_system_attr(study_id, f"{TEXT}{place}", piece)
 
 
 def note(report: Report) -> str:

@@ -151,13 +151,6 @@ def label(text: object) -> str:
     return html.escape(shortened(" ".join(str(text).split()), LONGEST_LABEL), quote=False)
 
 
-def number(value: float, scale: float = 1.0) -> str:
-    """A single number for a reader: a percentage with one decimal, else four digits."""
-    if not math.isfinite(value):
-        return "–"
-    return f"{value * scale:.1f} %" if scale == 100 else f"{value:.4g}"
-
-
 def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:
     """Numbers of a figure's data; a screen shows no more digits than these."""
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]

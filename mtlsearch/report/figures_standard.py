@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.visualization import plot_optimization_history, plot_slice
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.reading import Report, weights_of
+from mtlsearch.report.reading import Report, number, weights_of
 from mtlsearch.store.trials import score_of
 from mtlsearch.study.task_weights import WEIGHT_PREFIX
 from mtlsearch.wording import plain
@@ -86,7 +86,7 @@ def _restyle(points: go.Scatter, limits: tuple[float, float], texts: Sequence[st
 
 
 def _shown(report: Report, score: float) -> str:
-    return style.number(score / report.score_scale, report.score_scale)
+    return number(score / report.score_scale, report.score_scale)
 
 
 def _some(report: Report, trials: Sequence[FrozenTrial]) -> str:

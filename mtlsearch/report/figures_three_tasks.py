@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.reading import Report, weights_of
+from mtlsearch.report.reading import Report, number, weights_of
 from mtlsearch.store.trials import score_of
 
 Weights = Mapping[str, float]
@@ -56,7 +56,7 @@ def _searched(report: Report) -> go.Scatterternary:
     }
     weights = [weights_of(trial) for trial in trials]
     texts = [
-        f"trial {trial.number}: score {style.number(score_of(trial), scale)}<br>{_words(found)}"
+        f"trial {trial.number}: score {number(score_of(trial), scale)}<br>{_words(found)}"
         for trial, found in zip(trials, weights, strict=True)
     ]
     return _corner(weights, texts, name="trial of the search", marker=marker)

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report import figure_style as style
 from mtlsearch.report.figures_confirmed import Mean
-from mtlsearch.report.reading import Report, metric_of, weights_of
+from mtlsearch.report.reading import Report, metric_of, number, weights_of
 
 WHOLE = (-0.02, 1.02)
 
@@ -82,7 +82,7 @@ def _points(
     shown, symbols = style.clipped(values, limits)
     weights = [weights_of(trial)[first] for trial in trials]
     texts = [
-        f"trial {trial.number}, weight {weight:.3f}: {style.number(value / scale, scale)}"
+        f"trial {trial.number}, weight {weight:.3f}: {number(value / scale, scale)}"
         for trial, weight, value in zip(trials, weights, values, strict=True)
     ]
     return style.points(style.rounded(weights), shown, texts, style.dots(symbols), name="trial of the search")

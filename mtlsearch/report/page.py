@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from mtlsearch.offline_page import render
-from mtlsearch.report.figure_style import DARK, Plot, number
+from mtlsearch.report.figure_style import DARK, Plot
 from mtlsearch.report.page_tables import methods_table, tasks_table
-from mtlsearch.report.reading import Report
+from mtlsearch.report.reading import Report, number
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
 from mtlsearch.store.trials import score_of

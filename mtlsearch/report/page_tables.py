@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
-from mtlsearch.evidence.comparison import ranked_methods
+from mtlsearch.evidence.comparison import compared_tasks, ranked_methods
 from mtlsearch.evidence.delta_m import delta_m
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
-from mtlsearch.report.figure_style import number
-from mtlsearch.report.reading import Report, metric_of
-from mtlsearch.wording import MANY_TASKS, duration, shown_tasks
+from mtlsearch.report.reading import Report, metric_of, number
+from mtlsearch.wording import duration, shown_tasks
 
 
 class Cell(NamedTuple):
@@ -33,16 +32,16 @@ class Cell(NamedTuple):
         return UNKNOWN if found is None else cls.of(Estimate.of_stored(found), scale, unit)
 
 
-UNKNOWN = Cell("–")
+UNKNOWN, EMPTY = Cell("–"), Cell("")
 
 
 class Table(NamedTuple):
-    """A table's columns and its rows by name; of the tasks also which are `shown`, and the gain of all."""
+    """A table's columns and its rows by name; of the tasks also which are `shown`, and the rows of all at its foot."""
 
     head: Sequence[str]
     rows: Mapping[str, Sequence[Cell]]
     shown: Sequence[str] = ()
-    gain: Cell | None = None
+    foot: Mapping[str, Sequence[Cell]] = {}
 
 
 def tasks_table(report: Report) -> Table | None:
@@ -50,13 +49,28 @@ def tasks_table(report: Report) -> Table | None:
     if report.answer is None:
         return None
     weights = report.answer["task_weights"] if report.verdict is None else report.verdict["weights"]
-    gain = None if report.verdict is None else report.verdict["delta_m"]
     return Table(
         head=_columns(report),
         rows={task: _task_row(report, task) for task in weights},
         shown=shown_tasks(weights),
-        gain=None if gain is None else Cell.stored(gain, 1.0, " %"),
+        foot=_foot(report) if len(weights) > 1 else {},
     )
+
+
+def _foot(report: Report) -> dict[str, list[Cell]]:
+    """The score on validation and on test, and the gain of all tasks together, below their columns."""
+    assert report.answer is not None
+    scale, verdict = report.score_scale, report.verdict or {}
+    unit = " %" if scale == 100 else ""
+    score = {
+        "validation": Cell(number(report.answer["score"]["value"], scale)),
+        "tuned, test": Cell.stored(verdict.get("score"), scale, unit),
+        "equal, test": Cell.stored(verdict.get("equal_score"), scale, unit),
+    }
+    gain = {"Δm": Cell.stored(verdict.get("delta_m"), 1.0, " %")}
+    columns = _columns(report)[1:]
+    rows = {f"{report.info['score']} score": score, **({"all tasks": gain} if verdict.get("delta_m") else {})}
+    return {name: [cells.get(column, EMPTY) for column in columns] for name, cells in rows.items()}
 
 
 def _columns(report: Report) -> list[str]:
@@ -107,7 +121,7 @@ def methods_table(report: Report) -> Table | None:
     methods, scale = ranked_methods(report.comparison), report.score_scale
     unit, points = (" %", " points") if scale == 100 else ("", "")
     gains = any(method.get("delta_m") for method in methods)
-    tasks = list(report.tasks.items())[:MANY_TASKS]
+    tasks = [(task, report.tasks[task]) for task in compared_tasks(report.comparison) if task in report.tasks]
     head = ["method", "score", "minus equal", *["Δm"] * gains, *(f"{task} {m.name}" for task, m in tasks)]
     rows = {
         method["method"]: [

@@ -25,6 +25,7 @@ from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
 from mtlsearch.study.score import recorded_score
 from mtlsearch.terminal import notice
+from mtlsearch.wording import measured
 
 
 @dataclass(frozen=True)
@@ -143,3 +144,10 @@ def weights_of(trial: FrozenTrial) -> Mapping[str, float]:
     """A trial's task weights."""
     weights: Mapping[str, float] = trial.user_attrs["task_weights"]
     return weights
+
+
+def number(value: float, scale: float = 1.0) -> str:
+    """A single number for a reader: as `best` shows it, a fraction in percent."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value * scale:.2f} %" if scale == 100 else measured(value)

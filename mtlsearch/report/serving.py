@@ -9,12 +9,12 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from mtlsearch.errors import UsageError
+from mtlsearch.report.dashboard_figures import Application, WithFigures
 from mtlsearch.store.artifacts import artifact_store, artifacts_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.terminal import notice
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> None:
@@ -28,7 +28,8 @@ def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> Non
             notice(f"the dashboard on {host} has no password: all who reach it can read the store (not change it)")
         shown = f"[{host}]" if ":" in host else host
         notice(f"http://{shown}:{port}/ shows the store; Ctrl-C ends it")
-        application = only_for(host, wsgi(storage, artifact_store(folder) if folder.is_dir() else None))
+        dashboard = wsgi(storage, artifact_store(folder) if folder.is_dir() else None)
+        application = only_for(host, WithFigures(dashboard, storage, folder))
         kind = Server6 if ":" in host else WSGIServer
         with make_server(host, port, application, kind, Silent) as server, suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlsearch.terminal import GAP
-from mtlsearch.wording import MOST_WEIGHED, plain, shown_tasks, visible
+from mtlsearch.wording import MOST_WEIGHED, measured, plain, shown_tasks, visible
 
 
 def show_config(config: Mapping[str, Any], console: Console | None = None, *, every: bool = False) -> None:
@@ -20,7 +20,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
-    value = f"{score['value']:.4f}{in_folds(config)}"
+    value = f"{measured(score['value'])}{in_folds(config)}"
     scored = f"{_training(config)}, {score['kind']} score {value} on validation{_test_score(config)}"
     console.print(Text.assemble((visible(config["study"]["name"]), "bold"), f": {visible(scored)}"), soft_wrap=whole)
     console.print(_task_table(config, every))
@@ -60,7 +60,7 @@ def missed(config: Mapping[str, Any]) -> list[str]:
         if value is None or (value >= least if higher else value <= least):
             continue
         nearest = ": no trial of the search reaches it, this one comes nearest" if "verdict" not in config else ""
-        lines.append(f"{task} {metric} {value:.4f} misses at {'least' if higher else 'most'} {least:g}{nearest}")
+        lines.append(f"{task} {metric} {measured(value)} misses at {'least' if higher else 'most'} {least:g}{nearest}")
     return lines
 
 
@@ -89,7 +89,7 @@ def _test_score(config: Mapping[str, Any]) -> str:
         for task, metrics in config["test"].items()
         for value in metrics.values()
     ]
-    return f", {fmean(values) if kind == 'mean' else min(values):.4f} on test"
+    return f", {measured(fmean(values) if kind == 'mean' else min(values))} on test"
 
 
 def _task_table(config: Mapping[str, Any], every: bool) -> Table:
@@ -104,7 +104,7 @@ def _task_table(config: Mapping[str, Any], every: bool) -> Table:
         if place == MOST_WEIGHED and len(kept) < len(weights):
             table.add_row(_others(weights))
         found = [config[split].get(task, {}).items() for split in splits]
-        cells = ["  ".join(f"{metric} {value:.4f}" for metric, value in metrics) for metrics in found]
+        cells = ["  ".join(f"{metric} {measured(value)}" for metric, value in metrics) for metrics in found]
         cells[0] += _spread(config, task)
         table.add_row(*map(Text, map(visible, (task, f"{weights[task]:.4f}", *cells))))
     return table
@@ -122,9 +122,9 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     kept = shown_tasks(weights)
     if len(kept) == len(weights):
         return lines
-    by_task = {task: line for line in lines for task in weights if line.startswith(f"{task}: ")}
-    first = min(lines.index(line) for line in by_task.values())
-    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[task] for task in kept]
+    first = 1 + next(number for number, line in enumerate(lines) if line.startswith("weights: "))
+    by_task = dict(zip(verdict["metrics"], lines[first:], strict=False))
+    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[t] for t in kept if t in by_task]
     shown.insert(MOST_WEIGHED, "…")
     tasks.insert(MOST_WEIGHED, f"{_others(weights)} tasks: `mtlsearch best --all`")
     return [*lines[: first - 1], f"weights: {', '.join(shown)}", *tasks, *lines[first + len(by_task) :]]

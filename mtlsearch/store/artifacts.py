@@ -7,18 +7,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database.errors import AGAIN, parse_url
 from mtlsearch.store.ownership import is_alive, machine_of, this_process
-
-if TYPE_CHECKING:
-    from mtlsearch.store.record import Record
 
 UNFINISHED = "tmp"  # begins the name of a folder in which parameters are being written
 STALE_S = 86_400.0  # the age at which such a folder is given up where its process cannot be looked for
@@ -68,8 +66,8 @@ def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, w
     """Keep the file that `write` makes as an artifact of a trial or study under a `name`. Raises StoreError."""
     artifact_store(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_own_prefix()) as temporary:
-            path = Path(temporary) / name
+        with unfinished(folder) as temporary:
+            path = temporary / name
             write(path)
             upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=owner)
     except OSError as error:
@@ -78,14 +76,20 @@ def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, w
         ) from error
 
 
-def _own_prefix() -> str:
-    """The beginning of the names of this process's unfinished folders: host and boot, process id, start."""
+@contextlib.contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """A folder below `folder` for what is being written; it is gone afterwards, or cleared after this process's death.
+
+    Its name tells the process: host and boot, process id, start.
+    """
     owner = this_process()
-    return f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
+    prefix = f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name:
+        yield Path(name)
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what dead processes left unfinished in the artifact folder; what cannot be removed stays."""
+    """Remove what dead processes left `unfinished` in a folder; what cannot be removed stays."""
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink() and _is_dead(path):
@@ -100,43 +104,12 @@ def _is_dead(unfinished: Path) -> bool:
     return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
-def best_artifact(record: "Record", trial: FrozenTrial) -> Path:
-    """The file of the parameters of an answer, which is a trial's config. Raises StoreError where there is none.
-
-    In a study with folds they are those of its config trained on train and validation together.
-    """
-    if "folds" not in record.info["fingerprint"]:
-        return trial_artifact(record, trial)
-    path = whole_artifact(record, trial)
-    if path is None:
-        raise StoreError(
-            f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: they are trained"
-            " on all of train when its search or confirmation has ended; give the same command again"
-        )
-    return path
-
-
-def whole_artifact(record: "Record", trial: FrozenTrial) -> Path | None:
-    """The file of the parameters of a trial's config trained on train and validation together; None without one."""
-    name = file_name(record.name, trial.number, whole=True)
-    return next(_files(record, record.study, lambda given: given == name), None)
-
-
-def trial_artifact(record: "Record", trial: FrozenTrial) -> Path:
-    """The file of a trial's own saved parameters. Raises StoreError where there is none."""
-    found = next(_files(record, trial, lambda given: given.endswith(".safetensors")), None)
-    if found is not None:
-        return found
-    raise StoreError(
-        f"trial {trial.number} of study {record.name!r} has no parameters in {record.artifacts}: name their folder"
-        " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
-        " `mtlsearch train best.json -o best.safetensors`"
-    )
-
-
-def _files(record: "Record", owner: FrozenTrial | optuna.Study, fits: Callable[[str], bool]) -> Iterator[Path]:
-    """The files in the artifact folder that belong to a trial or a study, and whose name `fits`."""
-    for meta in get_all_artifact_meta(owner, storage=record.storage):
-        path = record.artifacts / meta.artifact_id
-        if fits(meta.filename) and path.is_file() and path.parent == record.artifacts:
-            yield path
+def parameters_file(
+    storage: BaseStorage, folder: Path, owner: FrozenTrial | optuna.Study, name: str = ".safetensors"
+) -> Path | None:
+    """The file in `folder` of the parameters of a trial or a study whose name ends with `name`; None without one."""
+    for meta in get_all_artifact_meta(owner, storage=storage):
+        path = folder / meta.artifact_id
+        if meta.filename.endswith(name) and path.is_file() and path.parent == folder:
+            return path
+    return None

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import file_name, save_artifact
+from mtlsearch.store.artifacts import file_name, parameters_file, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
@@ -63,7 +63,7 @@ class InTraining:
 
 @dataclass
 class Record:
-    """One study in an open store, with the trials that this process has in training."""
+    """One study in an open store, with the trials that this process has in training; `is_new` if it made the study."""
 
     storage: Storage
     study: optuna.Study
@@ -74,6 +74,7 @@ class Record:
     checked: dict[int, FrozenTrial] = field(default_factory=dict)  # finished trials by id, as `_checked` gives them
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
+    is_new: bool = False
 
     @property
     def name(self) -> str:
@@ -122,6 +123,37 @@ class Record:
         """The best trial, None where none is complete."""
         return best_of(self.trials(TrialState.COMPLETE))
 
+    def parameters(self, trial: FrozenTrial) -> Path:
+        """The file of the parameters of an answer, which is a trial's config. Raises StoreError where there is none.
+
+        In a study with folds they are those of its config trained on train and validation together.
+        """
+        if "folds" not in self.info["fingerprint"]:
+            return self.own_parameters(trial)
+        path = self.whole_parameters(trial)
+        if path is None:
+            raise StoreError(
+                f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: they are trained"
+                " on all of train when its search or confirmation has ended; give the same command again"
+            )
+        return path
+
+    def whole_parameters(self, trial: FrozenTrial) -> Path | None:
+        """The file of the parameters of a trial's config trained on train and validation together, None without one."""
+        name = file_name(self.name, trial.number, whole=True)
+        return parameters_file(self.storage, self.artifacts, self.study, name)
+
+    def own_parameters(self, trial: FrozenTrial) -> Path:
+        """The file of a trial's own saved parameters. Raises StoreError where there is none."""
+        path = parameters_file(self.storage, self.artifacts, trial)
+        if path is None:
+            raise StoreError(
+                f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: name their folder"
+                " with --artifacts, or train it again: `mtlsearch export -o best.json` without --checkpoint, then"
+                " `mtlsearch train best.json -o best.safetensors`"
+            )
+        return path
+
     def change(self, **info: Any) -> None:
         """Change parts of the study's description that are not of its fingerprint."""
         self.info = {**self.info, **info}
@@ -151,14 +183,18 @@ class Record:
                 self.storage.adopt(trial._trial_id, {"owner": this_process()})
         self.storage.flush()
 
-    def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> tuple[optuna.Trial, Config] | None:
-        """An adopted trial with its config, after `seconds` of training; None where it has ended."""
+    def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> Config | None:
+        """The config of an adopted trial, which goes on after `seconds` of training; None where it has ended."""
+        return self._suggested(self.running[number].trial, space) if self.go_on(number, seconds) else None
+
+    def go_on(self, number: int, seconds: float) -> bool:
+        """Let an adopted trial be in training, after `seconds` of it; False where it has ended."""
         stored = self.trial(number)
         if stored.state is not TrialState.RUNNING:
-            return None
+            return False
         trial = optuna.Trial(self.study, stored._trial_id)
         self.running[number] = InTraining(trial, time.monotonic() - seconds)
-        return trial, self._suggested(trial, space)
+        return True
 
     def seconds(self, number: int) -> float:
         """The seconds for which a trial is in training; 0 where it is not."""
@@ -303,13 +339,14 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     found = study.user_attrs.get("mtlsearch")
     if found is None and study.get_trials(deepcopy=False):
         raise _not_ours(name)
+    is_new = found is None
     if found is None:
         found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
         study.set_user_attr("mtlsearch", found)
         name_score(study, found["score"])
     check_info(name, found)
     check_same(name, found, info, seed)
-    return Record(storage, study, found, artifacts)
+    return Record(storage, study, found, artifacts, is_new=is_new)
 
 
 def recorded_info(storage: Storage, name: str) -> Info | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtlsearch.errors import ConfigError, StoreError
-from mtlsearch.files import replacing
+from mtlsearch.errors import StoreError
+from mtlsearch.store.artifacts import unfinished
 from mtlsearch.store.ownership import Owner, is_alive, is_here, same
 
 FOLDER, SUFFIX, METADATA_KEY = "in-training", ".state.safetensors", "mtlsearch-state"
@@ -41,9 +41,7 @@ class StateFile:
             raise StoreError(f"the state in training {self.path} is damaged ({error}): delete it") from error
 
     def remove(self) -> bool:
-        """Delete the file, with what a write that was cut off has left; False where another process was faster."""
-        for partial in self.path.parent.glob(f"{self.path.name}*.part"):
-            partial.unlink(missing_ok=True)
+        """Delete the file; False where another process was faster."""
         try:
             self.path.unlink()
         except FileNotFoundError:
@@ -61,18 +59,19 @@ def write_states(
     artifacts: Path, study: str, owners: Sequence[Owner], tensors: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> StateFile:
     """Write the states of the last of `owners`, whole or not at all. Raises StoreError."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = path_of(artifacts, study, owners[-1])
     told = {"study": study, "owners": list(owners), "facts": dict(facts)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            save_file(
-                {n: t.detach().contiguous() for n, t in tensors.items()}, partial, {METADATA_KEY: json.dumps(told)}
-            )
-    except (OSError, ConfigError) as error:
-        raise StoreError(str(error)) from error
+        with unfinished(path.parent) as folder:
+            whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+            save_file(whole, folder / path.name, {METADATA_KEY: json.dumps(told)})
+            (folder / path.name).replace(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return StateFile(path, owners, facts)
 
 

@@ -9,11 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import LEFT
+from mtlsearch.wording import measured
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mtlsearch.store.record import Record
 
 SHOWN_ATTRIBUTES = ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
 
@@ -39,7 +38,7 @@ def shortfall_of(trial: FrozenTrial) -> float:
 def missed(trial: FrozenTrial) -> str:
     """The tasks whose metric does not reach what it must, with how far it is from it; empty where all do."""
     short = {task: float(by) for task, by in trial.constraints.items() if by > 0}
-    return ", ".join(f"{task} by {by:.4f}" for task, by in short.items())
+    return ", ".join(f"{task} by {measured(by)}" for task, by in short.items())
 
 
 def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -73,11 +72,11 @@ def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
     return busy
 
 
-def trials_frame(record: "Record") -> "pd.DataFrame":
-    """Every trial, one row each: number, state, score, params, task weights, metrics, times."""
+def trials_frame(trials: Iterable[FrozenTrial]) -> "pd.DataFrame":
+    """The trials, one row each: number, state, score, params, task weights, metrics, times."""
     import pandas as pd
 
-    rows = [_row(trial) for trial in record.trials()]
+    rows = [_row(trial) for trial in trials]
     # Columns are the union over the trials, in the order in which they first appear.
     return pd.DataFrame(rows, columns=list(dict.fromkeys(column for row in rows for column in row)))
 

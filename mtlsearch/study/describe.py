@@ -46,7 +46,21 @@ def input_lines(loaded: LoadedStudy) -> list[str]:
         inputs, examples = splits.train.inputs, sum(map(len, (splits.train, splits.validation, splits.test)))
         shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
         lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
+        lines += _wide_lines(splits.fitted.get("table"))
     return lines
+
+
+def _wide_lines(table: dict[str, Any] | None) -> list[str]:
+    """A line for each category of a table whose levels share inputs."""
+    if table is None:
+        return []
+    from mtlsearch.data.table_encoding import Encoding  # pandas is slow to import
+
+    return [
+        f"the {len(wide.levels):,} levels of column {wide.column!r} share {wide.shared} inputs, by a hash of their"
+        " text; the table's most_levels= gives more levels an input each"
+        for wide in Encoding.from_dict(table).wide
+    ]
 
 
 def fold_lines(loaded: LoadedStudy) -> list[str]:

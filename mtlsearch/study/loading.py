@@ -174,6 +174,24 @@ def check_outputs(
                 _check_output(task.name, outputs, due, targets[task.name].classes)
 
 
+def check_heads(model: nn.Module, tasks: Sequence[str]) -> None:
+    """Raise ModelError where a model has a head for each of `tasks`, and another one.
+
+    Heads are a ModuleDict by task that is called `heads`, or one of the shipped trunks'.
+    """
+    for place, module in model.named_modules():
+        named = place.rpartition(".")[2]
+        if not isinstance(module, nn.ModuleDict) or named not in ("heads", "networks"):
+            continue
+        surplus = [name for name in module if name not in tasks]
+        if surplus and {*tasks} <= {*module}:
+            raise ModelError(
+                f"every head of the model must be a task's, but its {named} have {surplus[0]!r} beside"
+                f" {few(list(tasks))}: take it out, add its task, or keep it by Study(...,"
+                f" spare_heads=[{surplus[0]!r}])"
+            )
+
+
 def _run(model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     try:
         with torch.no_grad():

@@ -5,7 +5,7 @@ needs torch.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,8 +99,8 @@ def parsed_score(text: str, tasks: Sequence[str]) -> Score:
     if text in (*NAMED, *tasks):
         return Score(text)
     weights = {}
-    for part in text.split(","):
-        task, equals, number = part.strip().rpartition("=")
+    for part in _parts(text, tasks):
+        task, equals, number = ("", "", part) if part in tasks else part.rpartition("=")
         try:
             weights[task if equals else number] = float(number) if equals else 1.0
         except ValueError:
@@ -108,6 +108,22 @@ def parsed_score(text: str, tasks: Sequence[str]) -> Score:
     score = Score(weights if "=" in text or "," in text else text)
     score.check(tasks)
     return score
+
+
+def _parts(text: str, tasks: Sequence[str]) -> Iterator[str]:
+    """The parts between the commas of `text`; where a task's name has commas, the longest name that fits is taken."""
+    left, most = text.split(","), 1 + max((task.count(",") for task in tasks), default=0)
+    while left:
+        starts = {n: ",".join(left[:n]).strip() for n in range(min(most, len(left)), 0, -1)}
+        size = next((n for n, part in starts.items() if _names(part, tasks)), 1)
+        yield starts[size]
+        left = left[size:]
+
+
+def _names(part: str, tasks: Sequence[str]) -> bool:
+    """Whether a part is TASK or TASK=WEIGHT."""
+    task, _, number = part.rpartition("=")
+    return part in tasks or (task in tasks and "," not in number)
 
 
 def recorded_score(info: Mapping[str, Any]) -> Score:

@@ -18,7 +18,9 @@ from optuna.samplers import RandomSampler
 
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.task_weights import WeightSpace
-from mtlsearch.wording import shortened
+from mtlsearch.wording import few, shortened
+
+MOST_NAMED = 20  # dimensions in a message
 
 Value = bool | int | float | str | None
 LARGEST = {"integer": 2.0**53, "real": 1e100}  # samplers take whole numbers as floats, and differences of bounds
@@ -117,13 +119,20 @@ class Space:
 
         return [self.config(one(), default) for _ in range(count)]
 
+    def parted(self, name: str, text: str) -> tuple[str, str]:
+        """NAME and VALUE of `name`=`text`, in which either may hold an equals sign: the longest name that fits."""
+        whole = f"{name}={text}"
+        fits = (each for each in (*self.hyperparameters, *self.weights.names) if whole.startswith(f"{each}="))
+        name = max(fits, key=len, default=name)
+        return name, whole.removeprefix(f"{name}=")
+
     def single(self, name: str, text: str) -> BaseDistribution:
         """Dimension `name` with the value in `text` alone; of a weight, its own dimension. Raises UsageError."""
         if name in self.hyperparameters:
             return _single(self.hyperparameters[name], name, text)
         if name in self.weights.names:
             return _single(FloatDistribution(0.0, 1.0), name, text)
-        known = ", ".join([*self.hyperparameters, *self.weights.names]) or "none"
+        known = few([*self.hyperparameters, *self.weights.names], MOST_NAMED) or "none"
         raise UsageError(f"--set {name}={text}: the space has no {name!r}; it has {known}")
 
     def describe(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,28 +14,30 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import nn
 
+from mtlsearch.activity import stoppable
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import WAYS, Way, dividing
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS, MOST_FOLDS
+from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
-from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
+from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
 from mtlsearch.study.units import units_of
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Loss, Target, Task
-from mtlsearch.wording import shortened
+from mtlsearch.wording import is_name, shortened
 
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
 UNSCORABLE = ("refuse", "skip")
+REFUSED_NAMES = ("module name can't", "already exists")  # of a ModuleDict's errors
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class Study:
     each fold, is scored on that fold, and its score is the mean. A task that its validation or test data cannot score,
     such as an AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out
     of the score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of
-    the first task's classes ("first"), as studies do that were begun by an earlier version. Raises StudyError for a
-    definition that cannot work.
+    the first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads
+    of the model that are no task's, which is else taken for a slip. Raises StudyError for a definition that cannot
+    work.
     """
 
     tasks: Sequence[Task]
@@ -72,6 +74,7 @@ class Study:
     source: str = ""
     weight_range: float = DEFAULT_RANGE
     at_least: Mapping[str, float] = field(default_factory=dict)
+    spare_heads: Sequence[str] = ()
     weight_prior: str = LOG_RATIOS
     fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
     folds: int | None = None
@@ -82,8 +85,9 @@ class Study:
             raise StudyError("a study needs one task or more, but tasks is empty")
         check_distinct(names, "each task needs a name of its own", StudyError)
         for name in names:
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {name!r}")
+            if not is_name(name, LONGEST_TASK):
+                rule = f"a task's name is a printable text of 1 to {LONGEST_TASK} letters without a space at its ends"
+                raise StudyError(f"{rule}, but got {shortened(repr(name), 60)}")
         for name, distribution in self.space.items():
             if name not in self.default:
                 raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
@@ -92,8 +96,8 @@ class Study:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
-            if value is not None and value > (most := MOST_BATCH if name == "batch_size" else MOST_EPOCHS):
-                raise StudyError(f"{name} must be {most} or less, but got {shortened(value, 60)}")
+            if value is not None:
+                check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
         if self.folds is not None and not (isinstance(self.folds, int) and 2 <= self.folds <= MOST_FOLDS):
             raise StudyError(f"folds must be a whole number from 2 to {MOST_FOLDS}, but got {self.folds!r}")
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
@@ -144,6 +148,7 @@ class Study:
 
     def fixed(self, name: str, text: str) -> "Study":
         """The study with dimension `name` of its space fixed at the value in `text`. Raises UsageError."""
+        name, text = self.search_space.parted(name, text)
         single = self.search_space.single(name, text)
         value = fixed_value(single)
         if name in self.space:
@@ -153,9 +158,12 @@ class Study:
         return replace(self, fixed_weights=weights.fixed)
 
     def only(self, task: str) -> "Study":
-        """The study of one task by itself, with that task's metric as the score."""
+        """The study of one task by itself, with that task's metric as the score; its model may have all heads."""
         (kept,) = (each for each in self.tasks if each.name == task)
-        return replace(self, tasks=[kept], score="mean", at_least={}, fixed_weights={})
+        others = [name for name in self.task_names if name != task]
+        return replace(
+            self, tasks=[kept], score="mean", at_least={}, fixed_weights={}, spare_heads=[*self.spare_heads, *others]
+        )
 
     def build(self, config: Config, seed: int) -> nn.Module:
         """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
@@ -167,11 +175,14 @@ class Study:
                 raise
             except Exception as error:
                 reason = kind_and_line(error)
+                if isinstance(error, KeyError) and any(refused in reason for refused in REFUSED_NAMES):
+                    reason += " (mtlsearch.TaskModules takes any name)"
                 raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
         return with_own_dropout(model)
 
+    @stoppable()
     def load(
         self,
         directory: Path,
@@ -189,6 +200,7 @@ class Study:
             name, why = next(iter(left_out.items()))
             raise DataError(f"no task can be scored, such as {name!r} {why}: hold out more of the data")
         model = self.build(self.default_config(), seed=0).eval()
+        check_heads(model, [*self.task_names, *self.spare_heads])
         loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out)
         loaded.check_model()
         loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))

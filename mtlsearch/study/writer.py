@@ -9,14 +9,15 @@ from string import Template
 from typing import get_args
 
 from mtlsearch.data.guess.table import Guess, Skew
-from mtlsearch.data.table_rows import task_name
+from mtlsearch.data.table_rows import former_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
+from mtlsearch.limits import LONGEST_TASK
 from mtlsearch.study.study_file import shipped_studies
 from mtlsearch.tasks.classification import Classification
 from mtlsearch.tasks.regression import Regression
 from mtlsearch.tasks.task import Task
-from mtlsearch.wording import few, shortened
+from mtlsearch.wording import few, is_name, shortened
 
 SMALL = 5_000  # rows; fewer are cheap enough for more epochs
 WIDTH = 100
@@ -127,12 +128,12 @@ def _metrics(kind: type[Task]) -> tuple[str, ...]:
 def study_text(guess: Guess, out: Path, metrics: Mapping[str, str]) -> str:
     """The text of the study file, about a page."""
     table, file = guess.table, Path(guess.table.path)
-    tasks = {task_name(column): kind for column, kind in table.targets.items()}
+    tasks = {_task_name(column): kind for column, kind in table.targets.items()}
     names = sorted({"Regression" if kind == "number" else "Classification" for kind in tasks.values()})
     heads = {task: len(guess.data.class_names(task)) or 1 for task in tasks}
     small = guess.rows < SMALL
     return STUDY.substitute(
-        title=" and ".join(tasks) if len(tasks) < 4 else f"{len(tasks)} targets of a table",
+        title=_title(list(tasks)),
         names=", ".join(names),
         path=_quoted(Path(os.path.relpath(file, out.resolve().parent)).as_posix()),
         options="\n".join(_options(guess)),
@@ -145,6 +146,12 @@ def study_text(guess: Guess, out: Path, metrics: Mapping[str, str]) -> str:
         epochs=30 if small else 10,
         batch_size=_batch_size(len(guess.data.train)),
     )
+
+
+def _title(tasks: Sequence[str]) -> str:
+    """The tasks where they are few and their names may stand in a docstring."""
+    named = " and ".join(tasks)
+    return f"{len(tasks)} targets of a table" if len(tasks) > 3 or set(named) & set('"\\') else named
 
 
 def _options(guess: Guess) -> list[str]:
@@ -175,13 +182,18 @@ def _division(split: str | None) -> list[str]:
 
 def _task(guess: Guess, column: str, metric: str | None) -> list[str]:
     """The lines that define a task; where its classes are skewed, a comment says why it has its metric."""
-    name, kind = _quoted(task_name(column)), KINDS[guess.table.targets[column]].__name__
+    name, kind = _quoted(_task_name(column)), KINDS[guess.table.targets[column]].__name__
     skew, why = guess.skewed.get(column), []
     if metric is None and skew is not None:
         metric = "auroc" if skew.classes == 2 else "macro_f1"
         why = [f"        # {_reason(skew)}"]
     option = "" if metric is None else f", metric_name={_quoted(metric)}"
     return [*why, f"        {kind}({name}, table{option}),"]
+
+
+def _task_name(column: str) -> str:
+    """The name of the task that predicts a column: its own, where a task can have it."""
+    return column if is_name(column, LONGEST_TASK) else former_name(column)[:LONGEST_TASK]
 
 
 def _reason(skew: Skew) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
-from mtlsearch.errors import StudyError
+from mtlsearch.errors import StudyError, kind_and_line
 from mtlsearch.tasks.classification import Classification
 from mtlsearch.tasks.metrics import Metric, WholeMetric
 from mtlsearch.tasks.multilabel import MultiLabel
@@ -76,7 +76,10 @@ class CustomTask(Task):
     def metric(self, target: Target) -> Metric:
         def compute(outputs: Tensor, labels: Tensor) -> Tensor | float:
             rows = labelled(labels)
-            return self.metric_fn(outputs[rows], labels[rows])
+            try:
+                return self.metric_fn(outputs[rows], labels[rows])
+            except Exception as error:
+                raise StudyError(f"the metric of task {self.name!r} fails: {kind_and_line(error)}") from error
 
         return WholeMetric(self.metric_name, compute, self.higher_is_better)
 

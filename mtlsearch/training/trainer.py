@@ -25,7 +25,8 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 class Training:
     """All that a trainer is made from; `method` names the weighting method (`weighting`).
 
-    `slots` is the most that a lane may have; with None the trainer chooses.
+    `slots` is the most that a lane may have; with None the trainer chooses. Where `mixes_seeds`, a lane holds members
+    of any seed, each with batches of its own; else all members of a lane have one seed, and share its batches.
     """
 
     loaded: LoadedStudy
@@ -34,6 +35,7 @@ class Training:
     dtype: torch.dtype = torch.float32
     method: str = "static"
     slots: int | None = None
+    mixes_seeds: bool = False
     stop: Event = field(default_factory=Event)
 
     def check_stop(self) -> None:

@@ -19,11 +19,12 @@ from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, outcome_line, 
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record, open_record
+from mtlsearch.store.record import find_record, open_record, recorded_info
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
 from mtlsearch.training.device import use_device, with_recorded
+from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
 from mtlsearch.training.population.layout import search_population
 from mtlsearch.training.solo import SoloTrainer
@@ -58,6 +59,8 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     if options.artifacts is not None:
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:
+        if recorded_info(storage, name) is None:
+            take_first_step(Training(loaded, precision=options.precision))
         population = options.population or search_population(loaded, options.trials)
         record = open_record(storage, name, {**describe(loaded), "population": population}, None, artifacts)
         conditions = with_recorded(conditions, options.threads, record.info)

@@ -26,7 +26,7 @@ from mtlsearch.evidence.answer import (
 from mtlsearch.evidence.effects import Blame
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_alone, open_confirmation
 from mtlsearch.evidence.verdict import Verdict
-from mtlsearch.store.artifacts import artifacts_folder, trial_artifact
+from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
@@ -42,6 +42,7 @@ from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
@@ -80,11 +81,11 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
 
 
 def again_trainer(
-    loaded: LoadedStudy, at_once: int, options: AgainOptions, notice: Callable[[str], None]
+    loaded: LoadedStudy, at_once: int, options: AgainOptions, notice: Callable[[str], None], *, measures: bool = True
 ) -> TrainerMaker:
     """Makes the trainers of a confirmation; a new division has one of its own, which trains few."""
     many = options.trainings // options.seeds if new_divisions(loaded, options) else options.trainings
-    return TrainerMaker(loaded, at_once, many, notice)
+    return TrainerMaker(loaded, at_once, many, notice, measures=measures)
 
 
 def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
@@ -111,6 +112,7 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
     for task in singles:
         if not train_all(session, confirmation, [r for each in plan.alone(winner, task) for r in each], divisions):
             return False
+    abandon(confirmation)
     conclude(session, confirmation, plan, searches)
     keep_whole(session, *best_answer(record))
     scorings = confirmation.test_scorings()
@@ -300,7 +302,7 @@ def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict
     shares: dict[str, float] = {}
     if kept is not None and len(study.tasks) > 1:
         try:
-            state, _ = read_model(trial_artifact(confirmation, kept))
+            state, _ = read_model(confirmation.own_parameters(kept))
             shares = gradient_shares(session.training, repeats[0].config, state)
         except (StoreError, ModelError):  # another run keeps its parameters elsewhere
             session.watcher.notice("the parameters of the winner are not here: no share of the trunk's gradient")

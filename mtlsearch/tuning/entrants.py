@@ -17,6 +17,7 @@ from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.weighting import STATIC
+from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.repeats import train_repeats
 from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
@@ -55,9 +56,8 @@ def entrant(session: Session, method: str, trials: int, searched: Mapping[str, A
     loaded = replace(training.loaded, study=weighted(training.loaded.study, method))
     population = 1 if method in GRADIENT_BASED else int(searched["population"])
     searched = {**searched, "population": population}
-    # Each seed has batches of its own, so a population would be lanes of one member: on a CPU that gains nothing.
     make_again: MakeTrainer = SoloTrainer
-    if loaded.device.type == "cuda" and population > 1:
+    if population > 1:
         make_again = TrainerMaker(loaded, repeat_population(loaded, population), trials, notice)
     own = replace(
         session,
@@ -115,6 +115,7 @@ def outcome_of(each: Entrant, trials: int, seeds: Sequence[int]) -> Outcome | st
     left = book.left(repeats)
     each.session.watcher.begun(len(repeats), len(repeats) - len(left), loaded.study.epochs)
     train_repeats(replace(each.session, make_trainer=each.make_again), book, repeats)
+    abandon(book)
     found = ended(book)
     trained = [found[repeat.key] for repeat in repeats]
     tests = [trial.user_attrs.get("test") for trial in trained]

@@ -10,6 +10,8 @@ from mtlsearch.activity import doing
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
+from mtlsearch.store.states import FOLDER
+from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
 from mtlsearch.training.folds import search_trainer
@@ -33,15 +35,15 @@ def search(session: Session, total: int) -> None:
     trainer = search_trainer(session.make_trainer, session.training)
     keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
-    clear_unfinished(record.artifacts)
+    for folder in (record.artifacts, record.artifacts / FOLDER):
+        clear_unfinished(folder)
     try:
         keeper.resume()
         while session.is_in_time():
             with doing("adding trials"):
                 while asked := keeper.ask(total, session.affords_a_trial):
-                    trial, config = asked
-                    keeper.entered(trial.number, trainer.add(trial.number, config))
-                    watcher.asked(trial.number, config)
+                    keeper.seat(*asked)
+                    watcher.asked(*asked)
             if not (record.running or keeper.queue):
                 keeper.drop_ghosts()
                 if not (keeper.resume() or _wait_for_others(session, total)):
@@ -121,10 +123,12 @@ def search_more(session: Session, trials: int, sampler: str, pruner: str, told: 
     before = record.counted()
     if before >= trials or not session.affords_a_trial():
         return
-    watcher.notice(f"{told}: {trials - before} trials")
+    many = "at most " if session.budget is not None else ""
+    watcher.notice(f"{told}: {many}{trials - before} trials")
     record.study.sampler = seeded_asks(sampler, session.training.seed)
     record.study.pruner = make_pruner(pruner, study.epochs)
-    watcher.begun(trials, before, study.epochs, record.best_or_none())
+    spent = trial_epochs(record.trials())
+    watcher.begun(trials, before, study.epochs, record.best_or_none(), spent=spent, budget=session.budget)
     search(session, trials)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import CORES, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS
+from mtlsearch.limits import CORES, LARGEST_SEED, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS, MOST_SEEDS, MOST_TRIALS
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_SEEDS = 1000  # and configs to train again
-MOST_TRIALS = 10**6
-LARGEST_SEED = 2**63 - 1
 LONGEST_S = 10**9
 LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from mtlsearch.activity import counted, current
 from mtlsearch.pace import Pace
 from mtlsearch.terminal import notice
-from mtlsearch.wording import clock, described, message_line, visible
+from mtlsearch.wording import clock, described, measured, message_line, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,13 +25,26 @@ if TYPE_CHECKING:
 
 NOTEBOOK_SECONDS = 0.25
 SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
+Place = tuple[float, float, int]  # the sort key of "best", smaller for better trials
 
 
 class Watcher(Protocol):
     """Is told how a search or a confirmation goes."""
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
-        """Work begins on `total` trials of which `done` are counted; `best` has the highest score."""
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
+        """Work begins on `total` trials of which `done` are counted; `best` has the highest score.
+
+        With a `budget` of trial-epochs, of which so many are `spent`, they may be fewer.
+        """
         ...
 
     def asked(self, number: int, config: "Config") -> None:
@@ -88,12 +101,14 @@ class Progress:
 
     def __init__(self, total: int = 0, *, quiet: bool = False) -> None:
         self.total, self.epochs, self.done = total, 0, 0
+        self.spent = 0
+        self.budget: int | None = None  # of trial-epochs, `spent` among them
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
-        self.in_training: dict[int, tuple[float, str]] = {}  # the best score so far of each, with its metrics
+        self.in_training: dict[int, tuple[Place, float, str]] = {}  # place, best score so far and its metrics of each
         self.best: tuple[float, str] | None = None
-        self.place: tuple[float, float, int] | None = None  # of the best among the trials
+        self.place: Place | None = None  # of the best trial that has ended
         self.pace = Pace()
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self.line)
@@ -113,6 +128,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Tell nothing more by itself, and leave the terminal as it was."""
         if self.is_live:
             self.live.stop()
         elif not self.quiet:
@@ -130,8 +149,18 @@ class Progress:
 
     # The watcher.
 
-    def begun(self, total: int, done: int, epochs: int, best: "FrozenTrial | None" = None) -> None:
+    def begun(
+        self,
+        total: int,
+        done: int,
+        epochs: int,
+        best: "FrozenTrial | None" = None,
+        *,
+        spent: int = 0,
+        budget: int | None = None,
+    ) -> None:
         self.total, self.done, self.epochs, self.is_begun = total, done, epochs, True
+        self.spent, self.budget = spent, budget
         self.best = self.place = None
         self.in_training.clear()
         if best is not None:
@@ -144,15 +173,19 @@ class Progress:
 
     def reported(self, result: "EpochResult") -> None:
         self.training[result.number] = result.epoch + 1
+        from mtlsearch.store.trials import rank  # imports Optuna, which a help page need not wait for
+        from mtlsearch.study.results import shortfall
+
         if result.reason is None and result.best_validation:
-            self.in_training[result.number] = result.best_score, described(result.best_validation)
+            place = rank(result.best_score, result.number, shortfall(result.best_shortfalls))
+            self.in_training[result.number] = place, result.best_score, described(result.best_validation)
         self.pace.epoch_ended()
         self._expect()
         self._draw()
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
-        from mtlsearch.store.trials import missed  # imports Optuna, which a help page need not wait for
+        from mtlsearch.store.trials import missed
 
         self._leave(trial.number)
         state = trial.state.name.lower()
@@ -162,17 +195,17 @@ class Progress:
         reason = trial.user_attrs.get("reason")
         folds = trial.user_attrs.get("folds", {}).get("scores", [])
         spread = f" ± {stdev(folds):.4f}" if folds else ""
-        score = "" if trial.value is None else f", score {trial.value:.4f}{spread}"
+        score = "" if trial.value is None else f", score {measured(trial.value)}{spread}"
         why = f" ({visible(str(reason))})" if reason else ""
         if missed(trial):
             why += f", misses {missed(trial)}"
         if improved:
             best = f"; new best: {described(trial.user_attrs.get('validation', {}))}"
         else:
-            best = "" if self.best is None else f"; best {self.best[0]:.4f}"
+            best = "" if self.best is None else f"; best {measured(self.best[0])}"
         epochs = trial.user_attrs.get("epochs", 0)
         self.say(
-            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self.done} of {self.total}{best}",
+            f"trial {trial.number} {state} after {epochs} epochs{score}{why}; {self._done(' of ')}{best}",
             live=bool(reason),
         )
 
@@ -195,7 +228,10 @@ class Progress:
 
     def _draw(self, *, last: bool = False) -> None:
         if self.notebook is not None:
-            self.notebook.draw(self.line().plain, self.done, self.total, last=last)
+            done, total = self.done, self.total
+            if self.budget is not None:
+                done, total = self.spent + self.pace.trial_epochs, self.budget
+            self.notebook.draw(self.line().plain, done, total, last=last)
 
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""
@@ -224,11 +260,12 @@ class Progress:
         self.place = rank_of(trial)
         short = f"; misses {missed(trial)}" if missed(trial) else ""
         metrics = described(trial.user_attrs.get("validation", {}))
-        self.best = trial.value, f"{trial.value:.4f} (trial {trial.number}: {metrics}{short})"
+        self.best = trial.value, f"{measured(trial.value)} (trial {trial.number}: {metrics}{short})"
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
-        self.pace.expect(max(0, left), list(self.training.values()), self.epochs)
+        most = None if self.budget is None else self.budget - self.spent - self.pace.trial_epochs
+        self.pace.expect(max(0, left), list(self.training.values()), self.epochs, most)
 
     # The live line.
 
@@ -240,13 +277,19 @@ class Progress:
         left = self.pace.seconds_left()
         # The metrics stand last: with many tasks it is they that a narrow terminal cuts off.
         parts = [
-            f"{self.done}/{self.total} trials",
+            self._done("/", " trials"),
             self._state(),
             self.pace.rate_in_words(self._under_way()),
             "" if left is None else f"{clock(left)} left",
             self._best_so_far(),
         ]
         return Text(" · ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+    def _done(self, of: str, what: str = "") -> str:
+        """The part that is done, in trial-epochs where a budget ends the search, else in trials."""
+        if self.budget is None:
+            return f"{self.done}{of}{self.total}{what}"
+        return f"{self.spent + self.pace.trial_epochs:,}{of}{self.budget:,} trial-epochs"
 
     def _state(self) -> str:
         """How many are in training, at which epoch; and what else is being done."""
@@ -266,8 +309,8 @@ class Progress:
 
     def _best_so_far(self) -> str:
         """The best score, also of a trial in training."""
-        found = max(self.in_training.items(), key=lambda item: item[1][0], default=None)
-        if found is not None and (self.best is None or found[1][0] > self.best[0]):
-            number, (score, metrics) = found
-            return f"best {score:.4f} (trial {number}, in training: {metrics})"
+        found = min(self.in_training.items(), key=lambda item: item[1][0], default=None)
+        if found is not None and (self.place is None or found[1][0][:2] < self.place[:2]):
+            number, (_, score, metrics) = found
+            return f"best {measured(score)} (trial {number}, in training: {metrics})"
         return f"best {self.best[1]}" if self.best else "no score yet"

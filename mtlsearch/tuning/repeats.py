@@ -15,11 +15,13 @@ from mtlsearch.store.model_file import write_model
 from mtlsearch.study.divisions import labelled_examples, new_rows
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import barrier, wait_a_moment
 from mtlsearch.tuning.options import AgainOptions
-from mtlsearch.tuning.session import Session
+from mtlsearch.tuning.session import Session, TrainerMaker
 from mtlsearch.wording import described, few
 
 SMALL = 2000  # labelled examples of a task: of fewer, one division tells little of new data
@@ -90,44 +92,64 @@ def train_all(session: Session, book: Confirmation, repeats: Sequence[Repeat], d
 
 
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
-    """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted."""
-    if not repeats:
+    """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted.
+
+    Those that an interrupted run had in training go on from their states, where it kept them.
+    """
+    if _all_ended(book, repeats):
         return True
-    watcher, conditions = session.watcher, session.conditions.recorded()
+    watcher = session.watcher
     clear_unfinished(book.artifacts)
-    # A lane holds trainings of one seed, which share its batches: more slots would stay empty.
-    slots = max(Counter(repeat.seed for repeat in repeats).values())
-    training = replace(session.training, slots=slots)
-    trainer = session.make_trainer(training) if book.left(repeats) else None
-    members: dict[int, Repeat] = {}
+    training = together(session.training, repeats)
+    trainer = trainer_of(session, book, training, repeats)
+    keeper = RepeatKeeper(book, training, session.conditions, watcher, trainer, repeats)
     try:
+        keeper.resume()
         while session.is_in_time():
-            while trainer is not None and trainer.room() and (left := book.left(repeats)):
-                number = book.begin(left[0], session.study)
-                if number is None:  # another process was faster
-                    continue
-                members[number] = left[0]
-                # A config and its twin of one seed come together, so that they share its batches.
-                entry = trainer.add(number, left[0].config, entry_epoch=0, seed=left[0].seed)
-                book.enter(number, entry, conditions)
-                watcher.asked(number, left[0].config)
-            if trainer is None or not book.running:
-                if not _others_train(session, book, repeats):
+            while asked := keeper.next(session.study):
+                keeper.seat(*asked)
+                watcher.asked(*asked)
+            if not (book.running or keeper.queue):
+                keeper.drop_ghosts()
+                if not (keeper.resume() or _others_train(session, book, repeats)):
                     return True
-                if trainer is None and book.left(repeats):
-                    trainer = session.make_trainer(training)
                 continue
-            for result in barrier(book, trainer):
+            keeper.keep_if_due()
+            for result in barrier(book, trainer, keeper.living):
                 book.report(result)
                 watcher.reported(result)
                 if result.number not in book.running:  # another process has just taken it over
                     trainer.drop(result.number)
                 elif result.finished:
-                    told = _end(book, trainer, training, result, members[result.number])
+                    told = _end(book, trainer, training, result, keeper.repeat_of(result.number))
                     watcher.confirmed(result.number, told)
+        keeper.keep()
         return _all_ended(book, repeats)
     finally:
-        book.interrupt()
+        keeper.close()
+
+
+def together(training: Training, repeats: Sequence[Repeat]) -> Training:
+    """The training of repeats, with lanes that hold as many of them as can be.
+
+    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read, it holds those
+    of one seed, which share its batches: more slots would stay empty.
+    """
+    if training.loaded.device.type == "cpu" and not training.loaded.reads:
+        return replace(training, slots=len(repeats), mixes_seeds=True)
+    return replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
+
+
+def trainer_of(session: Session, book: Confirmation, training: Training, repeats: Sequence[Repeat]) -> Trainer:
+    """The trainer of repeats; how they are trained is measured once, and recorded with them."""
+    make = session.make_trainer
+    if not isinstance(make, TrainerMaker):
+        return make(training)
+    whose, plans = plan_key(repeats), book.study.user_attrs.get("plans", {})
+    plan = Plan(**plans[whose]) if whose in plans else make.plan_of(training, [repeat.config for repeat in repeats])
+    if whose not in plans:
+        book.study.set_user_attr("plans", {**plans, whose: plan.recorded()})
+    return make.again(training, plan)
 
 
 def _all_ended(book: Confirmation, repeats: Sequence[Repeat]) -> bool:

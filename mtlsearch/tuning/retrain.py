@@ -14,7 +14,7 @@ from torch import Tensor
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.errors import ConfigError, StudyError
 from mtlsearch.limits import CORES
-from mtlsearch.store.artifacts import file_name, save_artifact, whole_artifact
+from mtlsearch.store.artifacts import file_name, save_artifact
 from mtlsearch.store.config_file import config_document, config_of, on_all, read_config, trial_config
 from mtlsearch.store.model_file import study_of, write_model
 from mtlsearch.store.record import Record
@@ -167,7 +167,7 @@ def keep_whole(session: Session, config: Mapping[str, Any], holder: Record, tria
     `config` is its exported config, and `holder` the record of its `trial`. It trains as many epochs as were best.
     """
     training, attrs = session.training, trial.user_attrs
-    if session.study.folds is None or whole_artifact(holder, trial) is not None:
+    if session.study.folds is None or holder.whole_parameters(trial) is not None:
         return
     epochs = attrs["best_epoch"] + 1
     session.watcher.notice(
@@ -252,6 +252,7 @@ def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     slots = recorded.get("lane_slots")
     if recorded.get("trainer") != "population" or slots is None:
         return SoloTrainer(training)
+    training = replace(training, mixes_seeds=bool(recorded.get("own_batches")))
     return PopulationTrainer(
         training, slots, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
     )
@@ -264,6 +265,6 @@ def tolerance(value: float, examples: int) -> float:
 
 
 def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "steps")
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps")
     same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
     return same_device and all(recorded.get(name) == now.get(name) for name in names)

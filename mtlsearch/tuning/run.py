@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
-from mtlsearch.activity import doing
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.kernels.available import works
@@ -21,6 +21,7 @@ from mtlsearch.limits import CORES
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
@@ -33,6 +34,7 @@ from mtlsearch.training.device import (
     use_device,
     with_recorded,
 )
+from mtlsearch.training.first_step import check_first_step
 from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
@@ -55,7 +57,8 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     chosen = choose(options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
-        search_study(session, options, progress)
+        with removed_if_unbegun(session.record):
+            search_study(session, options, progress)
         keep_best_of_folds(session, options.trials)
         if options.confirm and session.record.counted() >= options.trials:
             confirm_best(session, options, progress)
@@ -78,7 +81,7 @@ class Chosen:
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
-    with doing("getting the device ready"):
+    with stoppable(), doing("getting the device ready"):
         conditions = use_device(options.device, options.threads, options.precision)
     for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
@@ -134,14 +137,18 @@ def open_session(
 
 
 def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
-    """The plan of a study and its CPU threads: what is asked for, else what its first run measured."""
+    """The plan of a study and its CPU threads: what is asked for, else what its first run measured.
+
+    A new study must take its first step. Raises ModelError and StudyError where it cannot.
+    """
     conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
     if recorded_info(storage, chosen.name) is not None:
         return Plan(options.population or 1), conditions
     if is_auto:
         conditions = conditions.with_threads(fastest_threads(products()))
-    training = Training(chosen.loaded, precision=options.precision)
-    with doing("measuring whether trials train faster at once"):
+    training = Training(chosen.loaded, options.seed or 0, precision=options.precision)
+    check_first_step(training)
+    with stoppable(), doing("measuring whether trials train faster at once"):
         plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():
         notice(told)
@@ -206,7 +213,7 @@ def confirm_best(session: Session, options: RunOptions, progress: Progress) -> N
     loaded = session.training.loaded
     searched = options.population or int(session.record.info["population"])
     at_once = options.population or repeat_population(loaded, searched)
-    make_trainer = again_trainer(loaded, at_once, options, progress.notice)
+    make_trainer = again_trainer(loaded, at_once, options, progress.notice, measures=options.population is None)
     try:
         confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
     except StudyError as error:

@@ -1,17 +1,20 @@
 """A session: one study in work, with all that a search, a confirmation or a comparison needs of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from optuna.trial import TrialState
 
 from mtlsearch.activity import doing
+from mtlsearch.report.dashboard import publish
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import trial_epochs
+from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.device import Conditions
+from mtlsearch.training.population.cost import Plan, planned_repeats
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Steps, choose_steps
 from mtlsearch.training.solo import SoloTrainer
@@ -53,15 +56,11 @@ class Session:
         return self.deadline is None or time.monotonic() < self.deadline
 
 
-FULL_ENOUGH = 3  # members of a CPU lane, uncompiled: with fewer, its dispatch costs more than theirs one by one
-
-
 class TrainerMaker:
     """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1.
 
-    Trainings are solo too where a CPU's lanes would hold fewer than FULL_ENOUGH of them, as those of one seed do.
-
-    With `compiles` it is decided whether steps are compiled. A population with a `check` goes through it.
+    With `compiles` it is decided whether steps are compiled. A population with a `check` goes through it. Where it
+    `measures`, repeats on a CPU are trained at once only if that is measured to be faster.
     """
 
     def __init__(
@@ -73,9 +72,10 @@ class TrainerMaker:
         *,
         compiles: bool | None = None,
         check: Callable[[PopulationTrainer], Trainer] = lambda trainer: trainer,
+        measures: bool = True,
     ) -> None:
         self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
-        self.compiles, self.check = compiles, check
+        self.compiles, self.check, self.measures = compiles, check, measures
 
     @cached_property
     def steps(self) -> Steps:
@@ -83,13 +83,25 @@ class TrainerMaker:
         return choose_steps(self.loaded, self.trials, self.population, self.notice, self.compiles)
 
     def __call__(self, training: Training) -> Trainer:
-        if self.population == 1 or self._lanes_are_too_small(training):
+        if self.population == 1:
             return SoloTrainer(training)
         return self.check(PopulationTrainer(training, self.population, self.steps, self.notice))
 
-    def _lanes_are_too_small(self, training: Training) -> bool:
-        on_cpu = training.loaded.device.type == "cpu"
-        return on_cpu and training.slots is not None and training.slots < FULL_ENOUGH
+    def plan_of(self, training: Training, configs: Sequence[Config]) -> Plan:
+        """How repeats of these configs are trained."""
+        if self.population == 1 or not self.measures or training.loaded.device.type != "cpu":
+            return Plan(self.population, self.compiles)
+        with doing("measuring whether trainings are faster at once"):
+            return planned_repeats(training, configs, self.population)
+
+    def again(self, training: Training, plan: Plan) -> Trainer:
+        """The trainer of repeats by their plan."""
+        if plan.population == 1:
+            return SoloTrainer(training)
+        if plan.compiles is None:
+            return PopulationTrainer(training, plan.population, self.steps, self.notice)
+        steps = choose_steps(training.loaded, self.trials, plan.population, self.notice, plan.compiles)
+        return PopulationTrainer(training, plan.population, steps, self.notice)
 
 
 def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTrainer:
@@ -101,8 +113,6 @@ def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTr
 
 
 def show_in_dashboard(record: Record) -> None:
-    """Leave the verdict and the figures in the store, where optuna-dashboard shows them."""
-    from mtlsearch.report.dashboard import publish  # plotly is slow to import, and needed only at the end
-
-    with doing("drawing the figures for the dashboard"):
+    """Leave the verdict in the store, where optuna-dashboard shows it."""
+    with doing("writing the verdict for the dashboard"):
         publish(record)

@@ -73,6 +73,7 @@ def test_study_file_that_is_not_there_is_named(empty: Path) -> None:
         ("study = 3", "must define `study = Study(...)`, but got a int"),
         (STUDY_FILE.replace('"b", source', '"a", source'), "'a' is there twice"),
         (STUDY_FILE.replace("> 0", "> 99"), "two classes or more"),
+        (STUDY_FILE.replace("astype(np.int64)", "astype(np.int64) * 10**12"), "but got 1000000000000: number the"),
         (STUDY_FILE.replace("size=(256, 4)", "size=(0, 4)"), "it is empty"),
         (STUDY_FILE.replace("    labels =", "    x[3] = np.nan\n    labels ="), "NaN"),
         (

@@ -10,7 +10,6 @@ from commands import SOLO, STUDY_FILE, command, done, refused
 from optuna.trial import TrialState
 
 from mtlsearch import load_model
-from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
 
@@ -99,7 +98,7 @@ def test_run_says_that_parameters_cannot_be_written_and_goes_on_later(
         record = find_record(storage, "mine", here / "mtlsearch.artifacts")
         assert record.counted() == 2
         assert record.trials(TrialState.RUNNING, TrialState.WAITING) == []
-        assert best_artifact(record, record.best()).is_file()
+        assert record.parameters(record.best()).is_file()
 
 
 def test_export_leaves_both_files_as_they_were_where_one_cannot_be_written(

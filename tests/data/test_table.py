@@ -1,5 +1,6 @@
 """Tables as sources: rows divided first, everything fitted on training rows alone, bad files refused in one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from tables import ROWS, houses, write
 
 from mtlsearch import Classification, Data, MtlsearchError, Regression, SharedTrunk, Study, Table
+from mtlsearch.data import table as table_module
+from mtlsearch.data.examples import kept
 from mtlsearch.data.examples.division import dividing
 from mtlsearch.data.parts import Part
-from mtlsearch.data.table_encoding import Encoding
-from mtlsearch.data.table_rows import task_name
+from mtlsearch.data.table_encoding import Encoding, hashed
+from mtlsearch.data.table_rows import former_name, with_former_names
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.inference.inputs import read_rows
 
@@ -107,8 +110,13 @@ def test_encoding_outlives_json(tmp_path: Path) -> None:
     assert np.array_equal(again.apply(frame), encoding.apply(frame))
 
 
-def test_tasks_are_named_as_modules_and_tasks_may_be() -> None:
-    assert [task_name(name) for name in ("price", "sale price €", "type", "a.b", "values")] == [
+def test_tasks_of_earlier_studies_are_known_by_their_names(tmp_path: Path) -> None:
+    frame = houses().rename(columns={"price": "sale price €"})
+    data = table(write(tmp_path, frame), targets={"sale price €": "number", "sold": "category"})(tmp_path)
+    now, before = (data.column(data.train, name) for name in ("sale price €", "sale_price__"))
+    assert torch.allclose(now, before, equal_nan=True)
+    assert with_former_names({"a b": 1, "a.b": 2, "c d": 3}) == {"a b": 1, "a.b": 2, "c d": 3, "c_d": 3}
+    assert [former_name(name) for name in ("price", "sale price €", "type", "a.b", "values")] == [
         "price", "sale_price__", "type_", "a_b", "values_",
     ]  # fmt: skip
 
@@ -122,6 +130,62 @@ def test_raw_rows_are_read_by_what_was_fitted(tmp_path: Path) -> None:
     other = table("no such file.csv")
     other.restore(source(tmp_path).fitted)
     assert other.features == source.features
+
+
+def test_second_reading_of_a_table_parses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "LEAST_SECONDS", 0.0)
+    write(tmp_path, houses())
+    first, again = table(), table()
+    data = first(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(table_module, "read_table", lambda *_, **__: pytest.fail("it was read again"))
+        second = again(tmp_path)
+        with dividing("first"), pytest.raises(pytest.fail.Exception):
+            table()(tmp_path)
+        for changes in ({"most_levels": 2}, {"test": 0.25}, {"targets": {"sold": "category", "price": "number"}}):
+            with pytest.raises(pytest.fail.Exception):
+                table(**changes)(tmp_path)
+    assert again.encoding == first.encoding
+    assert second.fitted == data.fitted
+    assert second.over_all == data.over_all
+    assert second.classes == data.classes
+    for task in ("price", "sold"):
+        assert second.sha256(task) == data.sha256(task)
+
+
+def test_levels_of_a_wide_category_share_inputs_and_stay_apart(tmp_path: Path) -> None:
+    levels = [f"level {i}" for i in range(600)]
+    frame = pd.DataFrame({"city": levels * 20, "y": np.arange(12_000) % 7})
+    frame.loc[:19, "city"] = [f"rare {i}" for i in range(20)]
+    frame.loc[30:60, "city"] = None
+    source = table(write(tmp_path, frame), numbers=[], dates=[], categories=["city"], targets={"y": "number"})
+    (city,) = source.encoding.wide
+    assert source.features == city.shared + 2 == 130
+    new = pd.DataFrame({"city": [*levels, "unheard of", None, "rare 1"]})
+    inputs = source.encoding.apply(new)
+    assert len(np.unique(inputs[:600], axis=0)) == 600
+    assert (inputs[:600].sum(1) == 4).all()
+    assert [row.nonzero()[0].tolist() for row in inputs[600:]] == [[129], [128], [129]]
+    values = [city.value(row) for row in inputs.tolist()]
+    assert values == [*levels, "a rare one", "missing", "a rare one"]
+    again = Encoding.from_dict(json.loads(json.dumps(source.encoding.to_dict())))
+    assert np.array_equal(again.apply(new), inputs)
+    raw, _ = read_rows(write(tmp_path, new, "new.csv"), again)
+    assert np.array_equal(raw.numpy(), inputs)
+    given: dict[str, Any] = {"numbers": [], "dates": [], "categories": ["city"], "targets": {"y": "number"}}
+    assert table(source.path, most_levels=600, **given).features == 602
+
+
+def test_level_has_the_same_inputs_whichever_levels_are_beside_it() -> None:
+    first, other = hashed(["a", "b", "c"], 128), hashed(["0", "b", "zz"], 128)
+    assert first[1].tolist() == other[1].tolist()
+    assert first[1].nonzero()[0].tolist() == [15, 68, 69, 70]  # models' files rely on these
+
+
+def test_codes_differ_where_most_of_them_are_taken() -> None:
+    levels = list(map(str, range(60)))
+    assert len(np.unique(hashed(levels, 8), axis=0)) == 60  # of 70 that there are
 
 
 # How rows are divided.
@@ -298,7 +362,7 @@ def test_line_numbers_count_lines_within_quotes(tmp_path: Path) -> None:
 
 
 def test_missing_file_folder_spreadsheet_and_broken_parquet_are_refused(tmp_path: Path) -> None:
-    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV or Parquet file"
+    assert refused(table(), tmp_path) == "no table houses.csv: name an existing CSV, Parquet or ARFF file"
     assert refused(table(tmp_path), tmp_path).startswith("no table ")
     write(tmp_path, b"PK", "book.xlsx")
     assert refused(table("book.xlsx"), tmp_path) == "book.xlsx is a spreadsheet: save it as CSV"
@@ -321,9 +385,9 @@ def test_column_that_is_nearly_one_is_suggested(tmp_path: Path) -> None:
         ({"targets": {}}, "targets must name one column or more, but it is empty"),
         ({"targets": {"price": "real"}}, "target 'price' must be 'number' or 'category', but got 'real'"),
         ({"targets": {"area": "number"}}, "each column of a table is named once, but 'area' is there twice"),
-        ({"targets": {"a b": "number", "a.b": "number"}}, "needs a task's name of its own, but 'a_b' is there"),
         ({"numbers": [], "categories": [], "dates": []}, "a table needs columns as inputs"),
         ({"validation": 0.5, "test": 0.5}, "validation and test are fractions above 0 that sum to less than 1"),
+        ({"most_levels": 0}, "most_levels must be a whole number of 1 or more, but got 0"),
         ({"test": 0.0}, "validation and test are fractions above 0 that sum to less than 1"),
     ],
 )  # fmt: skip

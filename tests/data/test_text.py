@@ -223,6 +223,15 @@ def test_a_corpus_that_makes_no_sense_is_refused() -> None:
         StudyError, match=r"^hidden and depth must be 1 or more and vocabulary 2 or more, but got 8, 0 and 5$"
     ):
         TextTrunk(5, {"a": 2}, hidden=8, depth=0)
+    for sizes, options, message in (
+        ({"words": 10**8 + 1}, {"hidden": 2**17 + 1}, "hidden must be 131072 or less"),
+        ({"buckets": 10**9}, {"depth": 10**9}, "depth must be 1000 or less"),
+        ({"length": 10**5}, {"vocabulary": 10**9}, "vocabulary must be 100000000 or less"),
+    ):
+        with pytest.raises(StudyError, match=r"must be 100000000 or less, but got|must be 10000 or less, but got"):
+            Corpus({}, **sizes)
+        with pytest.raises(StudyError, match=message):
+            TextTrunk(**{"vocabulary": 5, "heads": {"a": 2, "b": ("tokens", 3)}, **options})
     with pytest.raises(
         StudyError,
         match=r"""^the head of 'a' must be a number or \("tokens", number\), but got \('token', 2\)$""",

@@ -267,6 +267,10 @@ def test_joint_tasks_pass_the_shared_blocks_once() -> None:
         ({"channels": 0}, r"^channels and depth must be 1 or more, but got 0 and 2$"),
         ({"depth": 0}, r"^channels and depth must be 1 or more, but got 16 and 0$"),
         ({"norm": "layer"}, r"^norm must be none or batch here, but got 'layer'$"),
+        ({"channels": 2**17}, r"^the channels of the last block must be 131072 or less, but got 262144$"),
+        ({"depth": 1001}, r"^depth must be 1000 or less, but got 1001$"),
+        ({"depth": 40}, r"^the channels of the last block must be 131072 or less, but got 8796093022208$"),
+        ({"in_channels": 10**9}, r"^in_channels must be 131072 or less, but got 1000000000$"),
     ],
 )
 def test_conv_trunks_that_cannot_be_are_refused(options, message: str) -> None:

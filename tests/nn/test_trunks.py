@@ -214,6 +214,20 @@ def test_trunks_without_units_or_layers_are_refused(options: Any) -> None:
         SharedTrunk(FEATURES, HEADS, **options)
 
 
+@pytest.mark.parametrize("trunk", [SharedTrunk, SeparateTrunks])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": 2**17 + 1}, r"^hidden must be 131072 or less, but got 131073$"),
+        ({"depth": 1001}, r"^depth must be 1000 or less, but got 1001$"),
+        ({"heads": {"a": 10**6 + 1}}, r"^the outputs of task 'a' must be 1000000 or less, but got 1000001$"),
+    ],
+)
+def test_trunks_beyond_the_bounds_are_refused(trunk: Any, options: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        trunk(FEATURES, **{"heads": HEADS, **options})
+
+
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(StudyError, match=r"^norm must be none, batch or layer, but got 'group'$"):
         SharedTrunk(FEATURES, HEADS, norm="group")

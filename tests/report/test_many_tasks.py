@@ -120,7 +120,7 @@ def test_forty_tasks_are_searched_confirmed_and_shown_on_a_screen(
 def test_verdict_of_many_tasks_shows_those_with_the_largest_and_smallest_weights() -> None:
     weights = {f"t{i}": i / 190 for i in range(20)}
     lines = ["sentence", "harm", f"weights: {weights}", *(f"{task}: 0.5" for task in weights), "Δm", "covers"]
-    told = verdict_lines({"weights": weights, "lines": lines})
+    told = verdict_lines({"weights": weights, "metrics": weights, "lines": lines})
     assert told[:3] == [
         "sentence",
         "harm",

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from commands import SHORT, done, refused, stored
 
-from mtlsearch import load_model, load_study
+from mtlsearch import limits, load_model, load_study
 from mtlsearch.files import write_text
 from mtlsearch.store.config_file import check_config, schema
 from mtlsearch.store.model_file import read_model
@@ -55,6 +57,26 @@ def test_plain_optuna_reads_the_store_and_its_best_trial_is_what_export_wrote(he
     assert config["validation"] == best["attrs"]["validation"]
     assert (best["direction"], best["metric"]) == ("MAXIMIZE", ["mean"])
     assert best["value"] == max(best["curve"])
+
+
+def maxima(about: Any, path: str = "") -> Iterator[tuple[str, int]]:
+    """Each maximum of a schema, by the names on the way to it; that of weights, 1, is none of our own."""
+    for name, each in about.items() if isinstance(about, dict) else ():
+        if name == "maximum" and each != 1:
+            yield path.replace("properties.", "").rstrip("."), each
+        yield from maxima(each, f"{path}{name}.")
+
+
+def test_maxima_of_the_schema_are_the_bounds_of_what_users_ask_for() -> None:
+    assert dict(maxima(schema())) == {
+        "training.epochs": limits.MOST_EPOCHS,
+        "training.batch_size": limits.MOST_BATCH,
+        "training.seed": limits.LARGEST_SEED,
+        "training.lane_slots": limits.MOST_MEMBERS,
+        "text.rows": limits.MOST_IDS,
+        "text.buckets": limits.MOST_IDS,
+        "text.length": limits.MOST_TOKENS,
+    }
 
 
 def test_exported_config_follows_the_shipped_schema(here: Path) -> None:
@@ -101,8 +123,13 @@ def test_absent_artifacts_are_told_with_where_to_look_and_the_config_is_exported
     assert load_model("best.safetensors") is not None
 
 
+def kept_parameters() -> list[Path]:
+    """The files of parameters; on a slow machine a folder of states in training lies beside them."""
+    return [path for path in Path("mtlsearch.artifacts").iterdir() if path.is_file()]
+
+
 def test_artifact_that_was_cut_short_is_told_and_nothing_is_written(here: Path) -> None:
-    for path in Path("mtlsearch.artifacts").iterdir():
+    for path in kept_parameters():
         path.write_bytes(path.read_bytes()[:1000])
     line = refused("export", "digits", "-o", "best.json", "--checkpoint", "best.safetensors")
     assert "is not a whole safetensors file" in line
@@ -115,7 +142,7 @@ def test_parameters_are_kept_of_each_trial_that_became_the_best_and_of_no_other(
     for trial in stored(here / "mtlsearch.db"):
         if trial.value is not None and trial.value > best:
             best, became = trial.value, became + 1
-    assert len(list(Path("mtlsearch.artifacts").iterdir())) == became
+    assert len(kept_parameters()) == became
 
 
 def test_file_is_replaced_whole_or_stays_as_it_was(tmp_path: Path) -> None:

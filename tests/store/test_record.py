@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch import load_study
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import artifacts_folder, best_artifact, check_folder
+from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import this_process
@@ -96,10 +96,10 @@ def test_record_without_a_complete_trial_has_no_best(record: Record) -> None:
 
 def test_parameters_are_saved_as_a_trial_becomes_the_best_and_found_again(record: Record) -> None:
     first, second, third = (run_trial(record, score) for score in (0.5, 0.4, 0.6))
-    assert best_artifact(record, record.trial(first)).read_text() == str(first)
-    assert best_artifact(record, record.trial(third)).read_text() == str(third)
+    assert record.parameters(record.trial(first)).read_text() == str(first)
+    assert record.parameters(record.trial(third)).read_text() == str(third)
     with pytest.raises(StoreError, match="--artifacts"):
-        best_artifact(record, record.trial(second))
+        record.parameters(record.trial(second))
 
 
 def test_parameters_of_the_best_are_saved_whichever_of_equal_trials_ends_first(record: Record) -> None:
@@ -107,7 +107,7 @@ def test_parameters_of_the_best_are_saved_whichever_of_equal_trials_ends_first(r
     end_trial(record, second, 0.7)
     end_trial(record, first, 0.7)
     assert record.best().number == first
-    assert best_artifact(record, record.best()).read_text() == str(first)
+    assert record.parameters(record.best()).read_text() == str(first)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -127,7 +127,7 @@ def test_runs_at_once_keep_the_parameters_of_the_best_of_equal_trials(
         for run in runs:
             run.refresh()
             assert run.best().number == 0
-            assert best_artifact(run, run.best()).read_text() == "0"
+            assert run.parameters(run.best()).read_text() == "0"
 
 
 def test_policy_groups_the_trials_that_compete_for_having_their_parameters_kept(record: Record) -> None:
@@ -135,9 +135,9 @@ def test_policy_groups_the_trials_that_compete_for_having_their_parameters_kept(
     record.policy = Policy(asks_again=False, group=lambda trial: groups[trial.number])
     numbers = [run_trial(record, score) for score in (0.7, 0.5, 0.9)]
     for number in numbers[:2]:
-        assert best_artifact(record, record.trial(number)).read_text() == str(number)
+        assert record.parameters(record.trial(number)).read_text() == str(number)
     with pytest.raises(StoreError, match="has no parameters"):
-        best_artifact(record, record.trial(numbers[2]))
+        record.parameters(record.trial(numbers[2]))
     begin_trial(record)
     record.interrupt()
     assert record.trials(TrialState.WAITING) == []
@@ -194,7 +194,7 @@ def test_record_is_found_by_name_and_else_the_latest(
 def test_frame_has_a_row_for_every_trial_and_a_reason_where_one_failed(record: Record) -> None:
     run_trial(record, 0.5)
     run_trial(record, 0.5, TrialState.FAIL)
-    frame = trials_frame(record)
+    frame = trials_frame(record.trials())
     assert list(frame["state"]) == ["complete", "fail"]
     assert frame["score"].isna().tolist() == [False, True]
     assert "not finite" in frame["reason"][1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import NOWHERE, classes, disjoint, inputs, joint, loaded, trunk
+from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint, loaded, trunk
 
 from mtlsearch import Classification, Data, MultiLabel, Regression, Study
 from mtlsearch.errors import DataError, StudyError
@@ -20,7 +20,10 @@ def kinds(labels: torch.Tensor, **options: Any) -> Study:
     """One classification of these labels; `options` are those of its data."""
     x = inputs(len(labels), 0)
     return replace(
-        disjoint(), tasks=[Classification("a", lambda _: Data((x, labels), (x, labels), **options))], folds=4
+        disjoint(),
+        model=trunk({"a": CLASSES}),
+        tasks=[Classification("a", lambda _: Data((x, labels), (x, labels), **options))],
+        folds=4,
     )
 
 

@@ -1,5 +1,8 @@
 """`mtlsearch init`: column kinds guessed and shown, a study file that runs at once, and no file overwritten."""
 
+import csv
+import gzip
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,12 @@ from mtlsearch.data.guess.header import has_header
 from mtlsearch.data.guess.table import guess_table
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.inference.inputs import read_rows
+
+WHICH = "--targets must name the columns to predict, separated by commas"
+WHERE = (
+    "--targets, --split, --drop, --metric and --header are about a table: name it, as in `mtlsearch init data.csv"
+    " --targets price,sold`"
+)
 
 
 @pytest.fixture
@@ -46,17 +55,18 @@ def test_each_column_is_shown_with_its_kind_and_its_gaps(here: Path) -> None:
     write(here, frame)
     lines = done("init", "--csv", "houses.csv", "--targets", "price, sold").out.splitlines()
     found = {line.split("  ")[0]: " ".join(line.split()) for line in lines[1:]}
-    assert found["id"].startswith("id left out 0 200 an id")
-    assert found["area"].startswith("area number 29 ")
-    assert found["city"].startswith("city category 23 3 ")
-    assert found["built"].startswith("built date 0 200 ")
-    assert found["price"].startswith("price number 19 ")
+    area = frame["area"].dropna().iloc[0]
+    assert found["id"].startswith("id 1 left out 0 200 an id")
+    assert found["area"].startswith(f"area {area} number 29 ")
+    assert found["city"].startswith(f"city {frame['city'].dropna().iloc[0]} category 23 3 ")
+    assert found["built"].startswith("built 1990-01-01 date 0 200 ")
+    assert found["price"].startswith(f"price {frame['price'].dropna().iloc[0]} number 19 ")
     assert "Regression" in found["price"]
-    assert found["sold"].startswith("sold category 16 2 ")
+    assert found["sold"].startswith(f"sold {frame['sold'].dropna().iloc[0]} category 16 2 ")
     assert "Classification" in found["sold"]
-    assert found["note"].startswith("note left out 0 200 an id or free text")
+    assert found["note"].startswith("note a text of its own, 0 left out 0 200 an id or free text")
     assert found["void"] == "void left out 200 0 no values"
-    assert found["same"] == "same left out 0 1 a single value"
+    assert found["same"] == "same 7 left out 0 1 a single value"
 
 
 def test_whole_numbers_that_do_not_count_rows_are_numbers(here: Path) -> None:
@@ -282,9 +292,7 @@ def test_column_that_is_not_there_or_named_twice_is_refused(
 
 
 def test_options_of_a_table_need_one(here: Path) -> None:
-    assert refused("init", "--drop", "x", status=2) == (
-        "--split, --drop, --metric and --header are about a table: name it with --csv"
-    )
+    assert refused("init", "--drop", "x", status=2) == WHERE
 
 
 # Files of other forms.
@@ -298,6 +306,71 @@ def test_compressed_and_tabbed_files_give_the_same_study(here: Path, name: str) 
     frame.to_csv(name, sep="\t" if ".tsv" in name else ",", index=False)
     done("init", "--csv", name, "--targets", "price,sold", "--out", "other.py")
     assert load_study("other.py").load(here).sha256 == load_study("plain.py").load(here).sha256
+
+
+def test_table_is_named_with_and_without_csv(here: Path) -> None:
+    write(here, houses())
+    init("--out", "option.py")
+    done("init", "houses.csv", "--targets", "price,sold", "--out", "argument.py")
+    assert Path("argument.py").read_text() == Path("option.py").read_text()
+
+
+ARFF = """% a comment
+@relation 'houses in town'
+@ATTRIBUTE area numeric
+@attribute 'kind of \\'house\\'' {flat, 'old villa'}
+@attribute zone {1,2,3}
+@attribute price real
+@attribute note string
+
+@DATA
+"""
+
+
+def arff(rows: int = 60) -> str:
+    random = np.random.default_rng(0)
+    lines = [
+        f"{random.normal():.3f},{kind}, {1 + i % 3},{i / 7:.2f},'no. {i}, a'"
+        for i, kind in enumerate(["flat", "'old villa'"] * (rows // 2))
+    ]
+    lines[3] = "?,flat,1,2.5,?"
+    return ARFF + "\n".join(["% another", *lines, ""])
+
+
+@pytest.mark.parametrize("name", ["houses.arff", "houses.arff.gz"])
+def test_arff_file_goes_from_init_to_predictions(here: Path, name: str) -> None:
+    write(here, gzip.compress(arff().encode()) if name.endswith(".gz") else arff(), name)
+    shown = done("init", name, "--targets", "price,zone").out
+    found = {line.split("  ")[0]: " ".join(line.split()) for line in shown.splitlines()[1:]}
+    assert found["area"].startswith("area 0.126 number 1 ")
+    assert found["kind of 'house'"].startswith("kind of 'house' flat category 0 2 ")
+    assert found["price"].startswith("price 0 number 0 ")
+    assert found["zone"].startswith("zone 1 category 0 3 ")
+    assert found["note"].startswith("note no. 0, a left out 1 59 ")
+    done("run", "my_study.py", "--trials", "1", "--epochs", "1", *SOLO)
+    done("export", "my_study.py", "-o", "best.json", "--checkpoint", "best.safetensors")
+    told = done("predict", "best.safetensors", name, "--study", "my_study.py", "--format", "csv").out
+    header, *rows = csv.reader(io.StringIO(told))
+    assert header[:6] == ["input", "area", "kind of 'house'", "zone", "price", "note"]
+    assert len(rows) == 60
+    assert rows[3][:6] == [f"{name}, line 14", "", "flat", "1", "2.5", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "houses.arff is empty"),
+        ("@relation x\n@data\n1,2\n", "houses.arff is empty"),
+        (ARFF, "houses.arff holds column names but no rows"),
+        (ARFF + "1,flat,1,2\n", "houses.arff, line 10 has 4 cells, but the header has 5: mend or delete that line"),
+        (ARFF + "{0 1}\n", "houses.arff, line 10 has 1 cells, but the header has 5 (sparse rows are not read: write"),
+        (ARFF + "much,flat,1,2,x\n", "column 'area': line 10 holds 'much', which is not a number"),
+        (ARFF.replace("zone", "price"), "each column needs a name of its own, but 'price' is there twice"),
+    ],
+)
+def test_arff_file_that_cannot_be_read_is_refused_in_one_line(here: Path, text: str, said: str) -> None:
+    write(here, text, "houses.arff")
+    assert said in refused("init", "houses.arff", "--targets", "price")
 
 
 def test_broken_archive_is_refused_in_one_line(here: Path) -> None:
@@ -367,10 +440,10 @@ def test_names_of_any_kind_make_a_study_that_loads(here: Path) -> None:
     frame['the "price" $\n'] = random.normal(size=60)
     frame['\n"""import os'] = [f"text {i}" for i in range(60)]
     write(here, frame)
-    done("init", "--csv", "houses.csv", "--targets", "type", "--targets", 'the "price" $\n')
+    done("init", "--csv", "houses.csv", "--targets", "type", "--targets", 'the "price" $\n', "--targets", odd[-1])
     study = load_study("my_study.py")
-    assert study.task_names == ["type_", "the__price___"]
-    assert study.load(here).splits[0].train.inputs.shape == (36, 6)
+    assert study.task_names == ["type", 'the "price" $', odd[-1]]
+    assert study.load(here).splits[0].train.inputs.shape == (36, 5)
 
 
 def test_many_columns_and_targets_fit_the_page(here: Path) -> None:
@@ -421,11 +494,14 @@ def test_existing_file_is_written_over_only_by_force(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--csv", "houses.csv"), 2, "--csv and --targets go together: --csv data.csv --targets price,sold"),
-        (("--targets", "price"), 2, "--csv and --targets go together: --csv data.csv --targets price,sold"),
+        (("houses.csv",), 2, f"{WHICH}; houses.csv has area, rooms, city, built, price, sold"),
+        (("--csv", "houses.csv"), 2, f"{WHICH}; houses.csv has area, rooms, city, built, price, sold"),
+        (("--targets", "price"), 2, WHERE),
+        (("a.csv", "--csv", "b.csv"), 2, "init takes one table, but got a.csv and --csv b.csv: name one of them"),
+        (("new.py",), 2, "init takes a table, but got new.py: name the study file to write with --out new.py"),
         (("--out", "study"), 2, "--out must end in .py, as a study file's name does, but got study"),
         (("--out", "no/folder/s.py"), 1, "no/folder/s.py cannot be written: there is no folder no/folder"),
-        (("--csv", "no.csv", "--targets", "y"), 1, "no table no.csv: name an existing CSV or Parquet file"),
+        (("--csv", "no.csv", "--targets", "y"), 1, "no table no.csv: name an existing CSV, Parquet or ARFF file"),
         (
             ("--csv", "houses.csv", "--targets", "prize,sold"),
             1,

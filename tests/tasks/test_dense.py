@@ -259,6 +259,9 @@ def test_dense_trunks_share_what_sharing_names(sharing: str) -> None:
         ({"sharing": 1}, r"^sharing must be one of shared, encoder, separate here, but got 1$"),
         ({"depth": 0}, r"^channels and depth must be 1 or more, but got 16 and 0$"),
         ({"norm": "layer"}, r"^norm must be none or batch here, but got 'layer'$"),
+        ({"channels": 2**16}, r"^the channels of the deepest layer must be 131072 or less, but got 262144$"),
+        ({"depth": 10**6}, r"^depth must be 1000 or less, but got 1000000$"),
+        ({"in_channels": 10**9}, r"^in_channels must be 131072 or less, but got 1000000000$"),
     ],
 )
 def test_dense_trunks_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:

@@ -2,7 +2,10 @@
 
 # ruff: noqa: E501 (tables of messages, each in one line as its user sees it)
 
-from typing import Any
+import multiprocessing
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,10 +15,13 @@ from problems import closeness, inputs, squared
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from mtlsearch import Classification, CustomTask, Data, Depth, MultiLabel, Regression, TokenTagging
+from mtlsearch import Classification, CustomTask, Data, Depth, MultiLabel, Regression, Segmentation, TokenTagging
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tasks.metrics import WholeMetric
 from mtlsearch.tasks.task import Target, Task
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 N, C = 24, 3
 X = inputs(N, 0)
@@ -63,6 +69,41 @@ def test_labels_that_cannot_be_learned_are_refused(
     said = refused(task("a", unused), labels, **options)
     assert said == (message or said)
     assert said.startswith("task 'a'")
+
+
+def told_in_little_memory(task: Task, labels: Tensor, answers: "Connection", memory: int) -> None:
+    """Refuse labels in a process that may take so many bytes more; what it says."""
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
+    try:
+        answers.send(refused(task, labels))
+    except BaseException as error:
+        answers.send(f"{type(error).__name__}: {error}"[:200])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it needs the memory of a process, as Linux tells it")
+@pytest.mark.parametrize(
+    ("task", "shape", "rule"),
+    [
+        (Classification, (), "class labels must lie in 0 … 999999"),
+        (Segmentation, (2, 2), "class labels must lie in 0 … 999999"),
+    ],
+)
+@pytest.mark.parametrize("label", [10**12, 10**12 + 0.0, 2**62], ids=str)
+def test_class_labels_of_a_million_millions_take_no_memory(
+    task: Any, shape: tuple[int, ...], rule: str, label: float
+) -> None:
+    """Names of all classes up to such a label would take terabytes."""
+    labels = torch.zeros(N, *shape, dtype=torch.float64 if isinstance(label, float) else torch.int64)
+    labels[-1] = label
+    there, here = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=told_in_little_memory, args=(task("a", unused), labels, here, 64 << 20)
+    )
+    process.start()
+    here.close()
+    assert there.recv() == f"task 'a': {rule}, but got {int(label)}: number the classes from 0"
+    process.join()
 
 
 def test_a_label_outside_the_range_in_the_test_data_is_refused() -> None:

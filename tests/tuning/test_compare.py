@@ -13,8 +13,9 @@ import pytest
 from commands import STUDY_FILE, command, counted, done, refused, stored
 from optuna.trial import FrozenTrial
 
+from mtlsearch.cli.compare import show_comparison
 from mtlsearch.errors import UsageError
-from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, table
+from mtlsearch.evidence.comparison import COMPARISON_FORMAT, Outcome, compared, compared_tasks, table
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.score import Score
@@ -457,6 +458,34 @@ def test_seeds_that_failed_are_left_out_and_without_pairs_it_is_undecided() -> N
     dead = judged(outcome("equal", 0), outcome("famo", [nan] * 5))
     assert dead["methods"][1]["score"] == {"mean": None, "low": None, "high": None}
     json.dumps(dead, allow_nan=False)
+
+
+def test_of_very_many_tasks_those_that_the_best_method_changes_most_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [f"t{i}" for i in range(20)]
+    metrics = dict.fromkeys(names, TaskMetric("accuracy", True, 10_000))
+
+    def of(method: str, gain: float) -> Outcome:
+        values = {name: [base + gain * (i - 9) for base in BASE] for i, name in enumerate(names)}
+        return Outcome(method, 3, values, [base + gain for base in BASE], 100, 12.3)
+
+    outcomes = [of("equal", 0), of("famo", 0.002), of("rlw", 0.001)]
+    result = compared(outcomes, {}, metrics, Score("mean"), None, trials=10, seeds=[1, 2, 3, 4, 5])
+    shown = ["t19", "t18", "t17", "t16", "t15", "t14", "t4", "t3", "t2", "t1", "t0"]
+    assert compared_tasks(result) == shown
+    result |= {"score": "mean", "scoring": Score("mean").describe()}
+    show_comparison(result)
+    told = capsys.readouterr().out
+    assert [word for word in told.splitlines()[0].split() if word in names] == shown
+    assert (
+        told.splitlines()[-1]
+        == "of 20 tasks those that the best method changes most, up and down: --all has the others"
+    )
+    show_comparison(result, every=True)
+    told = capsys.readouterr().out
+    assert {line.split()[0] for line in told.splitlines() if line} >= {*names}
+    assert "--all" not in told
 
 
 def test_table_has_no_more_decimals_than_the_intervals_allow() -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from sessions import session
 from torch import Tensor, nn
 
@@ -25,7 +24,8 @@ from mtlsearch.cli.main import main
 from mtlsearch.errors import ModelError, StoreError, StudyError
 from mtlsearch.evidence.answer import best_answer, candidates, expected_seconds, outdated, twin
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, group_of, open_confirmation
-from mtlsearch.store.artifacts import best_artifact
+from mtlsearch.report.dashboard_figures import figures_of
+from mtlsearch.report.reading import read_report
 from mtlsearch.store.config_file import check_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
@@ -34,6 +34,7 @@ from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
+from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
@@ -208,8 +209,9 @@ def test_dashboard_shows_the_verdict_once_a_run_has_ended(
     config, _, folder = known_run
     study = optuna.load_study(study_name="known_weights", storage=f"sqlite:///{folder}/store.db")
     assert config["verdict"]["sentence"] in optuna_dashboard.get_note(study).replace("\\", "")
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    titles = [json.loads(figure)["layout"]["title"]["text"] for figure in get_plotly_graph_objects(attributes).values()]
+    with open_storage(f"sqlite:///{folder}/store.db", create=False) as storage:
+        figures = figures_of(read_report(find_record(storage, "known_weights", folder)))
+    titles = [json.loads(figure)["layout"]["title"]["text"] for figure in figures.values()]
     assert {"Task trade-off", "Confirmation on test"} <= set(titles)
 
 
@@ -402,6 +404,20 @@ def test_an_interrupted_search_alone_goes_on(storage: Any, tmp_path: Path) -> No
     counted = [t for t in lone(storage, "known/alone/clean") if t.state is TrialState.COMPLETE]
     assert len(counted) == len(lone(storage, "undisturbed/alone/clean")) == 3
     assert best_answer(record)[0]["verdict"]["kind"] == best_answer(other)[0]["verdict"]["kind"]
+
+
+def test_search_of_a_task_alone_is_shown_by_its_budget(
+    storage: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(known.study, space={"learning_rate": real(0.05, 0.6)})
+    record, training = trained(storage, tmp_path, study, trials=6)
+    with Progress() as progress:
+        assert confirm(replace(session(record, training), watcher=progress), AgainOptions(seeds=1, top=1))
+    told = capfd.readouterr().err.splitlines()
+    assert "mtlsearch: searching clean alone, in at most 3 trial-epochs: at most 6 trials" in told
+    assert (
+        sum(line.startswith("trial 2 complete after 1 epochs") and "3 of 3 trial-epochs" in line for line in told) == 2
+    )
 
 
 def test_without_single_tasks_nothing_is_searched_alone(storage: Any, tmp_path: Path) -> None:
@@ -632,7 +648,7 @@ def test_best_seed_on_validation_is_kept(searched: tuple[Record, Training]) -> N
     assert len(group) == 4
     assert config["score"]["value"] == trial.value == max(value for value in group if value is not None)
     assert config["training"]["seed"] == trial.user_attrs["seed"]
-    state, inside = read_model(best_artifact(holder, trial))
+    state, inside = read_model(holder.parameters(trial))
     assert inside["study"]["name"] == "known"
     assert list(state) == ["map.weight"]
 
@@ -647,7 +663,7 @@ def test_parameters_are_there_of_each_configs_best_seed(searched: tuple[Record, 
     assert len(best) == 3
     assert any(trial is not group[0] for trial, group in zip(best, groups.values(), strict=True))
     for trial in best:
-        assert best_artifact(confirmation, trial).is_file()
+        assert confirmation.parameters(trial).is_file()
 
 
 def test_later_trials_outdate_a_confirmation(searched: tuple[Record, Training]) -> None:
@@ -723,21 +739,28 @@ def test_confirm_command_takes_the_study_as_it_was_searched(tmp_path: Path) -> N
     assert json.loads(command("best", *store, "--json").stdout) == config
 
 
-def test_confirm_command_compiles_where_all_its_trainings_pay_for_it(
+def test_confirm_command_measures_all_its_trainings_once_and_trains_seeds_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ("--storage", f"sqlite:///{tmp_path}/store.db")
     command("run", FILE, "--trials", 4, "--no-confirm", "--population", 4, *store)
-    asked: list[int] = []
-    choose = sessions.choose_steps
+    measured: list[int] = []
 
-    def noted(loaded: LoadedStudy, trials: int, *options: Any) -> Any:
-        asked.append(trials)
-        return choose(loaded, trials, *options)
+    def noted(training: Training, configs: Sequence[Config], population: int) -> Plan:
+        measured.append(len(configs))
+        return Plan(population, compiles=False, gain=2.0)
 
-    monkeypatch.setattr(sessions, "choose_steps", noted)
+    monkeypatch.setattr(sessions, "planned_repeats", noted)
     command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
-    assert asked == [24]  # four configs and their twins, with three seeds
+    trials = optuna.load_study(study_name="known_weights/confirmation", storage=store[1]).trials
+    shared = [trial for trial in trials if trial.user_attrs["kind"] in ("config", "twin")]
+    assert measured[0] == len(shared) >= 12
+    trained_on = [trial.user_attrs["trained_on"] for trial in shared]
+    assert {about["trainer"] for about in trained_on} == {"population"}
+    assert all(about["own_batches"] for about in trained_on)
+    again = len(measured)
+    command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
+    assert len(measured) == again
 
 
 def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:

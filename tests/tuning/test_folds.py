@@ -12,7 +12,6 @@ from commands import SOLO, STUDY_FILE, command, counted, done, refused, stored
 
 import mtlsearch
 from mtlsearch import load_model
-from mtlsearch.store.artifacts import best_artifact
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
 from mtlsearch.study.study_file import load_study
@@ -132,7 +131,7 @@ def test_parameters_that_are_not_trained_yet_are_told(here: Path) -> None:
     searched()
     with open_storage("sqlite:///mtlsearch.db", create=False) as storage:
         record = find_record(storage, "mine", here / "mtlsearch.artifacts")
-        best_artifact(record, record.best()).unlink()
+        record.parameters(record.best()).unlink()
     told = refused("export", "mine", "-o", "best.json", "--checkpoint", "best.safetensors")
     assert "they are trained on all of train when its search or confirmation has ended; give the same command" in told
     done(*RUN, *SOLO, "--trials", 3)

@@ -1,12 +1,16 @@
 """A search that is interrupted in mid-epoch or killed goes on to the trials that it would have had, bit for bit."""
 
+import multiprocessing
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from commands import STUDY_FILE, command, done, stored
 from optuna.trial import TrialState
 
@@ -125,23 +129,53 @@ main(sys.argv[1:], prog_name="mtlsearch")
 """
 
 
-@pytest.mark.parametrize("run", [(1,), (4,)], ids=["solo", "lanes"], indirect=True)
-def test_killed_search_ends_as_one_that_was_not(
-    tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
-) -> None:
-    command_line, due = run
+def kill(command_line: list[str], steps: int) -> None:
+    """Run a command in a process of its own, and kill it in that step."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    program = [sys.executable, "-c", KILLED, "20", *command_line]
+    program = [sys.executable, "-c", KILLED, str(steps), *command_line]
     with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment, text=True) as process:
         assert process.stdout is not None
         told = process.stdout.readline()
         process.kill()
     assert told == "killme\n"
+
+
+@pytest.mark.parametrize("run", [(1,), (4,)], ids=["solo", "lanes"], indirect=True)
+def test_killed_search_ends_as_one_that_was_not(
+    tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
+) -> None:
+    command_line, due = run
+    kill(command_line, steps=20)
     before = stored(tmp_path / "cut" / "store.db", "mine")
     assert any(trial.state is TrialState.RUNNING for trial in before)
     assert "trials in training go on" in done(*command_line).err
     assert outcomes(tmp_path / "cut" / "store.db") == due
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+def die_while_keeping(arguments: list[str]) -> None:
+    """A run that is killed when its first file of states is written in part, in a process of its own."""
+
+    def save_file(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"in part")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    keeping.LEAST_SECONDS, keeping.SHARE = 0.0, 1e9
+    safetensors.torch.save_file = save_file
+    command(*arguments)
+
+
+def test_what_a_kill_left_of_the_first_write_of_states_is_cleared_by_the_next_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    process = multiprocessing.get_context("fork").Process(target=die_while_keeping, args=(arguments(tmp_path, 1),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    kept = tmp_path / "store.artifacts" / FOLDER
+    (left,) = kept.iterdir()
+    assert [path.read_bytes() for path in left.iterdir()] == [b"in part"]
+    done(*arguments(tmp_path, 1))
+    assert not list(kept.iterdir())
 
 
 def test_states_of_other_conditions_are_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,3 +203,91 @@ def test_timeout_keeps_what_is_in_training(tmp_path: Path, monkeypatch: pytest.M
     trials = stored(tmp_path / "store.db", "mine")
     assert [sorted(trial.intermediate_values) for trial in trials] == [[0, 1, 2]] * 4
     assert {trial.state for trial in trials} == {TrialState.RUNNING}
+
+
+REPEATED = ("kind", "of", "seed", "test", *COMPARED)
+
+
+def repeats(store: Path) -> list[tuple[object, ...]]:
+    """All that a confirmation leaves of its trainings but times, processes and ids."""
+    trials = stored(store, "mine/confirmation")
+    return [(t.state, t.value, t.params, t.intermediate_values, *map(t.user_attrs.get, REPEATED)) for t in trials]
+
+
+Confirmed = tuple[list[str], list[tuple[object, ...]]]
+
+
+@pytest.fixture(params=[1, 4], ids=["solo", "lanes"])
+def confirmation(tmp_path: Path, request: pytest.FixtureRequest) -> Confirmed:
+    """The arguments of a run whose search is done, and the outcomes of a confirmation that was never interrupted."""
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "mine.py").write_text(STUDY.replace("patience=3", "patience=1"))
+    done(*arguments(tmp_path / "cut", request.param))
+    shutil.copytree(tmp_path / "cut", tmp_path / "whole")
+    whole, cut = (
+        [word for word in arguments(tmp_path / name, request.param) if word != "--no-confirm"]
+        + ["--seeds", "3", "--top", "1", "--no-single"]
+        for name in ("whole", "cut")
+    )
+    done(*whole)
+    due = repeats(tmp_path / "whole" / "store.db")
+    assert {state for state, *_ in due} == {TrialState.COMPLETE}
+    assert len({tuple(values) for _, _, _, values, *_ in due}) > 1, "all end in the same epoch"
+    return cut, due
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_confirmation_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_was_not(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    confirmation: Confirmed,
+    every: int,
+) -> None:
+    command_line, due = confirmation
+    barriers = 0
+
+    def keep_if_due(keeper: Keeper) -> None:
+        nonlocal barriers
+        barriers += 1
+        if barriers % every == 0:
+            keeper.keep()
+
+    monkeypatch.setattr(Keeper, "keep_if_due", keep_if_due)
+    told = []
+    for step in (14, 11, 8, 14):
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, step)
+            outcome = command(*command_line)
+        told.append(outcome.err)
+    assert sum("interrupted" in each for each in told) >= 3
+    assert any("trials in training go on" in each for each in told)
+    done(*command_line)
+    assert repeats(tmp_path / "cut" / "store.db") == due
+    assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+@pytest.mark.parametrize("confirmation", [4], indirect=True)
+def test_killed_confirmation_ends_as_one_that_was_not(tmp_path: Path, confirmation: Confirmed) -> None:
+    command_line, due = confirmation
+    kill(command_line, steps=20)
+    before = stored(tmp_path / "cut" / "store.db", "mine/confirmation")
+    assert any(trial.state is TrialState.RUNNING for trial in before)
+    assert "trials in training go on" in done(*command_line).err
+    assert repeats(tmp_path / "cut" / "store.db") == due
+
+
+@pytest.mark.parametrize("confirmation", [4], indirect=True)
+def test_states_of_another_plan_are_begun_anew_and_none_is_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confirmation: Confirmed
+) -> None:
+    command_line, _ = confirmation
+    monkeypatch.setattr(keeping, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SHARE", 1e9)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 14)
+        assert command(*command_line).status == 130
+    more = [word if word != "3" else "2" for word in command_line]
+    assert "begin anew, since they were trained with" in done(*more).err
+    trials = stored(tmp_path / "cut" / "store.db", "mine/confirmation")
+    assert not any(trial.state is TrialState.RUNNING for trial in trials)
+    assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())

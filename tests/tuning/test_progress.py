@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mtlsearch.activity import advance, doing
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.tuning.progress import SILENCE_SECONDS, Progress
-from mtlsearch.wording import clock, described
+from mtlsearch.wording import clock, described, measured
 
 VALUES = {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}}
 
@@ -101,6 +102,14 @@ def test_best_is_also_that_of_a_trial_in_training_as_long_as_it_trains() -> None
     assert "best 0.4500 (trial 3: " in str(progress.line())
 
 
+def test_trial_in_training_that_misses_what_it_must_reach_is_not_the_best() -> None:
+    progress = Progress(10)
+    progress.begun(10, 4, 3, ended(3, 0.45))
+    progress.asked(4, Config({}, {}))
+    progress.reported(replace(epoch(4, 0), best_shortfalls={"a": 0.1}))
+    assert "best 0.4500 (trial 3: " in str(progress.line())
+
+
 def test_rate_of_slow_epochs_is_not_zero_and_counts_steps(at: Clock) -> None:
     progress = Progress(10)
     progress.begun(10, 0, 5)
@@ -147,6 +156,26 @@ def test_time_left_does_not_grow_while_a_search_goes_on_as_before(at: Clock) -> 
     assert known[-1] < 2
 
 
+def test_search_with_a_budget_shows_trial_epochs_and_their_time_left(
+    at: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve trials of ten epochs would be 120 trial-epochs, but the budget ends the search after 50."""
+    progress = Progress(12)
+    progress.begun(12, 2, 10, spent=20, budget=50)
+    assert str(progress.line()) == "20/50 trial-epochs · no score yet"
+    progress.asked(2, Config({}, {}))
+    for number in range(10):
+        at.now += 1
+        progress.reported(epoch(2, number))
+    assert str(progress.line()).startswith(
+        "30/50 trial-epochs · 1 training (epoch 11 of 10) · 1.0 trial-epochs/s · 0:20 "
+    )
+    progress.ended(ended(2, 0.5))
+    assert "; 30 of 50 trial-epochs; new best" in capfd.readouterr().err
+    progress.begun(12, 0, 10)
+    assert str(progress.line()) == "0/12 trials · no score yet"
+
+
 def test_state_before_a_search_has_begun_is_what_is_being_done(at: Clock) -> None:
     progress = Progress(10)
     assert str(progress.line()) == "starting"
@@ -183,6 +212,9 @@ def test_resumed_search_shows_the_best_of_before_and_counts_on() -> None:
 def test_durations_and_metrics_are_written_for_people() -> None:
     assert [clock(s) for s in (0, 7.4, 59.9, 754, 3723)] == ["0:00", "0:07", "1:00", "12:34", "1:02:03"]
     assert described(VALUES) == "a accuracy 0.5000, b accuracy 0.2500"
+    assert [measured(x) for x in (0.93, -1234.5, 0.0, 0.00031271, 0.05, 2e-7)] == [
+        "0.9300", "-1234.5000", "0.0000", "0.0003127", "0.05000", "2.000e-07",
+    ]  # fmt: skip
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> tuple[str, str]:

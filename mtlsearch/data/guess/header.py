@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
-from mtlsearch.data.table_file import PARQUET, cells, suffix
+from mtlsearch.data.table_file import TYPED, cells, suffix
 
 ROWS = 200  # that are looked at
 BLANK = ("", "?", "-", "--", "na", "n/a", "nan", "null", "none")
@@ -12,7 +12,7 @@ BLANK = ("", "?", "-", "--", "na", "n/a", "nan", "null", "none")
 
 def missing_header(path: Path) -> list[str]:
     """Names, column_1 and on, for the columns of a file whose first line holds a row; none where it names them."""
-    if not path.is_file() or suffix(path) in PARQUET:
+    if not path.is_file() or suffix(path) in TYPED:
         return []
     rows = list(islice(filter(None, cells(path)), ROWS))
     return [] if has_header(rows) else [f"column_{n}" for n in range(1, len(rows[0]) + 1)]

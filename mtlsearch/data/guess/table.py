@@ -20,12 +20,13 @@ from mtlsearch.data.guess.columns import (
 from mtlsearch.data.guess.header import missing_header
 from mtlsearch.data.parts import Data, Part
 from mtlsearch.data.table import Table
-from mtlsearch.data.table_file import PARQUET, check_columns, read_table, separator, suffix
+from mtlsearch.data.table_file import TYPED, check_columns, read_table, separator, suffix, texts_of
 from mtlsearch.errors import DataError, UsageError
-from mtlsearch.wording import few
+from mtlsearch.wording import few, shortened
 
 BLANKS = ("?", "-", "--", ".", "unknown", "missing")  # texts for a missing value that pandas does not know
 RARE, SKEWED = 0.2, 0.75  # shares of the smaller of two classes, and of the largest of more: accuracy says little
+LONGEST_EXAMPLE = 20  # letters
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -40,9 +41,13 @@ class Skew:
 
 @dataclass(frozen=True)
 class Guess:
-    """The guess for a table: its columns, the `Table` that follows with its data, and its targets of skewed classes."""
+    """The guess for a table: its columns, the `Table` that follows with its data, and its targets of skewed classes.
+
+    `examples` has a value of each column, as text.
+    """
 
     columns: Sequence[Column]
+    examples: Mapping[str, str]
     table: Table
     data: Data
     skewed: Mapping[str, Skew]
@@ -87,7 +92,7 @@ def guess_table(
     `split` names the column that divides the rows, `drop` columns to leave out, and `header` all columns of a file
     whose first line does not. Raises DataError where no study can be made of it, UsageError where names contradict.
     """
-    names = [name.strip() for name in header.split(",")] if header else missing_header(path)
+    names = given_header(path, header)
     decimal = _decimal(path, names)
     blanks = _blanks(read_table(path, decimal=decimal, header=names))
     frame = read_table(path, decimal=decimal, missing=blanks, header=names)
@@ -121,8 +126,25 @@ def guess_table(
     )
     classes = (name for name, kind in table.targets.items() if kind == "category")
     skewed = {name: skew for name in classes if (skew := _skew(frame[name])) is not None}
-    mark = "" if suffix(path) in PARQUET else separator(path)
-    return Guess(list(columns.values()), table, table(Path()), skewed, mark)
+    mark = "" if suffix(path) in TYPED else separator(path)
+    examples = {name: _example(frame[name]) for name in columns}
+    return Guess(list(columns.values()), examples, table, table(Path()), skewed, mark)
+
+
+def given_header(path: Path, header: str) -> list[str]:
+    """The names of a file's columns that it does not hold: those in `header`, or new ones where it needs some."""
+    return [name.strip() for name in header.split(",")] if header else missing_header(path)
+
+
+def column_names(path: Path, header: str) -> list[str]:
+    """The names of a file's columns. Raises DataError."""
+    return [*map(str, read_table(path, header=given_header(path, header)).columns)]
+
+
+def _example(column: "pd.Series[Any]") -> str:
+    """The first value of a column as short text, empty where it has none."""
+    found = texts_of(column.dropna().head(1))
+    return shortened(found.iloc[0], LONGEST_EXAMPLE) if len(found) else ""
 
 
 def _checked(frame: pd.DataFrame, targets: Sequence[str], drop: Sequence[str], split: str | None) -> str | None:
@@ -149,7 +171,7 @@ def _named(given: Sequence[str], frame: pd.DataFrame) -> list[str]:
 
 def _decimal(path: Path, header: Sequence[str]) -> str:
     """The decimal mark: a comma where it makes more columns numeric, in a file that another mark separates."""
-    if not path.is_file() or suffix(path) in PARQUET or separator(path) == ",":
+    if not path.is_file() or suffix(path) in TYPED or separator(path) == ",":
         return "."
     counts = {mark: _numeric(read_table(path, decimal=mark, header=header)) for mark in (".", ",")}
     return "," if counts[","] > counts["."] else "."
@@ -180,7 +202,7 @@ def _codes(path: Path, frame: pd.DataFrame, header: Sequence[str]) -> set[str]:
         and not pd.api.types.is_bool_dtype(frame[name])
         and is_whole(frame[name].dropna())
     ]
-    if suffix(path) in PARQUET or not whole:
+    if suffix(path) in TYPED or not whole:
         return set()
     written = read_table(path, text=whole, header=header)
     return {name for name in whole if written[name].astype(str).str.match(r"\s*0\d").any()}

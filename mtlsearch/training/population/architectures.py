@@ -118,7 +118,7 @@ def why_not(program: LaneProgram) -> str | None:
     layers = [x for _, x in program.base.named_modules(remove_duplicate=False) if x._parameters or x._buffers]
     if len(layers) > len(set(layers)):
         return "a layer has two names"  # torch.func.functional_call would leave its own tensors in it
-    lane = Lane(program, 2, seed=0)
+    lane = Lane(program, 2, seed=None if program.training.mixes_seeds else 0)
     lane.begin_epoch(0)
     with warnings.catch_warnings():
         # torch warns where `vmap` would run members one after the other; the solo trainer does that more simply.

@@ -99,6 +99,23 @@ def planned(training: Training, trials: int) -> Plan:
     return replace(plan, epoch=steps * sum(alone) / at_once + bench.evaluation(default))
 
 
+def planned_repeats(training: Training, configs: Sequence[Config], population: int) -> Plan:
+    """The plan of trainings of these `configs`, at most `population` at once, as `planned` has it for a search."""
+    at_once = min(population, len(configs))
+    if training.loaded.device.type != "cpu" or at_once <= 1:
+        return Plan(at_once)
+    steps = len(configs) * training.loaded.study.epochs * steps_per_epoch(training.loaded)
+    if MOST_SHARE * steps < MEASURED_STEPS:
+        return Plan(1, compared=at_once)
+    bench = Bench.first(training)
+    timed = {id(config): bench.step(config) for config in configs[:at_once]}
+    alone = [timed[id(config)] for config in configs[:at_once]]
+    few = bench.step(configs[0], FEW)
+    if few < SMALL_PART * alone[0]:
+        return Plan(1, compared=at_once)
+    return cheapest(population, steps, alone, bench.together(configs[:at_once], alone, DISPATCH * few))
+
+
 @dataclass(frozen=True)
 class Layout:
     """The lanes of drawn members, and the `seconds` that one step of each takes, uncompiled; not all need be timed.

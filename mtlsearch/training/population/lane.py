@@ -28,7 +28,7 @@ from mtlsearch.training.seeds import epoch_keys, layer_keys
 
 @dataclass
 class LaneMember:
-    """One trial in a slot; `shapes` are those of its own tensors, without padding."""
+    """One trial in a slot; `shapes` are those of its own tensors, without padding; `seed` is that of its batches."""
 
     number: int
     config: Config
@@ -36,6 +36,7 @@ class LaneMember:
     progress: TrialProgress
     module: nn.Module
     shapes: Mapping[str, torch.Size]
+    seed: int
     moved: bool = False
 
     @property
@@ -59,9 +60,12 @@ def plain_step(lane: "Lane", tick: int) -> None:
 
 
 class Lane:
-    """M slots of one architecture, its members in them, and the step that trains them."""
+    """M slots of one architecture, its members in them, and the step that trains them.
 
-    def __init__(self, program: LaneProgram, slots: int, seed: int, step: Step = plain_step) -> None:
+    All members have the `seed`; where that is None, each has one of its own, and batches of its own.
+    """
+
+    def __init__(self, program: LaneProgram, slots: int, seed: int | None, step: Step = plain_step) -> None:
         self.program, self.seed = program, seed
         self.members: list[LaneMember | None] = [None] * slots
         self.state = empty_state(program, slots)
@@ -125,11 +129,12 @@ class Lane:
         state, loaded = self.state, self.program.training.loaded
         steps = torch.arange(steps_per_epoch(loaded), device=state.step.device).unsqueeze(1)
         epochs = [0 if member is None else member.progress.epoch for member in self.members]
-        state.key.copy_(epoch_keys(self.seed, epochs))
+        keys_of = zip(self._seeds(), epochs, strict=True)
+        state.key.copy_(torch.cat([epoch_keys(seed, [own]) for seed, own in keys_of]))
         factors = scales(state.coefficients, state.step + steps)
         keys = layer_keys(state.key, steps, self.program.layers)
         tables = EpochTables(
-            rows=epoch_table(loaded, self.seed, epoch) if rows is None else rows,
+            rows=self._rows(epoch) if rows is None else rows,
             scales=torch.stack([factors[name].to(state.weights.dtype) for name in SCALES], 1),
             keys=torch.stack(list(keys.values()), 1) if keys else state.key.new_empty(len(steps), 0),
         )
@@ -140,6 +145,21 @@ class Lane:
             own.copy_(new)
         state.tick.zero_()
         state.bad.fill_(steps_per_epoch(loaded))
+
+    def _seeds(self) -> list[int]:
+        """The seed of each slot; an empty one has that of a member."""
+        if self.seed is not None:
+            return [self.seed] * self.slots
+        some = next((member.seed for _, member in self.active), 0)
+        return [some if member is None else member.seed for member in self.members]
+
+    def _rows(self, epoch: int) -> Tensor:
+        """The rows of an epoch's batches: [S, sources, B], or [S, sources, M, B] where each member has its own."""
+        loaded = self.program.training.loaded
+        if self.seed is not None:
+            return epoch_table(loaded, self.seed, epoch)
+        tables = {seed: epoch_table(loaded, seed, epoch) for seed in dict.fromkeys(self._seeds())}
+        return torch.stack([tables[seed] for seed in self._seeds()], 2)
 
     def train_epoch(self, epoch: int, beside: Sequence["Lane"] = ()) -> None:
         """Take S steps with every member, side by side with the lanes `beside`, which have the same seed.
@@ -159,12 +179,12 @@ class Lane:
     def _take_steps(self, epoch: int, lanes: Sequence["Lane"]) -> None:
         training = self.program.training
         steps = steps_per_epoch(training.loaded)
-        rows, members = epoch_table(training.loaded, self.seed, epoch), sum(len(lane.active) for lane in lanes)
+        rows, members = self._rows(epoch), sum(len(lane.active) for lane in lanes)
         for lane in lanes:
             lane.begin_epoch(epoch, rows)
         with (
             streams_beside(lanes) as streams,
-            epoch_reads(training.loaded, self.seed, epoch) as reads,
+            epoch_reads(training.loaded, self._seeds()[0], epoch) as reads,
         ):
             for tick, read in enumerate(reads):
                 training.check_stop()

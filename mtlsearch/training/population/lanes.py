@@ -13,7 +13,7 @@ from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Captured, Steps, uncompiled
 from mtlsearch.training.trainer import Training
 
-Group = tuple[LaneProgram, int]  # equal lanes: those of one program and one seed
+Group = tuple[LaneProgram, int | None]  # equal lanes: those of one program and one seed, or of any seeds
 NARROW_FLOP = 5e8  # of a step's empty slots, above which fewer slots are faster, though uncompiled
 
 
@@ -45,9 +45,9 @@ class Lanes:
         """The lane and the slot of trial `number`."""
         return next((lane, slot) for lane in self for slot, member in lane.active if member.number == number)
 
-    def seat(self, member: LaneMember, program: LaneProgram, seed: int) -> None:
+    def seat(self, member: LaneMember, program: LaneProgram) -> None:
         """Give a new member a slot, in a new lane where all are full."""
-        self._with_room(program, seed).seat(member)
+        self._with_room(program, None if self.training.mixes_seeds else member.seed).seat(member)
         if program not in self.families:
             self.families[program] = self.family(member.module)
 
@@ -58,7 +58,7 @@ class Lanes:
             return None
         return structure(module.widened(widths[-1]))
 
-    def _with_room(self, program: LaneProgram, seed: int) -> Lane:
+    def _with_room(self, program: LaneProgram, seed: int | None) -> Lane:
         lanes = self.groups.setdefault((program, seed), [])
         for lane in lanes:
             if lane.has_room:
@@ -67,7 +67,7 @@ class Lanes:
         lanes.append(Lane(program, slots, seed, self.steps.of(program, slots)))
         return lanes[-1]
 
-    def _slots_of(self, program: LaneProgram, seed: int) -> int:
+    def _slots_of(self, program: LaneProgram, seed: int | None) -> int:
         """The number of slots of a new lane."""
         if not self.shrinks:
             return self.most_slots
@@ -104,7 +104,7 @@ class Lanes:
 
     def _by_family(self) -> Iterable[dict[int, Group]]:
         """The groups by width, for each family and seed."""
-        found: dict[tuple[Key, int], dict[int, Group]] = {}
+        found: dict[tuple[Key, int | None], dict[int, Group]] = {}
         for program, seed in self.groups:
             if (family := self.families[program]) is not None:
                 found.setdefault((family, seed), {})[width_of(program.base)] = program, seed

@@ -52,7 +52,8 @@ class PopulationTrainer:
     @property
     def kind(self) -> str:
         slots = "" if self.training.slots is None else f" in lanes of {self.training.slots}"
-        return f"population of {self.size}{slots}, steps {self.lanes.steps.name}"
+        mixed = " of several seeds" if self.training.mixes_seeds else ""
+        return f"population of {self.size}{slots}{mixed}, steps {self.lanes.steps.name}"
 
     def __len__(self) -> int:
         return len(self.solo) + self.lanes.members
@@ -76,7 +77,7 @@ class PopulationTrainer:
             return self.epoch
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
         progress = self.training.progress(number, self.epoch)
-        self.lanes.seat(LaneMember(number, config, settings, progress, padded, shapes), program, seed)
+        self.lanes.seat(LaneMember(number, config, settings, progress, padded, shapes, seed), program)
         return self.epoch
 
     def advance(self) -> list[EpochResult]:
@@ -123,6 +124,7 @@ class PopulationTrainer:
             "lane_width": lane.width or None,
             # The last bits of a member that has moved between lanes cannot be repeated in either.
             "lane_slots": None if member.moved else lane.slots,
+            **({"own_batches": True} if lane.seed is None else {}),
             "steps": self.lanes.steps.name,
         }
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
 from mtlsearch.training.batches import batch_parts
@@ -24,14 +25,15 @@ from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, State
 
 Tensors = dict[str, Tensor]
+Own = Sequence[tuple[Tensor, Tensors]]  # the inputs and labels of each source, where a member has its own
 
 
 @dataclass
 class EpochTables:
     """Tables of an epoch, of which each step reads one row.
 
-    `rows` [S, sources, B] are the batches' examples, `scales` [S, 3, M] the optimizer's in the order of
-    `optim.SCALES`, `keys` [S, layers, M] the noise keys of each layer.
+    `rows` [S, sources, B] are the batches' examples, [S, sources, M, B] where each member has its own; `scales`
+    [S, 3, M] the optimizer's in the order of `optim.SCALES`; `keys` [S, layers, M] the noise keys of each layer.
     """
 
     rows: Tensor
@@ -97,7 +99,7 @@ class LaneState:
         return dict(zip(SCALES, at_tick(self.tables.scales, self.tick), strict=True))
 
     def rows(self) -> list[Tensor]:
-        """The examples [B] of each source at the `tick`."""
+        """The examples [B] of each source at the `tick`, [M, B] where each member has its own."""
         assert self.tables is not None
         return list(at_tick(self.tables.rows, self.tick))
 
@@ -131,12 +133,12 @@ class LaneProgram:
 
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
         """Every member's gradient of the weighted loss, and the task losses [M, T], at the state's `tick`."""
-        losses_of = self._member_losses(state)
+        losses_of, own = self._member_losses(state)
 
         def member_loss(
-            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, weighting: State
+            params: Tensors, buffers: Tensors, keys: Tensors, key: Tensor, weights: Tensor, weighting: State, own: Own
         ) -> tuple[Tensor, Tensor]:
-            losses = losses_of(params, buffers, keys, weights)
+            losses = losses_of(params, buffers, keys, weights, own)
             weights = self.method.draw(key, state.tick, weights)
             learned = {name: params[name] for name in self.learned}
             return self.method.total(losses, weights, {**weighting, **learned}), losses
@@ -144,24 +146,41 @@ class LaneProgram:
         self.base.train()
         batched: Callable[..., tuple[Tensors, Tensor]] = vmap(grad(member_loss, has_aux=True))
         keys = state.keys(self.layers)
-        return batched(state.params, state.buffers, keys, state.key, state.weights, state.weighting)
+        return batched(state.params, state.buffers, keys, state.key, state.weights, state.weighting, own)
 
-    def _member_losses(self, state: LaneState) -> Callable[..., Tensor]:
+    def _member_losses(self, state: LaneState) -> tuple[Callable[..., Tensor], Own]:
         """A function from a member's parameters, buffers and noise keys to its task losses [T] on the step's batch.
 
-        It takes the member's task weights [T] too, which drop tasks (`each_loss`).
+        It takes the member's task weights [T] too, which drop tasks (`each_loss`); and the batch of its own, which is
+        given beside it for all members, empty where they share one.
         """
         training, loaded = self.training, self.training.loaded
-        parts = batch_parts(loaded, state.rows(), state.read)
+        shared, batches = self._batches(state)
 
-        def losses_of(params: Tensors, buffers: Tensors, keys: Tensors, weights: Tensor | None = None) -> Tensor:
+        def losses_of(
+            params: Tensors, buffers: Tensors, keys: Tensors, weights: Tensor | None = None, own: Own = ()
+        ) -> Tensor:
+            parts = [Part(inputs, labels) for inputs, labels in own] or shared
+
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 return self._outputs(params, {**buffers, **keys}, inputs)
 
             with training.autocast():
                 return task_losses(loaded, forward, parts, training.dtype, weights)
 
-        return losses_of
+        return losses_of, batches
+
+    def _batches(self, state: LaneState) -> tuple[list[Part], Own]:
+        """The batch of each source that all members share; or the inputs and labels [M, B, ...] of each one's own."""
+        loaded, rows = self.training.loaded, state.rows()
+        if rows[0].ndim == 1:
+            return batch_parts(loaded, rows, state.read), ()
+        found = []
+        for index, part in zip(rows, batch_parts(loaded, [index.flatten() for index in rows], {}), strict=True):
+            assert isinstance(part.inputs, Tensor)  # lanes of several seeds take data in memory
+            labels = {name: y.view(*index.shape, *y.shape[1:]) for name, y in part.labels.items()}
+            found.append((part.inputs.view(*index.shape, *part.inputs.shape[1:]), labels))
+        return [], found
 
     def _outputs(self, params: Tensors, buffers: Tensors, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """One member's outputs {task: [B, C]}; the module does not know what the weighting method learns."""
@@ -195,7 +214,9 @@ class LaneProgram:
         if self.method.looks_again:
             with torch.no_grad():
                 buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-                again = vmap(self._member_losses(state))(state.params, buffers, state.keys(self.layers))
+                losses_of, own = self._member_losses(state)
+                keys, weights = state.keys(self.layers), torch.ones_like(state.weights)  # all losses are observed
+                again = vmap(losses_of)(state.params, buffers, keys, weights, own)
         self._set_weighting(state, vmap(self.method.observe)(state.weighting, losses, again))
 
     def end_epoch(self, state: LaneState, steps: int) -> None:

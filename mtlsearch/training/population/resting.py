@@ -27,7 +27,9 @@ def keep_lanes(lanes: Lanes) -> Kept:
 
 def _lane_facts(lane: Lane) -> dict[str, Any]:
     members = [
-        None if member is None else {**member_facts(member.config, member.progress), "moved": member.moved}
+        None
+        if member is None
+        else {**member_facts(member.config, member.progress), "moved": member.moved, "seed": member.seed}
         for member in lane.members
     ]
     return {"seed": lane.seed, "width": lane.width, "narrowed": lane.narrowed, "members": members}
@@ -45,7 +47,7 @@ def restore_lanes(lanes: Lanes, kept: Kept) -> None:
 
 
 def _lane(lanes: Lanes, facts: Mapping[str, Any]) -> Lane:
-    members = [None if each is None else _member(lanes, each, facts["seed"]) for each in facts["members"]]
+    members = [None if each is None else _member(lanes, each) for each in facts["members"]]
     module = next(
         _at_width(lanes, each, facts) for each, member in zip(facts["members"], members, strict=True) if member
     )
@@ -60,19 +62,19 @@ def _lane(lanes: Lanes, facts: Mapping[str, Any]) -> Lane:
     return lane
 
 
-def _member(lanes: Lanes, facts: Mapping[str, Any], seed: int) -> LaneMember:
+def _member(lanes: Lanes, facts: Mapping[str, Any]) -> LaneMember:
     config = config_of_facts(facts)
-    module = lanes.training.loaded.study.build(config, seed)
+    module = lanes.training.loaded.study.build(config, facts["seed"])
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     progress = TrialProgress(**facts["progress"])
     padded = lanes.architectures.padded(module)
     settings = OptimizerSettings.of(config)
-    return LaneMember(progress.number, config, settings, progress, padded, shapes, facts["moved"])
+    return LaneMember(progress.number, config, settings, progress, padded, shapes, facts["seed"], facts["moved"])
 
 
 def _at_width(lanes: Lanes, member: Mapping[str, Any], lane: Mapping[str, Any]) -> nn.Module:
     """A member's module as wide as its lane, which may be wider than the narrowest that holds it."""
-    module = lanes.training.loaded.study.build(config_of_facts(member), lane["seed"])
+    module = lanes.training.loaded.study.build(config_of_facts(member), member["seed"])
     padded = lanes.architectures.padded(module)
     if width_of(padded) == lane["width"] or not isinstance(module, Widenable):
         return padded

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
@@ -31,7 +30,7 @@ from mtlsearch.training.trainer import Trainer, Training
 LEAST_SECONDS = 2.0  # of training that are worth a file
 SHARE = 0.03  # of the time, that keeping may take
 VERSIONS = ("mtlsearch", "torch")
-Asked = tuple[optuna.Trial, Config]
+Asked = tuple[int, Config]  # the number of a trial, and its config
 
 
 class Told(Protocol):
@@ -66,23 +65,45 @@ class Keeper:
 
         A new one needs `affords_a_trial`; the others were counted when they were asked.
         """
-        while self.queue and self.trainer.room() > 0:
-            number = self.queue.pop(0)
-            self.asked.add(number)
-            if asked := self.record.ask_again(number, self.training.loaded.study.search_space):
-                return asked
-            trial = self.record.trial(number)
-            if "epochs" in trial.user_attrs:
-                self._haunt(trial, self.trainer.add(number, trial_config(self.record.info, trial)))
+        if (queued := self._queued()) is not None:
+            return queued
         if self.trainer.room() <= 0 or not affords_a_trial():
             return None
         new = self.record.ask(self.training.loaded.study.search_space, total)
-        if new is not None:
-            self.asked.add(new[0].number)
-        return new
+        if new is None:
+            return None
+        self.asked.add(new[0].number)
+        return new[0].number, new[1]
 
-    def entered(self, number: int, entry_epoch: int) -> None:
-        """Note a new member."""
+    def _queued(self) -> Asked | None:
+        """The next of the trials that were asked before an interruption; those that have ended become ghosts."""
+        while self.queue and self.trainer.room() > 0:
+            number = self.queue.pop(0)
+            self.asked.add(number)
+            config = self._again(number)
+            if config is not None:
+                return number, config
+            trial = self.record.trial(number)
+            if "epochs" in trial.user_attrs:
+                self._haunt(trial, self._add(number, self._config_of(trial)))
+        return None
+
+    def _again(self, number: int, seconds: float = 0.0) -> Config | None:
+        """The config of a trial that goes on after `seconds` of training; None where it has ended."""
+        return self.record.ask_again(number, self.training.loaded.study.search_space, seconds)
+
+    def _config_of(self, trial: FrozenTrial) -> Config:
+        return trial_config(self.record.info, trial)
+
+    def _add(self, number: int, config: Config) -> int:
+        """Add a member to the trainer; its entry epoch."""
+        return self.trainer.add(number, config)
+
+    def seat(self, number: int, config: Config) -> None:
+        """Add a trial to the trainer, and note where it entered."""
+        self._enter(number, self._add(number, config))
+
+    def _enter(self, number: int, entry_epoch: int) -> None:
         self.entries[number] = entry_epoch
         self.record.enter(number, entry_epoch, self.conditions.recorded())
 
@@ -142,22 +163,23 @@ class Keeper:
         assert file is not None
         facts, tensors = file.facts, file.tensors()
         self.asked = {*facts["asked"]}
-        self.queue = sorted(
-            trial.number
-            for trial in record.trials()
-            if trial.number not in self.asked and file.belongs_to(trial.user_attrs.get("owner"))
-        )
+        self.queue = sorted(trial.number for trial in self._of(file) if trial.number not in self.asked)
         self.trainer.restore(Kept(tensors, facts["trainer"]))
         record.adopt([*(number for number, _, _ in facts["members"]), *self.queue])
         self.entries, self.ghosts = {}, {}
         for number, entry_epoch, seconds in facts["members"]:
-            if asked := record.ask_again(number, self.training.loaded.study.search_space, seconds):
-                self.entered(number, entry_epoch)
-                self.watcher.asked(number, asked[1])
+            config = self._again(number, seconds)
+            if config is not None:
+                self._enter(number, entry_epoch)
+                self.watcher.asked(number, config)
             else:
                 self._haunt(record.trial(number), entry_epoch)
         if record.running:
             self._tell(f"{len(record.running)} trials in training go on from their last epoch that was kept")
+
+    def _of(self, file: StateFile) -> list[FrozenTrial]:
+        """The trials that the owners of a file had in training."""
+        return [trial for trial in self.record.trials() if file.belongs_to(trial.user_attrs.get("owner"))]
 
     def _haunt(self, trial: FrozenTrial, entry_epoch: int) -> None:
         """Let a member whose trial has ended keep its room for as many epochs as it had."""

@@ -10,7 +10,7 @@ from population_asserts import joint_study
 
 from mtlsearch import Study
 from mtlsearch.training.population import cost
-from mtlsearch.training.population.cost import Checked, Layout, Plan, cheapest, planned
+from mtlsearch.training.population.cost import Bench, Checked, Layout, Plan, cheapest, planned
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SOLO_CONDITIONS, SoloTrainer
@@ -150,8 +150,19 @@ def recorded(storage: str) -> Any:
     return optuna.load_study(study_name=summary, storage=storage).user_attrs["mtlsearch"]
 
 
-@pytest.mark.parametrize(("slots", "trainer"), [(1, SoloTrainer), (4, PopulationTrainer), (None, PopulationTrainer)])
-def test_trainings_that_would_hardly_share_a_lane_are_solo(slots: int | None, trainer: type) -> None:
-    loaded = joint_study().load(None)
-    maker = TrainerMaker(loaded, 16, 20, pytest.fail)
-    assert type(maker(Training(loaded, slots=slots))) is trainer
+def test_repeats_are_measured_once_and_solo_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(joint_study(), epochs=10_000)
+    training = Training(study.load(None), slots=5, mixes_seeds=True)
+    configs = [study.default_config()] * 5
+    maker = TrainerMaker(training.loaded, 16, 20, pytest.fail)
+    for gain, trainer in ((0.9, SoloTrainer), (3.0, PopulationTrainer)):
+        monkeypatch.setattr(Bench, "step", lambda self, config, examples=None, gain=gain: 0.001 * gain)
+        monkeypatch.setattr(Layout, "plain", lambda self: 5 * 0.001)
+        monkeypatch.setattr(Layout, "compiled", lambda self: 5 * 0.001)
+        plan = maker.plan_of(training, configs)
+        assert plan.gain == pytest.approx(gain)
+        assert type(maker.again(training, plan)) is trainer
+    assert maker.plan_of(training, configs[:1]).population == 1
+    obeyed = TrainerMaker(training.loaded, 16, 20, pytest.fail, measures=False)
+    monkeypatch.setattr(Bench, "step", None)  # it would be called
+    assert type(obeyed.again(training, obeyed.plan_of(training, configs))) is PopulationTrainer

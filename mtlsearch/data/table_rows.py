@@ -89,19 +89,26 @@ class LabelledRows:
             for part, rows in self.parts.items()
             for name, values in {INPUTS: inputs, **self.labels, **groups}.items()
         }
-        about = {"tasks": list(self.labels), "classes": self.classes, "over_all": self.over_all}
-        about |= {"drawn": sorted(self.drawn), "grouped": self.groups is not None}
+        if self.groups is not None:
+            arrays |= {f"{part}: groups": self.groups[rows] for part, rows in self.parts.items()}
+        about = {
+            "tasks": list(self.labels),
+            "classes": self.classes,
+            "over_all": self.over_all,
+            "drawn": sorted(self.drawn),
+        }
         return Examples(arrays, {**about, **facts})
 
 
 def data_of(found: Examples, **options: Any) -> Data:
     """The `Data` of divided rows with these `options`; former names of tasks are known."""
     arrays, facts = found.arrays, found.facts
+    parts = ("train", "validation", "test")
     train, validation, test = (
         (arrays[f"{part} {INPUTS}"], with_former_names({task: arrays[f"{part} {task}"] for task in facts["tasks"]}))
-        for part in PART_NAMES
+        for part in parts
     )
-    groups = {part: arrays[f"{part} {GROUPS}"] for part in PART_NAMES} if facts["grouped"] else None
+    groups = {part: arrays[f"{part}: groups"] for part in parts if f"{part}: groups" in arrays} or None
     classes = with_former_names(facts["classes"])
     data = Data(train, test, validation=validation, classes=classes, groups=groups, **options)
     data.over_all, data.drawn = facts["over_all"], frozenset(facts["drawn"])

@@ -104,12 +104,11 @@ def _is_dead(unfinished: Path) -> bool:
     return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
-def parameters_file(
-    storage: BaseStorage, folder: Path, owner: FrozenTrial | optuna.Study, name: str = ".safetensors"
-) -> Path | None:
-    """The file in `folder` of the parameters of a trial or a study whose name ends with `name`; None without one."""
+def kept_files(
+    storage: BaseStorage, folder: Path, owner: FrozenTrial | optuna.Study, fits: Callable[[str], bool]
+) -> Iterator[Path]:
+    """The files in the artifact folder that belong to a trial or a study, and whose name `fits`."""
     for meta in get_all_artifact_meta(owner, storage=storage):
         path = folder / meta.artifact_id
-        if meta.filename.endswith(name) and path.is_file() and path.parent == folder:
-            return path
-    return None
+        if fits(meta.filename) and path.is_file() and path.parent == folder:
+            yield path

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import file_name, parameters_file, save_artifact
+from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
@@ -139,13 +139,14 @@ class Record:
         return path
 
     def whole_parameters(self, trial: FrozenTrial) -> Path | None:
-        """The file of the parameters of a trial's config trained on train and validation together, None without one."""
+        """The file of the parameters of a trial's config trained on train and validation together; None without one."""
         name = file_name(self.name, trial.number, whole=True)
-        return parameters_file(self.storage, self.artifacts, self.study, name)
+        return next(kept_files(self.storage, self.artifacts, self.study, lambda given: given == name), None)
 
     def own_parameters(self, trial: FrozenTrial) -> Path:
         """The file of a trial's own saved parameters. Raises StoreError where there is none."""
-        path = parameters_file(self.storage, self.artifacts, trial)
+        found = kept_files(self.storage, self.artifacts, trial, lambda given: given.endswith(".safetensors"))
+        path = next(found, None)
         if path is None:
             raise StoreError(
                 f"trial {trial.number} of study {self.name!r} has no parameters in {self.artifacts}: name their folder"

@@ -54,8 +54,7 @@ class Study:
     such as an AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out
     of the score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of
     the first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads
-    of the model that are no task's, which is else taken for a slip. Raises StudyError for a definition that cannot
-    work.
+    of the model that are no task's, which is else taken for a slip. Raises StudyError where a definition cannot work.
     """
 
     tasks: Sequence[Task]

@@ -74,7 +74,9 @@ def test_folds_of_inputs_on_disk_read_the_same_examples(tmp_path: Path) -> None:
     for validation in (0.2, own):
         in_memory, read = (
             replace(
-                kinds(y), tasks=[Classification("a", lambda _, x=x, v=validation: Data((x, y), (x, y), validation=v))]
+                kinds(y),
+                tasks=[Classification("a", lambda _, x=x, v=validation: Data((x, y), (x, y), validation=v))],
+                spare_heads=["b"],
             )
             for x in (x, on_disk)
         )

@@ -72,8 +72,8 @@ class RepeatKeeper(Keeper):
 
 
 def plan_key(repeats: Sequence[Repeat]) -> str:
-    """A key of trainings that are planned together."""
-    return hashlib.sha256("".join(repeat.key for repeat in repeats).encode()).hexdigest()[:16]
+    """A key of trainings that are planned together, the same whatever their seeds and divisions of the data."""
+    return hashlib.sha256("".join(repeat.group for repeat in repeats).encode()).hexdigest()[:16]
 
 
 def abandon(book: Confirmation) -> None:

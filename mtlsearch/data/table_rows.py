@@ -24,7 +24,8 @@ T = TypeVar("T")
 Kind = Literal["number", "category"]
 Array = np.ndarray[Any, Any]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
-INPUTS = ""  # no task's name
+INPUTS, GROUPS = "", ":groups"  # no task's names
+PART_NAMES = ("train", "validation", "test")
 
 
 def former_name(column: str) -> str:
@@ -82,10 +83,11 @@ class LabelledRows:
 
     def divided(self, inputs: Array, **facts: Any) -> Examples:
         """The inputs [N, ...] and labels of each part, with these `facts`, as the cache keeps them."""
+        groups = {} if self.groups is None else {GROUPS: self.groups}
         arrays = {
             f"{part} {name}": values[rows]
             for part, rows in self.parts.items()
-            for name, values in {INPUTS: inputs, **self.labels}.items()
+            for name, values in {INPUTS: inputs, **self.labels, **groups}.items()
         }
         if self.groups is not None:
             arrays |= {f"{part}: groups": self.groups[rows] for part, rows in self.parts.items()}

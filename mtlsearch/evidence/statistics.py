@@ -90,7 +90,7 @@ def t_interval(
     df = np.maximum(n - 1, 1)
     squares = np.where(there, x - mean[..., None], 0) ** 2
     sd = np.where(n > 1, np.maximum(np.sqrt(squares.sum(-1) / df), floor), np.nan)
-    error = sd * np.sqrt(1 / np.maximum(n, 1) + np.asarray(overlap))
+    error = sd / np.sqrt(np.maximum(n, 1)) * np.sqrt(1 + n * np.asarray(overlap))
     half = special.stdtrit(df, (1 + level) / 2) * error
     t = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error != 0)
     return Intervals(mean, mean - half, mean + half, sd, n, 2 * special.stdtr(df, -t))
@@ -129,7 +129,9 @@ def choose(validation: ArrayLike) -> NDArray[np.int64]:
 def detectable(seeds: int, sd: float, alpha: float = ALPHA, power: float = POWER, overlap: float = 0.0) -> float:
     """The true difference that a two-sided paired t test at `alpha` calls positive with this power."""
     critical = special.stdtrit(seeds - 1, 1 - alpha / 2)
-    return float(special.nctdtrinc(seeds - 1, 1 - power, critical) * sd * math.sqrt(1 / seeds + overlap))
+    return float(
+        special.nctdtrinc(seeds - 1, 1 - power, critical) * sd / math.sqrt(seeds) * math.sqrt(1 + seeds * overlap)
+    )
 
 
 def seeds_needed(

@@ -470,6 +470,40 @@ def test_one_seed_is_undecided_and_says_why() -> None:
     assert verdict.lines()[-1].startswith("one seed shows nothing of the randomness of training")
 
 
+def test_new_divisions_widen_intervals_and_name_new_data() -> None:
+    divided = {task: replace(metric, overlap=1 / 3) for task, metric in ACCURACY.items()}
+    config = confirmed(0.05, NOISY, alone={"mnist": -0.05})
+    one, new = judge([config], ACCURACY), judge([config], divided)
+    for before, now in ((one.tuning, new.tuning), (one.sharing["mnist"], new.sharing["mnist"])):
+        assert (now.difference.half or 0) / (before.difference.half or 1) == pytest.approx(math.sqrt(1 + 5 / 3))
+        assert (now.claim.p or 0) > (before.claim.p or 1)
+    assert new.tuned.score.half == pytest.approx((one.tuned.score.half or 0) * math.sqrt(1 + 5 / 3))
+    assert new.sentence.startswith("On new data of this kind, keep mnist and fashion together ")
+    assert one.sentence[1:] in new.sentence
+    assert new.lines()[-1] == (
+        "95 % t intervals over 5 new divisions of train, validation and test, each with a fresh seed, hold on new data"
+        " of this kind: they allow for what divisions share"
+    )
+
+
+def test_a_difference_that_no_number_of_divisions_would_see_is_said_to_be_so() -> None:
+    divided = {task: replace(metric, overlap=1 / 3) for task, metric in ACCURACY.items()}
+    verdict = judge([confirmed(0.0, NOISY)], divided)
+    assert "5 new divisions can only see differences above" in verdict.weights_sentence
+    assert verdict.tuning.seeds_needed is None
+    assert verdict.weights_sentence.endswith("no number of new divisions would see 0.2 points")
+
+
+def test_a_failed_division_is_counted_and_one_alone_shows_nothing() -> None:
+    divided = {task: replace(metric, overlap=1 / 3) for task, metric in ACCURACY.items()}
+    lost = judge([with_failed_seed(confirmed(0.01), 2)], divided)
+    assert "over 5 new divisions of train, validation and test (1 of 5 failed, 4 left), each" in lost.lines()[-1]
+    assert (
+        judge([confirmed(0.01, [0.0])], divided).lines()[-1]
+        == "one division shows nothing of what new data would change"
+    )
+
+
 def test_a_failed_seed_is_dropped_from_its_pair_and_counted() -> None:
     verdict = judge([with_failed_seed(confirmed(0.01), 2)], ACCURACY)
     assert verdict.kind == "tuned"
@@ -515,8 +549,9 @@ def test_stored_verdict_has_the_keys_that_stores_have() -> None:
     assert set(now) >= set(before) - {"lines"}
     for key in ("score", "equal_score", "difference", "delta_m", "equal_delta_m"):
         assert list(now[key]) == list(before[key])
-    for key in ("metrics", "equal_metrics", "single_metrics", "harm", "measured"):
+    for key in ("metrics", "equal_metrics", "single_metrics", "harm"):
         assert list(now[key]["mnist"]) == list(before[key]["left"])
+    assert list(now["measured"]["mnist"]) == [*before["measured"]["left"], "overlap"]
     assert list(now["claims"][0]) == list(before["claims"][0])
 
 

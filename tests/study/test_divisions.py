@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import NOWHERE, classes, disjoint, inputs, joint, loaded, trunk
+from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint, loaded, trunk
 
 from mtlsearch import Classification, Data, MultiLabel, Regression, Study
 from mtlsearch.errors import DataError, StudyError
@@ -19,8 +19,12 @@ from mtlsearch.study.study import LoadedStudy
 def kinds(labels: torch.Tensor, **options: Any) -> Study:
     """One classification of these labels; `options` are those of its data."""
     x = inputs(len(labels), 0)
-    task = Classification("a", lambda _: Data((x, labels), (x, labels), **options))
-    return replace(disjoint(), tasks=[task], folds=4, spare_heads=["b"])
+    return replace(
+        disjoint(),
+        model=trunk({"a": CLASSES}),
+        tasks=[Classification("a", lambda _: Data((x, labels), (x, labels), **options))],
+        folds=4,
+    )
 
 
 def train_rows(fold: LoadedStudy, source: int) -> torch.Tensor:
@@ -72,6 +76,7 @@ def test_folds_of_inputs_on_disk_read_the_same_examples(tmp_path: Path) -> None:
             replace(
                 kinds(y),
                 tasks=[Classification("a", lambda _, x=x, v=validation: Data((x, y), (x, y), validation=v))],
+                spare_heads=["b"],
             )
             for x in (x, on_disk)
         )

@@ -217,7 +217,7 @@ def test_delta_m_is_against_the_confirmations_single_tasks(tmp_path: Path) -> No
     amount = ("--trials", 4, "--seeds", 2, "--json")
     before = done(*comparing(tmp_path, *amount)).json
     assert {method["delta_m"] for method in before["methods"]} == {None}
-    assert any("`mtlsearch confirm`" in line for line in before["lines"])
+    assert any("`mtlsearch confirm --resplit 0`" in line for line in before["lines"])
     done("run", FILE, "--trials", 4, "--seeds", 2, "--storage", store_in(tmp_path), *SOLO)
     after = done(*comparing(tmp_path, *amount)).json
     alone = {

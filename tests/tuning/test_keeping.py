@@ -21,7 +21,17 @@ from mtlsearch.tuning.interruption.keeper import Keeper
 from mtlsearch.tuning.session import Session
 
 TRIALS, EPOCHS = 9, 6
-COMPARED = ("task_weights", "validation", "best_epoch", "epochs", "entry_epoch", "reason", "retry_of", "interrupted")
+COMPARED = (
+    "task_weights",
+    "validation",
+    "folds",
+    "best_epoch",
+    "epochs",
+    "entry_epoch",
+    "reason",
+    "retry_of",
+    "interrupted",
+)
 STUDY = STUDY_FILE.replace('"kind": choice("fine", "broken"), ', "").replace("epochs=2", f"epochs={EPOCHS}, patience=3")
 
 
@@ -33,23 +43,24 @@ def outcomes(store: Path) -> list[tuple[object, ...]]:
     ]
 
 
-def arguments(folder: Path, population: int) -> list[str]:
-    return (
+def arguments(folder: Path, population: int, *more: str) -> list[str]:
+    line = (
         f"run {folder / 'mine.py'} --trials {TRIALS} --population {population} --threads 1 --no-confirm --quiet"
         f" --pruner halving --sampler numbered_sampler.NumberedSampler --storage sqlite:///{folder / 'store.db'}"
-    ).split()
+    )
+    return [*line.split(), *more]
 
 
-@pytest.fixture(params=[1, 4], ids=["solo", "lanes"])
+@pytest.fixture(params=[(1,), (4,), (4, "--folds", "2")], ids=["solo", "lanes", "folds"])
 def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[list[str], list[tuple[object, ...]]]]:
     """The arguments of a run, and the outcomes of one that was never interrupted."""
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.py").write_text(STUDY)
-    done(*arguments(tmp_path / "whole", request.param))
+    done(*arguments(tmp_path / "whole", *request.param))
     due = outcomes(tmp_path / "whole" / "store.db")
     assert {state for _, state, *_ in due} == {TrialState.COMPLETE, TrialState.PRUNED}, "all end alike"
-    return arguments(tmp_path / "cut", request.param), due
+    return arguments(tmp_path / "cut", *request.param), due
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
@@ -129,6 +140,7 @@ def kill(command_line: list[str], steps: int) -> None:
     assert told == "killme\n"
 
 
+@pytest.mark.parametrize("run", [(1,), (4,)], ids=["solo", "lanes"], indirect=True)
 def test_killed_search_ends_as_one_that_was_not(
     tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
 ) -> None:

@@ -73,8 +73,10 @@ def sorted_by(frame: "pd.DataFrame", column: str | None) -> "pd.DataFrame":
     if column is None:
         return frame
     if column not in frame.columns:
-        close = get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        names = list(map(str, frame.columns))
+        close = [name for name in names if name.startswith(f"{column}.")]  # of a task
+        close = close or get_close_matches(column, names, 1, cutoff=0.5)
+        hint = f"did you mean {few([*map(repr, close)])}? " if close else ""
         raise UsageError(f"--sort {column!r} is no column: {hint}There are {few(list(map(str, frame.columns)), 20)}")
     return frame.sort_values(column, ascending=False, kind="stable", ignore_index=True)
 

@@ -14,7 +14,7 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import nn
 
-from mtlsearch.activity import stoppable
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import WAYS, Way, dividing
 from mtlsearch.data.examples.kinds import former_kind
@@ -189,6 +189,17 @@ class Study:
         """
         with dividing(self.division):
             splits, targets = load_splits(self.tasks, directory, self.split_seed)
+        with doing("checking the model on the data"):
+            return self._checked(splits, targets, device, units)
+
+    def _checked(
+        self,
+        splits: tuple[Splits, ...],
+        targets: Mapping[str, Target],
+        device: torch.device | str,
+        units: Mapping[str, float] | None,
+    ) -> "LoadedStudy":
+        """The study with these parts of its data, as `load` gives it."""
         left_out = unscorable(self.tasks, splits, targets, self.unscorable == "refuse")
         if len(left_out) == len(self.tasks):
             name, why = next(iter(left_out.items()))
@@ -213,7 +224,7 @@ class LoadedStudy:
     units: Mapping[str, float] = field(default_factory=dict)  # of a task that is left out, 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, Metric]:
         return {task.name: task.metric(self.targets[task.name]) for task in self.study.tasks}
 

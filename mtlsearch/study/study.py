@@ -21,8 +21,8 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS
 from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.study.checks import check_at_least, check_default, check_name, check_range, check_size
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
@@ -31,7 +31,6 @@ from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios
 from mtlsearch.study.units import units_of
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Loss, Target, Task
-from mtlsearch.wording import is_name, shortened
 
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
@@ -81,25 +80,19 @@ class Study:
             raise StudyError("a study needs one task or more, but tasks is empty")
         check_distinct(names, "each task needs a name of its own", StudyError)
         for name in names:
-            if not is_name(name, LONGEST_TASK):
-                rule = f"a task's name is a printable text of 1 to {LONGEST_TASK} letters without a space at its ends"
-                raise StudyError(f"{rule}, but got {shortened(repr(name), 60)}")
+            check_name(name)
         for name, distribution in self.space.items():
             if name not in self.default:
                 raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
-            _check_default(name, distribution, self.default[name])
+            check_default(name, distribution, self.default[name])
         for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
-            if value is not None and value > (most := MOST_BATCH if name == "batch_size" else MOST_EPOCHS):
-                raise StudyError(f"{name} must be {most} or less, but got {shortened(value, 60)}")
+            check_size(name, getattr(self, name))
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
         self.scoring.check(names)
-        _check_range(self.weight_range)
-        _check_at_least(self.at_least, names)
+        check_range(self.weight_range)
+        check_at_least(self.at_least, names)
 
     @property
     def task_names(self) -> list[str]:
@@ -344,30 +337,3 @@ class LoadedStudy:
             **({"at least": dict(study.at_least)} if study.at_least else {}),
             "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
         }
-
-
-def _check_range(weight_range: float) -> None:
-    number = isinstance(weight_range, int | float) and not isinstance(weight_range, bool)
-    if not (number and 1 < weight_range < math.inf):
-        raise StudyError(f"weight_range must be a finite number above 1, but got {weight_range!r}")
-
-
-def _check_at_least(at_least: Mapping[str, float], tasks: Sequence[str]) -> None:
-    """Raise StudyError unless the metrics to reach are numbers of known tasks."""
-    for task, least in at_least.items():
-        if task not in tasks:
-            raise StudyError(f"at_least must name tasks of the study ({', '.join(tasks)}), but got {task!r}")
-        if isinstance(least, bool) or not isinstance(least, int | float) or not math.isfinite(least):
-            raise StudyError(f"at_least must hold finite numbers, but {task!r} has {least!r}")
-
-
-def _check_default(name: str, distribution: object, value: Value) -> None:
-    """Raise StudyError unless a dimension of the space is a distribution that holds its default."""
-    if not isinstance(distribution, BaseDistribution):
-        raise StudyError(f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}")
-    try:
-        inside = distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        inside = False
-    if not inside:
-        raise StudyError(f"default {name}={value!r} lies outside its distribution {distribution}")

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mtlsearch.activity import doing
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.files import check_path
 from mtlsearch.study.study import Study
@@ -24,7 +24,7 @@ def load_study(name: str) -> Study:
     if path not in shipped_studies().values():
         _let_import_beside(path)
     try:
-        with doing(f"reading the study file {path.name}"):
+        with stoppable(), doing(f"reading the study file {path.name}"):
             values = runpy.run_path(str(path))
     except (MtlsearchError, KeyboardInterrupt):
         raise

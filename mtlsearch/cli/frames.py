@@ -112,6 +112,8 @@ def _show(frame: "pd.DataFrame") -> None:
 
 
 def _heading(column: str) -> str:
-    """A column's short name: `task_weight.left` becomes `w left`, `params.hidden` becomes `hidden`."""
-    name = column.replace("task_weight.", "w ")
-    return name.removeprefix("params.").removeprefix("validation.").replace(".", " ")
+    """A column's short name: `w left` of `task_weight.left`, `hidden` of `params.hidden`; dots in a name stay."""
+    kind, _, name = column.partition(".")
+    if kind == "validation":
+        return " ".join(name.rsplit(".", 1))
+    return {"task_weight": f"w {name}", "params": name}.get(kind, column)

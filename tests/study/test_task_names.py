@@ -216,7 +216,7 @@ def test_a_study_of_any_names_goes_through_every_command(tmp_path: Path, monkeyp
     assert len(rows) == 2
     for name in NAMES:
         assert {f"task_weight.{name}", f"validation.{name}.accuracy"} <= {*header}
-    done("trials", "odd.py")
+    assert "w a.b" in done("trials", "odd.py").out
 
     done("export", "odd.py", "--search", "-o", "best.json", "--checkpoint", "best.safetensors")
     exported = json.loads(Path("best.json").read_text(encoding="utf-8"))

@@ -35,7 +35,7 @@ from mtlsearch.tasks.task import Loss, Target, Task
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
 UNSCORABLE = ("refuse", "skip")
-REFUSED_NAMES = ("module name can't", "already exists")  # of a ModuleDict's errors
+REFUSED_NAMES = ("module name can", "already exists")  # of a ModuleDict's errors
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,23 @@ def test_first_interrupt_while_data_are_read_stops_at_once_in_one_line(
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == []
 
 
+def test_first_interrupt_ends_with_its_status_also_through_c_code_that_runs_python(tmp_path: Path) -> None:
+    (tmp_path / "reads.py").write_text(
+        "import ctypes; from mtlsearch.activity import stoppable\n"
+        "from mtlsearch.cli.interrupt import interruptible\n"
+        "run = ctypes.pythonapi.PyRun_String; run.restype = ctypes.py_object\n"
+        "def work(progress, stop):\n"
+        "    with stoppable():\n"
+        "        run(b'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)', 257,\n"
+        "            *[ctypes.py_object({})] * 2)\n"
+        "interruptible(work, 1, True)"
+    )
+    command = [sys.executable, "-m", "reads"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == "mtlsearch: interrupted: nothing was in training, the same command goes on\n"
+    assert done.returncode == 130
+
+
 def test_first_interrupt_ends_a_process_that_reads_in_c_code() -> None:
     code = (
         "import hashlib; from mtlsearch.activity import doing, stoppable\n"

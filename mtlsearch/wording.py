@@ -73,6 +73,11 @@ def measured(value: float) -> str:
     return f"{value:.4f}" if abs(value) >= SMALL or not value else f"{value:#.4g}"
 
 
+def weight_in_words(weight: float) -> str:
+    """A task weight with two decimals, a small one with two digits: of hundreds of tasks all are small."""
+    return "0" if weight == 0 else f"{weight:.2f}" if weight >= SMALL else f"{weight:.2g}"
+
+
 def duration(seconds: float) -> str:
     """A duration in words: 12 s, 5 min, 1.5 h."""
     if seconds < 90:

@@ -104,20 +104,43 @@ study = Study(
 """
 
 
-@pytest.mark.parametrize("given", [("run",), ("compare",)])
+@pytest.mark.parametrize(
+    ("command", "text", "during"),
+    [
+        ("run", INTERRUPTING, "reading the data of a, b"),
+        ("compare", INTERRUPTING, "reading the data of a, b"),
+        ("run", f"{INTERRUPTING}\nsource('.')\n", "reading the study file mine.py"),
+    ],
+)
 def test_first_interrupt_while_data_are_read_stops_at_once_in_one_line(
-    given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, text: str, during: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(INTERRUPTING)
+    Path("mine.py").write_text(text)
     begun = time.monotonic()
-    outcome = commands.command(*given, "mine.py", "--trials", "3", "--threads", "1")
+    outcome = commands.command(command, "mine.py", "--trials", "3", "--threads", "1")
     assert time.monotonic() - begun < 10
     assert outcome.status == 130
     *_, last = outcome.err.splitlines()
-    told = "interrupted while reading the data of a, b: nothing was in training, the same command goes on"
-    assert last == f"mtlsearch: {told}"
+    assert last == f"mtlsearch: interrupted while {during}: nothing was in training, the same command goes on"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == []
+
+
+def test_first_interrupt_ends_with_its_status_also_through_c_code_that_runs_python(tmp_path: Path) -> None:
+    (tmp_path / "reads.py").write_text(
+        "import ctypes; from mtlsearch.activity import stoppable\n"
+        "from mtlsearch.cli.interrupt import interruptible\n"
+        "run = ctypes.pythonapi.PyRun_String; run.restype = ctypes.py_object\n"
+        "def work(progress, stop):\n"
+        "    with stoppable():\n"
+        "        run(b'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)', 257,\n"
+        "            *[ctypes.py_object({})] * 2)\n"
+        "interruptible(work, 1, True)"
+    )
+    command = [sys.executable, "-m", "reads"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == "mtlsearch: interrupted: nothing was in training, the same command goes on\n"
+    assert done.returncode == 130
 
 
 def test_first_interrupt_ends_a_process_that_reads_in_c_code() -> None:

@@ -13,7 +13,8 @@ DOCUMENTED = {
     "Backbone", "Classification", "Config", "ConvTrunk", "CustomTask", "Data", "DenseTrunk", "Depth",
     "Dropout", "LayerNorm", "MedMNIST", "MtlsearchError", "MultiLabel", "NYUv2", "Normals",
     "PictureFolder", "Regression",
-    "RenderedScenes", "Segmentation", "SeparateTrunks", "SharedTrunk", "Study", "Table", "TorchvisionImages",
+    "RenderedScenes", "Segmentation", "SeparateTrunks", "SharedTrunk", "Study", "Table",
+    "TaskModules", "TorchvisionImages",
     "Corpus", "TaggedFiles", "TextFiles", "TextTrunk", "TokenTagging",
     "__version__", "cached", "choice", "integer", "load_model", "load_study", "objective", "real",
 }  # fmt: skip

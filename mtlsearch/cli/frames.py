@@ -73,8 +73,10 @@ def sorted_by(frame: "pd.DataFrame", column: str | None) -> "pd.DataFrame":
     if column is None:
         return frame
     if column not in frame.columns:
-        close = get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        names = list(map(str, frame.columns))
+        close = [name for name in names if name.startswith(f"{column}.")]  # of a task
+        close = close or get_close_matches(column, names, 1, cutoff=0.5)
+        hint = f"did you mean {few([*map(repr, close)])}? " if close else ""
         raise UsageError(f"--sort {column!r} is no column: {hint}There are {few(list(map(str, frame.columns)), 20)}")
     return frame.sort_values(column, ascending=False, kind="stable", ignore_index=True)
 
@@ -110,6 +112,8 @@ def _show(frame: "pd.DataFrame") -> None:
 
 
 def _heading(column: str) -> str:
-    """A column's short name: `task_weight.left` becomes `w left`, `params.hidden` becomes `hidden`."""
-    name = column.replace("task_weight.", "w ")
-    return name.removeprefix("params.").removeprefix("validation.").replace(".", " ")
+    """A column's short name: `w left` of `task_weight.left`, `hidden` of `params.hidden`; dots in a name stay."""
+    kind, _, name = column.partition(".")
+    if kind == "validation":
+        return " ".join(name.rsplit(".", 1))
+    return {"task_weight": f"w {name}", "params": name}.get(kind, column)

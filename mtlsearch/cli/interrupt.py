@@ -1,6 +1,6 @@
 """Interruption of long work: the first Ctrl-C or SIGTERM stops it in order, the second at once.
 
-While data are read and nothing is in training, the first one stops it at once too: by a KeyboardInterrupt, or, where
+While data are read and nothing is in training, the first one stops it at once too: by an exception, or, where
 the main thread does not come back from C, by the end of the process.
 """
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 LOADING = "loading PyTorch"
 PATIENCE_S = 1.0  # for the main thread to come back from C
+
+
+class Stopped(KeyboardInterrupt):
+    """The work was stopped where it is `stoppable`.
+
+    After a plain KeyboardInterrupt that has passed through C code, as an import of torch runs some, Python would end
+    by the signal, whatever status is asked for.
+    """
 
 
 def interruptible(work: Callable[["Progress", Event], Mapping[str, Any]], total: int, quiet: bool) -> Mapping[str, Any]:
@@ -43,8 +51,8 @@ def interruptible(work: Callable[["Progress", Event], Mapping[str, Any]], total:
         except Interrupted:
             progress.notice("interrupted; finished trials are in the store, the same command goes on")
             sys.exit(INTERRUPTED)
-        except KeyboardInterrupt as interrupt:
-            progress.notice(str(interrupt) or "interrupted")
+        except Stopped as stopped:
+            progress.notice(str(stopped))
             sys.exit(INTERRUPTED)
 
 
@@ -59,7 +67,7 @@ def _early() -> str:
 def watched_signals(stop: Event, end: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Inside, the first Ctrl-C or SIGTERM sets `stop`, the second ends the process.
 
-    The first one raises KeyboardInterrupt where the work is `stoppable`; `end` ends the process where that fails.
+    The first one raises Stopped where the work is `stoppable`; `end` ends the process where that fails.
     """
     signals = (signal.SIGINT, signal.SIGTERM)
     reader, writer = os.pipe()
@@ -77,7 +85,7 @@ def watched_signals(stop: Event, end: Callable[[], None] = lambda: None) -> Iter
 
     def handle(number: int, frame: object) -> None:
         if is_stoppable():
-            raise KeyboardInterrupt(_early())
+            raise Stopped(_early())
 
     thread = Thread(target=watch, name="mtlsearch-signals", daemon=True)
     thread.start()

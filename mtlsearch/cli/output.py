@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from mtlsearch.store.record import Record
 
 T = TypeVar("T")
-MOST_SHOWN = 1000  # inputs of a prediction on the screen
+MOST_SHOWN = 2000  # answers on the screen
 
 MOST_TOLD = 5  # lines on damaged trials
 
@@ -106,7 +105,7 @@ def show_verification(result: Mapping[str, Any]) -> None:
 def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[str, Any]) -> None:
     """A line per answer of a task to an example, in the words of the task's kind; `tasks` are the config's.
 
-    A notice tells where examples are left out: thousands of lines are for a file.
+    A notice tells where examples are left out: thousands of lines are for a file. One example is always shown.
     """
     from rich.console import Console
     from rich.table import Table
@@ -115,14 +114,22 @@ def show_predictions(predictions: Iterable[Mapping[str, Any]], tasks: Mapping[st
     from mtlsearch.terminal import notice
     from mtlsearch.wording import visible
 
-    found = list(islice(predictions, MOST_SHOWN + 1))
+    rows: list[tuple[str, ...]] = []
+    shown, is_left = 0, False
+    for prediction in predictions:
+        answers = ((task, kind_named(tasks[task]["kind"]).in_lines(a)) for task, a in prediction["tasks"].items())
+        lines = [(prediction["input"], task, *line) for task, found in answers for line in found]
+        is_left = bool(rows) and len(rows) + len(lines) > MOST_SHOWN
+        if is_left:
+            break
+        rows.extend(lines)
+        shown += 1
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("input", "task", "prediction", "probability"):
         table.add_column(column, overflow="fold")
-    for prediction in found[:MOST_SHOWN]:
-        for task, answer in prediction["tasks"].items():
-            for line in kind_named(tasks[task]["kind"]).in_lines(answer):
-                table.add_row(*map(visible, (prediction["input"], task, *line)))
+    for row in rows:
+        table.add_row(*map(visible, row))
     Console(highlight=False, markup=False).print(table)
-    if len(found) > MOST_SHOWN:
-        notice(f"only the first {MOST_SHOWN} inputs are shown: --format csv -o FILE has them all")
+    if is_left:
+        first = "the first input is" if shown == 1 else f"the first {shown} inputs are"
+        notice(f"only {first} shown: --format csv -o FILE has them all")

@@ -21,7 +21,7 @@ from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.recommendation import Recommendation
 from mtlsearch.evidence.sentences import Limits, shown
 from mtlsearch.evidence.statistics import Claim, Estimate
-from mtlsearch.wording import MANY_TASKS
+from mtlsearch.wording import MANY_TASKS, weight_in_words
 
 Kind = Literal["tuned", "equal", "undecided"]
 ONE_TASK = "one task has one weight: there is nothing to hold against equal weights"
@@ -159,7 +159,7 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict as `run` and `best` print it."""
-        weights = ", ".join(f"{task} {_weight(weight)}" for task, weight in self.weights.items())
+        weights = ", ".join(f"{task} {weight_in_words(weight)}" for task, weight in self.weights.items())
         lines = [self.sentence, *self.sentences(), f"weights: {weights}"]
         for task, metric in self.measured.items():
             scale, unit = metric.scale, metric.unit
@@ -175,11 +175,6 @@ class Verdict:
             lines.append(f"share of the trunk's gradient: {_shares(self.blame.shares)}")
         gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
         return [*lines, *self.notes, gain + self.alone.note, self.limits.sentence(self.measured)]
-
-
-def _weight(weight: float) -> str:
-    """A weight with as many decimals as show that it is not 0."""
-    return "0" if weight == 0 else f"{weight:.2f}" if weight >= 0.01 else f"{weight:.1g}"
 
 
 def _shares(shares: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ from mtlsearch.report.reading import Report, number
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
 from mtlsearch.store.trials import score_of
-from mtlsearch.wording import MANY_TASKS
+from mtlsearch.wording import MANY_TASKS, weight_in_words
 
 MOST_REASONS = 20
 
@@ -37,6 +37,7 @@ def page(report: Report, plots: Sequence[Plot]) -> str:
         score=None if report.best is None else number(score_of(report.best), report.score_scale),
         command=lambda name: command(name, *named(report)),
         tasks=tasks_table(report),
+        weight=weight_in_words,
         most_tasks=MANY_TASKS,
         values={} if report.answer is None else hyperparameters(report.answer),
         plots=plots,

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlsearch.terminal import GAP
-from mtlsearch.wording import MOST_WEIGHED, measured, plain, shown_tasks, visible
+from mtlsearch.wording import MOST_WEIGHED, measured, plain, shown_tasks, visible, weight_in_words
 
 
 def show_config(config: Mapping[str, Any], console: Console | None = None, *, every: bool = False) -> None:
@@ -124,7 +124,8 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
         return lines
     first = 1 + next(number for number, line in enumerate(lines) if line.startswith("weights: "))
     by_task = dict(zip(verdict["metrics"], lines[first:], strict=False))
-    shown, tasks = [f"{task} {weights[task]:.2f}" for task in kept], [by_task[t] for t in kept if t in by_task]
+    shown = [f"{task} {weight_in_words(weights[task])}" for task in kept]
+    tasks = [by_task[task] for task in kept if task in by_task]
     shown.insert(MOST_WEIGHED, "…")
     tasks.insert(MOST_WEIGHED, f"{_others(weights)} tasks: `mtlsearch best --all`")
     return [*lines[: first - 1], f"weights: {', '.join(shown)}", *tasks, *lines[first + len(by_task) :]]

@@ -36,8 +36,9 @@ MADE = {"__annotations__", "__annotate_func__", "__static_attributes__", "__matc
 
 def code_of(functions: Mapping[str, object]) -> dict[str, Any]:
     """The digests of functions by what they are to the study, with the version of Python; library code is left out."""
-    digests = {what: _digest(function) for what, function in functions.items() if is_own(function)}
-    return {"python": PYTHON, "of": digests}
+    own = {what: function for what, function in functions.items() if is_own(function)}
+    digests = {id(function): _digest(function) for function in {id(each): each for each in own.values()}.values()}
+    return {"python": PYTHON, "of": {what: digests[id(function)] for what, function in own.items()}}
 
 
 def functions_of(tasks: Iterable[Task], model: object, score: object) -> dict[str, object]:

@@ -14,15 +14,15 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import nn
 
-from mtlsearch.activity import stoppable
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import WAYS, Way, dividing
 from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
 from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.study.checks import check_at_least, check_default, check_folds, check_name, check_range, check_size
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
@@ -32,12 +32,11 @@ from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios
 from mtlsearch.study.units import units_of
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Loss, Target, Task
-from mtlsearch.wording import is_name, shortened
 
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
 UNSCORABLE = ("refuse", "skip")
-REFUSED_NAMES = ("module name can't", "already exists")  # of a ModuleDict's errors
+REFUSED_NAMES = ("module name can", "already exists")  # of a ModuleDict's errors
 
 
 @dataclass(frozen=True)
@@ -84,27 +83,20 @@ class Study:
             raise StudyError("a study needs one task or more, but tasks is empty")
         check_distinct(names, "each task needs a name of its own", StudyError)
         for name in names:
-            if not is_name(name, LONGEST_TASK):
-                rule = f"a task's name is a printable text of 1 to {LONGEST_TASK} letters without a space at its ends"
-                raise StudyError(f"{rule}, but got {shortened(repr(name), 60)}")
+            check_name(name)
         for name, distribution in self.space.items():
             if name not in self.default:
                 raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
-            _check_default(name, distribution, self.default[name])
+            check_default(name, distribution, self.default[name])
         for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
-            if value is not None:
-                check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
-        if self.folds is not None and not (isinstance(self.folds, int) and 2 <= self.folds <= MOST_FOLDS):
-            raise StudyError(f"folds must be a whole number from 2 to {MOST_FOLDS}, but got {self.folds!r}")
+            check_size(name, getattr(self, name))
+        check_folds(self.folds)
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
         self.scoring.check(names)
-        _check_range(self.weight_range)
-        _check_at_least(self.at_least, names)
+        check_range(self.weight_range)
+        check_at_least(self.at_least, names)
 
     @property
     def task_names(self) -> list[str]:
@@ -194,6 +186,17 @@ class Study:
         """
         with dividing(self.division):
             splits, targets = load_splits(self.tasks, directory, self.split_seed)
+        with doing("checking the model on the data"):
+            return self._checked(splits, targets, device, units)
+
+    def _checked(
+        self,
+        splits: tuple[Splits, ...],
+        targets: Mapping[str, Target],
+        device: torch.device | str,
+        units: Mapping[str, float] | None,
+    ) -> "LoadedStudy":
+        """The study with these parts of its data, as `load` gives it."""
         left_out = unscorable(self.tasks, splits, targets, self.unscorable == "refuse")
         if len(left_out) == len(self.tasks):
             name, why = next(iter(left_out.items()))
@@ -219,7 +222,7 @@ class LoadedStudy:
     units: Mapping[str, float] = field(default_factory=dict)  # of a task that is left out, 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, Metric]:
         return {task.name: task.metric(self.targets[task.name]) for task in self.study.tasks}
 
@@ -385,30 +388,3 @@ class LoadedStudy:
             **({} if study.folds is None else {"folds": study.folds}),
             "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
         }
-
-
-def _check_range(weight_range: float) -> None:
-    number = isinstance(weight_range, int | float) and not isinstance(weight_range, bool)
-    if not (number and 1 < weight_range < math.inf):
-        raise StudyError(f"weight_range must be a finite number above 1, but got {weight_range!r}")
-
-
-def _check_at_least(at_least: Mapping[str, float], tasks: Sequence[str]) -> None:
-    """Raise StudyError unless the metrics to reach are numbers of known tasks."""
-    for task, least in at_least.items():
-        if task not in tasks:
-            raise StudyError(f"at_least must name tasks of the study ({', '.join(tasks)}), but got {task!r}")
-        if isinstance(least, bool) or not isinstance(least, int | float) or not math.isfinite(least):
-            raise StudyError(f"at_least must hold finite numbers, but {task!r} has {least!r}")
-
-
-def _check_default(name: str, distribution: object, value: Value) -> None:
-    """Raise StudyError unless a dimension of the space is a distribution that holds its default."""
-    if not isinstance(distribution, BaseDistribution):
-        raise StudyError(f"space must hold integer(…), real(…) or choice(…) by name, but {name!r} is {distribution!r}")
-    try:
-        inside = distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        inside = False
-    if not inside:
-        raise StudyError(f"default {name}={value!r} lies outside its distribution {distribution}")

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.files import check_path
 from mtlsearch.study.study import Study
@@ -23,7 +24,8 @@ def load_study(name: str) -> Study:
     if path not in shipped_studies().values():
         _let_import_beside(path)
     try:
-        values = runpy.run_path(str(path))
+        with stoppable(), doing(f"reading the study file {path.name}"):
+            values = runpy.run_path(str(path))
     except (MtlsearchError, KeyboardInterrupt):
         raise
     except BaseException as error:  # also SystemExit, which would end the command silently

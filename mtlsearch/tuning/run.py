@@ -113,8 +113,9 @@ def open_session(
     loaded = as_begun(storage, options, chosen)
     plan, conditions = plan_of(storage, options, replace(chosen, loaded=loaded), progress.notice)
     measured = {"population": plan.population, "plan": plan.recorded(), "threads": conditions.threads}
-    info = {**describe(loaded), **measured}
-    record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
+    with doing("opening the study in the store"):
+        info = {**describe(loaded), **measured}
+        record = open_record(storage, chosen.name, info, options.seed, chosen.artifacts)
     conditions = with_recorded(conditions, options.threads, record.info)
     record.take_over()
     for line in fold_lines(loaded):

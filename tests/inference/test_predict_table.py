@@ -11,6 +11,7 @@ from commands import SOLO, done, refused
 from tables import houses, write
 
 from mtlsearch import load_model, load_study
+from mtlsearch.cli.output import show_predictions
 
 
 @pytest.fixture
@@ -148,6 +149,25 @@ def test_options_that_exclude_each_other_are_wrong_usage(here: Path) -> None:
     ):
         assert said in refused("predict", "m.safetensors", "a.csv", "--study", "mine.py", *options, status=2)
     assert not Path("x.csv").exists()
+
+
+def test_screen_shows_thousands_of_answers_and_not_of_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = {f"assay {i}": {"kind": "regression"} for i in range(600)}
+    predictions = ({"input": f"x[{n}]", "tasks": {task: {"values": [n / 2]} for task in tasks}} for n in range(10**9))
+    show_predictions(predictions, tasks)
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 1 + 3 * 600
+    assert told.err == "mtlsearch: only the first 3 inputs are shown: --format csv -o FILE has them all\n"
+    one = [{"input": "x", "tasks": {task: {"values": [0.0] * 5000} for task in ("a", "b")}}]
+    show_predictions(one, {task: {"kind": "regression"} for task in ("a", "b")})
+    assert capsys.readouterr().err == ""
+
+
+def test_sorting_by_a_task_names_its_columns(here: Path) -> None:
+    write(here, houses(3).drop(columns="sold"), "a.csv")
+    options = ("--study", "mine.py", "--format", "csv", "--sort", "sold")
+    said = refused("predict", "m.safetensors", "a.csv", *options, status=2)
+    assert said.startswith("--sort 'sold' is no column: did you mean 'sold.prediction', 'sold.probability'")
 
 
 def test_twenty_thousand_rows_take_seconds(here: Path) -> None:

@@ -124,8 +124,8 @@ def test_verdict_of_many_tasks_shows_those_with_the_largest_and_smallest_weights
     assert told[:3] == [
         "sentence",
         "harm",
-        "weights: t19 0.10, t18 0.09, t17 0.09, t16 0.08, t15 0.08, t14 0.07, …, t4 0.02, t3 0.02, t2 0.01, t1 0.01,"
-        " t0 0.00",
+        "weights: t19 0.10, t18 0.095, t17 0.089, t16 0.084, t15 0.079, t14 0.074, …, t4 0.021, t3 0.016, t2 0.011,"
+        " t1 0.0053, t0 0",
     ]
     assert told[3:5] == ["t19: 0.5", "t18: 0.5"]
     assert told[9] == "… 9 more tasks: `mtlsearch best --all`"

@@ -30,6 +30,10 @@ from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.nn.task_modules import module_name
 from mtlsearch.report.terminal_table import verdict_lines
 from mtlsearch.study.score import parsed_score
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Eager
+from mtlsearch.training.solo import SoloTrainer
+from mtlsearch.training.trainer import Training
 
 NOWHERE = Path("nowhere")
 NAMES = ["log P (octanol/water)", "a.b", "[red]", "ä=1", "keys", "<b>", "x, y"]
@@ -139,6 +143,22 @@ def test_heads_that_tasks_share_are_no_tasks_heads() -> None:
     replace(study_of(["a", "b"]), model=lambda config: Shared()).load(NOWHERE)
 
 
+@pytest.mark.parametrize("name", ["a.b", "keys"])
+def test_a_plain_module_dict_that_refuses_a_name_is_told_of_task_modules(name: str) -> None:
+    study = replace(study_of([name]), model=lambda config: nn.ModuleDict({name: nn.Linear(3, 2)}))
+    with pytest.raises(ModelError, match=r" \(mtlsearch\.TaskModules takes any name\)$"):
+        study.load(NOWHERE)
+
+
+def test_a_population_takes_any_names() -> None:
+    training = Training(study_of(NAMES).load(NOWHERE))
+    scores = []
+    for trainer in (PopulationTrainer(training, 2, Eager(), pytest.fail), SoloTrainer(training)):
+        trainer.add(0, training.loaded.study.default_config())
+        scores += [result.score for result in trainer.advance()]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
 # The command line.
 
 
@@ -216,7 +236,7 @@ def test_a_study_of_any_names_goes_through_every_command(tmp_path: Path, monkeyp
     assert len(rows) == 2
     for name in NAMES:
         assert {f"task_weight.{name}", f"validation.{name}.accuracy"} <= {*header}
-    done("trials", "odd.py")
+    assert "w a.b" in done("trials", "odd.py").out
 
     done("export", "odd.py", "--search", "-o", "best.json", "--checkpoint", "best.safetensors")
     exported = json.loads(Path("best.json").read_text(encoding="utf-8"))

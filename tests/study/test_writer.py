@@ -321,6 +321,7 @@ ARFF = """% a comment
 @attribute 'kind of \\'house\\'' {flat, 'old villa'}
 @attribute zone {1,2,3}
 @attribute price real
+@attribute floors integer
 @attribute note string
 
 @DATA
@@ -330,30 +331,31 @@ ARFF = """% a comment
 def arff(rows: int = 60) -> str:
     random = np.random.default_rng(0)
     lines = [
-        f"{random.normal():.3f},{kind}, {1 + i % 3},{i / 7:.2f},'no. {i}, a'"
+        f"{random.normal():.3f},{kind}, {1 + i % 3},{i / 7:.2f},{i % 4},'no. {i}, a'"
         for i, kind in enumerate(["flat", "'old villa'"] * (rows // 2))
     ]
-    lines[3] = "?,flat,1,2.5,?"
+    lines[3] = "?,flat,1,2.5,2,?"
     return ARFF + "\n".join(["% another", *lines, ""])
 
 
 @pytest.mark.parametrize("name", ["houses.arff", "houses.arff.gz"])
 def test_arff_file_goes_from_init_to_predictions(here: Path, name: str) -> None:
     write(here, gzip.compress(arff().encode()) if name.endswith(".gz") else arff(), name)
-    shown = done("init", name, "--targets", "price,zone").out
+    shown = done("init", name, "--targets", "price,zone,floors").out
     found = {line.split("  ")[0]: " ".join(line.split()) for line in shown.splitlines()[1:]}
     assert found["area"].startswith("area 0.126 number 1 ")
     assert found["kind of 'house'"].startswith("kind of 'house' flat category 0 2 ")
     assert found["price"].startswith("price 0 number 0 ")
     assert found["zone"].startswith("zone 1 category 0 3 ")
+    assert found["floors"] == "floors 0 number 0 4 a target for Regression: numbers, by the file's header"
     assert found["note"].startswith("note no. 0, a left out 1 59 ")
     done("run", "my_study.py", "--trials", "1", "--epochs", "1", *SOLO)
     done("export", "my_study.py", "-o", "best.json", "--checkpoint", "best.safetensors")
     told = done("predict", "best.safetensors", name, "--study", "my_study.py", "--format", "csv").out
     header, *rows = csv.reader(io.StringIO(told))
-    assert header[:6] == ["input", "area", "kind of 'house'", "zone", "price", "note"]
+    assert header[:7] == ["input", "area", "kind of 'house'", "zone", "price", "floors", "note"]
     assert len(rows) == 60
-    assert rows[3][:6] == [f"{name}, line 14", "", "flat", "1", "2.5", ""]
+    assert rows[3][:7] == [f"{name}, line 15", "", "flat", "1", "2.5", "2", ""]
 
 
 @pytest.mark.parametrize(
@@ -362,9 +364,9 @@ def test_arff_file_goes_from_init_to_predictions(here: Path, name: str) -> None:
         ("", "houses.arff is empty"),
         ("@relation x\n@data\n1,2\n", "houses.arff is empty"),
         (ARFF, "houses.arff holds column names but no rows"),
-        (ARFF + "1,flat,1,2\n", "houses.arff, line 10 has 4 cells, but the header has 5: mend or delete that line"),
-        (ARFF + "{0 1}\n", "houses.arff, line 10 has 1 cells, but the header has 5 (sparse rows are not read: write"),
-        (ARFF + "much,flat,1,2,x\n", "column 'area': line 10 holds 'much', which is not a number"),
+        (ARFF + "1,flat,1,2\n", "houses.arff, line 11 has 4 cells, but the header has 6: mend or delete that line"),
+        (ARFF + "{0 1}\n", "houses.arff, line 11 has 1 cells, but the header has 6 (sparse rows are not read: write"),
+        (ARFF + "much,flat,1,2,3,x\n", "column 'area': line 11 holds 'much', which is not a number"),
         (ARFF.replace("zone", "price"), "each column needs a name of its own, but 'price' is there twice"),
     ],
 )

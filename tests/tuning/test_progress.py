@@ -20,7 +20,7 @@ from mtlsearch.activity import advance, doing
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.tuning.progress import SILENCE_SECONDS, Progress
-from mtlsearch.wording import clock, described, measured
+from mtlsearch.wording import clock, described, measured, weight_in_words
 
 VALUES = {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}}
 
@@ -214,6 +214,9 @@ def test_durations_and_metrics_are_written_for_people() -> None:
     assert described(VALUES) == "a accuracy 0.5000, b accuracy 0.2500"
     assert [measured(x) for x in (0.93, -1234.5, 0.0, 0.00031271, 0.05, 2e-7)] == [
         "0.9300", "-1234.5000", "0.0000", "0.0003127", "0.05000", "2.000e-07",
+    ]  # fmt: skip
+    assert [weight_in_words(w) for w in (1, 0.357, 0.05, 0.0162, 0.00162, 0)] == [
+        "1.00", "0.36", "0.05", "0.016", "0.0016", "0",
     ]  # fmt: skip
 
 

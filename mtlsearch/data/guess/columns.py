@@ -62,11 +62,16 @@ def input_column(column: "pd.Series[Any]", is_code: bool) -> Column:
     return _column(column, *_kind(str(column.name), values, int(values.nunique()), is_code))
 
 
-def target_column(column: "pd.Series[Any]") -> Column:
-    """The guess for a column to predict; loading the table then refuses what cannot be learned."""
+def target_column(column: "pd.Series[Any]", is_typed: bool = False) -> Column:
+    """The guess for a column to predict; loading the table then refuses what cannot be learned.
+
+    `is_typed` says that the file tells numbers from classes, as ARFF does.
+    """
     name, values = str(column.name), column.dropna()
     missing, distinct = len(column) - len(values), int(values.nunique())
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and is_typed:
+        return Column(name, "number", "a target for Regression: numbers, by the file's header", missing, distinct, True)
     if numeric and not (is_whole(values) and distinct <= CLASSES and len(values) >= 2 * distinct):
         return Column(name, "number", "a target for Regression: numbers", missing, distinct, True)
     if distinct > 2 and distinct > min(len(values) // 2, MOST_CLASSES):

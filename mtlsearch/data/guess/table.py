@@ -20,7 +20,7 @@ from mtlsearch.data.guess.columns import (
 from mtlsearch.data.guess.header import missing_header
 from mtlsearch.data.parts import Data, Part
 from mtlsearch.data.table import Table
-from mtlsearch.data.table_file import TYPED, check_columns, read_table, separator, suffix, texts_of
+from mtlsearch.data.table_file import ARFF, TYPED, check_columns, read_table, separator, suffix, texts_of
 from mtlsearch.errors import DataError, UsageError
 from mtlsearch.wording import few, shortened
 
@@ -100,7 +100,7 @@ def guess_table(
     split = _checked(frame, targets, drop, split)
     codes = _codes(path, frame, names)
     columns = {
-        name: target_column(column)
+        name: target_column(column, suffix(path) in ARFF)
         if name in targets
         else without(column, "by --drop")
         if name in drop

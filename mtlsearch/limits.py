@@ -12,7 +12,6 @@ MOST_BATCH = 2**24  # examples
 MOST_MEMBERS = 4096  # trials in training at once
 MOST_SEEDS = 1000  # of a confirmation, and configs that it trains again
 LARGEST_SEED = 2**63 - 1
-MOST_FOLDS = 100
 MOST_UNITS = 2**17  # of a hidden layer, or channels of a map
 MOST_FOLDS = 100
 MOST_LAYERS = 1000

@@ -24,8 +24,7 @@ T = TypeVar("T")
 Kind = Literal["number", "category"]
 Array = np.ndarray[Any, Any]
 Rows = np.ndarray[Any, np.dtype[np.int64]]
-INPUTS, GROUPS = "", ":groups"  # no task's names
-PART_NAMES = ("train", "validation", "test")
+INPUTS = ""  # no task's name
 
 
 def former_name(column: str) -> str:
@@ -83,11 +82,10 @@ class LabelledRows:
 
     def divided(self, inputs: Array, **facts: Any) -> Examples:
         """The inputs [N, ...] and labels of each part, with these `facts`, as the cache keeps them."""
-        groups = {} if self.groups is None else {GROUPS: self.groups}
         arrays = {
             f"{part} {name}": values[rows]
             for part, rows in self.parts.items()
-            for name, values in {INPUTS: inputs, **self.labels, **groups}.items()
+            for name, values in {INPUTS: inputs, **self.labels}.items()
         }
         if self.groups is not None:
             arrays |= {f"{part}: groups": self.groups[rows] for part, rows in self.parts.items()}

@@ -77,9 +77,9 @@ class FoldTrainer:
         self.best.pop(number, None)
 
     def conditions(self, number: int) -> dict[str, Any]:
-        """The conditions that all folds share; None where they differ."""
+        """The conditions of the first fold; where others differ, the last bits can be repeated in no lane."""
         first, *others = (trainer.conditions(number) for trainer in self.of_folds)
-        return {name: value if all(o[name] == value for o in others) else None for name, value in first.items()}
+        return first if all(other == first for other in others) else {**first, "lane_slots": None}
 
     def state(self, number: int) -> dict[str, Tensor]:
         raise AssertionError("a trial of folds has a model for each fold: its config is trained once more on all")

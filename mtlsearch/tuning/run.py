@@ -164,6 +164,8 @@ def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrain
     """The trainer, held to the plan's measurement where there is one; a population that is slow is given up."""
 
     def give_up(told: str) -> None:
+        if int(record.info["population"]) == 1:  # another fold's trainer has told it
+            return
         notice(f"{told}: the trials after these train one at a time")
         record.change(population=1)
 

@@ -130,6 +130,18 @@ def test_a_loss_that_is_not_finite_in_one_fold_fails_the_trial() -> None:
     assert trainer.room() == 1
 
 
+def test_conditions_are_those_of_every_fold_or_of_no_lane() -> None:
+    training = Training(loaded(one_task()))
+    same = search_trainer(population, training)
+    same.add(0, training.loaded.study.default_config())
+    assert same.conditions(0) == same.of_folds[0].conditions(0)  # type: ignore[attr-defined]
+    assert same.conditions(0)["lane_slots"] == 2
+    parts = [replace(training, loaded=fold) for fold in training.loaded.folds]
+    mixed = FoldTrainer(training, [population(parts[0]), SoloTrainer(parts[1])])
+    mixed.add(0, training.loaded.study.default_config())
+    assert mixed.conditions(0) == {**same.conditions(0), "lane_slots": None}
+
+
 class Told:
     """A trainer whose scores are told beforehand."""
 

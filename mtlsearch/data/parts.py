@@ -6,8 +6,6 @@ are (`examples.kinds`). A missing label is NaN among reals, −1 among whole num
 that give rows on request, stay on disk (`on_disk`).
 """
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,11 +21,11 @@ from mtlsearch.data.augment import Augment
 from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
 from mtlsearch.data.examples.dealing import check_apart, dealt, group_codes
+from mtlsearch.data.examples.digests import sha256_by_task
 from mtlsearch.data.examples.division import drawn, marks_of, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, joined_inputs, reads_rows
-from mtlsearch.errors import ConfigError, DataError, one_line
-from mtlsearch.files import data_directory, replacing
+from mtlsearch.errors import DataError, one_line
 from mtlsearch.importing import importing
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -36,7 +34,6 @@ Labels = Array | Mapping[str, Array]
 SINGLE = "label"
 Given = tuple[Inputs, Labels] | Dataset[Any]
 Groups = Sequence[Any] | Array
-WORTH_KEEPING = 1 << 29  # bytes that would be hashed again, which take a second or two
 
 
 @dataclass(frozen=True)
@@ -193,63 +190,6 @@ class Data:
     def sha256(self, *names: str) -> str:
         """The SHA-256 of every part's inputs and of the labels in these columns, with their shapes and types."""
         return sha256_by_task(self, {"": names})[""]
-
-
-def sha256_by_task(data: Data, columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Each task's SHA-256 of every part's inputs and of the labels in its `columns`, with their shapes and types.
-
-    Samples of inputs on disk stand for all of them. A digest takes the parts in turn, each with its inputs and then the
-    task's labels: so the inputs behind the first labels are hashed for each task anew, 17 s with 557 tasks. Where that
-    takes long, the digests are kept in the user's cache, by a digest that reads each byte once.
-    """
-    again = (len(columns) - 1) * sum(_bytes(part.inputs) for part in data.parts[1:])
-    if again < WORTH_KEEPING:
-        return _digests(data, columns)
-    whole = hashlib.sha256(json.dumps({task: list(names) for task, names in columns.items()}).encode())
-    for part in data.parts:
-        _update(whole, part.inputs)
-        for name in dict.fromkeys(name for names in columns.values() for name in names):
-            _update(whole, data.column(part, name))
-    path = data_directory(None) / "digests" / f"{whole.hexdigest()}.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        found = _digests(data, columns)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(found), encoding="utf-8")
-    except (OSError, ConfigError):
-        pass  # without a cache they are computed again the next time
-    return found
-
-
-def _digests(data: Data, columns: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The reference: all parts of each task in turn, but the inputs of the first once for all tasks."""
-    first = hashlib.sha256()
-    _update(first, data.parts[0].inputs)
-    found = {}
-    for task, names in columns.items():
-        digest = first.copy()
-        for number, part in enumerate(data.parts):
-            if number:
-                _update(digest, part.inputs)
-            for name in names:
-                _update(digest, data.column(part, name))
-        found[task] = digest.hexdigest()
-    return found
-
-
-def _update(digest: Any, array: Tensor | OnDisk) -> None:
-    if isinstance(array, OnDisk):
-        digest.update(b"".join(array.sample()))
-        return
-    digest.update(f"{array.dtype} {tuple(array.shape)}".encode())
-    digest.update(array.contiguous().flatten().view(torch.uint8).numpy().data)
-
-
-def _bytes(array: Tensor | OnDisk) -> int:
-    return array.numel() * array.element_size() if isinstance(array, Tensor) else 0
 
 
 class Source(Protocol):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtlsearch import Data
-from mtlsearch.data import parts
-from mtlsearch.data.parts import sha256_by_task
+from mtlsearch.data.examples import digests
+from mtlsearch.data.examples.digests import sha256_by_task
 
 TASKS = ("a", "b", "c")
 
@@ -38,11 +38,11 @@ def test_digests_are_those_of_each_task_by_itself() -> None:
 
 def test_second_call_takes_large_data_s_digests_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(parts, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(digests, "WORTH_KEEPING", 1)
     first = sha256_by_task(data(), {t: [t] for t in TASKS})
     assert first == {task: by_hand(data(), task) for task in TASKS}
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "_digests", lambda *_: pytest.fail("they were computed again"))
+        patched.setattr(digests, "_digests", lambda *_: pytest.fail("they were computed again"))
         assert sha256_by_task(data(), {t: [t] for t in TASKS}) == first
     changed = sha256_by_task(data(last=0), {t: [t] for t in TASKS})
     assert [task for task in TASKS if changed[task] != first[task]] == ["c"]

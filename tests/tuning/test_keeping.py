@@ -205,7 +205,7 @@ def test_timeout_keeps_what_is_in_training(tmp_path: Path, monkeypatch: pytest.M
     assert {trial.state for trial in trials} == {TrialState.RUNNING}
 
 
-REPEATED = ("kind", "of", "seed", "test", *COMPARED)
+REPEATED = ("kind", "of", "seed", "division", "test", *COMPARED)
 
 
 def repeats(store: Path) -> list[tuple[object, ...]]:
@@ -217,16 +217,17 @@ def repeats(store: Path) -> list[tuple[object, ...]]:
 Confirmed = tuple[list[str], list[tuple[object, ...]]]
 
 
-@pytest.fixture(params=[1, 4], ids=["solo", "lanes"])
+@pytest.fixture(params=[(1,), (4,), (4, "--resplit", "2")], ids=["solo", "lanes", "divisions"])
 def confirmation(tmp_path: Path, request: pytest.FixtureRequest) -> Confirmed:
     """The arguments of a run whose search is done, and the outcomes of a confirmation that was never interrupted."""
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "mine.py").write_text(STUDY.replace("patience=3", "patience=1"))
-    done(*arguments(tmp_path / "cut", request.param))
+    population, *more = request.param
+    done(*arguments(tmp_path / "cut", population))
     shutil.copytree(tmp_path / "cut", tmp_path / "whole")
     whole, cut = (
-        [word for word in arguments(tmp_path / name, request.param) if word != "--no-confirm"]
-        + ["--seeds", "3", "--top", "1", "--no-single"]
+        [word for word in arguments(tmp_path / name, population) if word != "--no-confirm"]
+        + ["--seeds", "3", "--top", "1", "--no-single", *more]
         for name in ("whole", "cut")
     )
     done(*whole)
@@ -266,7 +267,7 @@ def test_confirmation_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
 
 
-@pytest.mark.parametrize("confirmation", [4], indirect=True)
+@pytest.mark.parametrize("confirmation", [(4,)], indirect=True)
 def test_killed_confirmation_ends_as_one_that_was_not(tmp_path: Path, confirmation: Confirmed) -> None:
     command_line, due = confirmation
     kill(command_line, steps=20)
@@ -276,7 +277,7 @@ def test_killed_confirmation_ends_as_one_that_was_not(tmp_path: Path, confirmati
     assert repeats(tmp_path / "cut" / "store.db") == due
 
 
-@pytest.mark.parametrize("confirmation", [4], indirect=True)
+@pytest.mark.parametrize("confirmation", [(4,)], indirect=True)
 def test_states_of_another_plan_are_begun_anew_and_none_is_left_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confirmation: Confirmed
 ) -> None:

@@ -21,7 +21,7 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.limits import MOST_BATCH, MOST_EPOCHS, check_most
+from mtlsearch.limits import LARGEST_SEED, MOST_BATCH, MOST_EPOCHS, check_most
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.loading import check_outputs, load_splits, unscorable, with_kind
@@ -81,16 +81,11 @@ class Study:
         for name in names:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise StudyError(f"a task's name is made of letters, digits, '_' and '-', but got {name!r}")
+        _check_kinds(self)
         for name, distribution in self.space.items():
             if name not in self.default:
                 raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
             _check_default(name, distribution, self.default[name])
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
-            if value is not None:
-                check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
@@ -322,6 +317,22 @@ class LoadedStudy:
             **({"at least": dict(study.at_least)} if study.at_least else {}),
             "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
         }
+
+
+def _check_kinds(study: Study) -> None:
+    """Raise StudyError unless what must be a dict or a whole number within its bounds is one."""
+    for name in ("space", "default", "at_least"):
+        if not isinstance(getattr(study, name), Mapping):
+            raise StudyError(f"{name} must be a dict, but got {shortened(repr(getattr(study, name)), 60)}")
+    for name in ("epochs", "batch_size", "patience"):
+        value = getattr(study, name)
+        if value is None and name == "patience":
+            continue
+        if not isinstance(value, int) or value < 1:
+            raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
+        check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
+    if not isinstance(study.split_seed, int) or abs(study.split_seed) > LARGEST_SEED:
+        raise StudyError(f"split_seed must be a whole number, but got {shortened(repr(study.split_seed), 60)}")
 
 
 def _check_range(weight_range: float) -> None:

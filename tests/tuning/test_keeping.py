@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from commands import STUDY_FILE, command, done, stored
+from commands import STUDY_FILE, command, done, refused, stored
 from optuna.trial import TrialState
 
 from mtlsearch.store.states import FOLDER
@@ -185,3 +185,23 @@ def test_timeout_keeps_what_is_in_training(tmp_path: Path, monkeypatch: pytest.M
     trials = stored(tmp_path / "store.db", "mine")
     assert [sorted(trial.intermediate_values) for trial in trials] == [[0, 1, 2]] * 4
     assert {trial.state for trial in trials} == {TrialState.RUNNING}
+
+
+def test_damaged_states_are_told_and_removed_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    monkeypatch.setattr(keeping, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SHARE", 1e9)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 14)
+        assert command(*arguments(tmp_path, 1)).status == 130
+    (file,) = (tmp_path / "store.artifacts" / FOLDER).iterdir()
+    with safetensors.safe_open(str(file), framework="pt") as whole:
+        metadata = whole.metadata()
+        tensors = {name: whole.get_tensor(name) for name in list(whole.keys()) if "model:" not in name}
+    safetensors.torch.save_file(tensors, file, metadata)
+    assert "was damaged (KeyError" in refused(*arguments(tmp_path, 1))
+    done(*arguments(tmp_path, 1))
+    trials = stored(tmp_path / "store.db", "mine")
+    assert sum(trial.state.is_finished() and not trial.user_attrs.get("interrupted") for trial in trials) == TRIALS

@@ -3,9 +3,7 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,42 +90,32 @@ def test_search_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_was_no
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
 
 
-KILLED = """
-import sys
-from mtlsearch.cli.main import main
-from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.interruption import keeper as keeping
+def die_in_mid_epoch(arguments: list[str]) -> None:
+    """A run that keeps its states at every barrier, and is killed at its 20th step, in a process of its own."""
+    keeping.LEAST_SECONDS, keeping.SHARE = 0.0, 1e9
+    steps = iter(range(20))
 
-keeping.LEAST_SECONDS = 0.0
-keeping.SHARE = 1e9
-waits, steps = int(sys.argv.pop(1)), 0
+    def check_stop(training: Training) -> None:
+        if next(steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-
-def check_stop(training):
-    global steps
-    steps += 1
-    if steps == waits:
-        print("killme", flush=True)
-        while True:
-            pass
+    Training.check_stop = check_stop  # type: ignore[method-assign]
+    command(*arguments)
 
 
-Training.check_stop = check_stop
-main(sys.argv[1:], prog_name="mtlsearch")
-"""
+def killed(run: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Call a run in a fork of this process, in which it is killed."""
+    process = multiprocessing.get_context("fork").Process(target=run, args=(arguments,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_killed_search_ends_as_one_that_was_not(
     tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
 ) -> None:
     command_line, due = run
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    program = [sys.executable, "-c", KILLED, "20", *command_line]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        process.kill()
-    assert told == "killme\n"
+    killed(die_in_mid_epoch, command_line)
     before = stored(tmp_path / "cut" / "store.db", "mine")
     assert any(trial.state is TrialState.RUNNING for trial in before)
     assert "trials in training go on" in done(*command_line).err
@@ -149,10 +137,7 @@ def die_while_keeping(arguments: list[str]) -> None:
 
 def test_what_a_kill_left_of_the_first_write_of_states_is_cleared_by_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(STUDY)
-    process = multiprocessing.get_context("fork").Process(target=die_while_keeping, args=(arguments(tmp_path, 1),))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    killed(die_while_keeping, arguments(tmp_path, 1))
     kept = tmp_path / "store.artifacts" / FOLDER
     (left,) = kept.iterdir()
     assert [path.read_bytes() for path in left.iterdir()] == [b"in part"]

@@ -15,7 +15,9 @@ import pytest
 import simulation
 from fault_harness import COMMANDS, PROBLEMS, enumerate_faults
 from fault_layers import PythonLayer, built_shim
+from optuna.trial import FrozenTrial
 
+from mtlsearch.store.database.buffered import BufferedStorage
 from mtlsearch.tuning.choices import make_sampler
 
 HARNESS = Path(__file__).with_name("fault_harness.py")
@@ -115,3 +117,17 @@ def test_the_simulation_sees_configs_that_are_trained_twice(monkeypatch: pytest.
         made = simulation.make_template(Path(folder))
         with pytest.raises(simulation.Wrong, match="a config was trained twice"):
             any(simulation.schedule(seed, *made) for seed in range(12))
+
+
+def test_the_simulation_sees_repeats_that_are_trained_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs look for what is left, and begin it without the transaction that looks again."""
+    create = BufferedStorage.create_unless
+
+    def unlocked(storage: BufferedStorage, study_id: int, template: FrozenTrial, taken: object) -> int | None:
+        return create(storage, study_id, template, lambda trials: False)
+
+    monkeypatch.setattr(BufferedStorage, "create_unless", unlocked)
+    with tempfile.TemporaryDirectory() as folder:
+        made = simulation.make_template(Path(folder))
+        with pytest.raises(simulation.Wrong, match=r"repeats count|a repeat was trained twice"):
+            any(simulation.schedule(seed, *made) for seed in range(2, 38, 3))

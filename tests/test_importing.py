@@ -43,3 +43,14 @@ def test_a_command_ends_with_nothing_left_to_look_through() -> None:
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert int(done.stdout.split("at exit")[1]) < 100
+
+
+def test_a_run_imports_nothing_that_only_some_runs_need() -> None:
+    code = (
+        "import sys, mtlsearch.tuning.run\n"
+        "late = {'pandas', 'plotly', 'scipy.optimize', 'scipy.special', 'sklearn'}\n"
+        "late |= {'torch._dynamo', 'torchvision', 'triton', 'optuna_dashboard'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

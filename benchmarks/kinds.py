@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part, Splits
-from mtlsearch.errors import MtlsearchError
+from mtlsearch.errors import kind_and_line
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
@@ -218,8 +218,8 @@ def main() -> None:
             try:
                 rows.append(measured(kind, options, Path(scratch)))
                 print(rows[-1].cells(), flush=True)
-            except MtlsearchError as error:
-                missing.append(f"{kind.name}: {error}")
+            except Exception as error:  # of any kind: the other rows are kept
+                missing.append(f"{kind.name}: {kind_and_line(error)}")
     slower = [row.kind.name for row in rows if row.whole < 1 - MOST_SHARE]
     notes = [
         f"{options.threads} CPU threads, medians of {options.rounds} rounds that take turns.",

@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from commands import STUDY_FILE
 from crash_harness import Book, announced_in, check_integrity, counts
 from fault_layers import FAULTS, PythonLayer, Shim, built_shim
 from optuna.trial import TrialState
+from warm import warm
 
 Layer = Shim | PythonLayer
 URL = "sqlite:///store.db"
@@ -197,6 +200,7 @@ def fork(folder: Path, arguments: str, log: Path, layer: Layer | None, k: int, m
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         os.chdir(folder)
         from mtlsearch.cli.main import main
 
@@ -241,13 +245,15 @@ def told_well(log: Path, status: int) -> None:
         require(len(lines[-1]) <= 500, "other", f"a line of {len(lines[-1])} characters: {lines[-1]}")
 
 
-def prepare(folder: Path, scenario: Scenario) -> None:
-    """The folder in which a scenario begins, with old files where the command writes new ones."""
-    folder.mkdir()
-    (folder / "digits.py").write_text(STUDY_FILE)
-    if scenario.prepared is not None:
+def prepared(root: Path, command: str | None) -> Path:
+    """The folder in which scenarios begin that need the same command before them; made once."""
+    folder = root / ("begun" if command is None else "searched")
+    if not folder.exists():
+        folder.mkdir()
+        (folder / "digits.py").write_text(STUDY_FILE)
         log = folder.with_suffix(".log")
-        require(run(folder, scenario.prepared, log) == 0, "other", log.read_text() if log.exists() else "")
+        require(command is None or run(folder, command, log) == 0, "other", log.read_text() if log.exists() else "")
+    return folder
 
 
 def case(scenario: Scenario, template: Path, folder: Path, layer: Layer, k: int, mode: str) -> str:
@@ -301,50 +307,42 @@ def enumerate_faults(
     jobs: int = 1,
     first: int = 0,
 ) -> Counts:
-    """Every `every`-th k of each command with each fault, until the budget is spent; the counts."""
-    found, end = Counts(), time.monotonic() + budget_s
+    """Every `every`-th k of each command with each fault, until the budget is spent; the counts.
+
+    The commands take turns, and the steps of each come in an order that `first` draws: a budget cuts off no command.
+    """
+    found = Counts()
     root = Path(tempfile.mkdtemp(prefix="mtlsearch-faults-"))
+    turns: list[list[tuple[str, int, str]]] = []
     try:
         for name in names:
-            scenario, template = COMMANDS[name], root / name
-            prepare(template, scenario)
-            total = operations(scenario, template, root / f"{name}-count", layer)
-            ks = [(k, mode) for k in range(first % every, total, every) for mode in faults]
-            print(f"{name}: {total} operations, {len(ks)} faults", flush=True)
+            scenario = COMMANDS[name]
+            total = operations(scenario, prepared(root, scenario.prepared), root / f"{name}-count", layer)
+            turns.append([(name, k, mode) for k in range(first % every, total, every) for mode in faults])
+            random.Random(first).shuffle(turns[-1])
+            print(f"{name}: {total} operations, {len(turns[-1])} faults", flush=True)
+        end = time.monotonic() + budget_s
 
-            def one(what: tuple[int, str], name: str = name, scenario: Scenario = scenario) -> None:
-                k, mode = what
-                if time.monotonic() > end:
-                    return
-                folder = root / f"{name}-{mode}-{k}"
-                try:
-                    found.endings[case(scenario, root / name, folder, layer, k, mode)] += 1
-                    shutil.rmtree(folder)
-                except (Problem, AssertionError) as problem:
-                    kind = problem.kind if isinstance(problem, Problem) else "other"
-                    found.problems.append(f"{name} {mode} {k}: {kind}: {problem}")
-                    print(found.problems[-1], flush=True)
-                found.cases[f"{name}, {mode}"] += 1
+        def one(which: tuple[str, int, str]) -> None:
+            name, k, mode = which
+            if time.monotonic() > end:
+                return
+            scenario, folder = COMMANDS[name], root / f"{name}-{mode}-{k}"
+            try:
+                found.endings[case(scenario, prepared(root, scenario.prepared), folder, layer, k, mode)] += 1
+            except (Problem, AssertionError) as problem:
+                kind = problem.kind if isinstance(problem, Problem) else "other"
+                found.problems.append(f"{name} {mode} {k}: {kind}: {problem}")
+                print(found.problems[-1], flush=True)
+            shutil.rmtree(folder)
+            found.cases[f"{name}, {mode}"] += 1
 
-            with ThreadPoolExecutor(jobs) as pool:
-                list(pool.map(one, ks))
+        in_turn = [which for turn in zip_longest(*turns) for which in turn if which is not None]
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(one, in_turn))
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return found
-
-
-def warm() -> None:
-    """Import what the commands import, so that their forks need not."""
-    import sklearn.datasets  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
-    import torch._dynamo
-
-    import mtlsearch.tuning.run  # noqa: F401
-    from mtlsearch.store.database.sqlite import _schema
-
-    _schema()
 
 
 def preloaded(arguments: list[str], folder: Path) -> int | None:

@@ -7,6 +7,8 @@ As in FoundationDB's simulation, everything that could differ from one time to t
 run makes the next step, when a background flush and a lease's beat come, how far the clock goes on between two steps,
 who dies, who sleeps, who is interrupted. The store is the real one on SQLite, and the record, the sampler and the
 leases are the real ones; training alone is left out. Every run is on a host of its own, or two share one.
+
+Two of three schedules are searches; in every third, the runs train the repeats of one confirmation.
 """
 
 import argparse
@@ -26,12 +28,14 @@ from typing import Any
 from unittest import mock
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+import mtlsearch.evidence.trainings
 import mtlsearch.store.ownership
 import mtlsearch.store.record
 from mtlsearch import Study
 from mtlsearch.errors import MtlsearchError
+from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_confirmation
 from mtlsearch.store.database import write_buffer
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.ownership import Watch
@@ -91,7 +95,7 @@ class World:
     @contextmanager
     def instead(self) -> Iterator[None]:
         """Inside, clocks, hosts, processes and threads are those of this world."""
-        ownership, record = mtlsearch.store.ownership, mtlsearch.store.record
+        ownership, record, trainings = mtlsearch.store.ownership, mtlsearch.store.record, mtlsearch.evidence.trainings
         clock = SimpleNamespace(monotonic=lambda: self.now)
         with ExitStack() as stack:
             for target, name, value in (
@@ -99,6 +103,7 @@ class World:
                 (ownership, "is_here", lambda owner: owner["host"] == self.acting["host"]),
                 (ownership, "is_alive", lambda owner: owner["pid"] in self.living),
                 (record, "this_process", lambda: self.acting),
+                (trainings, "this_process", lambda: self.acting),
                 (record, "Heart", NoThread),
                 # Reads the ten scripts of Optuna's migrations at each opening; the store is a copy of a fresh one.
                 (optuna.storages._rdb.storage._VersionManager, "check_table_schema_compatibility", lambda *_: None),
@@ -139,12 +144,16 @@ class Process:
         self.world.lines.append(f"{self.world.now:7.1f} run {self.name}.{self.incarnation}: begin")
         self.world.living.add(self.pid)
         self.storage = open_storage(self.world.url, create=True)
-        record = open_record(self.storage, "simulated", self.world.info, self.world.seed, self.world.folder)
+        self.record, self.epochs = self.opened(self.storage), {}
+
+    def opened(self, storage: Storage) -> Record:
+        """The record of the search, as a run begins with it."""
+        record = open_record(storage, "simulated", self.world.info, self.world.seed, self.world.folder)
         record.watch = Watch()
         record.take_over()
         enqueue_default(record, self.world.study)
         record.study.sampler = seeded_asks("random", self.world.seed)
-        self.record, self.epochs = record, {}
+        return record
 
     def train(self) -> None:
         """Fill the room, else train an epoch, else wait for others, else end."""
@@ -173,11 +182,17 @@ class Process:
             )  # fmt: skip
             self.record.report(result)
             self.epochs[number] += 1
-            if number not in self.record.running or not (result.finished or self.random.random() < 0.1):
+            state = self.outcome(result) if number in self.record.running else None
+            if state is None:
                 continue
-            state = TrialState.COMPLETE if result.finished else TrialState.PRUNED
             if self.record.tell(result, state, lambda path, config: path.write_text("parameters") and None):
                 self.announce(number)
+
+    def outcome(self, result: EpochResult) -> TrialState | None:
+        """The state in which a trial ends after this epoch, None where it goes on."""
+        if result.finished:
+            return TrialState.COMPLETE
+        return TrialState.PRUNED if self.random.random() < 0.1 else None
 
     def announce(self, number: int) -> None:
         assert self.record is not None
@@ -236,13 +251,66 @@ class Process:
         self.storage = self.record = None
 
 
+class Confirming(Process):
+    """One run of the confirmation: what `tuning.repeats.train_repeats` does around the training."""
+
+    book: Confirmation
+    chosen: Repeat | None = None
+
+    @property
+    def repeats(self) -> list[Repeat]:
+        study = self.world.study
+        configs = study.search_space.drawn(2, study.default)
+        return [Repeat("config", of, config, seed) for seed in (11, 12) for of, config in enumerate(configs)]
+
+    def opened(self, storage: Storage) -> Record:
+        search = open_record(storage, "simulated", self.world.info, self.world.seed, self.world.folder)
+        self.book, self.chosen = open_confirmation(search), None
+        self.book.watch = Watch()
+        self.book.take_over()
+        return self.book
+
+    def train(self) -> None:
+        """Look for a repeat that is left, else begin the one that was found a step ago, else train an epoch."""
+        if self.chosen is not None:
+            number = self.book.begin(self.chosen, self.world.study)
+            if number is not None:
+                self.book.enter(number, 0, {})
+                self.epochs[number] = 0
+            self.chosen = None
+            return
+        if len(self.book.running) < POPULATION and self.random.random() < 0.7:
+            self.chosen = next(iter(self.book.left(self.repeats)), None)
+        elif self.book.running:
+            self.advance()
+        else:
+            self.wait()
+
+    def outcome(self, result: EpochResult) -> TrialState | None:
+        if not result.finished:
+            return None
+        with self.book.losing(result.number):
+            self.book.scored(result.number, {"a": {"accuracy": 0.5}})
+        return TrialState.COMPLETE
+
+    def wait(self) -> None:
+        self.book.refresh()
+        found = ended(self.book)
+        if all(repeat.key in found for repeat in self.repeats):
+            self.done = True
+            self.leave()
+        else:
+            self.book.take_over()
+
+
 def schedule(seed: int, template: Path, study: Study, info: dict[str, Any], trace: bool = False) -> None:
     """One simulated search. Raises Wrong, or what mtlsearch should not raise."""
     drawn = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="mtlsearch-simulated-"))
     world = World(study, info, folder, drawn.randint(3, 6), seed)
     hosts = [f"host{drawn.randrange(3)}" for _ in range(drawn.choice([2, 3, 4]))]
-    runs = [Process(world, name, host, random.Random(f"{seed} {name}")) for name, host in enumerate(hosts)]
+    kind = Confirming if seed % 3 == 2 else Process
+    runs = [kind(world, name, host, random.Random(f"{seed} {name}")) for name, host in enumerate(hosts)]
     for run in runs:
         run.random.Random = random.Random  # type: ignore[attr-defined]
     shutil.copy(template, folder / "store.db")
@@ -257,7 +325,7 @@ def schedule(seed: int, template: Path, study: Study, info: dict[str, Any], trac
                 world.now += drawn.choice([0.1, 1.0, 5.0, 20.0])
             else:
                 raise Wrong("hang", f"it has not ended after {PATIENCE} steps")
-            check(world)
+            (check if kind is Process else check_confirmed)(world)
     except BaseException:
         if trace:
             print("\n".join(world.lines))
@@ -270,10 +338,10 @@ def schedule(seed: int, template: Path, study: Study, info: dict[str, Any], trac
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(world: World) -> None:
-    """Hold the store, as plain Optuna reads it, against what was announced."""
+def counted_trials(world: World, name: str) -> list[FrozenTrial]:
+    """The trials of a study that count, as plain Optuna reads them, held against what was announced."""
     rdb = optuna.storages.RDBStorage(world.url)
-    trials = optuna.load_study(study_name="simulated", storage=rdb).trials
+    trials = optuna.load_study(study_name=name, storage=rdb).trials
     rdb.remove_session()
     rdb.engine.dispose()
     for number, (state, value) in world.told.items():
@@ -281,18 +349,35 @@ def check(world: World) -> None:
             "interrupted"
         ):
             raise Wrong("lost", f"trial {number} was announced as {state.name} {value}, and is {trials[number]}")
-    counted = [t for t in trials if t.state.is_finished() and not t.user_attrs.get("interrupted")]
-    if len(counted) != world.total:
-        kind = "lost" if len(counted) < world.total else "doubled"
-        raise Wrong(kind, f"{len(counted)} of {world.total} trials count")
     if [t.number for t in trials if not t.state.is_finished()]:
         raise Wrong("lost", "a trial runs or waits at the end")
-    configs = [json.dumps(trial.params, sort_keys=True) for trial in counted]
-    if len(set(configs)) != len(configs):
-        raise Wrong("repeated", f"a config was trained twice: {sorted(configs)}")
     retried = [t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs]
     if len(set(retried)) != len(retried):
         raise Wrong("doubled", f"a trial was asked again twice: {retried}")
+    return [t for t in trials if not t.user_attrs.get("interrupted")]
+
+
+def check_confirmed(world: World) -> None:
+    """Each repeat ended once, and was scored on test once."""
+    counted = counted_trials(world, "simulated/confirmation")
+    keys = [json.dumps([t.params, t.user_attrs["seed"]], sort_keys=True) for t in counted]
+    if len(keys) != 4:
+        raise Wrong("lost" if len(keys) < 4 else "doubled", f"{len(keys)} of 4 repeats count")
+    if len(set(keys)) != len(keys):
+        raise Wrong("doubled", f"a repeat was trained twice: {sorted(keys)}")
+    if not all("test" in trial.user_attrs for trial in counted):
+        raise Wrong("lost", "a repeat was not scored on test")
+
+
+def check(world: World) -> None:
+    """Hold the store of a search against its total, and against what was announced."""
+    counted = counted_trials(world, "simulated")
+    if len(counted) != world.total:
+        kind = "lost" if len(counted) < world.total else "doubled"
+        raise Wrong(kind, f"{len(counted)} of {world.total} trials count")
+    configs = [json.dumps(trial.params, sort_keys=True) for trial in counted]
+    if len(set(configs)) != len(configs):
+        raise Wrong("repeated", f"a config was trained twice: {sorted(configs)}")
     if any(trial.state is TrialState.COMPLETE for trial in counted):
         with open_storage(world.url, create=False) as storage:
             record = mtlsearch.store.record.find_record(storage, "simulated", world.folder)
@@ -344,10 +429,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no schedule begins")
     parser.add_argument("--trace", action="store_true", help="print the steps of a schedule that fails")
     options = parser.parse_args()
     begun = time.monotonic()
-    found = simulate(options.first, options.schedules, options.trace)
+    end = begun + options.budget
+    found = simulate(options.first, options.schedules, options.trace, lambda: time.monotonic() > end)
     kinds = ", ".join(f"{kind}: {found[kind]}" for kind in ("lost", "doubled", "repeated", "traceback", "hang"))
     print(f"schedules: {found['schedules']} in {time.monotonic() - begun:.0f} s, {kinds}")
     return 1 if found.total() > found["schedules"] else 0

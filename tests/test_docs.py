@@ -100,8 +100,10 @@ def printed(text: str) -> set[str]:
 class Reader:
     """Does what a page says, in a folder of its own, with searches made short and small data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str) -> None:
         self.folder = folder
+        # One page is enough for the searches of tasks alone, which take as long as all else.
+        self.shorter = () if page == "README.md" else ("--no-single",)
         (folder / "data").mkdir()
         xrays.write(folder / "data" / "chestmnist.npz")
         texts.write_tweets(folder / "data" / "tweets")
@@ -137,7 +139,8 @@ class Reader:
         if name in ("run", "compare"):
             # More slots than trials would be empty, and computed all the same.
             rest[1:1] = ("--population", "2")
-        outcome = done(name, *rest, *SHORT.get(name, ()))
+        more = self.shorter if name in ("run", "confirm") else ()
+        outcome = done(name, *rest, *SHORT.get(name, ()), *more)
         return outcome.out + outcome.err
 
     def make_picture(self, name: str) -> None:
@@ -150,7 +153,7 @@ class Reader:
 def followed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a reader who has done everything that a page, the parameter, shows."""
     folder = tmp_path_factory.mktemp("reader")
-    reader = Reader(folder)
+    reader = Reader(folder, request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MTLSEARCH_DATA", str(folder / "data"))

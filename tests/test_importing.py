@@ -43,3 +43,31 @@ def test_a_command_ends_with_nothing_left_to_look_through() -> None:
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert int(done.stdout.split("at exit")[1]) < 100
+
+
+SOLO = """
+import torch
+from mtlsearch.study.space import Config
+from mtlsearch.training.optim import OPTIMIZERS, OptimizerSettings, plain_step
+
+for name in OPTIMIZERS:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = OptimizerSettings.of(Config({"optimizer": name}, {})).build([weight])
+    for _ in range(2):
+        optimizer.zero_grad()
+        weight.sum().backward()
+        plain_step(optimizer)()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert weight.max() < 1
+"""
+
+
+def test_a_run_imports_nothing_that_only_some_runs_need() -> None:
+    code = (
+        f"import sys, mtlsearch.tuning.run\n{SOLO}\n"
+        "late = {'pandas', 'plotly', 'scipy.optimize', 'scipy.special', 'sklearn'}\n"
+        "late |= {'torch._dynamo', 'torchvision', 'triton', 'optuna_dashboard'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

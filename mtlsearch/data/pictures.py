@@ -3,6 +3,7 @@
 They are read and resized once, when the study is loaded, and stay uint8 on the device.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -86,6 +87,10 @@ class PictureFolder:
 
     def _read(self, folder: Path, files: Sequence[str]) -> np.ndarray[Any, Any]:
         """The pictures [N, C, H, W], read by several threads: decoders release Python's lock."""
+        with quiet():
+            return self._read_all(folder, files)
+
+    def _read_all(self, folder: Path, files: Sequence[str]) -> np.ndarray[Any, Any]:
         first = self._picture(folder / files[0])
         pictures = np.empty((len(files), *first.shape), np.uint8)
 
@@ -117,6 +122,11 @@ class PictureFolder:
             picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(picture)
         return pixels.transpose(2, 0, 1) if self.colour else pixels[None]
+
+
+def quiet() -> warnings.catch_warnings:
+    """Inside, decoders say nothing of what they can do without, such as a broken tag of the camera's."""
+    return warnings.catch_warnings(action="ignore")
 
 
 def by_folder(folder: Path, file: str) -> tuple[pd.DataFrame, Mapping[str, Kind], str | None]:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
 
 Array = NDArray[np.float64]
 
@@ -83,6 +82,8 @@ def t_interval(
 
     `floor` is the least sd to believe: counts that happen to agree in every seed are not free of noise.
     """
+    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+
     x = np.asarray(values, dtype=np.float64)
     there = np.isfinite(x)
     n = there.sum(-1)
@@ -128,6 +129,8 @@ def choose(validation: ArrayLike) -> NDArray[np.int64]:
 
 def detectable(seeds: int, sd: float, alpha: float = ALPHA, power: float = POWER, overlap: float = 0.0) -> float:
     """The true difference that a two-sided paired t test at `alpha` calls positive with this power."""
+    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+
     critical = special.stdtrit(seeds - 1, 1 - alpha / 2)
     return float(
         special.nctdtrinc(seeds - 1, 1 - power, critical) * sd / math.sqrt(seeds) * math.sqrt(1 + seeds * overlap)

@@ -17,6 +17,7 @@ from torch import Tensor
 from mtlsearch.data.examples.arrays import NUMBERS
 from mtlsearch.data.examples.kinds import InputKind, former_kind
 from mtlsearch.data.parts import read_npy
+from mtlsearch.data.pictures import quiet
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.data.table_file import TYPED, read_cells
 from mtlsearch.data.table_file import suffix as format_of
@@ -139,7 +140,7 @@ def _read_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
 
     colour = len(shape) == 3 and 3 in (shape[0], shape[-1])
     try:
-        with Image.open(path) as picture:
+        with quiet(), Image.open(path) as picture:
             array = np.asarray(picture.convert("RGB" if colour else "L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no readable picture, .npy or .csv file ({one_line(error)})") from error

@@ -14,9 +14,14 @@ from typing import Any
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import unfinished
+from mtlsearch.store.database.damage import Anything, Number, Shape, Text, Whole, fault
+from mtlsearch.store.json_text import read_json
 from mtlsearch.store.ownership import Owner, is_alive, is_here, same
 
 FOLDER, SUFFIX, METADATA_KEY = "in-training", ".state.safetensors", "mtlsearch-state"
+FACTS: Shape = {"made_by": [Anything], "members": list, "asked": list, "trainer": [Anything]}
+TOLD: Shape = {"study": Text, "owners": list, "facts": FACTS}
+MEMBER: Shape = {0: Whole, 1: Whole, 2: Number}  # its trial's number, its entry epoch, its seconds in training
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,25 @@ def found_states(artifacts: Path, study: str) -> list[StateFile]:
 
 
 def _told(path: Path) -> dict[str, Any] | None:
-    """The metadata in a file of states, None where it is gone or damaged."""
+    """The metadata in a file of states, None where it is gone, or damaged: then nothing can go on from it."""
     # The header of a safetensors file: its length in eight bytes, then JSON. Reading it here needs no torch.
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return dict(json.loads(header["__metadata__"][METADATA_KEY]))
+        told = read_json(header["__metadata__"][METADATA_KEY])
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
         return None
+    return dict(told) if _is_whole(told) else None
+
+
+def _is_whole(told: Any) -> bool:
+    """Whether the metadata of a file of states are those of `write_states`."""
+    if fault(told, TOLD, "it") is not None or not told["owners"]:
+        return False
+    facts = told["facts"]
+    members = [dict(enumerate(member)) if isinstance(member, list) else member for member in facts["members"]]
+    parts = [*((owner, [Anything]) for owner in told["owners"]), *((number, Whole) for number in facts["asked"])]
+    return all(fault(part, shape, "it") is None for part, shape in [*parts, *((m, MEMBER) for m in members)])
 
 
 def clear_states(artifacts: Path, study: str, running: Sequence[object]) -> None:

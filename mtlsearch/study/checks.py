@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from optuna.distributions import BaseDistribution
 
 from mtlsearch.errors import StudyError
-from mtlsearch.limits import LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
+from mtlsearch.limits import LARGEST_SEED, LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
 from mtlsearch.study.space import Value
 from mtlsearch.wording import is_name, shortened
 
@@ -20,11 +20,21 @@ def check_name(name: object) -> None:
 
 def check_size(name: str, value: object) -> None:
     """Raise StudyError unless the number of epochs or examples is whole, and neither too small nor too large."""
-    if value is None:
-        return
     if not isinstance(value, int) or value < 1:
         raise StudyError(f"{name} must be a whole number of 1 or more, but got {shortened(repr(value), 60)}")
     check_most(MOST_BATCH if name == "batch_size" else MOST_EPOCHS, **{name: value})
+
+
+def check_mapping(name: str, value: object) -> None:
+    """Raise StudyError unless a value by name is a dict."""
+    if not isinstance(value, Mapping):
+        raise StudyError(f"{name} must be a dict, but got {shortened(repr(value), 60)}")
+
+
+def check_seed(split_seed: object) -> None:
+    """Raise StudyError unless the seed of a division is a whole number within its bounds."""
+    if not isinstance(split_seed, int) or abs(split_seed) > LARGEST_SEED:
+        raise StudyError(f"split_seed must be a whole number, but got {shortened(repr(split_seed), 60)}")
 
 
 def check_folds(folds: object) -> None:

@@ -22,7 +22,16 @@ from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
-from mtlsearch.study.checks import check_at_least, check_default, check_folds, check_name, check_range, check_size
+from mtlsearch.study.checks import (
+    check_at_least,
+    check_default,
+    check_folds,
+    check_mapping,
+    check_name,
+    check_range,
+    check_seed,
+    check_size,
+)
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
@@ -84,12 +93,16 @@ class Study:
         check_distinct(names, "each task needs a name of its own", StudyError)
         for name in names:
             check_name(name)
+        for name in ("space", "default", "at_least"):
+            check_mapping(name, getattr(self, name))
         for name, distribution in self.space.items():
             if name not in self.default:
                 raise StudyError(f"default needs a value for each dimension of the space, but {name!r} has none")
             check_default(name, distribution, self.default[name])
         for name in ("epochs", "batch_size", "patience"):
-            check_size(name, getattr(self, name))
+            if name != "patience" or self.patience is not None:
+                check_size(name, getattr(self, name))
+        check_seed(self.split_seed)
         check_folds(self.folds)
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:

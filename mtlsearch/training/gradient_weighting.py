@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
 from mtlsearch.errors import UsageError
@@ -110,6 +109,9 @@ def project(u: Any, gramian: Any) -> Any:
     With v = u + x, x ≥ 0 and G = RᵀR, this is non-negative least squares, |R x + R u|. G is scaled and regularised as
     in TorchJD.
     """
+    # It is slow to import, and no other method needs it.
+    from scipy.optimize import nnls  # type: ignore[import-untyped, unused-ignore]
+
     trace = np.trace(gramian)
     scaled = gramian / trace if trace >= NORM_EPS else np.zeros_like(gramian)
     root = np.linalg.cholesky(scaled + REG_EPS * np.eye(len(gramian))).T

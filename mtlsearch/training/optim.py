@@ -7,9 +7,12 @@ optimizers are updated as one.
 Legend: M members, P a parameter's shape; coefficients are [M], stacked parameters [M, P].
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +78,8 @@ class OptimizerSettings:
             raise StudyError(f"momentum and warmup must lie in [0, 1), but got {self.momentum} and {self.warmup}")
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """The optimizer over `parameters`; `plain_step` takes its steps."""
+        _leave_dynamo_out()
         rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, rate, BETAS, EPS, decay, fused=True)
@@ -213,3 +217,26 @@ def clip_scale(grads: Stacked, c: Coefficients) -> Tensor:
     """The factor [M] that brings each member's gradient norm over all its parameters to at most its `clip_norm`."""
     squares = torch.stack([g.flatten(1).square().sum(1) for g in grads.values()])
     return (c["clip_norm"].to(squares.dtype) / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1)
+
+
+def plain_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimizer's own step, without what torch wraps around it for its compiler and its profiler.
+
+    The wrapper imports Dynamo, which takes a second of a program that compiles nothing.
+    """
+    step: Callable[[Any], object] = inspect.unwrap(type(optimizer).step)
+
+    def take() -> object:
+        with torch.no_grad():
+            return step(optimizer)
+
+    return take
+
+
+@cache
+def _leave_dynamo_out() -> None:
+    """Let the optimizers' other methods import no Dynamo: what it would disable in them is looked up here."""
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        function = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if function is not None:
+            vars(function).setdefault("__dynamo_disable", function)

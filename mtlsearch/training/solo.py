@@ -29,7 +29,7 @@ from mtlsearch.training.evaluation import evaluate
 from mtlsearch.training.gradient_weighting import method_named
 from mtlsearch.training.kept import Kept, config_of_facts, member_facts, of_prefix, under
 from mtlsearch.training.losses import each_loss
-from mtlsearch.training.optim import OptimizerSettings
+from mtlsearch.training.optim import OptimizerSettings, plain_step
 from mtlsearch.training.seeds import derived_seed, epoch_keys, layer_keys
 from mtlsearch.training.trainer import Training
 
@@ -56,6 +56,7 @@ class SoloMember:
         self.learned = {name: nn.Parameter(t) for name, t in self.method.learned(self.weights).items()}
         self.params = [*self.model.parameters(), *self.learned.values()]
         self.optimizer = self.settings.build(self.params)
+        self.update = plain_step(self.optimizer)
         self.layers = noise_keys(self.model)
         self.best: dict[str, Tensor] = _copy(self.model)
 
@@ -123,7 +124,7 @@ class SoloMember:
         factor = self.settings.rate_factor(self.progress.epoch * len(batches[0]) + step, total)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * factor
-        self.optimizer.step()
+        self.update()
         if self.method.observes:
             again = self._losses_again(parts) if self.method.looks_again else losses
             self.weighting = self.method.observe(self.weighting, losses.detach(), again.detach())

@@ -4,14 +4,12 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import safetensors.torch
-from commands import STUDY_FILE, command, done, stored
+from commands import STUDY_FILE, command, done, refused, stored
 from optuna.trial import TrialState
 
 from mtlsearch.store.states import FOLDER
@@ -104,40 +102,25 @@ def test_search_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_was_no
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
 
 
-KILLED = """
-import sys
-from mtlsearch.cli.main import main
-from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.interruption import keeper as keeping
+def die_in_mid_epoch(arguments: list[str]) -> None:
+    """A run that keeps its states at every barrier, and is killed at its 20th step, in a process of its own."""
+    keeping.LEAST_SECONDS, keeping.SHARE = 0.0, 1e9
+    steps = iter(range(20))
 
-keeping.LEAST_SECONDS = 0.0
-keeping.SHARE = 1e9
-waits, steps = int(sys.argv.pop(1)), 0
+    def check_stop(training: Training) -> None:
+        if next(steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-
-def check_stop(training):
-    global steps
-    steps += 1
-    if steps == waits:
-        print("killme", flush=True)
-        while True:
-            pass
+    Training.check_stop = check_stop  # type: ignore[method-assign]
+    command(*arguments)
 
 
-Training.check_stop = check_stop
-main(sys.argv[1:], prog_name="mtlsearch")
-"""
-
-
-def kill(command_line: list[str], steps: int) -> None:
-    """Run a command in a process of its own, and kill it in that step."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    program = [sys.executable, "-c", KILLED, str(steps), *command_line]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        process.kill()
-    assert told == "killme\n"
+def killed(run: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Call a run in a fork of this process, in which it is killed."""
+    process = multiprocessing.get_context("fork").Process(target=run, args=(arguments,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("run", [(1,), (4,)], ids=["solo", "lanes"], indirect=True)
@@ -145,7 +128,7 @@ def test_killed_search_ends_as_one_that_was_not(
     tmp_path: Path, run: tuple[list[str], list[tuple[object, ...]]]
 ) -> None:
     command_line, due = run
-    kill(command_line, steps=20)
+    killed(die_in_mid_epoch, command_line)
     before = stored(tmp_path / "cut" / "store.db", "mine")
     assert any(trial.state is TrialState.RUNNING for trial in before)
     assert "trials in training go on" in done(*command_line).err
@@ -167,10 +150,7 @@ def die_while_keeping(arguments: list[str]) -> None:
 
 def test_what_a_kill_left_of_the_first_write_of_states_is_cleared_by_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(STUDY)
-    process = multiprocessing.get_context("fork").Process(target=die_while_keeping, args=(arguments(tmp_path, 1),))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    killed(die_while_keeping, arguments(tmp_path, 1))
     kept = tmp_path / "store.artifacts" / FOLDER
     (left,) = kept.iterdir()
     assert [path.read_bytes() for path in left.iterdir()] == [b"in part"]
@@ -270,7 +250,7 @@ def test_confirmation_interrupted_again_and_again_in_mid_epoch_ends_as_one_that_
 @pytest.mark.parametrize("confirmation", [(4,)], indirect=True)
 def test_killed_confirmation_ends_as_one_that_was_not(tmp_path: Path, confirmation: Confirmed) -> None:
     command_line, due = confirmation
-    kill(command_line, steps=20)
+    killed(die_in_mid_epoch, command_line)
     before = stored(tmp_path / "cut" / "store.db", "mine/confirmation")
     assert any(trial.state is TrialState.RUNNING for trial in before)
     assert "trials in training go on" in done(*command_line).err
@@ -292,3 +272,23 @@ def test_states_of_another_plan_are_begun_anew_and_none_is_left_running(
     trials = stored(tmp_path / "cut" / "store.db", "mine/confirmation")
     assert not any(trial.state is TrialState.RUNNING for trial in trials)
     assert not list((tmp_path / "cut" / "store.artifacts" / FOLDER).iterdir())
+
+
+def test_damaged_states_are_told_and_removed_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    monkeypatch.setattr(keeping, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SHARE", 1e9)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 14)
+        assert command(*arguments(tmp_path, 1)).status == 130
+    (file,) = (tmp_path / "store.artifacts" / FOLDER).iterdir()
+    with safetensors.safe_open(str(file), framework="pt") as whole:
+        metadata = whole.metadata()
+        tensors = {name: whole.get_tensor(name) for name in list(whole.keys()) if "model:" not in name}
+    safetensors.torch.save_file(tensors, file, metadata)
+    assert "was damaged (KeyError" in refused(*arguments(tmp_path, 1))
+    done(*arguments(tmp_path, 1))
+    trials = stored(tmp_path / "store.db", "mine")
+    assert sum(trial.state.is_finished() and not trial.user_attrs.get("interrupted") for trial in trials) == TRIALS

@@ -132,6 +132,8 @@ def _kind_of_texts(values: "pd.Series[Any]", distinct: int) -> tuple[ColumnKind,
     if distinct <= _most_levels(len(values)):
         return "category", "texts that recur"
     words = values[pd.to_numeric(values, errors="coerce").isna()]
+    if not len(words):  # whole numbers too large for any type of numbers
+        return "number", "numbers"
     if len(words) < len(values) / 2:
         word = str(words.iloc[0])[:20]
         return (

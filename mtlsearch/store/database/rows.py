@@ -280,6 +280,9 @@ def _children(connection: sa.Connection, table: sa.Table, ids: list[int]) -> dic
 
 
 def _trial(head: Any, rows: dict[sa.Table, list[Any]]) -> FrozenTrial:
+    odd = next((row[0] for table in (_PARAMS, _USER, _SYSTEM) for row in rows[table] if type(row[0]) is not str), "")
+    if type(odd) is not str:
+        raise ValueError(f"the name {odd!r} is no text")
     params = [(name, value, _distribution(text)) for name, value, text in rows[_PARAMS]]
     to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     to_value = models.TrialValueModel.stored_repr_to_value

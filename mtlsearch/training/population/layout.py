@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
@@ -113,6 +112,8 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
 
     Those of the forward pass are counted on two blank examples of every source; gradients take twice as many.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
+
     like = next(iter(model.parameters()))
     inputs: dict[str, Tensor] = {}
     for splits in loaded.splits:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.errors import StoreError
+from mtlsearch.errors import StoreError, kind_and_line
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.ownership import is_alive, is_here, same, this_process
 from mtlsearch.store.record import Record
@@ -161,10 +161,10 @@ class Keeper:
         """Seat every member of the file where it was, and queue the trials that were asked since."""
         record, file = self.record, self.file
         assert file is not None
-        facts, tensors = file.facts, file.tensors()
+        facts = file.facts
         self.asked = {*facts["asked"]}
         self.queue = sorted(trial.number for trial in self._of(file) if trial.number not in self.asked)
-        self.trainer.restore(Kept(tensors, facts["trainer"]))
+        self._restore(file)
         record.adopt([*(number for number, _, _ in facts["members"]), *self.queue])
         self.entries, self.ghosts = {}, {}
         for number, entry_epoch, seconds in facts["members"]:
@@ -180,6 +180,18 @@ class Keeper:
     def _of(self, file: StateFile) -> list[FrozenTrial]:
         """The trials that the owners of a file had in training."""
         return [trial for trial in self.record.trials() if file.belongs_to(trial.user_attrs.get("owner"))]
+
+    def _restore(self, file: StateFile) -> None:
+        """Let the trainer have the members of the file. Raises StoreError where it is damaged, and removes it."""
+        tensors = file.tensors()
+        try:
+            self.trainer.restore(Kept(tensors, file.facts["trainer"]))
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            file.remove()
+            raise StoreError(
+                f"the state in training {file.path} was damaged ({kind_and_line(error)}) and is removed: run the same"
+                " command again, which begins those trials anew"
+            ) from error
 
     def _haunt(self, trial: FrozenTrial, entry_epoch: int) -> None:
         """Let a member whose trial has ended keep its room for as many epochs as it had."""

@@ -12,6 +12,7 @@ Every process is a fork of one that has imported what a run imports, so that a s
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import re
@@ -36,7 +37,7 @@ from optuna.trial import FrozenTrial, TrialState
 from warm import IMPORTED
 
 EPOCHS, POPULATION = 2, 4
-ANNOUNCED = re.compile(r"^trial (\d+) (complete|pruned|fail) after \d+ epochs(?:, score (-?[\d.]+))?", re.M)
+ANNOUNCED = re.compile(r"^trial (\d+) (complete|pruned|fail) after \d+ epochs(?:, score (-?[\d.e-]+))?", re.M)
 processes = get_context("forkserver")
 processes.set_forkserver_preload([*IMPORTED])
 
@@ -174,7 +175,7 @@ class Book:
                 now is not None
                 and now.state.name.lower() == state
                 and counts(now)
-                and (not score or f"{now.value:.4f}" == score)
+                and (not score or math.isclose(now.value or 0.0, float(score), rel_tol=1e-3, abs_tol=6e-5))
             )
         counted = [t for t in trials if counts(t)]
         retried = [t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs]

@@ -1,12 +1,13 @@
 """How to reproduce a study's answer: the commands, and the conditions of the trainings, as the store records them."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mtlsearch.files import DEFAULT_STORAGE
 from mtlsearch.report.reading import Report
+from mtlsearch.study.score import NAMED, Score
 from mtlsearch.study.space import fixed_value
 from mtlsearch.wording import MANY_TASKS
 
@@ -43,15 +44,26 @@ def _search(report: Report) -> str:
     info = report.info
     single = {name: fixed_value(d) for name, d in report.space.items() if d.single()}
     fixed = [word for name, value in single.items() for word in ("--set", f"{name}={value}")]
+    due = info["fingerprint"].get("at least", {})
+    fixed += [word for task, least in due.items() for word in ("--at-least", f"{task}={least}")]
     options = {
         "trials": len(report.trials),
         "seed": info["seed"],
         "epochs": info["budget"]["epochs"],
         "folds": info["fingerprint"].get("folds"),
         "population": info.get("population"),
-        "score": info["score"] if info["score"] in ("mean", "min") else None,
+        "score": _score(info),
     }
     return command("run", *named(report), *fixed, **options, storage=AGAIN)
+
+
+def _score(info: Mapping[str, Any]) -> str | None:
+    """The score as `--score` takes it; None where only the study's file can say it."""
+    about = info.get("scoring") or {}
+    weights = about.get("weights")
+    if weights and about.get("margin") is None and Score(weights).name == info["score"]:
+        return ",".join(f"{task}={weight}" for task, weight in weights.items())
+    return info["score"] if info["score"] in NAMED else None
 
 
 def named(report: Report) -> list[str]:

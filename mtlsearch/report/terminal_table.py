@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mtlsearch.study.score import MIN, NAMED
 from mtlsearch.terminal import GAP
 from mtlsearch.wording import MOST_WEIGHED, measured, plain, shown_tasks, visible, weight_in_words
 
@@ -79,17 +80,21 @@ def _training(config: Mapping[str, Any]) -> str:
 
 
 def _test_score(config: Mapping[str, Any]) -> str:
-    """The score on test, beside the one on validation, where there is one and the kind of score says how."""
+    """The score on test, beside the one on validation, where there is one and the kind of score says how.
+
+    A task that is left out of the score is in no verdict.
+    """
     kind = config["score"]["kind"]
-    if kind not in ("mean", "min") or "test" not in config:
+    if "test" not in config or not (kind in NAMED or kind in config["tasks"]):
         return ""
     tasks = config["tasks"]
-    values = [
-        value * (1 if tasks[task]["higher_is_better"] else -1)
-        for task, metrics in config["test"].items()
-        for value in metrics.values()
-    ]
-    return f", {measured(fmean(values) if kind == 'mean' else min(values))} on test"
+    scored = config.get("verdict", {}).get("metrics", tasks) if kind in NAMED else [kind]
+    found = {task: metrics for task, metrics in config["test"].items() if task in scored}
+    if not found:
+        return ""
+    signs = {task: 1 if tasks[task]["higher_is_better"] else -1 for task in found}
+    values = [signs[task] * value for task, metrics in found.items() for value in metrics.values()]
+    return f", {measured(min(values) if kind == MIN else fmean(values))} on test"
 
 
 def _task_table(config: Mapping[str, Any], every: bool) -> Table:

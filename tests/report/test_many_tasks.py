@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
-from mtlsearch.report.terminal_table import show_config, verdict_lines
+from mtlsearch.report.terminal_table import _test_score, show_config, verdict_lines
 from mtlsearch.study.study_file import shipped_studies
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -156,7 +156,9 @@ def test_table_of_many_tasks_shows_every_one_on_request() -> None:
         assert sum(f"{task} " in told.get() for task in weights) == count
 
 
-@pytest.mark.parametrize(("kind", "score"), [("mean", "0.2000"), ("min", "-0.4000"), ("mine", None)])
+@pytest.mark.parametrize(
+    ("kind", "score"), [("mean", "0.2000"), ("min", "-0.4000"), ("mine", None), ("a", "0.8000"), ("b", "-0.4000")]
+)
 def test_score_on_test_stands_beside_that_on_validation(kind: str, score: str | None) -> None:
     config = {
         "study": {"name": "s"},
@@ -173,6 +175,14 @@ def test_score_on_test_stands_beside_that_on_validation(kind: str, score: str | 
         show_config(config, console)
     test = "" if score is None else f", {score} on test"
     assert told.get().splitlines()[0] == f"s: trial 3, {kind} score 0.5000 on validation{test}"
+
+
+def test_score_on_test_is_without_the_tasks_that_are_left_out() -> None:
+    tasks = {"a": {"higher_is_better": True}, "b": {"higher_is_better": True}}
+    test = {"a": {"auroc": 0.8}, "b": {"auroc": 0.4}}
+    config = {"score": {"kind": "mean"}, "tasks": tasks, "test": test, "verdict": {"metrics": {"a": {}}}}
+    assert _test_score(config) == ", 0.8000 on test"
+    assert _test_score({**config, "verdict": {"metrics": {}}}) == ""
 
 
 @pytest.mark.parametrize("width", [70, 100])

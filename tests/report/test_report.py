@@ -32,6 +32,7 @@ from mtlsearch.report.reading import Report, read_report
 from mtlsearch.report.reproduce import commands
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
+from mtlsearch.study.score import Score, parsed_score
 
 TWO = {"mnist": "accuracy", "fashion": "accuracy"}
 MANY = {f"attribute {i}": "accuracy" for i in range(14)}
@@ -188,6 +189,17 @@ def test_commands_on_the_page_are_commands_of_mtlsearch(two: Path, evil: Path) -
     run = shlex.split(next(commands(report))[1])
     assert run[run.index("--trials") + 1] == "30"
     assert run[run.index("--seed") + 1] == "0"
+
+
+def test_search_is_reproduced_with_its_score_and_what_it_must_reach(two: Path) -> None:
+    report, weights = report_of(two), {"x, y": 2.0, "ä=1": 0.5}
+    fingerprint = {**report.info["fingerprint"], "at least": {"ä=1": 0.25}}
+    about = {"scoring": Score(weights).describe(), "score": Score(weights).name, "fingerprint": fingerprint}
+    run = shlex.split(next(commands(replace(report, info={**report.info, **about})))[1])
+    assert parsed_score(run[run.index("--score") + 1], list(weights)).of == weights
+    assert run[run.index("--at-least") + 1] == "ä=1=0.25"
+    named = {**report.info, **about, "score": "harmonic"}
+    assert "--score" not in next(commands(replace(report, info=named)))[1]
 
 
 # One file that fetches nothing.

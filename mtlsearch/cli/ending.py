@@ -10,8 +10,11 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from mtlsearch.cli.interrupt import INTERRUPTED
-from mtlsearch.errors import MtlsearchError
+from mtlsearch.errors import MtlsearchError, one_line
 from mtlsearch.terminal import notice
+from mtlsearch.wording import message_line
+
+NO_MEMORY = ("can't allocate memory", "out of memory")  # torch's words, on a CPU and on CUDA
 
 
 def status_of(command: Callable[[], Any]) -> int:
@@ -32,13 +35,24 @@ def status_of(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         notice("interrupted")
         return INTERRUPTED
-    except OSError as error:
-        if not _stdout_fails():
+    except (MemoryError, RuntimeError, OSError) as error:
+        line = _told(error)
+        if line is None:
             raise
-        forget_stdout()
-        reason = error.strerror or error
-        notice(f"stdout cannot be written ({reason}): free some space, or send the result elsewhere")
+        notice(line)
         return MtlsearchError.exit_status
+
+
+def _told(error: BaseException) -> str | None:
+    """The line for an error of the machine that it is plain what to do about; None for any other."""
+    if _is_out_of_memory(error):
+        reason = message_line(one_line(error), 200)
+        return f"no memory is left ({reason}): train fewer trials at once (--population), or smaller models"
+    if isinstance(error, OSError) and _stdout_fails():
+        forget_stdout()
+        reason = error.strerror or str(error)
+        return f"stdout cannot be written ({reason}): free some space, or send the result elsewhere"
+    return None
 
 
 def _flushed(command: Callable[[], Any]) -> int:
@@ -55,6 +69,12 @@ def _usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message}; see `{context.command_path} --help`"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, or torch on a CPU or a GPU, had no memory left."""
+    # By its words, since importing torch would slow every command down.
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def _stdout_fails() -> bool:

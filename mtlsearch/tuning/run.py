@@ -34,7 +34,7 @@ from mtlsearch.training.device import (
     use_device,
     with_recorded,
 )
-from mtlsearch.training.first_step import check_first_step
+from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.population import PopulationTrainer
@@ -140,7 +140,7 @@ def open_session(
 def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notice) -> tuple[Plan, Conditions]:
     """The plan of a study and its CPU threads: what is asked for, else what its first run measured.
 
-    A new study must take its first step. Raises ModelError and StudyError where it cannot.
+    A new study must take its first step. Raises ModelError where it cannot.
     """
     conditions, is_auto = chosen.conditions, options.threads is None and chosen.conditions.device.type == "cpu"
     if recorded_info(storage, chosen.name) is not None:
@@ -148,7 +148,7 @@ def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notic
     if is_auto:
         conditions = conditions.with_threads(fastest_threads(products()))
     training = Training(chosen.loaded, options.seed or 0, precision=options.precision)
-    check_first_step(training)
+    take_first_step(training)
     with stoppable(), doing("measuring whether trials train faster at once"):
         plan = Plan(options.population) if options.population else planned(training, options.trials)
     if told := plan.told():

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mtlsearch.cli.ending import status_of
 
@@ -44,3 +45,25 @@ def test_a_letter_that_stdout_does_not_know_is_shown_by_its_number(monkeypatch: 
         patch.setattr(sys, "stdout", io.TextIOWrapper(ascii_only, encoding="ascii"))
         assert status_of(lambda: print("Δm …")) == 0
         assert ascii_only.getvalue() == b"\\u0394m \\u2026\n"
+
+
+def no_memory(kind: str) -> None:
+    """Raise what Python and torch raise."""
+    if kind == "python":
+        raise MemoryError
+    if kind == "cuda":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize("kind", ["python", "cpu", "cuda"])
+def test_memory_that_runs_out_is_told_in_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(lambda: no_memory(kind)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mtlsearch: no memory is left (")
+    assert len(line) <= 500
+
+
+def test_other_defects_keep_their_traceback() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        status_of(lambda: torch.zeros(2).view(3))

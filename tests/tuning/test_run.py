@@ -17,22 +17,33 @@ class Hungry(SharedTrunk):
 
 
 def source("""
-NO_METRIC = """CustomTask(
-        "b",
-        source,
-        size=2,
-        loss_fn=lambda outputs, labels: torch.nn.functional.cross_entropy(outputs, labels, reduction="none"),
-        metric_fn=lambda outputs, labels: {}["accuracy"],
-        unit=1.0,
-    )"""
+
+
+def with_task(loss: str, metric: str = "0.5", unit: str = "1.0") -> str:
+    """The study file with a task of its own, whose loss, metric and unit are these expressions."""
+    task = (
+        f'CustomTask("b", source, size=2, unit={unit}, loss_fn=lambda outputs, labels: {loss},'
+        f" metric_fn=lambda outputs, labels: {metric})"
+    )
+    text = STUDY_FILE.replace("Data,", "CustomTask, Data,")
+    return text.replace('Classification("b", source)', task)
+
+
+ENTROPY = 'torch.nn.functional.cross_entropy(outputs, labels, reduction="none")'
 UNBUILT = STUDY_FILE.replace('torch.nn.init.constant_(next(net.parameters()), float("nan"))', "raise ValueError(7)")
 NOT_STARTED = {
     "a device that is not there": (STUDY_FILE, ("--device", "cuda:77"), 2, "--device cuda:77"),
     "a loss that is not finite": (
-        STUDY_FILE.replace('"kind": "fine"', '"kind": "broken"'),
+        with_task(f"float('nan') * {ENTROPY}", unit="None"),
         (),
         1,
-        "the loss of a, b must be finite, but in the first step of the default config it is nan",
+        "the loss of task 'b' must be finite and change with the outputs, but at initialisation it is nan",
+    ),
+    "a loss that fails": (
+        with_task("outputs[labels.shape]"),
+        (),
+        1,
+        "the first training step of the default config fails: IndexError",
     ),
     "no memory for a step": (
         STUDY_FILE.replace("\ndef source(", NO_MEMORY, 1).replace("net = SharedTrunk", "net = Hungry"),
@@ -42,7 +53,7 @@ NOT_STARTED = {
     ),
     "a model of a drawn config that is not built": (UNBUILT, ("--population", "4"), 1, "ValueError: 7"),
     "a metric that fails": (
-        STUDY_FILE.replace("Data,", "CustomTask, Data,").replace('Classification("b", source)', NO_METRIC),
+        with_task(ENTROPY, "{}['accuracy']"),
         ("--population", "1"),
         1,
         "the metric of task 'b' fails: KeyError",

@@ -21,10 +21,16 @@ from mtlsearch.training.trainer import Trainer, Training
 MakeTrainer = Callable[[Training], Trainer]
 
 
-def search_trainer(make: MakeTrainer, training: Training) -> Trainer:
-    """The trainer of a search, made by `make`: one for each fold where the study has folds."""
+def search_trainer(make: MakeTrainer, training: Training, shares: bool = False) -> Trainer:
+    """The trainer of a search, made by `make`: one for each fold where the study has folds.
+
+    Where it `shares`, one population trains all of them, whose lanes hold members of any fold.
+    """
     if not training.loaded.folds:
         return make(training)
+    if shares:
+        population = Shared(make(in_lanes(training)), len(training.loaded.folds))
+        return FoldTrainer(training, [OfFold(population, fold) for fold in range(population.folds)])
     return FoldTrainer(training, [make(replace(training, loaded=fold)) for fold in training.loaded.folds])
 
 
@@ -101,6 +107,62 @@ class FoldTrainer:
             trainer.restore(Kept(of_prefix(f"fold {fold}:", kept.tensors), facts))
         self.progress = {facts["number"]: TrialProgress(**facts) for facts in kept.facts["progress"]}
         self.best = {int(number): FoldValues(**values) for number, values in kept.facts["best"].items()}
+
+
+def in_lanes(training: Training) -> Training:
+    """The training of a population that trains all folds."""
+    folds = training.loaded.folds
+    return replace(training, loaded=folds[0], folds=folds, mixes_seeds=True)
+
+
+class Shared:
+    """A population whose member `number` is that of a trial and a fold: trial · K + fold."""
+
+    def __init__(self, inner: Trainer, folds: int) -> None:
+        self.inner, self.folds = inner, folds
+        self.results: list[EpochResult] = []
+
+
+class OfFold:
+    """The members of one `fold` in a shared population; the first fold trains and keeps for all."""
+
+    def __init__(self, shared: Shared, fold: int) -> None:
+        self.shared, self.fold = shared, fold
+
+    @property
+    def kind(self) -> str:
+        return f"in shared lanes, {self.shared.inner.kind}"
+
+    def _number(self, trial: int) -> int:
+        return trial * self.shared.folds + self.fold
+
+    def room(self) -> int:
+        return self.shared.inner.room() // self.shared.folds
+
+    def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
+        return self.shared.inner.add(self._number(number), config, entry_epoch=entry_epoch, seed=seed)
+
+    def advance(self) -> list[EpochResult]:
+        if self.fold == 0:
+            self.shared.results = self.shared.inner.advance()
+        own = [result for result in self.shared.results if result.number % self.shared.folds == self.fold]
+        return [replace(result, number=result.number // self.shared.folds) for result in own]
+
+    def drop(self, number: int) -> None:
+        self.shared.inner.drop(self._number(number))
+
+    def conditions(self, number: int) -> dict[str, Any]:
+        return self.shared.inner.conditions(self._number(number))
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        return self.shared.inner.state(self._number(number))
+
+    def keep(self) -> Kept:
+        return self.shared.inner.keep() if self.fold == 0 else Kept({}, {})
+
+    def restore(self, kept: Kept) -> None:
+        if self.fold == 0:
+            self.shared.inner.restore(kept)
 
 
 def _by_fold(folds: Sequence[Metrics]) -> dict[str, dict[str, list[float]]]:

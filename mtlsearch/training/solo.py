@@ -234,7 +234,7 @@ def restored_members(training: Training, kept: Kept) -> dict[int, SoloMember]:
     members: dict[int, SoloMember] = {}
     for facts in kept.facts["solo"]:
         number = facts["progress"]["number"]
-        members[number] = SoloMember.restored(training, Kept(of_prefix(f"{number}:", kept.tensors), facts))
+        members[number] = SoloMember.restored(training.of(number), Kept(of_prefix(f"{number}:", kept.tensors), facts))
     return members
 
 

@@ -5,7 +5,7 @@ parameters of each member's best epoch. The search treats one that trains a sing
 trains a population as one program alike.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any, Protocol
 
@@ -26,7 +26,8 @@ class Training:
     """All that a trainer is made from; `method` names the weighting method (`weighting`).
 
     `slots` is the most that a lane may have; with None the trainer chooses. Where `mixes_seeds`, a lane holds members
-    of any seed, each with batches of its own; else all members of a lane have one seed, and share its batches.
+    of any seed, each with batches of its own; else all members of a lane have one seed, and share its batches. With
+    `folds`, of which `loaded` is the first, a member trains on one of them, which its number tells.
     """
 
     loaded: LoadedStudy
@@ -36,7 +37,18 @@ class Training:
     method: str = "static"
     slots: int | None = None
     mixes_seeds: bool = False
+    folds: tuple[LoadedStudy, ...] = ()
     stop: Event = field(default_factory=Event)
+
+    def fold_of(self, number: int) -> int:
+        """The fold of member `number`; 0 without folds."""
+        return number % len(self.folds) if self.folds else 0
+
+    def of(self, number: int) -> "Training":
+        """The training of member `number` by itself."""
+        if not self.folds:
+            return self
+        return replace(self, loaded=self.folds[self.fold_of(number)], folds=(), mixes_seeds=False)
 
     def check_stop(self) -> None:
         """Raise Interrupted if `stop` is set. It is called between steps, and syncs with no device."""

@@ -18,7 +18,7 @@ from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.interruption.keeper import Keeper
-from mtlsearch.tuning.session import Session
+from mtlsearch.tuning.session import Session, TrainerMaker
 
 WAIT_SECONDS = 1.0
 
@@ -32,7 +32,10 @@ def search(session: Session, total: int) -> None:
     which goes on from their states (`interruption`), or asks them again.
     """
     record, watcher = session.record, session.watcher
-    trainer = search_trainer(session.make_trainer, session.training)
+    make = session.make_trainer
+    trainer = (
+        make.of_search(session.training) if isinstance(make, TrainerMaker) else search_trainer(make, session.training)
+    )
     keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
     for folder in (record.artifacts, record.artifacts / FOLDER):

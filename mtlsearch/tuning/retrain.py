@@ -216,7 +216,8 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Conditions
     larger of 0.2 points and 3 binomial standard errors.
     """
     loaded, recorded = training.loaded, config["training"]
-    trainer = search_trainer(partial(_trainer_like, recorded=recorded), training)
+    shares = bool(recorded.get("own_batches")) and recorded.get("lane_slots") is not None
+    trainer = search_trainer(partial(_trainer_like, recorded=recorded), training, shares)
     own = config_of(config, loaded.study)
     result = last_result(trainer, own, recorded["entry_epoch"], recorded["epochs_trained"])
     exact = _same_conditions(recorded, {**conditions.recorded(), **trainer.conditions(0)})
@@ -252,9 +253,10 @@ def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     slots = recorded.get("lane_slots")
     if recorded.get("trainer") != "population" or slots is None:
         return SoloTrainer(training)
-    training = replace(training, mixes_seeds=bool(recorded.get("own_batches")))
+    training = replace(training, mixes_seeds=bool(recorded.get("own_batches")), slots=slots)
+    members = max(slots, len(training.folds))
     return PopulationTrainer(
-        training, slots, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
+        training, members, steps_like(recorded.get("steps", "eager"), training.loaded.device), shrinks=False
     )
 
 

@@ -14,7 +14,9 @@ from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.device import Conditions
+from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.population.cost import Plan, planned_repeats
+from mtlsearch.training.population.layout import folds_share_lanes
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Steps, choose_steps
 from mtlsearch.training.solo import SoloTrainer
@@ -85,7 +87,13 @@ class TrainerMaker:
     def __call__(self, training: Training) -> Trainer:
         if self.population == 1:
             return SoloTrainer(training)
-        return self.check(PopulationTrainer(training, self.population, self.steps, self.notice))
+        members = self.population * max(1, len(training.folds))
+        return self.check(PopulationTrainer(training, members, self.steps, self.notice))
+
+    def of_search(self, training: Training) -> Trainer:
+        """The trainer of a search, with folds or without."""
+        shares = self.population > 1 and folds_share_lanes(training.loaded)
+        return search_trainer(self, training, shares)
 
     def plan_of(self, training: Training, configs: Sequence[Config]) -> Plan:
         """How repeats of these configs are trained."""

@@ -43,6 +43,10 @@ def run(trainer: Trainer, epochs: int = 100) -> list[list[EpochResult]]:
     return found
 
 
+def wide(training: Training) -> Trainer:
+    return PopulationTrainer(training, 6, Eager())
+
+
 class Plain(ClassifierMixin, BaseEstimator):
     """A plain PyTorch loop over a network of one hidden layer as a classifier of scikit-learn."""
 
@@ -86,11 +90,12 @@ def test_a_trials_score_is_that_of_scikit_learns_cross_val_score() -> None:
     assert result.best_score == pytest.approx(fmean(result.folds.scores))
 
 
-def test_a_population_gives_each_trial_what_it_gives_solo() -> None:
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_population_gives_each_trial_what_it_gives_solo(shares: bool) -> None:
     study = disjoint(folds=FOLDS)
     training = Training(loaded(study), dtype=torch.float64)
     other = config(study, {"a": 0.7, "b": 0.3}, hidden=12, norm="batch", optimizer="sgd")
-    together = search_trainer(population, training)
+    together = search_trainer(wide, training, shares)
     for number, chosen in enumerate((study.default_config(), other)):
         assert together.add(number, chosen) == 0
     found = run(together)
@@ -101,14 +106,14 @@ def test_a_population_gives_each_trial_what_it_gives_solo() -> None:
             assert found[epoch][number].score == pytest.approx(result.score, abs=1e-8)
 
 
-@pytest.mark.parametrize("make", [SoloTrainer, population])
-def test_states_that_were_kept_go_on_bit_for_bit(make: Callable[[Training], Trainer]) -> None:
+@pytest.mark.parametrize(("make", "shares"), [(SoloTrainer, False), (population, False), (wide, True)])
+def test_states_that_were_kept_go_on_bit_for_bit(make: Callable[[Training], Trainer], shares: bool) -> None:
     study = disjoint(folds=FOLDS, epochs=4)
     training = Training(loaded(study))
-    trainer = search_trainer(make, training)
+    trainer = search_trainer(make, training, shares)
     trainer.add(5, study.default_config())
     run(trainer, epochs=2)
-    again = search_trainer(make, training)
+    again = search_trainer(make, training, shares)
     again.restore(trainer.keep())
     assert again.kind == trainer.kind
     assert run(again) == run(trainer)

@@ -8,7 +8,7 @@ Legend: S steps of an epoch.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -158,8 +158,15 @@ class Lane:
         loaded = self.program.training.loaded
         if self.seed is not None:
             return epoch_table(loaded, self.seed, epoch)
-        tables = {seed: epoch_table(loaded, seed, epoch) for seed in dict.fromkeys(self._seeds())}
-        return torch.stack([tables[seed] for seed in self._seeds()], 2)
+        studies = self.program.training.folds or (loaded,)
+        own = list(zip(self._seeds(), self._folds(), strict=True))
+        tables = {each: epoch_table(studies[each[1]], each[0], epoch) for each in dict.fromkeys(own)}
+        return torch.stack([tables[each] for each in own], 2)
+
+    def _folds(self) -> list[int]:
+        """The fold of each slot; 0 where it is empty."""
+        fold_of = self.program.training.fold_of
+        return [0 if member is None else fold_of(member.number) for member in self.members]
 
     def train_epoch(self, epoch: int, beside: Sequence["Lane"] = ()) -> None:
         """Take S steps with every member, side by side with the lanes `beside`, which have the same seed.
@@ -297,7 +304,35 @@ def streams_beside(lanes: Sequence[Lane]) -> Iterator[Sequence[torch.cuda.Stream
 def evaluate_lanes(lanes: Sequence[Lane], split: str) -> list[list[Metrics]]:
     """Metrics of each slot of each lane; data on disk are read once for all lanes."""
     training = lanes[0].program.training
+    if training.folds:
+        with torch.no_grad():
+            return [_evaluate_folds(lane, split) for lane in lanes]
     forwards = [partial(lane.program.forward, lane.state) for lane in lanes]
     slots = [lane.slots for lane in lanes]
     with torch.no_grad():
         return evaluate_together(training.loaded, forwards, split, training.dtype, slots)
+
+
+def _evaluate_folds(lane: Lane, split: str) -> list[Metrics]:
+    """Metrics of each slot on the data of its own fold; empty slots have none.
+
+    So many members are evaluated at once as the lane has slots for each fold: always the same number, on which their
+    last bits depend.
+    """
+    training, state = lane.program.training, lane.state
+    many = -(-lane.slots // len(training.folds))
+    found: list[Metrics] = [{} for _ in range(lane.slots)]
+    for fold, loaded in enumerate(training.folds):
+        slots = [slot for slot, member in lane.active if training.fold_of(member.number) == fold]
+        for start in range(0, len(slots), many):
+            some = slots[start : start + many]
+            index = torch.tensor(some + some[-1:] * (many - len(some)), device=state.weights.device)
+            params, buffers = (
+                {name: tensor.index_select(0, index) for name, tensor in tensors.items()}
+                for tensors in (state.params, state.buffers)
+            )
+            forward = partial(lane.program.forward, replace(state, params=params, buffers=buffers))
+            (metrics,) = evaluate_together(loaded, [forward], split, training.dtype, [many])
+            for slot, own in zip(some, metrics, strict=False):
+                found[slot] = own
+    return found

@@ -107,6 +107,20 @@ def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     return 6.0 * parameters * loaded.study.batch_size * len(loaded.splits)
 
 
+def folds_share_lanes(loaded: LoadedStudy) -> bool:
+    """Whether lanes hold members of all folds: where few fill none, and batches of their own cost little beside it.
+
+    That is on a CPU, with data in memory, and a step so small that lanes want more slots. All folds must take as many
+    steps.
+    """
+    study = loaded.study
+    if not loaded.folds or loaded.device.type != "cpu" or loaded.reads:
+        return False
+    model = study.build(study.default_config(), seed=0)
+    small = SLOTS["cpu"] * slot_flop(loaded, model) < LANE_FLOP
+    return small and len({steps_per_epoch(fold) for fold in loaded.folds}) == 1
+
+
 def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     """Estimate a member's step in floating-point operations, in layers of every kind.
 

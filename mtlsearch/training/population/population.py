@@ -59,21 +59,22 @@ class PopulationTrainer:
         return len(self.solo) + self.lanes.members
 
     def room(self) -> int:
-        return (1 if self.alone else self.size) - len(self)
+        # With folds a trial is a member of each.
+        return (max(1, len(self.training.folds)) if self.alone else self.size) - len(self)
 
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch
         seed = self.training.seed if seed is None else seed
         if self.alone:
-            self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
+            self.solo[number] = SoloMember(self.training.of(number), number, config, self.epoch, seed)
             return self.epoch
         settings = OptimizerSettings.of(config)
         module = self.training.loaded.study.build(config, seed)
         padded = self.architectures.padded(module)
         program = self.architectures.program(padded)
         if program is None:
-            self.solo[number] = SoloMember(self.training, number, config, self.epoch, seed)
+            self.solo[number] = SoloMember(self.training.of(number), number, config, self.epoch, seed)
             return self.epoch
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
         progress = self.training.progress(number, self.epoch)

@@ -17,6 +17,7 @@ from sklearn.model_selection import cross_val_score
 from mtlsearch import Config, Study
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.folds import FoldTrainer, search_trainer, whole_state
+from mtlsearch.training.population.layout import folds_share_lanes
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.seeds import derived_seed
@@ -104,6 +105,29 @@ def test_a_population_gives_each_trial_what_it_gives_solo(shares: bool) -> None:
         alone.add(number, chosen)
         for epoch, (result,) in enumerate(run(alone)):
             assert found[epoch][number].score == pytest.approx(result.score, abs=1e-8)
+
+
+def test_members_of_all_folds_fill_the_same_lanes_where_models_are_small() -> None:
+    training = Training(loaded(disjoint(folds=FOLDS)))
+    assert folds_share_lanes(training.loaded)
+    assert not folds_share_lanes(training.loaded.unfolded)
+    assert not folds_share_lanes(loaded(disjoint(folds=FOLDS, batch_size=2**17)))
+    made: list[PopulationTrainer] = []
+
+    def make(each: Training) -> Trainer:
+        made.append(PopulationTrainer(each, 6, Eager()))
+        return made[-1]
+
+    together = search_trainer(make, training, shares=True)
+    assert together.room() == 2
+    for number in (3, 4):
+        together.add(number, training.loaded.study.default_config())
+    assert together.room() == 0
+    (lane,) = made[0].lanes
+    assert [member.number for _, member in lane.active] == [9, 10, 11, 12, 13, 14]
+    together.drop(3)
+    assert [member.number for _, member in lane.active] == [12, 13, 14]
+    assert [result.number for result in together.advance()] == [4]
 
 
 @pytest.mark.parametrize(("make", "shares"), [(SoloTrainer, False), (population, False), (wide, True)])

@@ -50,12 +50,13 @@ def test_the_score_is_the_mean_over_folds_and_its_spread_is_shown(here: Path) ->
     row = json.loads(done("trials", "mine", "--format", "json").out)[0]
     assert [row[f"fold.{n}.score"] for n in (1, 2, 3)] == first.user_attrs["folds"]["scores"]
     assert row["score.sd"] == pytest.approx(torch.tensor(first.user_attrs["folds"]["scores"]).double().std().item())
-    assert "score sd" in done("trials", "mine").out
+    assert "score.sd" in done("trials", "mine").out
 
 
 @pytest.mark.parametrize("population", ["1", "2"])
 def test_an_exported_trial_of_folds_verifies(here: Path, population: str) -> None:
-    searched("--population", population)
+    config = searched("--population", population)
+    assert config["training"].get("own_batches", False) == (population == "2")  # lanes hold members of all folds
     done("export", "mine", "-o", "best.json")
     result = done("verify", "best.json", "--study", "mine.py", "--json").json
     assert result["agrees"]

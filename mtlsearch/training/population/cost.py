@@ -23,6 +23,7 @@ from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.layout import (
     KEPT,
     compile_seconds,
+    folds_share_lanes,
     saved_seconds,
     search_population,
     slot_flop,
@@ -84,7 +85,10 @@ def planned(training: Training, trials: int) -> Plan:
     if at_once == 1:
         return Plan(1)
     study, steps = loaded.study, steps_per_epoch(loaded)
-    epochs = KEPT * trials * study.epochs
+    # A trial is a member of each fold; where those share lanes, its members fill them.
+    folds = len(loaded.folds) if folds_share_lanes(loaded) else 1
+    training = replace(training, mixes_seeds=folds > 1)
+    epochs = folds * KEPT * trials * study.epochs
     one_at_a_time = Plan(1, compared=at_once)
     if MOST_SHARE * epochs * steps < MEASURED_STEPS:
         return one_at_a_time
@@ -95,8 +99,9 @@ def planned(training: Training, trials: int) -> Plan:
         return one_at_a_time
     configs = study.search_space.drawn(at_once, study.default)  # as many as train at once: few leave slots empty
     alone = [bench.step(config) for config in configs]
-    plan = cheapest(population, epochs * steps, alone, bench.together(configs, alone, DISPATCH * few))
-    return replace(plan, epoch=steps * sum(alone) / at_once + bench.evaluation(default))
+    layout = bench.together(configs * folds, alone * folds, DISPATCH * few)
+    plan = cheapest(population, epochs * steps, alone * folds, layout)
+    return replace(plan, compared=at_once, epoch=steps * sum(alone) / at_once + bench.evaluation(default))
 
 
 def planned_repeats(training: Training, configs: Sequence[Config], population: int) -> Plan:

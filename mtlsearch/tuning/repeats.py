@@ -13,6 +13,7 @@ from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
 from mtlsearch.study.results import EpochResult
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
@@ -20,6 +21,8 @@ from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import barrier, wait_a_moment
 from mtlsearch.tuning.session import Session, TrainerMaker
 from mtlsearch.wording import described
+
+MOST_ROWS = 1 << 25  # of the batches of an epoch, of all seeds: a table of 256 MiB
 
 
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
@@ -63,10 +66,13 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
 def together(training: Training, repeats: Sequence[Repeat]) -> Training:
     """The training of repeats, with lanes that hold as many of them as can be.
 
-    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read, it holds those
-    of one seed, which share its batches: more slots would stay empty.
+    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read or so many that
+    a table of each seed's takes much memory, it holds those of one seed, which share its batches: more slots would stay
+    empty.
     """
-    if training.loaded.device.type == "cpu" and not training.loaded.reads:
+    loaded, seeds = training.loaded, {repeat.seed for repeat in repeats}
+    rows = len(seeds) * steps_per_epoch(loaded) * loaded.study.batch_size * len(loaded.splits)
+    if loaded.device.type == "cpu" and not loaded.reads and rows <= MOST_ROWS:
         return replace(training, slots=len(repeats), mixes_seeds=True)
     return replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
 

@@ -91,6 +91,7 @@ def train_all(session: Session, book: Confirmation, repeats: Sequence[Repeat], d
             return False
     return True
 
+
 MOST_ROWS = 1 << 25  # of the batches of an epoch, of all seeds: a table of 256 MiB
 
 

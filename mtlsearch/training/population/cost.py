@@ -145,8 +145,9 @@ class Layout:
 
     def compiling(self) -> float:
         """The seconds that compiling every shape of its lanes takes; infinite without a compiler."""
-        shapes = {(lane.program, lane.slots) for lane in self.lanes}
-        return compile_seconds("cpu", len(shapes)) if shapes and has_compiler() else math.inf
+        shapes = len({(lane.program, lane.slots) for lane in self.lanes})
+        tasks = len(self.loaded.study.tasks)
+        return compile_seconds("cpu", shapes, tasks) if shapes and has_compiler() else math.inf
 
 
 def cheapest(population: int, steps: float, alone: Sequence[float], layout: Layout) -> Plan:

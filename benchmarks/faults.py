@@ -1,9 +1,9 @@
 """Losses by faults at every step and by simulated runs at once: the counts of two programs in `tests/`.
 
-    python benchmarks/faults.py [--every 1] [--schedules 10000] [--quick] [--dry-run]
+    python benchmarks/faults.py [--every 1] [--schedules 10000] [--budget SECONDS] [--quick] [--dry-run]
 
-The programs are `fault_harness.py` and `simulation.py`. Every k of every command takes hours;
---every 20 takes every twentieth.
+The programs are `fault_harness.py` and `simulation.py`. Every k of every command takes hours, and 10,000 schedules
+half an hour; --every 20 takes every twentieth k, and after its budget each program comes to its count.
 """
 
 import subprocess
@@ -34,11 +34,13 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--every", type=int, default=1, help="every how many-th operation")
     made.add_argument("--schedules", type=int, default=10_000)
+    made.add_argument("--budget", type=float, default=float("inf"), help="seconds for each of the two programs")
     options = made.parse_args()
-    every = ["--every", str(100 if options.quick else options.every)]
+    budget = ["--budget", str(options.budget)]
+    every = ["--every", str(100 if options.quick else options.every), *budget]
     every += ["--commands", "export", "--faults", "kill"] if options.quick else []
     faults, failed = counts("fault_harness.py", *every)
-    schedules, wrong = counts("simulation.py", "--schedules", str(2 if options.quick else options.schedules))
+    schedules, wrong = counts("simulation.py", "--schedules", str(2 if options.quick else options.schedules), *budget)
     body = "\n".join(f"- {line}" for line in [*faults[:-1], *schedules[:-1]])
     conclude(options, "Faults at every step", f"{body}\n\n**{faults[-1]}**\n\n**{schedules[-1]}**\n")
     sys.exit(failed or wrong)

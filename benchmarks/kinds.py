@@ -40,7 +40,7 @@ from mtlsearch.training.population.steps import Compiled, uncompiled
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Trainer, Training
 
-SAMPLE_SECONDS = 1.0  # of one trial after the other
+SAMPLE_SECONDS = 0.5  # of one trial after the other
 MOST_STEPS, EVALUATED = 100, 1000
 ENDLESS = 100_000  # epochs: no member ends while it is measured
 

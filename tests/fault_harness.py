@@ -309,7 +309,8 @@ def enumerate_faults(
 ) -> Counts:
     """Every `every`-th k of each command with each fault, until the budget is spent; the counts.
 
-    The commands take turns, and the steps of each come in an order that `first` draws: a budget cuts off no command.
+    The commands take turns, and the steps of each come in an order that `first` draws. The first turn comes whatever
+    the budget: it cuts off no command.
     """
     found = Counts()
     root = Path(tempfile.mkdtemp(prefix="mtlsearch-faults-"))
@@ -323,9 +324,9 @@ def enumerate_faults(
             print(f"{name}: {total} operations, {len(turns[-1])} faults", flush=True)
         end = time.monotonic() + budget_s
 
-        def one(which: tuple[str, int, str]) -> None:
-            name, k, mode = which
-            if time.monotonic() > end:
+        def one(numbered: tuple[int, tuple[str, int, str]]) -> None:
+            number, (name, k, mode) = numbered
+            if number >= len(names) and time.monotonic() > end:
                 return
             scenario, folder = COMMANDS[name], root / f"{name}-{mode}-{k}"
             try:
@@ -334,12 +335,12 @@ def enumerate_faults(
                 kind = problem.kind if isinstance(problem, Problem) else "other"
                 found.problems.append(f"{name} {mode} {k}: {kind}: {problem}")
                 print(found.problems[-1], flush=True)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             found.cases[f"{name}, {mode}"] += 1
 
         in_turn = [which for turn in zip_longest(*turns) for which in turn if which is not None]
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(one, in_turn))
+            list(pool.map(one, enumerate(in_turn)))
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return found

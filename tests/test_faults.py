@@ -43,6 +43,7 @@ def test_every_fortieth_step_of_every_command_may_fail_tear_or_kill() -> None:
     assert all(re.search(rf"^{name}, \w+: [1-9]", said, re.M) for name in COMMANDS), said
 
 
+@pytest.mark.slow
 def test_the_layer_in_python_injects_without_a_compiler() -> None:
     found = enumerate_faults(PythonLayer(), ["run"], ["fail", "kill"], every=30, budget_s=4)
     assert found.cases

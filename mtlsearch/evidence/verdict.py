@@ -24,6 +24,7 @@ from mtlsearch.evidence.statistics import Claim, Estimate
 from mtlsearch.wording import MANY_TASKS, weight_in_words
 
 Kind = Literal["tuned", "equal", "undecided"]
+FOUND_EQUAL = "equal weights are those of the best config: keep them"
 ONE_TASK = "one task has one weight: there is nothing to hold against equal weights"
 
 
@@ -73,6 +74,13 @@ class Verdict:
         return len(self.measured) == 1
 
     @property
+    def found_equal(self) -> bool:
+        """Whether the winner is its own twin, as a study's default config is."""
+        found = self.weights.values()
+        same = math.isclose(min(found), max(found), rel_tol=1e-6) and self.tuning.difference.mean == 0
+        return not self.one_task and same
+
+    @property
     def sentence(self) -> str:
         """The recommendation, in words alone."""
         if self.one_task:
@@ -87,6 +95,8 @@ class Verdict:
             return ONE_TASK
         if self.equal_breaks:
             return "equal weights miss what a metric must reach, the tuned ones reach it: keep those"
+        if self.found_equal:
+            return FOUND_EQUAL
         return tuning_sentence(self.tuning)
 
     @property
@@ -113,7 +123,7 @@ class Verdict:
             return []
         told = [*self.sharing_sentences.values(), *map(auxiliary_sentence, self.left_out.values())]
         told.append(self.weights_sentence)
-        if 1 < len(self.tuning_by_task) <= MANY_TASKS:
+        if 1 < len(self.tuning_by_task) <= MANY_TASKS and not self.found_equal:
             told.append(f"tuned minus equal: {'; '.join(map(tuning_phrase, self.tuning_by_task.values()))}")
         if self.plain_sum is not None:
             told.append(plain_sum_sentence(self.plain_sum, self.recommendation.weights))

@@ -14,14 +14,12 @@ from typing import Any
 
 from mtlsearch.errors import StoreError
 from mtlsearch.store.artifacts import unfinished
-from mtlsearch.store.database.damage import Anything, Number, Shape, Text, Whole, fault
+from mtlsearch.store.database.damage import Anything, Shape, Text, fault
 from mtlsearch.store.json_text import read_json
 from mtlsearch.store.ownership import Owner, is_alive, is_here, same
 
 FOLDER, SUFFIX, METADATA_KEY = "in-training", ".state.safetensors", "mtlsearch-state"
-FACTS: Shape = {"made_by": [Anything], "members": list, "asked": list, "trainer": [Anything]}
-TOLD: Shape = {"study": Text, "owners": list, "facts": FACTS}
-MEMBER: Shape = {0: Whole, 1: Whole, 2: Number}  # its trial's number, its entry epoch, its seconds in training
+TOLD: Shape = {"study": Text, "owners": list, "facts": [Anything]}
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,10 @@ def _told(path: Path) -> dict[str, Any] | None:
 
 
 def _is_whole(told: Any) -> bool:
-    """Whether the metadata of a file of states are those of `write_states`."""
+    """Whether the metadata of a file of states are those of `write_states`; its facts are for their writer to check."""
     if fault(told, TOLD, "it") is not None or not told["owners"]:
         return False
-    facts = told["facts"]
-    members = [dict(enumerate(member)) if isinstance(member, list) else member for member in facts["members"]]
-    parts = [*((owner, [Anything]) for owner in told["owners"]), *((number, Whole) for number in facts["asked"])]
-    return all(fault(part, shape, "it") is None for part, shape in [*parts, *((m, MEMBER) for m in members)])
+    return all(fault(owner, [Anything], "it") is None for owner in told["owners"])
 
 
 def clear_states(artifacts: Path, study: str, running: Sequence[object]) -> None:

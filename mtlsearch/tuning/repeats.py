@@ -15,6 +15,7 @@ from mtlsearch.store.model_file import write_model
 from mtlsearch.study.divisions import labelled_examples, new_rows
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
@@ -91,6 +92,9 @@ def train_all(session: Session, book: Confirmation, repeats: Sequence[Repeat], d
     return True
 
 
+MOST_ROWS = 1 << 25  # of the batches of an epoch, of all seeds: a table of 256 MiB
+
+
 def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> bool:
     """Train the repeats that have not ended; False where the deadline came first. Raises Interrupted.
 
@@ -132,10 +136,13 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
 def together(training: Training, repeats: Sequence[Repeat]) -> Training:
     """The training of repeats, with lanes that hold as many of them as can be.
 
-    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read, it holds those
-    of one seed, which share its batches: more slots would stay empty.
+    On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read or so many that
+    a table of each seed's takes much memory, it holds those of one seed, which share its batches: more slots would stay
+    empty.
     """
-    if training.loaded.device.type == "cpu" and not training.loaded.reads:
+    loaded, seeds = training.loaded, {repeat.seed for repeat in repeats}
+    rows = len(seeds) * steps_per_epoch(loaded) * loaded.study.batch_size * len(loaded.splits)
+    if loaded.device.type == "cpu" and not loaded.reads and rows <= MOST_ROWS:
         return replace(training, slots=len(repeats), mixes_seeds=True)
     return replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
 

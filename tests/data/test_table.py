@@ -19,6 +19,7 @@ from mtlsearch.data.table_encoding import Encoding, hashed
 from mtlsearch.data.table_rows import former_name, with_former_names
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.inference.inputs import read_rows
+from mtlsearch.study.describe import input_lines
 
 
 def table(path: Path | str = "houses.csv", **changes: Any) -> Table:
@@ -175,6 +176,20 @@ def test_levels_of_a_wide_category_share_inputs_and_stay_apart(tmp_path: Path) -
     assert np.array_equal(raw.numpy(), inputs)
     given: dict[str, Any] = {"numbers": [], "dates": [], "categories": ["city"], "targets": {"y": "number"}}
     assert table(source.path, most_levels=600, **given).features == 602
+
+
+def test_first_run_says_which_levels_share_inputs(tmp_path: Path) -> None:
+    source = table(write(tmp_path, houses()), most_levels=2)
+    study = Study(
+        tasks=[Regression("price", source)],
+        model=lambda config: SharedTrunk(source.features, {"price": 1}, hidden=4),
+        space={},
+        default={},
+    )
+    assert input_lines(study.load(tmp_path))[1:] == [
+        "the 3 levels of column 'city' share 128 inputs, by a hash of their text; the table's most_levels= gives more"
+        " levels an input each"
+    ]
 
 
 def test_level_has_the_same_inputs_whichever_levels_are_beside_it() -> None:

@@ -528,6 +528,12 @@ def test_weights_without_any_effect_are_equal() -> None:
     assert verdict.kind == "equal"
 
 
+def test_a_winner_that_is_its_own_twin_is_not_held_against_itself() -> None:
+    verdict = judge([replace(confirmed(0.0, [0.0] * 5), weights={"mnist": 0.5, "fashion": 0.5})], ACCURACY)
+    assert verdict.weights_sentence == "equal weights are those of the best config: keep them"
+    assert not any("tuned minus equal" in line for line in verdict.lines())
+
+
 def test_counts_that_agree_by_chance_are_not_taken_for_certainty() -> None:
     small = {"mnist": TaskMetric(test_examples=100), "fashion": TaskMetric(test_examples=100)}
     config = confirmed(0.005, [0.0] * 2)  # one right answer of 200 more, in each of two seeds

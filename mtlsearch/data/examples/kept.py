@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from mtlsearch.files import data_directory, replacing
 LEAST_SECONDS = 1.0  # of reading that are worth a file
 MOST_BYTES = 1 << 31  # of all files; the ones that were not used for longest go
 FACTS = "facts"
+DIGEST = 32  # bytes before the archive: its SHA-256
 BITS, REST, COLUMNS = ":bits", ":rest", ":columns"  # behind the name of an array that is kept in parts
 ONE = int(np.float32(1).view(np.uint32))
 CHUNK = 4096  # rows
@@ -72,16 +72,19 @@ def _key(path: Path, settings: object) -> str:
 
 
 def _found(place: Path) -> Examples | None:
-    """The examples in a file of the cache, None where there is none or it is damaged: each array has a checksum."""
+    """The examples in a file of the cache, None where there is none or it is damaged."""
     try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            loaded = {name: arrays[name] for name in arrays.files}
-        facts = dict(json.loads(loaded.pop(FACTS).tobytes()))
-        found = Examples(_whole(loaded), facts)
+        with place.open("rb") as file:
+            if file.read(DIGEST) != hashlib.file_digest(file, "sha256").digest():
+                return None
+            file.seek(DIGEST)
+            with np.load(file, allow_pickle=False) as arrays:
+                loaded = {name: arrays[name] for name in arrays.files}
         os.utime(place)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
+    except OSError:
         return None
-    return found
+    facts = dict(json.loads(loaded.pop(FACTS).tobytes()))
+    return Examples(_whole(loaded), facts)
 
 
 def _keep(place: Path, made: Examples) -> None:
@@ -89,8 +92,13 @@ def _keep(place: Path, made: Examples) -> None:
     arrays: dict[str, Any] = {FACTS: np.frombuffer(json.dumps(made.facts).encode(), np.uint8)}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as partial, partial.open("wb") as file:
+        with replacing(place) as partial, partial.open("wb+") as file:
+            file.write(bytes(DIGEST))
             np.savez(file, **arrays, **_in_parts(made.arrays))
+            file.seek(DIGEST)
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0)
+            file.write(digest)
         files = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         room = MOST_BYTES
         for path in files:

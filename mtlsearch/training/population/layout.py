@@ -32,6 +32,8 @@ NARROWEST = 2  # the least lane width, in multiples of the least hidden size
 SMALL_FLOP = 3e7  # of one member's step: below it, padding to the full width costs less than another lane
 # For the first lane shape, and for each other one, while torch's cache holds neither.
 COMPILE_SECONDS = {"cpu": (20.0, 10.0), "cuda": (13.0, 13.0)}
+# For each task beyond two, in each lane shape: a head, a loss and an update more. On CUDA it was not measured.
+TASK_SECONDS = {"cpu": 1.1, "cuda": 0.0}
 # On a CPU, of each lane's step: the dispatch of single operators, which compiling saves. On CUDA, where lanes step side
 # by side, of one step of all lanes: the launch of more kernels.
 SAVED_SECONDS = {"cpu": 7e-3, "cuda": 2e-4}
@@ -84,13 +86,13 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     else:
         slots = lane_slots(loaded, model, population, widths)
         saved = trial_steps / slots * saved_seconds(loaded, model, slots)
-    return saved > compile_seconds(kind, widths)
+    return saved > compile_seconds(kind, widths, len(study.tasks))
 
 
-def compile_seconds(kind: str, shapes: int) -> float:
+def compile_seconds(kind: str, shapes: int, tasks: int) -> float:
     """The seconds that compiling lanes of so many shapes takes on a device type, as measured."""
     first, other = COMPILE_SECONDS[kind]
-    return first + other * max(shapes - 1, 0)
+    return first + other * max(shapes - 1, 0) + shapes * TASK_SECONDS[kind] * max(tasks - 2, 0)
 
 
 def saved_seconds(loaded: LoadedStudy, model: nn.Module, slots: int, dispatch: float = SAVED_SECONDS["cpu"]) -> float:
@@ -169,7 +171,8 @@ def compiling_line(loaded: LoadedStudy) -> str:
     """Announce that the first step is compiled, since a search shows no progress meanwhile."""
     model = loaded.study.build(loaded.study.default_config(), seed=0)
     widths, tasks = len(lane_widths(loaded, model)), len(loaded.study.tasks)
-    first, other = COMPILE_SECONDS[loaded.device.type]
+    kind = loaded.device.type
+    first, other = compile_seconds(kind, 1, tasks), compile_seconds(kind, 2, tasks) - compile_seconds(kind, 1, tasks)
     if tasks > MANY_TASKS:
         took = f"minutes for each of {widths} lane widths" if widths > 1 else "minutes"
     else:

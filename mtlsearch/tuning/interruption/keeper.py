@@ -8,7 +8,7 @@ enter at the same epochs as before. When the repetition has caught up, all is as
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError, kind_and_line
 from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.database.damage import Anything, Number, Shape, Whole, fault
 from mtlsearch.store.ownership import is_alive, is_here, same, this_process
 from mtlsearch.store.record import Record
 from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
@@ -30,7 +31,18 @@ from mtlsearch.training.trainer import Trainer, Training
 LEAST_SECONDS = 2.0  # of training that are worth a file
 SHARE = 0.03  # of the time, that keeping may take
 VERSIONS = ("mtlsearch", "torch")
+FACTS: Shape = {"made_by": [Anything], "members": list, "asked": list, "trainer": [Anything]}
+MEMBER: Shape = {0: Whole, 1: Whole, 2: Number}  # its trial's number, its entry epoch, its seconds in training
 Asked = tuple[int, Config]  # the number of a trial, and its config
+
+
+def are_whole(facts: Mapping[str, Any]) -> bool:
+    """Whether the facts beside kept states are those that `Keeper.keep` writes."""
+    if fault(facts, FACTS, "it") is not None:
+        return False
+    members = [dict(enumerate(member)) if isinstance(member, list) else member for member in facts["members"]]
+    parts = [*((number, Whole) for number in facts["asked"]), *((member, MEMBER) for member in members)]
+    return all(fault(part, shape, "it") is None for part, shape in parts)
 
 
 class Told(Protocol):
@@ -115,6 +127,10 @@ class Keeper:
         record.storage.refresh(record.study._study_id)
         made_by = self._made_by()
         for file in self._free_files():
+            if not are_whole(file.facts):
+                self._tell(f"trials in training begin anew, since the state in training {file.path} was damaged")
+                file.remove()
+                continue
             before = file.facts["made_by"]
             differing = [f"{name} {before.get(name)}" for name in made_by if before.get(name) != made_by[name]]
             if differing:

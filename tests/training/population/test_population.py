@@ -29,7 +29,13 @@ from mtlsearch.study.space import choice, integer
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.population.architectures import structure
-from mtlsearch.training.population.layout import compiling_line, compiling_pays, lane_slots, lane_widths
+from mtlsearch.training.population.layout import (
+    compile_seconds,
+    compiling_line,
+    compiling_pays,
+    lane_slots,
+    lane_widths,
+)
 from mtlsearch.training.population.population import PopulationTrainer, side_by_side
 from mtlsearch.training.population.program import empty_state
 from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, has_compiler, steps_like
@@ -489,6 +495,8 @@ def test_the_notice_of_compiling_counts_the_first_lane_width_and_the_others(monk
         "compiling the training step: about 20 s, the first time",
         "compiling the training step: about 20 s, then 10 s for each of 2 other lane widths, the first time",
     ]
+    assert compile_seconds("cpu", 3, tasks=2) == 40
+    assert compile_seconds("cpu", 3, tasks=12) == pytest.approx(40 + 3 * 10 * 1.1)
     monkeypatch.setattr("mtlsearch.training.population.layout.MANY_TASKS", 1)
     assert "minutes for each of 3 lane widths" in compiling_line(loaded)
 

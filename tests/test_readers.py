@@ -383,7 +383,7 @@ def test_any_value_in_a_store_is_used_or_told(folder: Path, data: st.DataObject)
     def read() -> None:
         with open_storage(f"sqlite:///{folder}/changed.db", create=False) as storage:
             record = find_record(storage, "mine", folder / "store.artifacts")
-            trials_frame(record)
+            trials_frame(record.trials())
             record.damaged()
             for trial in ranked(record.trials()):
                 exported(record, trial)

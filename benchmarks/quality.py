@@ -151,7 +151,7 @@ def run_missing(cache: Cache, arms: Sequence[Arm], options: argparse.Namespace) 
 
 
 def outcomes(todo: Sequence[tuple[Arm, int]], options: argparse.Namespace) -> Iterator[Outcome]:
-    """What every search gives, as they end; --jobs at once in processes of their own."""
+    """The outcome of every search, as they end; --jobs at once in processes of their own."""
     if options.jobs == 1:
         for arm, seed in todo:
             yield search(arm, seed, options.trials, options.epochs)

@@ -37,7 +37,7 @@ MTLSEARCH = [sys.executable, "-m", "mtlsearch"]
 
 @dataclass
 class Samples:
-    """What one kind of process used, sample by sample."""
+    """The resources that one kind of process used, sample by sample."""
 
     memory: list[float] = field(default_factory=list)  # MB, resident
     descriptors: list[float] = field(default_factory=list)

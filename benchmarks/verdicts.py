@@ -123,7 +123,7 @@ def income_study(parts: Parts, auxiliary: str, epochs: int) -> Study:
 
 
 def answer(study: Study, name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What a whole run says, and its trials."""
+    """The verdict of a whole run, and its trials."""
     with tempfile.TemporaryDirectory(prefix="mtlsearch-verdicts-") as folder:
         found = mtlsearch.search(
             study,

@@ -1,4 +1,4 @@
-"""What every test may use: the real data where they are, one thread, a free port."""
+"""Fixtures that every test may use: the real data where they are, one thread, a free port."""
 
 import os
 import signal

@@ -58,7 +58,7 @@ class Scenario:
 
 @dataclass
 class Counts:
-    """What the cases so far came to."""
+    """The outcomes of the cases so far."""
 
     cases: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)

@@ -35,7 +35,7 @@ DEFAULT = {"hidden": 64, "dropout": 0.2, "learning_rate": 1e-3, "norm": "none", 
 def describe(
     tasks: Mapping[str, str], hyperparameters: Mapping[str, Any] = HYPERPARAMETERS, source: str = "digits"
 ) -> dict[str, Any]:
-    """What the store says of a study with `tasks`, each named with its metric."""
+    """The stored definition of a study with `tasks`, each named with its metric."""
     space = Space(hyperparameters, LogRatios(list(tasks)))
     about = {
         task: {"kind": "classification", "metric": metric, "higher_is_better": metric not in ("mae", "mse")}

@@ -75,7 +75,7 @@ class NoThread:
 
 @dataclass
 class World:
-    """What the processes of one schedule share: the store's folder, the clock, and who lives."""
+    """The state that the processes of one schedule share: the store's folder, the clock, and who lives."""
 
     study: Study
     info: dict[str, Any]

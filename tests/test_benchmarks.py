@@ -38,7 +38,7 @@ ROWS = {
 
 
 def quick(name: str, *options: str) -> str:
-    """What the benchmark prints in a quick dry run."""
+    """The output of the benchmark in a quick dry run."""
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--dry-run", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is installed: the wheel's contents, its metadata, and that every import is a declared dependency."""
+"""The installed package: the wheel's contents, its metadata, and that every import is a declared dependency."""
 
 import ast
 import re

@@ -221,7 +221,7 @@ def with_odd_values(data: st.DataObject, whole: Any) -> Any:
 
 
 def use(config: dict[str, Any], folder: Path) -> None:
-    """What commands do with a config that was read."""
+    """The work of commands on a config that was read."""
     study = load_study(str(folder / "mine.py"))
     config_of(config, study)
     list(read_inputs(config, [folder / "numbers.npy", folder / "texts.txt", folder / "rows.csv"]))

@@ -80,7 +80,7 @@ class WithFigures:
 
 
 def _content(record: Record) -> object:
-    """What a study's figures are made of: they change with the trials that have ended, and with its attributes."""
+    """A key of a study's figures: it changes with the trials that have ended, and with the study's attributes."""
     ended = sum(trial.state.is_finished() for trial in record.trials())
     attributes = dict(record.study.user_attrs)
     name = attributes.get("confirmation")

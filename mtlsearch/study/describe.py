@@ -64,7 +64,7 @@ def _wide_lines(table: dict[str, Any] | None) -> list[str]:
 
 
 def fold_lines(loaded: LoadedStudy) -> list[str]:
-    """What becomes of the data in a study with folds; of validation parts that are the user's own, too."""
+    """Lines on how a study with folds divides its data, also validation parts that are the user's own."""
     folds, lines = loaded.study.folds, list[str]()
     if folds is None:
         return lines

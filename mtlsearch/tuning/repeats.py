@@ -47,7 +47,7 @@ def fewest_labelled(loaded: LoadedStudy) -> tuple[str, int]:
 
 
 def division_lines(loaded: LoadedStudy, divisions: int) -> list[str]:
-    """What becomes of the data where they are divided anew, and how to keep the one division."""
+    """Lines on how the data are divided anew, and how to keep the one division."""
     if not divisions:
         return []
     task, count = fewest_labelled(loaded)

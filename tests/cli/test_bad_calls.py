@@ -43,7 +43,7 @@ def test_table_is_large_and_has_rows_of_every_command() -> None:
 
 
 def wrong(call: Call) -> str | None:
-    """What is wrong with the answer to a bad call; None where nothing is."""
+    """The fault of the answer to a bad call; None where nothing is."""
     try:
         outcome = command(*call.words)
     except Exception as error:

@@ -221,7 +221,7 @@ def test_durations_and_metrics_are_written_for_people() -> None:
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> tuple[str, str]:
-    """What a command writes to stdout, a pipe, and to stderr, a terminal of 120 columns."""
+    """The output of a command on stdout, a pipe, and to stderr, a terminal of 120 columns."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
     program = Path(sys.executable).with_name("mtlsearch")

@@ -16,7 +16,7 @@ MTLSEARCH = Path(sys.executable).with_name("mtlsearch")
 
 
 def outcomes(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
-    """What two equal searches have in common: everything but times, processes and ids."""
+    """The parts that two equal searches have in common: everything but times, processes and ids."""
     return [(t.number, t.state, t.value, t.params, t.intermediate_values, *map(t.user_attrs.get, KEPT)) for t in trials]
 
 

@@ -41,7 +41,7 @@ def even(rows: int, parts: int) -> list[int]:
 
 
 class Shares:
-    """What each part has got of each label and of rows, beside what it should have.
+    """The shares of each label and of rows that each part has, beside those that it should have.
 
     `cost` of a unit [L + 1] is the change of Σ (got − want)²/want over labels and rows, in shares of their totals, when
     it joins a part: the greedy rule of scikit-learn's StratifiedGroupKFold, for parts of any size.

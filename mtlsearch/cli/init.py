@@ -15,6 +15,7 @@ MOST_COLUMNS = 20  # in a message
 @click.option("--csv", "csv", type=PATH, help="The table, as the argument TABLE names it too.")
 @click.option("--targets", multiple=True, help="The columns to predict, separated by commas.")
 @click.option("--split", help="The column that says train, validation or test; one called split is found.")
+@click.option("--groups", help="The column of a patient, say: rows of one value stay on one side of a division.")
 @click.option("--drop", multiple=True, help="Columns to leave out, separated by commas.")
 @click.option("--metric", multiple=True, help="A metric for all targets that have it, or TARGET=METRIC; repeatable.")
 @click.option("--header", help="All column names, separated by commas, of a file whose first line does not name them.")
@@ -25,6 +26,7 @@ def init(
     csv: Path | None,
     targets: tuple[str, ...],
     split: str | None,
+    groups: str | None,
     drop: tuple[str, ...],
     metric: tuple[str, ...],
     header: str | None,
@@ -45,9 +47,9 @@ def init(
     if table is not None and csv is not None:
         raise UsageError(f"init takes one table, but got {table} and --csv {csv}: name one of them")
     source = csv if table is None else table
-    if source is None and (targets or split or drop or metric or header):
+    if source is None and (targets or split or groups or drop or metric or header):
         raise UsageError(
-            "--targets, --split, --drop, --metric and --header are about a table: name it, as in"
+            "--targets, --split, --groups, --drop, --metric and --header are about a table: name it, as in"
             " `mtlsearch init data.csv --targets price,sold`"
         )
     if source is not None and source.suffix == ".py":
@@ -60,7 +62,7 @@ def init(
     if source is None:
         write_starter(out)
     else:
-        guess = guess_table(source, targets, split=split, drop=drop, header=header or "")
+        guess = guess_table(source, targets, split=split, groups=groups, drop=drop, header=header or "")
         write_table_study(out, guess, chosen_metrics(guess, metric))
         rows = [(c.name, guess.examples[c.name], c.kind, c.missing, c.distinct, c.why) for c in guess.columns]
         show_rows(["column", "example", "kind", "missing", "distinct", "why"], rows)

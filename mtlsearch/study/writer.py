@@ -9,6 +9,7 @@ from string import Template
 from typing import get_args
 
 from mtlsearch.data.guess.table import Guess, Skew
+from mtlsearch.data.table import Table
 from mtlsearch.data.table_rows import former_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
@@ -137,7 +138,7 @@ def study_text(guess: Guess, out: Path, metrics: Mapping[str, str]) -> str:
         names=", ".join(names),
         path=_quoted(Path(os.path.relpath(file, out.resolve().parent)).as_posix()),
         options="\n".join(_options(guess)),
-        division="\n".join(_division(guess.table.split)),
+        division="\n".join(_division(guess.table)),
         heads=_listed((f"{_quoted(task)}: {size}" for task, size in heads.items()), "{}", 8),
         description=_quoted(f"{len(tasks)} targets of {file.name}"),
         needs=_quoted(file.name),
@@ -170,11 +171,16 @@ def _options(guess: Guess) -> list[str]:
     return [*lines, f"    targets={_listed(targets, '{}')},"]
 
 
-def _division(split: str | None) -> list[str]:
+def _division(table: Table) -> list[str]:
     """The arguments of `Table` that divide its rows."""
-    if split is not None:
-        return [f"    split={_quoted(split)},  # says of each row whether it is to train, validation or test"]
+    groups = [] if table.groups is None else [f"    groups={_quoted(table.groups)},  # rows of one value stay together"]
+    if table.split is not None:
+        return [
+            f"    split={_quoted(table.split)},  # says of each row whether it is to train, validation or test",
+            *groups,
+        ]
     return [
+        *groups,
         "    validation=0.2,  # of the rows, to score the trials",
         "    test=0.2,  # of the rows, which a search never reads",
     ]

@@ -21,8 +21,8 @@ from mtlsearch.inference.inputs import read_rows
 
 WHICH = "--targets must name the columns to predict, separated by commas"
 WHERE = (
-    "--targets, --split, --drop, --metric and --header are about a table: name it, as in `mtlsearch init data.csv"
-    " --targets price,sold`"
+    "--targets, --split, --groups, --drop, --metric and --header are about a table: name it, as in `mtlsearch init"
+    " data.csv --targets price,sold`"
 )
 
 
@@ -258,6 +258,19 @@ def test_column_of_parts_by_another_name_is_the_split_where_it_is_named(here: Pa
     assert "must be train, validation or test, but is" in said
 
 
+def test_column_of_groups_keeps_rows_together_and_is_no_input(here: Path) -> None:
+    frame = houses()
+    frame["owner"] = [row // 3 for row in range(len(frame))]
+    write(here, frame)
+    init("--groups", "owner")
+    assert 'groups="owner",' in Path("my_study.py").read_text()
+    study = load_study("my_study.py")
+    (splits,) = study.load(here).splits
+    owners = [set(part.groups.tolist()) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[union-attr]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 67
+    assert splits.train.inputs.shape[1] == study.tasks[0].data.features == 8
+
+
 def test_numbers_of_folds_are_no_input(here: Path) -> None:
     frame = houses()
     frame["fold"] = np.arange(len(frame)) % 5
@@ -279,7 +292,7 @@ def test_last_line_names_what_is_left_out(here: Path) -> None:
     [
         (("--drop", "cty"), 1, "--drop 'cty' is no column of the table: did you mean 'city'? It has"),
         (("--split", "part"), 1, "--split 'part' is no column of the table:"),
-        (("--drop", "price"), 2, "column 'price' is named twice: a target, a split, or dropped, one of them"),
+        (("--drop", "price"), 2, "column 'price' is named twice: a target, a split, groups, or dropped, one of them"),
         (("--drop", "city", "--split", "city"), 2, "column 'city' is named twice"),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ CODES = re.compile(
 )
 SPLIT = re.compile(r"(data[_ ]?)?(split|fold|set|subset|part|partition)", re.IGNORECASE)
 
-ColumnKind = Literal["number", "category", "date", "split", "left out"]
+ColumnKind = Literal["number", "category", "date", "split", "groups", "left out"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def divides(column: "pd.Series[Any]") -> bool:
 def split_column(column: "pd.Series[Any]") -> Column:
     """The column that divides the rows."""
     return _column(column, "split", f"divides the rows: {', '.join(map(str, column.dropna().unique()[:3]))}")
+
+
+def group_column(column: "pd.Series[Any]") -> Column:
+    """The column whose equal values keep rows together."""
+    return _column(column, "groups", "rows of one value stay on one side of a division")
 
 
 def input_column(column: "pd.Series[Any]", is_code: bool) -> Column:

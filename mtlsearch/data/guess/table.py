@@ -1,5 +1,6 @@
 """The guess for a whole table: how its file is read, what its columns are, and the `Table` that follows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from mtlsearch.data.guess.columns import (
     Column,
     divides,
+    group_column,
     input_column,
     is_text,
     is_whole,
@@ -85,19 +87,26 @@ class Guess:
 
 
 def guess_table(
-    path: Path, targets: Sequence[str], *, split: str | None = None, drop: Sequence[str] = (), header: str = ""
+    path: Path,
+    targets: Sequence[str],
+    *,
+    split: str | None = None,
+    groups: str | None = None,
+    drop: Sequence[str] = (),
+    header: str = "",
 ) -> Guess:
     """Guess the columns of a file, and load it so.
 
-    `split` names the column that divides the rows, `drop` columns to leave out, and `header` all columns of a file
-    whose first line does not. Raises DataError where no study can be made of it, UsageError where names contradict.
+    `split` names the column that divides the rows, `groups` that of rows that belong together, `drop` columns to leave
+    out, and `header` all columns of a file whose first line does not. Raises DataError where no study can be made of
+    it, UsageError where names contradict.
     """
     names = given_header(path, header)
     decimal = _decimal(path, names)
     blanks = _blanks(read_table(path, decimal=decimal, header=names))
     frame = read_table(path, decimal=decimal, missing=blanks, header=names)
     targets, drop = _named(targets, frame), _named(drop, frame)
-    split = _checked(frame, targets, drop, split)
+    split = _checked(frame, targets, drop, split, groups)
     codes = _codes(path, frame, names)
     columns = {
         name: target_column(column, suffix(path) in ARFF)
@@ -106,10 +115,12 @@ def guess_table(
         if name in drop
         else split_column(column)
         if name == split
+        else group_column(column)
+        if name == groups
         else input_column(column, name in codes)
         for name, column in ((str(each), frame[each]) for each in frame.columns)
     }
-    inputs = [column for column in columns.values() if not column.is_target and column.kind != "split"]
+    inputs = [column for column in columns.values() if not column.is_target and column.kind not in ("split", "groups")]
     if all(column.kind == "left out" for column in inputs):
         reasons = "; ".join(f"{c.name}: {c.why}" for c in inputs) or "it holds targets alone"
         raise DataError(f"{path} has no column to predict from ({reasons})")
@@ -120,6 +131,7 @@ def guess_table(
         dates=[c.name for c in inputs if c.kind == "date"],
         targets={name: "category" if columns[name].kind == "category" else "number" for name in targets},
         split=split,
+        groups=groups,
         decimal=decimal,
         blanks=blanks,
         header=names,
@@ -147,14 +159,19 @@ def _example(column: "pd.Series[Any]") -> str:
     return shortened(found.iloc[0], LONGEST_EXAMPLE) if len(found) else ""
 
 
-def _checked(frame: pd.DataFrame, targets: Sequence[str], drop: Sequence[str], split: str | None) -> str | None:
+def _checked(
+    frame: pd.DataFrame, targets: Sequence[str], drop: Sequence[str], split: str | None, groups: str | None
+) -> str | None:
     """The column that divides the rows, also where only its name and values say so; all names are checked."""
-    for names, what in ((targets, "the target"), (drop, "--drop"), ([split] if split else [], "--split")):
+    named = {"the target": targets, "--drop": drop, "--split": [split] if split else []}
+    named["--groups"] = [groups] if groups else []
+    for what, names in named.items():
         check_columns(frame, names, what)
-    twice = {*targets} & {*drop} or {*targets, *drop} & {split}
+    twice = [name for name, count in Counter(name for names in named.values() for name in names).items() if count > 1]
     if twice:
-        raise UsageError(f"column {min(map(str, twice))!r} is named twice: a target, a split, or dropped, one of them")
-    free = (name for name in map(str, frame.columns) if name not in (*targets, *drop))
+        rule = "a target, a split, groups, or dropped, one of them"
+        raise UsageError(f"column {min(map(str, twice))!r} is named twice: {rule}")
+    free = (name for name in map(str, frame.columns) if name not in (*targets, *drop, groups))
     return split or next((name for name in free if divides(frame[name])), None)
 
 

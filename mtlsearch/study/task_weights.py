@@ -2,9 +2,10 @@
 
 The dimensions are pivot coordinates, an orthonormal basis of log ratios (Egozcue et al. 2003, "Isometric logratio
 transformations for compositional data analysis", eq. 24). With y₁ … yₙ₋₁ and the geometric mean g of the later weights
-it is yᵢ = √((n−i)/(n−i+1)) · ln(wᵢ / g(wᵢ₊₁ … wₙ)). Each is searched uniformly in ±ln(range)/√2. So the log ratio of
-any two tasks has the same variance, the ratio of two tasks alone covers exactly 1/range to range, and zero stands for
-equal weights. `benchmarks/weights.py` compares this with other priors.
+it is yᵢ = √((n−i)/(n−i+1)) · ln(wᵢ / g(wᵢ₊₁ … wₙ)). Each is searched uniformly in ±ln(range)/√2 · (n−1)^(−1/4). So
+the log ratio of any two tasks has the same variance, the ratio of two tasks alone covers exactly 1/range to range, and
+zero stands for equal weights. The last factor is for the distance between the extremes, which grows with the number of
+tasks. `benchmarks/weights.py` compares this with other priors.
 
 `Simplex` is what searches had before: weights uniform on the simplex. Studies that were begun with it go on with it.
 """
@@ -22,6 +23,7 @@ WEIGHT_PREFIX = "weight:"  # and a task's name: a weight that is fixed, or the q
 RATIO_PREFIX, KEEP_PREFIX = "log_ratio:", "keep:"
 PREFIXES = (WEIGHT_PREFIX, RATIO_PREFIX, KEEP_PREFIX)
 DEFAULT_RANGE = 100.0
+CROWDING = 0.25  # power of T−1 by which log ratios are searched nearer to equal weights (benchmarks/weights.py)
 EDGE = 0.95  # of the way to an end of a log ratio's range: weights beyond it lie at the edge
 SUM_SLACK = 1e-9  # of fixed weights that sum to 1
 
@@ -95,7 +97,7 @@ def raw_weights(weights: Weights, units: Mapping[str, float]) -> dict[str, float
 
 @dataclass(frozen=True)
 class LogRatios:
-    """The weights of `tasks` as log ratios up to 1 : `range` between two tasks.
+    """The weights of `tasks` as log ratios up to 1 : `range` between two tasks, and about so far among more.
 
     Each of the `auxiliary` tasks may also be dropped, which gives it the weight 0. The weights in `fixed` stay as they
     are; the other tasks share what they leave.
@@ -126,7 +128,7 @@ class LogRatios:
     @property
     def bound(self) -> float:
         """The end of a log ratio's range."""
-        return math.log(self.range) / math.sqrt(2)
+        return math.log(self.range) / math.sqrt(2) / max(1, len(self.free) - 1) ** CROWDING
 
     @property
     def names(self) -> list[str]:

@@ -128,7 +128,7 @@ class LogRatios:
     @property
     def bound(self) -> float:
         """The end of a log ratio's range."""
-        return math.log(self.range) / math.sqrt(2) / max(1, len(self.free) - 1) ** CROWDING
+        return math.log(self.range) / math.sqrt(2) / math.pow(max(1, len(self.free) - 1), CROWDING)
 
     @property
     def names(self) -> list[str]:

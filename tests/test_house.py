@@ -27,10 +27,10 @@ ROWS = (
     ("kernels",),
     (
         "activity",
+        "collection",
         "download",
         "errors",
         "files",
-        "importing",
         "limits",
         "offline_page",
         "pace",

@@ -9,7 +9,7 @@ import click
 from mtlsearch.activity import doing, stoppable
 from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
-from mtlsearch.importing import importing
+from mtlsearch.collection import without_collection
 from mtlsearch.tuning.options import CompareOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def compare(options: CompareOptions, every: bool, as_json: bool) -> None:
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
-        with stoppable(), doing(LOADING), importing():
+        with stoppable(), doing(LOADING), without_collection():
             from mtlsearch.tuning.compare import compare_command
         return compare_command(options, progress, stop)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mtlsearch.cli.options import PATH, json_option, takes
-from mtlsearch.importing import importing
+from mtlsearch.collection import without_collection
 from mtlsearch.tuning.options import ExplainOptions
 
 
@@ -21,7 +21,7 @@ def explain(options: ExplainOptions, model: Path, inputs: tuple[Path, ...], as_j
     INPUTS are as for predict. Integrated gradients attribute each task's answer to the input, and the trunk's units
     are counted by the tasks that use them.
     """
-    with importing():
+    with without_collection():
         from mtlsearch.inference.explain import explain_files
         from mtlsearch.inference.writing import as_json as numbers
         from mtlsearch.inference.writing import check_place, show_explanation, write_explanation

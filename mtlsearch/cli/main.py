@@ -15,7 +15,7 @@ from mtlsearch.cli.model import predict, train, verify
 from mtlsearch.cli.report import report
 from mtlsearch.cli.search import confirm, run
 from mtlsearch.cli.store import best, dashboard, export, studies, trials
-from mtlsearch.importing import exit_soon
+from mtlsearch.collection import exit_soon
 
 HELP_WIDTH = 110
 

@@ -9,8 +9,8 @@ import click
 
 from mtlsearch.cli.options import PATH, json_option, takes
 from mtlsearch.cli.output import print_result
+from mtlsearch.collection import without_collection
 from mtlsearch.errors import UsageError
-from mtlsearch.importing import importing
 from mtlsearch.tuning.options import PredictOptions, TrainOptions, VerifyOptions
 
 
@@ -23,7 +23,7 @@ def train(options: TrainOptions, as_json: bool) -> None:
 
     It prints validation and test metrics.
     """
-    with importing():
+    with without_collection():
         from mtlsearch.errors import ConfigError
         from mtlsearch.files import check_writable
         from mtlsearch.store.model_file import rescue_model, save_model
@@ -55,7 +55,7 @@ def train(options: TrainOptions, as_json: bool) -> None:
 @json_option
 def verify(options: VerifyOptions, as_json: bool) -> None:
     """Train a config again and compare the recorded metrics."""
-    with importing():
+    with without_collection():
         from mtlsearch.cli.output import show_verification
         from mtlsearch.tuning.retrain import verify_command
 
@@ -79,7 +79,7 @@ def predict(options: PredictOptions, model: Path, inputs: tuple[Path, ...], as_j
     INPUTS are pictures, .npy arrays, tables, or .txt files of a text a line. With --format csv, json or parquet, each
     row keeps the table's own columns.
     """
-    with importing():
+    with without_collection():
         from mtlsearch.cli.frames import check_format, sorted_by, write_frame
         from mtlsearch.cli.output import show_predictions
         from mtlsearch.inference.predict import predict_files, predict_frame

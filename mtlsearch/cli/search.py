@@ -9,7 +9,7 @@ from mtlsearch.activity import doing, stoppable
 from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import print_result
-from mtlsearch.importing import importing
+from mtlsearch.collection import without_collection
 from mtlsearch.tuning.options import ConfirmOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(options: RunOptions, as_json: bool) -> None:
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
-        with stoppable(), doing(LOADING), importing():
+        with stoppable(), doing(LOADING), without_collection():
             from mtlsearch.tuning.run import run_search
         return run_search(options, progress, stop)
 
@@ -49,7 +49,7 @@ def confirm(options: ConfirmOptions, as_json: bool) -> None:
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:
-        with stoppable(), doing(LOADING), importing():
+        with stoppable(), doing(LOADING), without_collection():
             from mtlsearch.tuning.confirm import confirm_command
         return confirm_command(options, progress, stop)
 

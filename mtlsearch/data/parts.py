@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mtlsearch.collection import without_collection
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
@@ -26,7 +27,6 @@ from mtlsearch.data.examples.division import drawn, marks_of, rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
 from mtlsearch.data.on_disk import OnDisk, Rows, joined_inputs, reads_rows
 from mtlsearch.errors import DataError, one_line
-from mtlsearch.importing import importing
 
 Array = Tensor | np.ndarray[Any, Any]
 Inputs = Array | Rows
@@ -251,7 +251,7 @@ def divide(
     """
     if isinstance(data.validation, Part):
         return data.train, data.validation
-    with importing():
+    with without_collection():
         from sklearn.model_selection import train_test_split
 
     size, rows = data.validation, len(data.train)

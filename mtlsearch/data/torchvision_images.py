@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlsearch.collection import without_collection
 from mtlsearch.data.parts import Data
 from mtlsearch.download import answers, download_failed
 from mtlsearch.errors import DataError
-from mtlsearch.importing import importing
 
 SETS = ("MNIST", "FashionMNIST", "KMNIST")
 
@@ -27,7 +27,7 @@ class TorchvisionImages:
     validation: int = 10_000
 
     def __call__(self, directory: Path, /) -> Data:
-        with importing():
+        with without_collection():
             from torchvision import datasets
 
         if self.name not in SETS:

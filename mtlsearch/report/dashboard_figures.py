@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mtlsearch.collection import without_collection
 from mtlsearch.errors import StoreError
-from mtlsearch.importing import importing
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.store.database.opening import Storage
 from mtlsearch.store.record import Record, find_record
@@ -22,7 +22,7 @@ STUDY_PAGE = re.compile(r"/api/studies/(\d+)")
 
 def figures_of(report: Report) -> dict[str, str]:
     """The JSON of each figure of a study, by the name that the dashboard gives it."""
-    with importing():
+    with without_collection():
         from mtlsearch.report.figures import trade_offs
         from mtlsearch.report.figures_confirmed import comparison, confirmation
 

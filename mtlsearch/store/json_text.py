@@ -1,10 +1,9 @@
 """JSON from elsewhere: read with bounds, since a number of hundreds of digits is a float of no finite value."""
 
-import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
+
+from mtlsearch.collection import without_collection
 
 DIGITS = 20  # of a whole number: those of 64 bits, the largest that are written, have 19 and a sign
 
@@ -12,22 +11,10 @@ DIGITS = 20  # of a whole number: those of 64 bits, the largest that are written
 def read_json(text: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError where it is broken, deep beyond reading, or holds huge numbers."""
     try:
-        with _no_collection():
+        with without_collection():  # a finaliser would fail at this depth
             return json.loads(text, parse_int=_whole, parse_float=_real)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Inside, no garbage is collected: a finaliser that runs at the limit of recursion would fail on stderr."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _whole(digits: str) -> int:

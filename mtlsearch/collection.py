@@ -1,8 +1,9 @@
-"""Imports of large packages without garbage collection.
+"""Garbage collection, switched off where it costs more than it frees.
 
 torch, scikit-learn and their dependencies create half a million objects that live until exit. Python's collector
 searches them again and again during the imports, and once more at exit. Switching it off saves a command that trains
-about a second and a half (benchmarks/RESULTS.md).
+about a second and a half (benchmarks/RESULTS.md). A finaliser that runs at the limit of recursion fails on stderr, so
+deep JSON is read without it too.
 """
 
 import atexit
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Switch the garbage collector off inside."""
     was_enabled = gc.isenabled()
     gc.disable()

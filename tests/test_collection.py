@@ -6,21 +6,21 @@ import sys
 
 import pytest
 
-from mtlsearch.importing import importing
+from mtlsearch.collection import without_collection
 
 
 def test_python_looks_for_no_garbage_while_it_imports_and_as_before_afterwards() -> None:
     assert gc.isenabled()
-    with importing():
+    with without_collection():
         assert not gc.isenabled()
-        with importing():
+        with without_collection():
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_an_import_that_fails_leaves_the_search_for_garbage_on() -> None:
-    with pytest.raises(ImportError), importing():
+    with pytest.raises(ImportError), without_collection():
         import mtlsearch.of_no_such_name  # type: ignore[import-not-found]  # noqa: F401
     assert gc.isenabled()
 
@@ -28,7 +28,7 @@ def test_an_import_that_fails_leaves_the_search_for_garbage_on() -> None:
 def test_where_the_search_for_garbage_was_off_it_stays_off() -> None:
     gc.disable()
     try:
-        with importing():
+        with without_collection():
             pass
         assert not gc.isenabled()
     finally:

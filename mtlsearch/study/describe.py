@@ -4,6 +4,7 @@ from typing import Any
 
 from mtlsearch.data.examples.kinds import former_kind, kind_line, name_of
 from mtlsearch.data.parts import Splits
+from mtlsearch.study.divisions import moved_labels
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
@@ -70,8 +71,9 @@ def fold_lines(loaded: LoadedStudy) -> list[str]:
         return lines
     for splits in loaded.splits:
         own = "" if "validation" in splits.drawn else ", its own validation part among them"
+        moved = moved_labels([splits], folds)
         rows, tasks = len(splits.train) + len(splits.validation), few(splits.tasks)
-        lines.append(f"{tasks}: {folds} folds of {rows:,} examples{own}; each trial trains {folds} times")
+        lines.append(f"{tasks}: {folds} folds of {rows:,} examples{own}; each trial trains {folds} times{moved}")
     return lines
 
 

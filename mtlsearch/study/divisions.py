@@ -18,8 +18,10 @@ from mtlsearch.data.examples.division import Index, Marks
 from mtlsearch.data.parts import Part, Splits, joined
 from mtlsearch.errors import DataError
 from mtlsearch.tasks.task import Target, Task, labelled
+from mtlsearch.wording import few
 
 Targets = Mapping[str, Target]
+MOVED = 1.5  # times as many labels to train on, or as few, are told
 
 
 def fold_splits(
@@ -133,6 +135,25 @@ def labelled_examples(splits: Sequence[Splits]) -> dict[str, int]:
         for each in splits
         for task in each.tasks
     }
+
+
+def moved_labels(splits: Sequence[Splits], folds: int | None = None) -> str:
+    """A clause on tasks that train on many more labels, or many fewer, on each of the `folds` or new divisions.
+
+    Parts that are the user's own may have been labelled unalike on purpose. The clause is empty where no task does.
+    """
+    moved = []
+    for each in splits:
+        pooled = [each.train, each.validation] + ([] if folds else [each.test])
+        share = 1 - 1 / folds if folds else len(each.train) / sum(map(len, pooled))
+        for task in each.tasks:
+            now, *others = (int(labelled(part.labels[task]).sum()) for part in pooled)
+            then = round(share * (now + sum(others)))
+            if not now / MOVED <= then <= now * MOVED:
+                moved.append(f"{task}: about {then:,} instead of {now:,}")
+    if not moved:
+        return ""
+    return f"; the labels to train on change ({few(moved)}), and the answer may change with them"
 
 
 def groups_digest(splits: Sequence[Splits]) -> str | None:

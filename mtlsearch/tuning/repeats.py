@@ -12,7 +12,7 @@ from mtlsearch.activity import doing
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.store.artifacts import clear_unfinished
 from mtlsearch.store.model_file import write_model
-from mtlsearch.study.divisions import labelled_examples, new_rows
+from mtlsearch.study.divisions import labelled_examples, moved_labels, new_rows
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
@@ -53,6 +53,7 @@ def division_lines(loaded: LoadedStudy, divisions: int) -> list[str]:
     task, count = fewest_labelled(loaded)
     own = [task for each in loaded.splits if "test" not in each.drawn for task in each.tasks]
     pooled = f"; the test part of {few(own)} is the study's own and is pooled too" if own else ""
+    pooled += moved_labels(loaded.splits)
     return [
         f"{count:,} examples have a label of {task}: train, validation and test are dealt anew {divisions}"
         f" times, each with a fresh seed, so that the verdict holds on new data of this kind{pooled}; --resplit 0 keeps"

@@ -12,7 +12,7 @@ from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint, loaded,
 
 from mtlsearch import Classification, Data, MultiLabel, Regression, Study
 from mtlsearch.errors import DataError, StudyError
-from mtlsearch.study.divisions import new_rows
+from mtlsearch.study.divisions import moved_labels, new_rows
 from mtlsearch.study.study import LoadedStudy
 
 
@@ -204,3 +204,18 @@ def test_a_task_that_a_new_division_cannot_score_is_refused() -> None:
         DataError, match=r"in a new division of the data task 'tag' cannot be scored on its .*: --resplit 0"
     ):
         study.with_rows([np.split(rows, sizes)])
+
+
+def test_labels_to_train_that_pooling_multiplies_are_told() -> None:
+    """Sixty of 300 are labelled to train, all of them to validate and to test."""
+    x, y = inputs(300, 0), classes(inputs(300, 0))
+    few = torch.where(torch.arange(300) < 60, y, -1)
+
+    def source(directory: Path) -> Data:
+        return Data((x, few), (x[:100], y[:100]), validation=(x[:200], y[:200]))
+
+    study = loaded(replace(kinds(y), tasks=[Classification("a", source)], folds=None))
+    # A new division trains on half of 360 labels, each of four folds on three quarters of 260.
+    assert "(a: about 180 instead of 60)" in moved_labels(study.splits)
+    assert "(a: about 195 instead of 60)" in moved_labels(study.splits, folds=4)
+    assert moved_labels(loaded(replace(kinds(y), folds=None)).splits) == ""

@@ -25,7 +25,7 @@ from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.studies import least_option, score_option
-from mtlsearch.tuning.tpe import SharedTPESampler
+from mtlsearch.tuning.samplers.tpe import SharedTPESampler
 
 AB = ("a", "b")
 NOWHERE = Path("nowhere")

@@ -41,6 +41,7 @@ from mtlsearch.evidence.arms import Comparison, Confirmed, Measure
 from mtlsearch.evidence.delta_m import delta_m, delta_of
 from mtlsearch.evidence.effects import AUXILIARY, PLAIN_SUM, SHARING, TUNING, Blame, Effect, kinds_of
 from mtlsearch.evidence.metric import PerSeed, TaskMetric, estimates
+from mtlsearch.evidence.probability import probability
 from mtlsearch.evidence.recommendation import Findings, recommend
 from mtlsearch.evidence.sentences import Limits
 from mtlsearch.evidence.statistics import (
@@ -186,6 +187,7 @@ def judge(
         blame=blame,
         limits=Limits.of(tuning.difference.n, validation.shape[1], level, means, metrics),
         measured=dict(metrics),
+        probability=probability(differences[int(won.winner)], level, measure.overlap),
         notes=tuple(notes),
     )
 

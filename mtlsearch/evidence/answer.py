@@ -16,6 +16,7 @@ from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.effects import Blame
 from mtlsearch.evidence.judge import judge, reaching
 from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.searches import stored_evidence
 from mtlsearch.evidence.statistics import choose
 from mtlsearch.evidence.trainings import Found, Kind, Repeat, find_confirmation, group_of
 from mtlsearch.evidence.verdict import Verdict
@@ -264,6 +265,7 @@ def confirmed_config(
         "test_scorings": concluded["test_scorings"],
         "confirmation": {"study": confirmation.name, "trial": trial.number, **about},
         "verdict": concluded["verdict"],
+        **({} if (searches := stored_evidence(record.study.user_attrs)) is None else {"searches": searches}),
     }
 
 

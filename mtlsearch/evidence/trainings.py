@@ -183,6 +183,30 @@ def open_alone(record: Record, task: str, fingerprint: Mapping[str, Any], search
     return Record(record.storage, study, info, record.artifacts, policy)
 
 
+def search_name(record: Record, number: int) -> str:
+    """The name of a study's search `number`; the first search is the study itself."""
+    return record.name if number == 1 else f"{record.name}/search/{number}"
+
+
+def open_search(record: Record, number: int, seed: int) -> Record:
+    """The record of another search of a study, with a seed of its own, made where there is none.
+
+    It keeps no parameters, and neither does its confirmation: the answer is that of the first search. Raises
+    StoreError, as above.
+    """
+    name, fingerprint = search_name(record, number), record.info["fingerprint"]
+    about = {"role": "search", "number": number, "seed": seed, "fingerprint": fingerprint}
+    study = linked_study(record, name, "repeated search", about)
+    _check_linked(study, fingerprint)
+    if study.user_attrs["seed"] != seed:
+        raise StoreError(
+            f"study {name!r} in the store repeats a search of another seed: give this study a name of its own with"
+            " --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
+        )
+    policy = Policy(asks_again=True, group=lambda trial: None)
+    return Record(record.storage, study, {**record.info, "seed": seed}, record.artifacts, policy)
+
+
 def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
     """Raise StoreError where a linked study belongs to another definition."""
     if any(compared(study.user_attrs["fingerprint"], fingerprint)):

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import CORES, LARGEST_SEED, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS, MOST_SEEDS, MOST_TRIALS
+from mtlsearch.limits import (
+    CORES,
+    LARGEST_SEED,
+    MOST_EPOCHS,
+    MOST_FOLDS,
+    MOST_MEMBERS,
+    MOST_SEARCHES,
+    MOST_SEEDS,
+    MOST_TRIALS,
+)
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -268,6 +277,13 @@ class RunOptions(
         help="The total of the study's trials, earlier runs included.",
         low=1,
         high=MOST_TRIALS,
+    )
+    searches: int = option(
+        1,
+        "--searches",
+        help="Searches of so many trials each, with seeds of their own: how much of the gain is one search's luck.",
+        low=1,
+        high=MOST_SEARCHES,
     )
     seed: int | None = option(
         None,

@@ -67,6 +67,7 @@ FILES: dict[str, bytes] = {
 # Options of whole numbers with their bounds (None: of the machine), and the commands that take them.
 WHOLE = {
     "--trials": (1, 10**6, ("run", "compare")),
+    "--searches": (1, 100, ("run",)),
     "--seed": (0, 2**63 - 1, ("run", "train")),
     "--epochs": (1, 10**6, ("run", "train")),
     "--threads": (1, None, ("run", "confirm", "compare", "train", "verify")),
@@ -202,6 +203,7 @@ def _studies() -> Iterator[Call]:
         yield Call(("run", "mine.py", "--set", value), 2, "")
     for value in ("tpu", "cuda:x", "cpu:3", "", "meta", "cuda:99"):
         yield Call(("run", "mine.py", "--device", value), 2, "--device")
+    yield Call(("run", "mine.py", "--searches", "2", "--no-confirm"), 2, "but got --no-confirm")
     yield Call(("run", "mine.py", "--score", "max"), 2, "mean, min or tasks")
 
 

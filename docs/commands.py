@@ -78,6 +78,7 @@ CONFIG = {
     "parameters": "in a study with folds: the data and the epochs on which the exported parameters are trained",
     "confirmation": "after confirmation: which configs were trained again, with which seeds",
     "verdict": "after confirmation: its kind, sentences and intervals",
+    "searches": "after `run --searches K`: the gain over searches, the share of luck, and each search's winner",
     "test_scorings": "after confirmation: how often the test split was scored",
 }
 

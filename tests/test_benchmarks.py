@@ -29,7 +29,7 @@ ROWS = {
     "weights": ["2 tasks, best up to 1 : 10, simplex", "3 tasks, best up to 1 : 100, 1 : 100"],
     "readme": ["processor time"],
     "verdicts": ["units, repeat 0: score"],
-    "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions"],
+    "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],
     "folds": ["wine, population of 2", "wine, one trial at a time"],
     "new_data": ["made up: y0", "made up: y1", "made up"],
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],

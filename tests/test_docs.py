@@ -407,7 +407,8 @@ def verdict(differences: list[float], alone: float | list[float]) -> tuple[str, 
     )
     found = judge([confirmed], {"a": TaskMetric(), "b": TaskMetric()}).to_dict()
     told = found["sentences"]
-    return (next(line for line in told if "equal" in line or "tuned" in line or line.startswith("undecided:")), told[0])
+    weights = (line for line in told if "equal" in line or "tuned" in line or line.startswith("undecided:"))
+    return next(weights, ""), told[0]  # a recommendation to train each task alone has no sentence on weights
 
 
 def worded(sentence: str) -> str:

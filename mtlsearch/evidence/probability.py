@@ -1,10 +1,10 @@
 """The probability that one arm beats another in one more pair: on a fresh seed, or on new data of this kind.
 
-Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, section 4.1: P(A > B) is estimated by
-the share of pairs in which A is better; a tie counts half. Its interval is Clopper and Pearson's, since a bootstrap of
-five pairs, and Wilson's interval too, miss more than 5 % where P is near 1. Pairs on new divisions share most of their
-data: as for the mean (`statistics`), the variance of the share is taken as P (1 − P) (1/R + overlap), so that R pairs
-count as R / (1 + R · overlap).
+Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks, section 4: P(A > B) is estimated by the
+share of pairs in which A is better; a tie counts half. Its interval is Clopper and Pearson's: a bootstrap of five pairs
+that agree has no width, and Wilson's interval of five pairs covers down to 83 % where P is near 0 or 1. Pairs on new
+divisions share most of their data: as for the mean (`statistics`), the variance of the share is taken as
+P (1 − P) (1/R + overlap), so that R pairs count as R / (1 + R · overlap).
 """
 
 from collections.abc import Mapping

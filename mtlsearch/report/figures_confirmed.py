@@ -92,6 +92,7 @@ def profile(report: Report) -> list[style.Plot]:
     hidden = {"mode": "lines", "line": band, "hoverinfo": "skip", "showlegend": False}
     hover = f"%{{y:.3g}} % of tasks gain more than %{{x:.3g}} {unit}<extra></extra>"
     line = {"color": style.TUNED, "width": 2.5, "shape": "hv"}
+    zero = {"zeroline": True, "zerolinecolor": style.AXIS}
     traces = [
         go.Scatter(x=tau, y=ends[0], **hidden),
         go.Scatter(x=tau, y=ends[1], fill="tonexty", fillcolor="#2459d62e", **hidden),
@@ -99,7 +100,7 @@ def profile(report: Report) -> list[style.Plot]:
     ]
     figure = style.drawn(
         traces, 340,
-        xaxis={"title": f"τ: tuned minus equal, {unit}", "range": [tau[0], tau[-1]], "zeroline": True},
+        xaxis={"title": f"τ: tuned minus equal, {unit}", "range": [tau[0], tau[-1]], **zero},
         yaxis={"title": "tasks that gain more (%)", "range": [-2, 102]},
     )  # fmt: skip
     text = (

@@ -25,9 +25,10 @@ from mtlsearch.evidence.sentences import Unit, digits_of, number
 from mtlsearch.evidence.statistics import ALPHA, Claim, Estimate
 from mtlsearch.store.database.damage import damage, fault_of_searches
 from mtlsearch.terminal import notice
-from mtlsearch.wording import few, listed, shown_tasks, weight_in_words
+from mtlsearch.wording import few, listed, weight_in_words
 
 SEARCHES_FORMAT = "mtlsearch/searches/1"
+MOST_SHOWN = 6  # tasks whose weights a line has
 EVEN = 1.1  # a weight within this factor of the equal share is about equal
 
 
@@ -158,9 +159,10 @@ def _shown(value: float, digits: int) -> str:
 
 def _weights_line(found: Sequence[Searched]) -> str:
     """The weights of the winners side by side, and on which tasks the searches agree."""
-    tasks = shown_tasks(found[0].weights)
+    first = found[0].weights
+    tasks = list(first) if len(first) <= MOST_SHOWN else sorted(first, key=lambda task: -first[task])[: MOST_SHOWN - 1]
     each = "; ".join(f"{task} {few([weight_in_words(s.weights[task]) for s in found], 10)}" for task in tasks)
-    more = "" if len(tasks) == len(found[0].weights) else "; …"
+    more = "" if len(tasks) == len(first) else f"; … {len(first) - len(tasks)} more"
     return f"weights of each winner: {each}{more}: {agreement([s.weights for s in found])}"
 
 

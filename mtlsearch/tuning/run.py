@@ -195,9 +195,9 @@ def search_study(session: Session, options: RunOptions, progress: Progress) -> N
     """Search until the study has its trials, and tell where it goes on."""
     record, before = session.record, session.record.counted()
     if before >= options.trials:
+        done = "" if options.searches > 1 else ", so nothing is left to do"
         progress.notice(
-            f"study {record.name!r} already has {before} of {options.trials} trials; --trials is a total, so"
-            " nothing is left to do"
+            f"study {record.name!r} already has {before} of {options.trials} trials; --trials is a total{done}"
         )
         return
     if before:

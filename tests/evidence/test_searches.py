@@ -100,3 +100,8 @@ def test_weights_of_all_winners_stand_side_by_side() -> None:
     assert line == "weights of each winner: a 0.30, 0.35, 0.40; b 0.70, 0.65, 0.60: all raise b, all lower a"
     assert agreement([{"a": 0.3, "b": 0.7}, {"a": 0.6, "b": 0.4}]) == "they disagree on a and b"
     assert agreement([{"a": 0.5, "b": 0.5}, {"a": 0.49, "b": 0.51}]) == "all leave a and b about equal"
+    many = [{f"t{i}": (0.04, 0.16)[i > 4] for i in range(10)}] * 2
+    found = [Searched(f"s{k}", k, 10, 1, weights, estimate([0.01, 0.02], 0.95)) for k, weights in enumerate(many)]
+    line = evidence_over(found, MARGIN, POINTS)["lines"][2]
+    assert line.startswith("weights of each winner: t5 0.16, 0.16; t6 ")
+    assert "; … 5 more: all raise t5, t6, t7 and others, all lower t0, t1, t2 and others" in line

@@ -131,6 +131,8 @@ def _gain_line(found: Sequence[Searched], effect: Effect, divided: bool) -> str:
     over = f"over {len(found)} searches of {many} trials" + (", on new data of this kind" if divided else "")
     if effect.difference.low is None:
         return f"{over}: undecided what tuned weights do: fewer than two searches have a result"
+    if all(map(_is_equal, found)):
+        return f"{over}: equal weights are those of the best config of each: keep them"
     if effect.kind == "better":
         return f"{over}: tuned weights beat equal ones {effect.gain}"
     if effect.kind == "worse":
@@ -144,13 +146,19 @@ def _luck_line(found: Sequence[Searched], over: Split, unit: Unit) -> str:
     digits = max(digits_of(each.gain, unit.scale, 2 if unit.scale > 1 else 4) for each in found)
     gains = few([_shown(each.gain.mean * unit.scale, digits) for each in found], 10)
     line = f"tuned minus equal of each search: {gains} {unit.word}"
-    if over.gain.sd is None or over.luck is None:
+    if over.gain.sd is None or over.luck is None or all(map(_is_equal, found)):
         return line
     spread = number(over.gain.sd * unit.scale, max(digits, 2))
     share, low, high = (f"{100 * part:.0f}" for part in over.luck)
     return (
         f"{line} (sd {spread}); {share} % ({low} to {high}) of that variance is the search's own luck, the rest noise"
     )
+
+
+def _is_equal(search: Searched) -> bool:
+    """Whether the winner is its own twin, which has no gain in any pair."""
+    weights = search.weights.values()
+    return search.gain.mean == 0 and math.isclose(min(weights), max(weights), rel_tol=1e-6)
 
 
 def _shown(value: float, digits: int) -> str:

@@ -48,7 +48,10 @@ def repeat_searches(session: Session, options: RunOptions, make_again: MakeTrain
     `make_again` makes the trainers of the confirmations. Raises Interrupted after a stop; the same call goes on.
     """
     record, notice = session.record, session.watcher.notice
-    if options.searches == 1 or find_conclusion(record) is None:
+    if options.searches == 1:
+        return
+    if find_conclusion(record) is None:
+        notice("the search is not repeated before it is confirmed; the same command goes on")
         return
     there = searches_there(record)
     if there > options.searches:
@@ -70,6 +73,9 @@ def repeat_searches(session: Session, options: RunOptions, make_again: MakeTrain
                 notice(f"search {number} has no result: {error}")
         store_evidence(session, options.trials)
     store_evidence(session, options.trials)
+    if not session.is_in_time():
+        done = len(searched(record, options.trials))
+        notice(f"stopped after --timeout with {done} of {options.searches} searches; the same command goes on")
 
 
 def another(session: Session, number: int, options: RunOptions) -> Session:

@@ -91,7 +91,8 @@ def test_the_sentence_follows_from_the_interval(gains: Sequence[Sequence[float]]
 
 def test_no_gain_in_any_search_is_no_gain() -> None:
     evidence = evidence_over(searched([[0.0, 0.0]] * 3, (0.5,) * 3), MARGIN, POINTS)
-    assert evidence["lines"][0].endswith("tuned minus equal is 0.00 to 0.00 points: equal weights are as good")
+    assert evidence["lines"][0].endswith("equal weights are those of the best config of each: keep them")
+    assert evidence["lines"][1].endswith("0.00, 0.00, 0.00 points")
     assert evidence["luck"] is None
 
 

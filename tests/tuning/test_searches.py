@@ -151,6 +151,14 @@ def test_an_interrupted_search_goes_on_where_it_stopped(here: Path, monkeypatch:
     assert outcome.json["searches"] == whole
 
 
+def test_a_timeout_says_how_many_searches_are_done(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(*RUN)
+    monkeypatch.setattr("mtlsearch.tuning.session.Session.is_in_time", lambda session: False)
+    outcome = done(*RUN, "--searches", 3, "--timeout", 60)
+    assert "stopped after --timeout with 1 of 3 searches; the same command goes on" in outcome.err
+    assert "mine/search/2" not in names(here)
+
+
 def test_a_search_without_a_complete_trial_is_left_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = module.candidates
     monkeypatch.setattr(module, "candidates", lambda record, top: {} if "/2" in record.name else find(record, top))

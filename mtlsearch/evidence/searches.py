@@ -204,3 +204,16 @@ def stored_evidence(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         notice(f"the evidence over searches is left out: {damage(wrong)}")
         return None
     return evidence
+
+
+def older_evidence(config: Mapping[str, Any]) -> str | None:
+    """A notice where a config's evidence over searches is of an earlier confirmation than its verdict, else None."""
+    if "searches" not in config:
+        return None
+    found, now = config["searches"]["found"], config["verdict"]["difference"]
+    if all(found[0]["gain"].get(part) == now.get(part) for part in ("mean", "n")):
+        return None
+    return (
+        f"the evidence over searches is of an earlier confirmation: `mtlsearch run` with --searches {len(found)} and the"
+        " options of this one renews it"
+    )

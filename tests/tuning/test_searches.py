@@ -129,6 +129,16 @@ def test_a_finished_search_is_not_repeated_and_more_are_added(here: Path) -> Non
     assert done(*RUN, "--json").json["searches"] == three  # and a plain run keeps it
 
 
+def test_evidence_of_an_earlier_confirmation_is_told(here: Path) -> None:
+    done(*RUN, "--searches", 2)
+    assert "evidence over searches" not in done("best", "mine").err
+    done("confirm", "mine.py", "--seeds", 4, "--top", 1, "--threads", 1, "--no-single")
+    told = "the evidence over searches is of an earlier confirmation: `mtlsearch run` with --searches 2 and the options"
+    assert told in done("best", "mine").err
+    done(*RUN[:-3], "--population", 1, "--no-single", "--seeds", 4, "--searches", 2)
+    assert "evidence over searches" not in done("best", "mine").err
+
+
 def test_an_interrupted_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = done(*RUN, "--searches", 3, "--json").json["searches"]
     (here / "mtlsearch.db").unlink()

@@ -197,7 +197,7 @@ def agreement(weights: Sequence[Mapping[str, float]]) -> str:
 def stored_evidence(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The evidence over searches among the user attributes of a study, None where there is none that can be read."""
     evidence = attrs.get("searches")
-    if not (isinstance(evidence, Mapping) and evidence.get("format") == SEARCHES_FORMAT):
+    if not (isinstance(evidence, Mapping) and evidence.get("format") == SEARCHES_FORMAT and evidence.get("found")):
         return None
     wrong = fault_of_searches(evidence)
     if wrong is not None:
@@ -214,6 +214,6 @@ def older_evidence(config: Mapping[str, Any]) -> str | None:
     if all(found[0]["gain"].get(part) == now.get(part) for part in ("mean", "n")):
         return None
     return (
-        f"the evidence over searches is of an earlier confirmation: `mtlsearch run` with --searches {len(found)} and the"
-        " options of this one renews it"
+        "the evidence over searches is of an earlier confirmation: `mtlsearch run` with"
+        f" --searches {len(found)} and the options of this one renews it"
     )

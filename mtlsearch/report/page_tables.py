@@ -148,7 +148,7 @@ def searches_table(report: Report) -> Table | None:
             Cell(str(each["seed"])),
             Cell(f"{each['trial']} of {each['trials']}"),
             Cell.stored(each["gain"], scale, " points" if scale == 100 else ""),
-            *(Cell(f"{each['weights'][task]:.4f}") for task in tasks),
+            *(Cell(f"{each['weights'].get(task, 0.0):.4f}") for task in tasks),
         ]
         for each in found
     }

@@ -212,4 +212,5 @@ def test_damaged_evidence_is_left_out(three: tuple[Path, Any, str], capsys: pyte
     assert stored_evidence({"searches": {**evidence, "found": [{}]}}) is None
     assert "the evidence over searches is left out: " in capsys.readouterr().err
     assert stored_evidence({"searches": {"format": "other/1"}}) is None
+    assert stored_evidence({"searches": {**evidence, "found": []}}) is None
     assert Estimate.of_stored(evidence["gain"]).n == 3

@@ -60,6 +60,18 @@ def test_every_search_is_a_study_of_its_own_with_its_own_seed(three: tuple[Path,
     assert len(set.union(*fresh)) == sum(map(len, fresh)) == 6
 
 
+@pytest.mark.parametrize("population", [1, 2])
+def test_a_repeated_search_is_what_a_run_with_its_seed_gives(here: Path, population: int) -> None:
+    how = (*AMOUNT, "--threads", 1, "--population", population, "--no-single")
+    done("run", "mine.py", *how, "--searches", 2)
+    done("run", "mine.py", *how, "--name", "other", "--seed", derived_seed(0, "search", 2))
+    for end in ("", "/confirmation"):
+        repeated, alone = (stored(here / "mtlsearch.db", name + end) for name in ("mine/search/2", "other"))
+        assert [t.params for t in repeated] == [t.params for t in alone]
+        assert [t.intermediate_values for t in repeated] == [t.intermediate_values for t in alone]
+        assert [t.user_attrs.get("test") for t in repeated] == [t.user_attrs.get("test") for t in alone]
+
+
 def test_evidence_is_the_interval_over_the_confirmed_gains(three: tuple[Path, Any, str]) -> None:
     folder, result, _ = three
     evidence = result["searches"]

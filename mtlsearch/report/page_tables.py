@@ -146,10 +146,10 @@ def searches_table(report: Report) -> Table | None:
     rows = {
         each["study"]: [
             Cell(str(each["seed"])),
-            Cell(f"{each['trial']} of {each['trials']}"),
+            Cell(f"trial {each['trial']}"),
             Cell.stored(each["gain"], scale, " points" if scale == 100 else ""),
             *(Cell(f"{each['weights'].get(task, 0.0):.4f}") for task in tasks),
         ]
         for each in found
     }
-    return Table(["search", "seed", "best trial", "tuned minus equal", *(f"weight of {task}" for task in tasks)], rows)
+    return Table(["search", "seed", "winner", "tuned minus equal", *(f"weight of {task}" for task in tasks)], rows)

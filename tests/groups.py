@@ -1,5 +1,8 @@
 """Tasks in two groups that contradict each other: a narrow trunk has room for what one group needs."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 from mtlsearch import Data, Regression, SharedTrunk, Study, real
@@ -7,10 +10,10 @@ from mtlsearch import Data, Regression, SharedTrunk, Study, real
 FEATURES, NOISE = 8, 0.3
 
 
-def source_of(seed, rows=600):
+def source_of(seed: int, rows: int = 400) -> Callable[[Path], Data]:
     """Inputs of 8 numbers; a and b follow one direction of them, c and d another."""
 
-    def source(directory):
+    def source(directory: Path) -> Data:
         random = np.random.default_rng(seed)
         ways = np.linalg.qr(random.normal(size=(FEATURES, FEATURES)))[0]
         x = random.normal(size=(2 * rows, FEATURES)).astype(np.float32)
@@ -24,14 +27,14 @@ def source_of(seed, rows=600):
     return source
 
 
-def study_of(seed, epochs=15):
+def study_of(seed: int, epochs: int = 10) -> Study:
     """The study of one draw of data."""
     source = source_of(seed)
     return Study(
         tasks=[Regression(task, source) for task in "abcd"],
         model=lambda config: SharedTrunk(FEATURES, dict.fromkeys("abcd", 1), hidden=1, depth=1),
         space={"learning_rate": real(1e-3, 1e-1, log=True)},
-        default={"learning_rate": 3e-2},
+        default={"learning_rate": 5e-2},
         epochs=epochs,
         batch_size=50,
     )

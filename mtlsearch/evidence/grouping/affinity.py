@@ -15,8 +15,8 @@ import numpy as np
 
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.grouping.partitions import Partition, best_partitions, lowest, predicted, summed
-from mtlsearch.evidence.metric import PerSeed, TaskMetric
-from mtlsearch.evidence.statistics import ALPHA, Array, Estimate, estimate
+from mtlsearch.evidence.metric import PerSeed, TaskMetric, scores
+from mtlsearch.evidence.statistics import ALPHA, Array, Estimate, estimate, t_interval
 from mtlsearch.study.score import CALLABLE, MIN, Score
 from mtlsearch.wording import listed
 
@@ -82,6 +82,19 @@ class Affinities:
             best = best_partitions(summed(found, shares), count)
         return [(self._named(partition), value) for partition, value in best]
 
+    @property
+    def overlap(self) -> float:
+        return max((metric.overlap for metric in self.metrics.values()), default=0.0)
+
+    def by_seed(self, grouping: Grouping, score: Score) -> Array:
+        """The predicted score of a grouping with each seed [S]."""
+        values: dict[str, list[float]] = {}
+        for group in grouping:
+            for task in (task for task in group if task in self.metrics):
+                others = [self.beside[task][other] for other in group if other != task]
+                values[task] = list(np.mean(np.asarray(others or [self.alone[task]], float), axis=0))
+        return scores(values, self.metrics, score)
+
     def _named(self, partition: Partition) -> Grouping:
         return tuple(tuple(self.tasks[i] for i in group) for group in partition)
 
@@ -101,8 +114,20 @@ class Affinities:
         ]
 
 
-def candidates(best: Sequence[tuple[Grouping, float]], top: int) -> list[Grouping]:
-    """The groupings to confirm: all together, all alone, and the `top` best others, the fewest trunks first."""
+def candidates(
+    affinities: Affinities, score: Score, best: Sequence[tuple[Grouping, float]], top: int
+) -> list[Grouping]:
+    """The groupings to confirm: all together, all alone, and `top` others, the fewest trunks first.
+
+    Of the others the first is the one with the fewest trunks that validation does not show to be worse than the best of
+    them (paired t over the seeds at 0.05), since more trunks cost more; then come the best by what is predicted.
+    """
     together, alone = best[0][0], best[-1][0]
-    others = sorted(best[1:-1], key=lambda each: -each[1])[:top]
-    return list(dict.fromkeys([together, *sorted((g for g, _ in others), key=len), alone]))
+    others = [grouping for grouping, _ in sorted(best[1:-1], key=lambda each: -each[1])]
+    if others:
+        values = {grouping: affinities.by_seed(grouping, score) for grouping in others}
+        behind = {g: t_interval(values[others[0]] - found, overlap=affinities.overlap) for g, found in values.items()}
+        # Without two seeds there is no p, and nothing is shown to be worse: the prediction alone decides.
+        fine = [g for g in others if g == others[0] or (behind[g].n > 1 and float(behind[g].p) > ALPHA)]
+        others = list(dict.fromkeys([min(fine, key=len), *others]))[:top]
+    return list(dict.fromkeys([together, *sorted(others, key=len), alone]))

@@ -138,7 +138,7 @@ def group(session: Session, options: GroupOptions) -> dict[str, Any]:
     train_all(session, book, pairs, divisions)
     affinities = measured(plan, ended(book), metrics)
     best = affinities.best(score)
-    groupings = candidates(best, options.top)
+    groupings = candidates(affinities, score, best, options.top)
     wholes = plan.wholes(groupings)
     begin(session, book, wholes)
     train_all(session, book, wholes, divisions)

@@ -7,7 +7,7 @@ from mtlsearch.errors import StudyError
 from mtlsearch.evidence.grouping.affinity import Affinities, Grouping, candidates, in_words
 from mtlsearch.evidence.grouping.answer import Answer, Tried
 from mtlsearch.evidence.metric import TaskMetric
-from mtlsearch.study.score import Score
+from mtlsearch.study.score import Score, Values
 
 METRICS = {"a": TaskMetric(), "b": TaskMetric(), "c": TaskMetric()}
 TOGETHER: Grouping = (("a", "b", "c"),)
@@ -72,11 +72,24 @@ def affinities(**beside: dict[str, float]) -> Affinities:
 
 
 def test_groupings_follow_from_the_gains_of_pairs() -> None:
-    found = affinities(a={"b": 0.1, "c": -0.2}, b={"a": 0.1, "c": -0.2}, c={"a": -0.1, "b": -0.1}).best(Score("mean"))
+    measured = affinities(a={"b": 0.1, "c": -0.2}, b={"a": 0.1, "c": -0.2}, c={"a": -0.1, "b": -0.1})
+    found = measured.best(Score("mean"))
     assert [grouping for grouping, _ in found] == [TOGETHER, TWO, ALONE]
     assert found[1][1] == pytest.approx((0.8 + 0.8 + 0.7) / 3)
-    assert candidates(found, 2) == [TOGETHER, TWO, ALONE]
-    assert candidates(found, 0) == [TOGETHER, ALONE]
+    assert candidates(measured, Score("mean"), found, 2) == [TOGETHER, TWO, ALONE]
+    assert candidates(measured, Score("mean"), found, 0) == [TOGETHER, ALONE]
+
+
+def test_of_groupings_that_validation_cannot_tell_apart_the_simplest_is_confirmed() -> None:
+    metrics = {task: TaskMetric() for task in "abcd"}
+    alone = {task: [0.70, 0.71, 0.72] for task in "abcd"}
+    near, far = [0.69, 0.71, 0.715], [0.5, 0.51, 0.52]
+    friends = {"a": "b", "b": "a", "c": "d", "d": "c"}
+    beside = {t: {o: near if friends[t] == o else far for o in "abcd" if o != t} for t in "abcd"}
+    found = Affinities("abcd", metrics, alone, beside)
+    best = found.best(Score("mean"))
+    assert best[2][1] > best[1][1]
+    assert candidates(found, Score("mean"), best, 1)[1] == (("a", "b"), ("c", "d"))
 
 
 def test_an_error_is_better_when_it_is_lower() -> None:
@@ -87,10 +100,14 @@ def test_an_error_is_better_when_it_is_lower() -> None:
     assert best[0][1] > best[1][1]
 
 
+def lowest_of(values: Values) -> float:
+    return min(values.values())
+
+
 def test_a_score_that_is_a_function_ranks_by_margins() -> None:
     metrics = {"a": TaskMetric(), "b": TaskMetric("mae", higher_is_better=False)}
     beside = {"a": {"b": [0.75]}, "b": {"a": [1000.5]}}  # 25 margins better, and 0.05 margins worse
-    best = Affinities("ab", metrics, {"a": [0.7], "b": [1000.0]}, beside).best(Score(lambda values: min(values)))
+    best = Affinities("ab", metrics, {"a": [0.7], "b": [1000.0]}, beside).best(Score(lowest_of))
     assert best[0][1] > best[1][1]
 
 

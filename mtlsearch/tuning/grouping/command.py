@@ -131,10 +131,16 @@ def group(session: Session, options: GroupOptions) -> dict[str, Any]:
     divisions = Divisions(loaded, list(plan.divisions.values()))
     book = open_grouping(record)
     book.take_over()
-    tell_cost(session, book, plan, options.top)
+    epochs = tell_cost(session, book, plan, options.top)
     score, metrics = loaded.study.scoring, task_metrics(record, test_examples(loaded), _overlaps(loaded, plan))
     pairs = plan.affinities()
     begin(session, book, pairs)
+    if epochs:  # nothing was timed yet: a few trainings tell how long all take
+        first = [repeat for repeat in pairs if repeat.tasks == pairs[0].tasks]
+        train_all(session, book, first, divisions)
+        seconds = expected_seconds(book, epochs)
+        if seconds is not None:
+            watcher.notice(f"all of it takes up to about {duration(seconds)}, at the rate of the first {len(first)}")
     train_all(session, book, pairs, divisions)
     affinities = measured(plan, ended(book), metrics)
     best = affinities.best(score)
@@ -190,14 +196,17 @@ def chosen_config(record: Record, loaded: LoadedStudy) -> tuple[int | None, Conf
     return best.number, trial_config(record.info, best)
 
 
-def tell_cost(session: Session, book: Confirmation, plan: Plan, top: int) -> None:
-    """Say beforehand what is to be trained, in trial-epochs and expected time; nothing where all is done."""
+def tell_cost(session: Session, book: Confirmation, plan: Plan, top: int) -> int:
+    """Say beforehand what is to be trained, in trial-epochs and expected time; nothing where all is done.
+
+    The trial-epochs whose time is not known yet, because nothing was trained before.
+    """
     pairs, count, seeds = plan.affinities(), len(plan.tasks), len(plan.confirming)
     left = len(book.left(pairs))
     most = seeds * (1 + count + (min(top, count - 2) * (count // 2)))
     trained = sum(trial.user_attrs.get("kind") == "grouping" for trial in ended(book).values())
     if not left and session.record.study.user_attrs.get("grouping") and trained:
-        return
+        return 0
     whose = "the default hyperparameters" if plan.of is None else f"the hyperparameters of trial {plan.of}"
     for line in division_lines(session.training.loaded, len(plan.divisions) // 2):
         session.watcher.notice(line)
@@ -212,6 +221,7 @@ def tell_cost(session: Session, book: Confirmation, plan: Plan, top: int) -> Non
         f"grouping {count} tasks with {whose} and equal weights: each pair and each task alone {each}, {len(pairs)}"
         f" trainings{done}, then the best groupings as wholes, up to {most}: up to {epochs:,} trial-epochs{about}"
     )
+    return epochs if seconds is None else 0
 
 
 def begin(session: Session, book: Confirmation, repeats: Sequence[GroupRepeat]) -> None:

@@ -58,6 +58,7 @@ def test_cost_is_told_beforehand_in_one_line(found: tuple[dict[str, Any], Path, 
     assert "each pair and each task alone with 3 seeds, 30 trainings" in line
     assert "trial-epochs" in line
     assert found[2].index(line) < found[2].index("confirmation 1 of")
+    assert "all of it takes up to about" in found[2]
 
 
 def test_choice_looks_at_validation_and_whole_groupings_have_other_seeds(

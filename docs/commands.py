@@ -98,6 +98,25 @@ RESULTS = {
             "lines": "the sentences",
         },
     ),
+    ("group",): (
+        "The grouping:",
+        {
+            "format": '`"mtlsearch/grouping/1"`',
+            "study": "its name in the store",
+            "trial": "the trial whose hyperparameters were trained; null for the default ones",
+            "hyperparameters": "by name",
+            "seeds": "of the trainings that measure affinities, and of those of whole groupings",
+            "divisions": "how many new divisions of the data each part trained on; 0 for none",
+            "test_scorings": "how often the test split was scored",
+            "tasks": "their names",
+            "affinities": "a list: what each task gains from sharing with each other one, on validation",
+            "best": "a list: the best grouping into 1, 2, … trunks, with the score that the affinities predict",
+            "groupings": "a list: of each confirmed grouping its groups, test score, difference to all together, cost",
+            "unit": "of the scores: a factor, and a word",
+            "recommended": "the groups to train",
+            "lines": "the sentences",
+        },
+    ),
     ("verify",): (
         "The comparison with the record:",
         {

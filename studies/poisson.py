@@ -9,7 +9,7 @@ import math
 
 import torch
 from torch import nn
-from torch.func import hessian, vmap
+from torch.func import jacrev, vmap
 
 from mtlsearch import Evaluation, Study, Term, real
 
@@ -23,7 +23,7 @@ def solution(points):
 def inside(seed, epoch):
     """Points in the unit square, others in each epoch."""
     random = torch.Generator().manual_seed(1000 * seed + epoch)
-    return torch.rand(512, 2, generator=random)
+    return torch.rand(1024, 2, generator=random)
 
 
 def edge(count=256):
@@ -36,7 +36,7 @@ def edge(count=256):
 
 def residual(model, points):
     """(Δu − f)² at points [B, 2]."""
-    laplacian = vmap(lambda point: hessian(lambda p: model(p).squeeze())(point).trace())(points)
+    laplacian = vmap(lambda point: jacrev(jacrev(lambda p: model(p).squeeze()))(point).trace())(points)
     source = -(SIDES.square().sum()) * solution(points).squeeze(1)
     return (laplacian - source).square()
 
@@ -47,9 +47,7 @@ def boundary(model, points):
 
 def model(config):
     width = config["width"]
-    return nn.Sequential(
-        nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)
-    )
+    return nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
 
 
 def grid(count, shift):
@@ -68,8 +66,8 @@ study = Study(
     ],
     model=model,
     space={"learning_rate": real(1e-3, 3e-2, log=True)},
-    default={"width": 32, "learning_rate": 5e-3},
-    epochs=40,
+    default={"width": 32, "learning_rate": 5e-3, "schedule": "cosine"},
+    epochs=80,
     batch_size=64,
     weight_range=10_000,
 )

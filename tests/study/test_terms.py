@@ -47,7 +47,7 @@ U, V = (Evaluation(name, waves.DATA, "relative_l2") for name in "uv")
         (term(waves.residual, np.full((4, 1), np.nan)), "must be finite, but some are NaN or infinite"),
         (term(waves.residual, {"x": waves.AT, "y": waves.ENDS}), "must be as many under each name, but got x 48, y 2"),
         ({"model": relu}, "takes a second derivative by the inputs, which ReLU (layer '3') does not have: use nn.Tanh"),
-        ({"model": lambda config: nn.Linear(1, 2)}, "the model's output for task 'u' must have the shape (2, 1), but got (2, 2)"),
+        ({"model": lambda config: nn.Linear(1, 2)}, "output for task 'u' must have the shape (2, 1), but got (2, 2)"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_one_line(changes, said):
@@ -60,7 +60,7 @@ def test_what_cannot_work_is_refused_in_one_line(changes, said):
 @pytest.mark.parametrize(
     ("about", "said"),
     [
-        ({"data": {"test": waves.DATA["test"]}}, "data must be (inputs, labels) by part, validation and test, but got test"),
+        ({"data": {"test": waves.DATA["test"]}}, "(inputs, labels) by part, validation and test, but got test"),
         ({"data": 3}, "data must be a dict by part, or a source, but got a int"),
         ({"metric": "mae"}, "metric must be relative_l2 or a function, but got 'mae'"),
         ({"metric": lambda outputs, labels: 0.0}, "say of your own metric whether higher_is_better=True or False"),

@@ -69,5 +69,5 @@ study = Study(
     default={"width": 32, "learning_rate": 5e-3, "schedule": "cosine"},
     epochs=80,
     batch_size=64,
-    weight_range=10_000,
+    weight_range=1000,
 )

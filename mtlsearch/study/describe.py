@@ -45,7 +45,9 @@ def input_lines(loaded: LoadedStudy) -> list[str]:
     """A line for each source that says what its inputs were taken for, and how many there are."""
     lines = []
     for splits in loaded.splits:
-        inputs, examples = splits.train.inputs, sum(map(len, (splits.train, splits.validation, splits.test)))
+        trains = any(source is splits for source in loaded.batched)  # what is only measured has no part that trains
+        parts = (splits.train, splits.validation, splits.test)[0 if trains else 1 :]
+        inputs, examples = splits.train.inputs, sum(map(len, parts))
         shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
         lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
         lines += _wide_lines(splits.fitted.get("table"))

@@ -1,6 +1,6 @@
 """Loss terms: what tuned weights gain over equal ones and over the plain sum, and how fast terms train at once.
 
-    python benchmarks/terms.py [--studies poisson klein-gordon] [--repeats 10] [--trials 24] [--seeds 5]
+    python benchmarks/terms.py [--studies poisson klein-gordon] [--repeats 10] [--trials 48] [--seeds 3]
 
 Each repeat searches a shipped study with another seed, in a store of its own, and lets `run` confirm the best config
 with fresh seeds, beside its twin of equal weights and the plain sum of the losses. The numbers are means over those
@@ -35,15 +35,18 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--studies", nargs="+", default=["poisson", "klein-gordon"])
     made.add_argument("--repeats", type=int, default=10)
-    made.add_argument("--trials", type=int, default=24)
-    made.add_argument("--seeds", type=int, default=5)
+    made.add_argument("--trials", type=int, default=48)
+    made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--pruner", default="none", help="of the searches; the errors fall late, so none is the default")
     made.add_argument("--threads", type=int, default=1)
     options = made.parse_args()
     if options.quick:
         options.repeats, options.trials, options.seeds = 1, 2, 2
     torch.set_num_threads(options.threads)
     for study in options.studies:
-        conclude(options, f"Loss terms: {study}, {options.trials} trials", repeated(options, study))
+        conclude(
+            options, f"Loss terms: {study}, {options.trials} trials, pruner {options.pruner}", repeated(options, study)
+        )
         conclude(options, f"Loss terms at once: {study}, {options.threads} threads", speeds(study, options.quick))
 
 
@@ -72,7 +75,7 @@ def verdict_of(options: argparse.Namespace, study: str, seed: int) -> dict[str, 
     if options.quick:
         numbers["epochs"] = 2
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "mtlsearch", "run", study, "--json", "--quiet"]
+        command = [sys.executable, "-m", "mtlsearch", "run", study, "--json", "--quiet", "--pruner", options.pruner]
         command += ["--storage", f"sqlite:///{Path(folder) / 'store.db'}"]
         command += [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

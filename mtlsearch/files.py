@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mtlsearch.errors import ConfigError, UsageError
+from mtlsearch.processes import clear_unfinished, unfinished
 from mtlsearch.wording import shortened
 
 DEFAULT_STORAGE = "sqlite:///mtlsearch.db"
@@ -107,8 +108,10 @@ def _partial(path: Path) -> Iterator[Path]:
 
     with telling(path):
         folder = Path(tempfile.gettempdir()) if _is_stream(path) else _target(path).parent
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{path.name[:100]}.") as name:
-            partial = Path(name) / "part"
+        about = f".{path.name.encode()[:100].decode(errors='ignore')}"  # of bytes a file's name has 255
+        clear_unfinished(folder, about)
+        with unfinished(folder, about) as place:
+            partial = place / "part"
             # `open` and not `mkstemp`, so that the umask decides.
             os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             if path.is_file() and not _is_stream(path):

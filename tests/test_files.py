@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import socket
 import stat
@@ -187,3 +188,22 @@ def test_two_files_are_of_one_writing_after_a_death_at_any_step(
                     partial.write_text("new")
         found.add((first.read_text(), second.read_text() if second.exists() else None))
     assert found == {("old", "old"), ("old", None), ("new", None), ("new", "new")}
+
+
+def die_while_writing(path: Path) -> None:
+    with replacing_together(path):
+        os._exit(0)
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    others = [tmp_path / name for name in (".best.json-backup", ".best.json.old", "best.json-1")]
+    for other in others:
+        other.mkdir()
+        os.utime(other, (0, 0))
+    process = multiprocessing.get_context("fork").Process(target=die_while_writing, args=(path,))
+    process.start()
+    process.join()
+    assert len(list(tmp_path.iterdir())) == len(others) + 1
+    write_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

@@ -33,7 +33,7 @@ ROWS = (
         "files",
         "limits",
         "offline_page",
-        "pace",
+        "processes",
         "terminal",
         "wording",
     ),

@@ -1,7 +1,5 @@
 """A cache of a stream of examples: written to files once, and memory-mapped from then on."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from mtlsearch.data.parts import SINGLE
 from mtlsearch.errors import DataError
+from mtlsearch.processes import clear_unfinished, unfinished
 from mtlsearch.terminal import notice
 
 Example = tuple[Any, Any]
@@ -46,19 +45,19 @@ def cached(examples: Iterable[Example], directory: Path, name: str) -> tuple["np
 
 def _write_whole(examples: Iterable[Example], folder: Path) -> None:
     """Write a folder beside `folder` and rename it, unless another process has been faster."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.stem}-", dir=folder.parent))
-    try:
+    about = f".{folder.stem}"
+    clear_unfinished(folder.parent, about)
+    with unfinished(folder.parent, about) as place:
+        partial = place / "whole"
+        partial.mkdir()
         with (partial / INPUTS).open("wb") as file:
             labels = _write_inputs(file, _with_notices(examples, folder.stem), folder.stem)
         np.savez(partial / LABELS, **{COLUMN + column: values for column, values in labels.items()})  # type: ignore[arg-type]
-        partial.chmod(0o755)
         try:
             partial.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_inputs(file: BinaryIO, examples: Iterable[Example], name: str) -> Columns:

@@ -14,11 +14,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
+from mtlsearch.processes import this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import damage, fault_of_conclusion, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.definition import compared
-from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import InTraining, Policy, Record, name_score
 from mtlsearch.study.space import Config
 from mtlsearch.terminal import notice

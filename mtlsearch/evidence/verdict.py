@@ -117,12 +117,28 @@ class Verdict:
         told = self.sharing_sentences
         return tuple(told[task] for task, effect in self.sharing.items() if effect.kind == "worse")
 
+    @property
+    def shares(self) -> bool:
+        """Whether the recommendation trains tasks together: else there are neither weights nor auxiliary tasks."""
+        return self.recommendation.action != "alone"
+
+    @property
+    def effects(self) -> list[Effect]:
+        """The effects that the sentences tell."""
+        told = list(self.sharing.values())
+        if self.shares:
+            told += [*self.left_out.values(), self.tuning, *self.tuning_by_task.values()]
+            told += [] if self.plain_sum is None else [self.plain_sum]
+        return told
+
     def sentences(self) -> list[str]:
         """The sentences of the rule, after the recommendation."""
         if self.one_task:
             return []
-        told = [*self.sharing_sentences.values(), *map(auxiliary_sentence, self.left_out.values())]
-        told.append(self.weights_sentence)
+        told = list(self.sharing_sentences.values())
+        if not self.shares:
+            return told
+        told += [*map(auxiliary_sentence, self.left_out.values()), self.weights_sentence]
         if 1 < len(self.tuning_by_task) <= MANY_TASKS and not self.found_equal:
             told.append(f"tuned minus equal: {'; '.join(map(tuning_phrase, self.tuning_by_task.values()))}")
         if self.plain_sum is not None:
@@ -131,9 +147,6 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as it is stored, in JSON-able values; a missing number is None, never NaN."""
-        effects = [self.tuning, *self.tuning_by_task.values(), *self.sharing.values(), *self.left_out.values()]
-        if self.plain_sum is not None:
-            effects.append(self.plain_sum)
         verdict = {
             "kind": self.kind,
             "sentence": self.sentence,
@@ -150,7 +163,7 @@ class Verdict:
             "equal_score": self.equal.score,
             "difference": self.tuning.difference,
             "claims": self.claims,
-            "effects": [_stored(effect) for effect in effects],
+            "effects": [_stored(effect) for effect in self.effects],
             "harm": {task: Claim(-e.difference, e.claim.p, e.claim.p_holm) for task, e in self.sharing.items()},
             "delta_m": self.tuned.delta_m,
             "equal_delta_m": self.equal.delta_m,

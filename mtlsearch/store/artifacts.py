@@ -1,10 +1,6 @@
 """Artifacts of a study: the files of the best trials' parameters, and the folder that Optuna keeps them in."""
 
-import contextlib
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,11 +11,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from mtlsearch.errors import StoreError
+from mtlsearch.processes import unfinished
 from mtlsearch.store.database.errors import AGAIN, parse_url
-from mtlsearch.store.ownership import is_alive, machine_of, this_process
 
 UNFINISHED = "tmp"  # begins the name of a folder in which parameters are being written
-STALE_S = 86_400.0  # the age at which such a folder is given up where its process cannot be looked for
 
 
 def artifacts_folder(storage_url: str, chosen: Path | None) -> Path:
@@ -66,7 +61,7 @@ def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, w
     """Keep the file that `write` makes as an artifact of a trial or study under a `name`. Raises StoreError."""
     artifact_store(folder)
     try:
-        with unfinished(folder) as temporary:
+        with unfinished(folder, UNFINISHED) as temporary:
             path = temporary / name
             write(path)
             upload_artifact(artifact_store=WholeFiles(folder), file_path=str(path), study_or_trial=owner)
@@ -74,34 +69,6 @@ def save_artifact(folder: Path, name: str, owner: optuna.Trial | optuna.Study, w
         raise StoreError(
             f"the artifact folder {folder} cannot be written ({error.strerror}): correct that, {AGAIN}"
         ) from error
-
-
-@contextlib.contextmanager
-def unfinished(folder: Path) -> Iterator[Path]:
-    """A folder below `folder` for what is being written; it is gone afterwards, or cleared after this process's death.
-
-    Its name tells the process: host and boot, process id, start.
-    """
-    owner = this_process()
-    prefix = f"{UNFINISHED}-{machine_of(owner)}-{owner['pid']}-{owner['started']}-"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name:
-        yield Path(name)
-
-
-def clear_unfinished(folder: Path) -> None:
-    """Remove what dead processes left `unfinished` in a folder; what cannot be removed stays."""
-    with contextlib.suppress(OSError):
-        for path in list(folder.iterdir()):
-            if path.name.startswith(UNFINISHED) and path.is_dir() and not path.is_symlink() and _is_dead(path):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_dead(unfinished: Path) -> bool:
-    """Whether the process that made the folder has ended; by the folder's age where nobody here can know."""
-    _, *made_by = unfinished.name.split("-")
-    if len(made_by) == 4 and made_by[0] == machine_of(this_process()):
-        return not is_alive({**this_process(), "pid": made_by[1], "started": int(made_by[2])})
-    return time.time() - unfinished.stat().st_mtime > STALE_S
 
 
 def kept_files(

@@ -5,18 +5,14 @@ other hosts cannot, so the owner counts up a `beat` in each of its running trial
 its beat stands still for EXPIRY_S seconds on the watcher's own monotonic clock: no clock of two hosts is compared.
 """
 
-import hashlib
-import os
-import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from mtlsearch.errors import StoreError
+from mtlsearch.processes import Owner, is_alive, is_here
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -26,86 +22,12 @@ BEAT_S = 10.0
 LEFT = "left"  # of an owner
 EXPIRY_S = 60.0
 
-Owner = dict[str, Any]
 Running = Callable[[], Iterable["Trial"]]
-
-# The owner.
-
-
-def this_process() -> Owner:
-    """This process: host, boot id, process id, start in clock ticks since the boot, and namespace of ids."""
-    return _owner(os.getpid())
-
-
-@cache
-def _owner(pid: int) -> Owner:
-    # By process id, since a forked process inherits what its parent has cached.
-    owner = {"host": socket.gethostname(), "boot_id": _boot_id(), "pid": pid, "started": _started(pid)}
-    return {**owner, "namespace": _namespace()}
-
-
-def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether `owner` ran on this host and in this process's namespace, where its process can be looked for."""
-    # Two containers may share a host name, and then neither sees the other's processes.
-    return owner.get("host") == socket.gethostname() and owner.get("namespace") == _namespace()
-
-
-def machine_of(owner: Mapping[str, Any]) -> str:
-    """A short name, safe in a file's name, for the host, the boot and the namespace of an owner."""
-    about = [str(owner.get(each)) for each in ("host", "boot_id", "namespace")]
-    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
-
-
-def is_alive(owner: Mapping[str, Any]) -> bool:
-    """Whether a process of this host still runs: the same boot, process id and start."""
-    started = _started(int(owner.get("pid", -1)))
-    return owner.get("boot_id") == _boot_id() and started is not None and owner.get("started") == started
-
-
-def same(one: object, other: Owner) -> bool:
-    """Whether two owners are one process."""
-    return isinstance(one, Mapping) and all(one.get(key) == value for key, value in other.items())
 
 
 def leaving(owner: Owner) -> Owner:
     """The owner, who trains its trial no more although its process may live."""
     return {**owner, LEFT: True}
-
-
-@cache
-def _namespace() -> str:
-    """The namespace of this process's ids; empty where the system has none."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-@cache
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> int | None:
-    """The start of process `pid`, None where there is none; −1 where the system does not tell starts."""
-    if not Path("/proc/self/stat").exists():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return -1
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()
-    # A zombie has ended; only its parent has not looked yet.
-    return None if state in "ZX" else int(fields[18])
 
 
 # The lease.

@@ -17,12 +17,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
+from mtlsearch.processes import this_process
 from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
-from mtlsearch.store.ownership import Heart, Watch, leaving, this_process
+from mtlsearch.store.ownership import Heart, Watch, leaving
 from mtlsearch.store.states import found_states
 from mtlsearch.store.trials import best_of, rank, rank_of
 from mtlsearch.study.results import shortfall

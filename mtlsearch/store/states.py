@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import unfinished
+from mtlsearch.processes import Owner, is_alive, is_here, same, unfinished
+from mtlsearch.store.artifacts import UNFINISHED
 from mtlsearch.store.database.damage import Anything, Shape, Text, fault
 from mtlsearch.store.json_text import read_json
-from mtlsearch.store.ownership import Owner, is_alive, is_here, same
 
 FOLDER, SUFFIX, METADATA_KEY = "in-training", ".state.safetensors", "mtlsearch-state"
 TOLD: Shape = {"study": Text, "owners": list, "facts": [Anything]}
@@ -69,7 +69,7 @@ def write_states(
     told = {"study": study, "owners": list(owners), "facts": dict(facts)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished(path.parent) as folder:
+        with unfinished(path.parent, UNFINISHED) as folder:
             whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
             save_file(whole, folder / path.name, {METADATA_KEY: json.dumps(told)})
             (folder / path.name).replace(path)

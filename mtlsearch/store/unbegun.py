@@ -1,6 +1,6 @@
 """Removing a study that was made for a run which could not begin."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from optuna.trial import TrialState
@@ -12,23 +12,24 @@ from mtlsearch.store.record import Record
 
 
 @contextmanager
-def removed_if_unbegun(record: Record) -> Iterator[None]:
-    """Inside, a study is searched; if this process made it, an error before any result removes it again.
+def removed_if_unbegun(records: Sequence[Record]) -> Iterator[None]:
+    """Inside, studies that belong together are searched; an error before any result removes those made here.
 
-    Otherwise it would refuse the next run, which may have another definition. An interruption is no error.
+    Otherwise they would refuse the next run, which may have another definition. An interruption is no error.
     """
     try:
         yield
     except Interrupted:
         raise
     except Exception:
-        if record.is_new:
-            with suppress(StoreError, KeyError):  # the store itself may be what fails, and the first error says more
-                _remove_if_unbegun(record)
+        with suppress(StoreError, KeyError):  # the store itself may be what fails, and the first error says more
+            new = [record for record in records if record.is_new]
+            if new and not any(map(_has_begun, records)):
+                for record in new:
+                    record.storage.delete_study(record.study._study_id)
         raise
 
 
-def _remove_if_unbegun(record: Record) -> None:
+def _has_begun(record: Record) -> bool:
     record.refresh()
-    if not any(is_counted(t) or t.state is TrialState.RUNNING or t.intermediate_values for t in record.trials()):
-        record.storage.delete_study(record.study._study_id)
+    return any(is_counted(t) or t.state is TrialState.RUNNING or t.intermediate_values for t in record.trials())

@@ -20,6 +20,7 @@ from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record, open_record, recorded_info
+from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study, shipped_studies, study_name
@@ -68,8 +69,12 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
         session = Session(record, training, SoloTrainer, progress, conditions)
         size = options.population or int(record.info["population"])
         searched = {"sampler": options.sampler, "pruner": options.pruner, "population": size}
-        entrants = [entrant(session, method, options.trials, searched) for method in methods]
-        comparison = compare(session, entrants, options)
+        entrants, records = [], [record]
+        with removed_if_unbegun(records):
+            for method in methods:
+                entrants.append(entrant(session, method, options.trials, searched))
+                records.append(entrants[-1].record)
+            comparison = compare(session, entrants, options)
         record.study.set_user_attr("comparison", comparison)
         show_in_dashboard(record)
         return {"study": name, "score": study.score_name, "scoring": study.scoring.describe(), **comparison}

@@ -93,7 +93,8 @@ def open_entrant(record: Record, loaded: LoadedStudy, method: str, searched: Map
     linked = record.study.user_attrs.get("compare", {})
     if linked.get(method) != name:
         record.study.set_user_attr("compare", {**linked, method: name})
-    return Record(record.storage, study, {**record.info, "fingerprint": fingerprint}, record.artifacts)
+    info = {**record.info, "fingerprint": fingerprint}
+    return Record(record.storage, study, info, record.artifacts, is_new=record.is_new)
 
 
 def search_method(each: Entrant, trials: int, told: str) -> None:

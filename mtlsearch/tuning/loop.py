@@ -7,7 +7,8 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from mtlsearch.activity import doing
-from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.processes import clear_unfinished
+from mtlsearch.store.artifacts import UNFINISHED
 from mtlsearch.store.model_file import write_model
 from mtlsearch.store.record import Record
 from mtlsearch.store.states import FOLDER
@@ -39,7 +40,7 @@ def search(session: Session, total: int) -> None:
     keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
     default = session.study.search_space.params(session.study.default_config())
     for folder in (record.artifacts, record.artifacts / FOLDER):
-        clear_unfinished(folder)
+        clear_unfinished(folder, UNFINISHED)
     try:
         keeper.resume()
         while session.is_in_time():

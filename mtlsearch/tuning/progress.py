@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mtlsearch.activity import counted, current
-from mtlsearch.pace import Pace
+from mtlsearch.activity import Pace, counted, current
 from mtlsearch.terminal import notice
 from mtlsearch.wording import clock, described, measured, message_line, visible
 

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 from mtlsearch.activity import doing
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
-from mtlsearch.store.artifacts import clear_unfinished
+from mtlsearch.processes import clear_unfinished
+from mtlsearch.store.artifacts import UNFINISHED
 from mtlsearch.store.model_file import write_model
 from mtlsearch.study.divisions import labelled_examples, moved_labels, new_rows
 from mtlsearch.study.results import EpochResult
@@ -111,7 +112,7 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
     if _all_ended(book, repeats):
         return True
     watcher = session.watcher
-    clear_unfinished(book.artifacts)
+    clear_unfinished(book.artifacts, UNFINISHED)
     training = together(session.training, repeats)
     trainer = trainer_of(session, book, training, repeats)
     keeper = RepeatKeeper(book, training, session.conditions, watcher, trainer, repeats)

@@ -57,7 +57,7 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     chosen = choose(options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
-        with removed_if_unbegun(session.record):
+        with removed_if_unbegun([session.record]):
             search_study(session, options, progress)
         keep_best_of_folds(session, options.trials)
         if options.confirm and session.record.counted() >= options.trials:

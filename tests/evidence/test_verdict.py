@@ -333,10 +333,21 @@ def test_an_auxiliary_without_an_effect_is_dropped() -> None:
     verdict = shared(0.0002)
     assert verdict.sentence == "Train income alone: sharing with proxy makes no difference."
     assert (verdict.recommendation.action, verdict.recommendation.left_out) == ("alone", ("proxy",))
-    (sentence, _) = verdict.sentences()
+    (sentence,) = verdict.sentences()
     assert sentence == (
         "sharing with proxy changes income by 0.02 to 0.02 points: no difference, income alone is simpler"
     )
+
+
+@pytest.mark.parametrize("over_alone", [0.0002, -0.01])
+def test_weights_are_no_win_where_the_task_is_to_be_trained_alone(over_alone: float) -> None:
+    """Less weight on a useless task is better than half of it, but no answer for a task that is trained alone."""
+    verdict = shared(over_alone, over_equal=0.006)
+    assert verdict.recommendation.action == "alone"
+    assert verdict.tuning.kind == "better"
+    assert not any("tuned weights beat" in line for line in verdict.lines())
+    assert [effect["about"] for effect in verdict.to_dict()["effects"]] == ["sharing"]
+    assert verdict.to_dict()["difference"]["mean"] == pytest.approx(0.006)
 
 
 def test_an_auxiliary_that_hurts_is_dropped() -> None:

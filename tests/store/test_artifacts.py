@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from mtlsearch.errors import StoreError
-from mtlsearch.store.artifacts import STALE_S, WholeFiles, clear_unfinished, save_artifact
-from mtlsearch.store.ownership import machine_of, this_process
+from mtlsearch.processes import STALE_S, clear_unfinished
+from mtlsearch.store.artifacts import UNFINISHED, WholeFiles, save_artifact
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_what_a_dead_process_left_is_cleared_and_what_a_living_one_writes_is_not
     assert left.is_dir()
 
     def write(path: Path) -> None:
-        clear_unfinished(tmp_path)
+        clear_unfinished(tmp_path, UNFINISHED)
         assert not left.exists()
         path.write_bytes(b"whole")
 
@@ -79,17 +79,16 @@ def test_what_a_dead_process_left_is_cleared_and_what_a_living_one_writes_is_not
 
 
 def test_folders_whose_process_cannot_be_looked_for_are_cleared_by_their_age(tmp_path: Path) -> None:
-    """Those of another host or boot, of runs before this version, and whatever else begins with tmp."""
-    names = ["tmp-0123456789abcdef-17-4711-abc", "tmpabcdefgh", f"tmp-{machine_of(this_process())}-odd"]
-    for name in names:
+    """Those of another host or boot; whatever else begins alike is somebody's."""
+    (tmp_path / "tmp-0123456789abcdef-17-4711-abcdefg_").mkdir()
+    others = ["kept", "tmp-backup", "tmp-file", "tmpabcdefgh"]
+    for name in others:
         (tmp_path / name).mkdir()
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "tmp-file").write_text("somebody's")
-    clear_unfinished(tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(names) + 2
+    clear_unfinished(tmp_path, UNFINISHED)
+    assert len(list(tmp_path.iterdir())) == len(others) + 1
     long_ago = time.time() - STALE_S - 60
     for path in tmp_path.iterdir():
         os.utime(path, (long_ago, long_ago))
-    clear_unfinished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "tmp-file"]
-    clear_unfinished(tmp_path / "absent")
+    clear_unfinished(tmp_path, UNFINISHED)
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
+    clear_unfinished(tmp_path / "absent", UNFINISHED)

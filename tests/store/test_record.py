@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch import load_study
 from mtlsearch.errors import StoreError
+from mtlsearch.processes import this_process
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
-from mtlsearch.store.ownership import this_process
 from mtlsearch.store.record import Policy, Record, find_record, open_record
 from mtlsearch.store.trials import busy_seconds, trials_frame
 from mtlsearch.study.describe import describe

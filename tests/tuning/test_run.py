@@ -112,3 +112,14 @@ def test_comparison_that_cannot_start_leaves_no_study(here: Path) -> None:
     Path("mine.py").write_text(NOT_STARTED["no memory for a step"][0])
     assert "the first training step" in refused("compare", "mine.py", "--threads", "1", "--trials", "1", "--quiet")
     assert studies() == []
+
+
+def test_compare_that_cannot_start_leaves_no_study(here: Path) -> None:
+    """Not the study, and none of the searches of its methods."""
+    text, _, status, said = NOT_STARTED["a metric that fails"]
+    (here / "mine.py").write_text(text)
+    compare = ("compare", "mine.py", "--methods", "tuned,rlw", "--threads", 1, "--population", 1, "--trials", 2)
+    outcome = command(*compare)
+    assert outcome.status == status
+    assert said in outcome.err.splitlines()[-1]
+    assert studies() == []

@@ -10,8 +10,8 @@ from crash_harness import POPULATION, Book, Run
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from postgres_server import PostgresServer
 
+from mtlsearch.processes import this_process
 from mtlsearch.store import ownership as lease
-from mtlsearch.store.ownership import this_process
 
 TOTAL = 6
 FAST_LEASE = (0.2, 2.0)  # seconds between two beats, seconds to the expiry

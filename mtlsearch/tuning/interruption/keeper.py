@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError, kind_and_line
+from mtlsearch.processes import is_alive, is_here, same, this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import Anything, Number, Shape, Whole, fault
-from mtlsearch.store.ownership import is_alive, is_here, same, this_process
 from mtlsearch.store.record import Record
 from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
 from mtlsearch.study.results import EpochResult

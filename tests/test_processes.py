@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from mtlsearch.store.ownership import is_alive, is_here, this_process
+from mtlsearch.processes import is_alive, is_here, this_process
 
 
 def ended_process() -> int:
@@ -59,7 +59,7 @@ def test_a_zombie_is_dead() -> None:
 
 def test_a_forked_process_is_an_owner_of_its_own() -> None:
     code = (
-        "import os; from mtlsearch.store.ownership import this_process; this_process()\n"
+        "import os; from mtlsearch.processes import this_process; this_process()\n"
         "pid = os.fork()\n"
         "if pid: os.waitpid(pid, 0)\n"
         "else: print(this_process()['pid'] == os.getpid(), flush=True)"

@@ -196,7 +196,8 @@ class LaneProgram:
     def _with_tensors(self, params: Tensors, buffers: Tensors, run: Callable[[nn.Module], Tensor]) -> Tensor:
         """The result of `run` on the module with one member's tensors: terms call it, and read what it holds."""
         own = {f"base.{name}": tensor for name, tensor in (params | buffers).items() if name not in self.learned}
-        found: Tensor = functional_call(_Holder(self.base), own, (run,))
+        with kernels(False):  # kernels of our own have no derivative of a derivative
+            found: Tensor = functional_call(_Holder(self.base), own, (run,))
         return found
 
     def step(self, state: LaneState, rule: UpdateRule = update) -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 import waves
 from population_asserts import assert_population_equals_solo, double
-from problems import NOWHERE
+from problems import NOWHERE, compiles
 from torch import nn
 
 from mtlsearch import Classification, Config, Data, Evaluation, Term
 from mtlsearch.training.batches import epoch_reads
 from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.steps import Eager, Fused
+from mtlsearch.training.population.steps import Compiled, Eager, Fused, has_compiler
 
 CONFIGS = [
     Config({"learning_rate": 1e-2}, {"residual": 0.5, "ends": 0.5}),
@@ -26,6 +26,12 @@ CONFIGS = [
 def test_terms_with_second_derivatives_equal_solo(points, steps):
     study = waves.waves(terms=[Term("residual", points, waves.residual), Term("ends", waves.ENDS, waves.ends)])
     assert_population_equals_solo(study, CONFIGS, steps=steps())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+def test_a_compiled_step_with_second_derivatives_equals_solo():
+    assert_population_equals_solo(waves.waves(), CONFIGS, steps=Compiled(compiles))
 
 
 def test_members_of_several_seeds_equal_solo():

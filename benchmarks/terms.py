@@ -34,19 +34,20 @@ ARMS = ("metrics", "equal_metrics", "plain_sum_metrics")
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--studies", nargs="+", default=["poisson", "klein-gordon"])
-    made.add_argument("--repeats", type=int, default=10)
+    made.add_argument("--repeats", type=int, default=10, help="0 for the speed alone")
     made.add_argument("--trials", type=int, default=48)
+    made.add_argument("--epochs", type=int, help="of a trial, default the study's")
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--pruner", default="none", help="of the searches; the errors fall late, so none is the default")
     made.add_argument("--threads", type=int, default=1)
     options = made.parse_args()
     if options.quick:
-        options.repeats, options.trials, options.seeds = 1, 2, 2
+        options.repeats, options.trials, options.seeds, options.epochs = 1, 2, 2, 2
     torch.set_num_threads(options.threads)
     for study in options.studies:
-        conclude(
-            options, f"Loss terms: {study}, {options.trials} trials, pruner {options.pruner}", repeated(options, study)
-        )
+        budget = f"{options.trials} trials of {options.epochs or load_study(study).epochs} epochs"
+        if options.repeats:
+            conclude(options, f"Loss terms: {study}, {budget}, pruner {options.pruner}", repeated(options, study))
         conclude(options, f"Loss terms at once: {study}, {options.threads} threads", speeds(study, options.quick))
 
 
@@ -72,8 +73,8 @@ def repeated(options: argparse.Namespace, study: str) -> str:
 def verdict_of(options: argparse.Namespace, study: str, seed: int) -> dict[str, Any]:
     """The verdict of one search with its confirmation."""
     numbers = {"trials": options.trials, "seeds": options.seeds, "top": 1, "seed": seed, "threads": options.threads}
-    if options.quick:
-        numbers["epochs"] = 2
+    if options.epochs:
+        numbers["epochs"] = options.epochs
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mtlsearch", "run", study, "--json", "--quiet", "--pruner", options.pruner]
         command += ["--storage", f"sqlite:///{Path(folder) / 'store.db'}"]

@@ -78,6 +78,7 @@ CONFIG = {
     "parameters": "in a study with folds: the data and the epochs on which the exported parameters are trained",
     "confirmation": "after confirmation: which configs were trained again, with which seeds",
     "verdict": "after confirmation: its kind, sentences and intervals",
+    "searches": "after `run --searches K`: the gain over searches, the share of luck, and each search's winner",
     "test_scorings": "after confirmation: how often the test split was scored",
 }
 
@@ -94,6 +95,25 @@ RESULTS = {
             "trials": "of each method",
             "seeds": "with which each method's best config was trained again",
             "methods": "a list: of each method its test metrics, score, difference to equal weights, Δm and cost",
+            "lines": "the sentences",
+        },
+    ),
+    ("group",): (
+        "The grouping:",
+        {
+            "format": '`"mtlsearch/grouping/1"`',
+            "study": "its name in the store",
+            "trial": "the trial whose hyperparameters were trained; null for the default ones",
+            "hyperparameters": "by name",
+            "seeds": "of the trainings that measure affinities, and of those of whole groupings",
+            "divisions": "how many new divisions of the data each part trained on; 0 for none",
+            "test_scorings": "how often the test split was scored",
+            "tasks": "their names",
+            "affinities": "a list: what each task gains from sharing with each other one, on validation",
+            "best": "a list: the best grouping into 1, 2, … trunks, with the score that the affinities predict",
+            "groupings": "a list: of each confirmed grouping its groups, test score, difference to all together, cost",
+            "unit": "of the scores: a factor, and a word",
+            "recommended": "the groups to train",
             "lines": "the sentences",
         },
     ),

@@ -67,16 +67,17 @@ FILES: dict[str, bytes] = {
 # Options of whole numbers with their bounds (None: of the machine), and the commands that take them.
 WHOLE = {
     "--trials": (1, 10**6, ("run", "compare")),
+    "--searches": (1, 100, ("run",)),
     "--seed": (0, 2**63 - 1, ("run", "train")),
     "--epochs": (1, 10**6, ("run", "train")),
-    "--threads": (1, None, ("run", "confirm", "compare", "train", "verify")),
+    "--threads": (1, None, ("run", "confirm", "compare", "group", "train", "verify")),
     "--population": (1, 4096, ("run", "compare")),
-    "--seeds": (1, 1000, ("run", "confirm", "compare")),
+    "--seeds": (1, 1000, ("run", "confirm", "compare", "group")),
     "--top": (1, 1000, ("run", "confirm")),
     "--port": (1, 65535, ("dashboard",)),
 }
 CHOICES = {
-    "--precision": ("fp8", ("run", "confirm", "compare")),
+    "--precision": ("fp8", ("run", "confirm", "compare", "group")),
     "--format": ("xml", ("trials",)),
 }
 # What a command needs beside the option at fault.
@@ -88,10 +89,11 @@ GIVEN = {
     "explain": ("best.safetensors", "x.npy"),
 }
 COMMANDS = (
-    "run", "studies", "init", "best", "confirm", "compare", "export", "train", "verify", "predict", "explain", "trials",
+    "run", "studies", "init", "best", "confirm", "compare", "group", "export", "train", "verify", "predict",
+    "explain", "trials",
     "report", "dashboard",
 )  # fmt: skip
-STORE_READERS = ("best", "confirm", "compare", "export", "trials", "report")
+STORE_READERS = ("best", "confirm", "compare", "group", "export", "trials", "report")
 STORES = {
     "sqlite:///none.db": "there is no such file",
     "sqlite:///.": "is a folder",
@@ -202,6 +204,7 @@ def _studies() -> Iterator[Call]:
         yield Call(("run", "mine.py", "--set", value), 2, "")
     for value in ("tpu", "cuda:x", "cpu:3", "", "meta", "cuda:99"):
         yield Call(("run", "mine.py", "--device", value), 2, "--device")
+    yield Call(("run", "mine.py", "--searches", "2", "--no-confirm"), 2, "but got --no-confirm")
     yield Call(("run", "mine.py", "--score", "max"), 2, "mean, min or tasks")
 
 
@@ -284,6 +287,13 @@ def _rest() -> Iterator[Call]:
     yield Call(("trials", "-o", "t.txt"), 2, "name csv, json or parquet")
     yield Call(("trials", "--raw"), 2, "--raw is for --format csv")
     yield Call(("compare", "mine.py", "--methods", "nonsense"), 2, "nonsense")
+    yield Call(("group", "none"), 1, "no study 'none'")
+    yield Call(("group", "none.py"), 1, "no study file none.py")
+    yield Call(("group", "mine.py", "--top", "-1"), 2, "is not in the range")
+    yield Call(("group", "mine.py", "--resplit", "-1"), 2, "is not in the range")
+    yield Call(("export", "--grouping"), 1, "has no grouping yet")
+    yield Call(("export", "--grouping", "--search"), 2, "goes with neither")
+    yield Call(("export", "--grouping", "--checkpoint", "b.safetensors"), 2, "goes with neither")
     for host in ("", " ", "a b", "\x1b[2J", "no.such.host.invalid", "999.1.1.1", "x" * 300, "192.0.2.1"):
         yield Call(("dashboard", "--host", host), 2, "")
     yield Call(("studies", "--json=x"), 2, "does not take a value")

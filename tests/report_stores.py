@@ -14,6 +14,9 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.evidence.answer import Plan, candidates, conclusion, task_metrics
+from mtlsearch.evidence.searches import Searched, evidence_over
+from mtlsearch.evidence.sentences import Unit
+from mtlsearch.evidence.statistics import estimate
 from mtlsearch.evidence.trainings import Repeat, ended, open_confirmation
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
@@ -173,6 +176,17 @@ def confirmed(record: Record, seeds: int = 3, single: bool = True) -> None:
     confirmation.study.set_user_attr("conclusion", concluded)
 
 
+def over_searches(tasks: Mapping[str, str]) -> dict[str, Any]:
+    """What repeated searches leave at the study."""
+    weights = {task: 2 * (place + 1) / (len(tasks) * (len(tasks) + 1)) for place, task in enumerate(tasks)}
+    gains = ([0.01, 0.02, 0.03], [0.0, 0.01, 0.02], [0.02, 0.01, 0.03])
+    found = [
+        Searched("made" if not k else f"made/search/{k + 1}", k, 6, 1, weights, estimate(gain, 0.95))
+        for k, gain in enumerate(gains)
+    ]
+    return evidence_over(found, 0.002, Unit(100.0, "points"))
+
+
 def comparison(tasks: Mapping[str, str]) -> dict[str, Any]:
     """What a comparison of methods leaves at the study."""
     names = ("equal", "tuned", "uncertainty", "dwa", "rlw", "famo")
@@ -224,6 +238,7 @@ def store(
     seeds: int = 0,
     single: bool = True,
     compared: bool = False,
+    repeated: bool = False,
     hyperparameters: Mapping[str, Any] = HYPERPARAMETERS,
     source: str = "digits",
 ) -> Iterator[Record]:
@@ -234,6 +249,8 @@ def store(
             confirmed(record, seeds, single)
         if compared:
             record.study.set_user_attr("comparison", comparison(tasks))
+        if repeated:
+            record.study.set_user_attr("searches", over_searches(tasks))
         storage.flush()
         yield record
 

@@ -30,9 +30,10 @@ ROWS = {
     "terms": ["repeat 0", "solo", "population of 16, fused"],
     "readme": ["processor time"],
     "verdicts": ["units, repeat 0: score"],
-    "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions"],
+    "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],
     "folds": ["wine, population of 2", "wine, one trial at a time"],
     "new_data": ["made up: y0", "made up: y1", "made up"],
+    "grouping": ["two groups", "no groups"],
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }

@@ -43,6 +43,7 @@ SHORT = {
     "run": (*FEW, "--epochs", "1", "--top", "1"),
     "confirm": ("--threads", "1", "--seeds", "2", "--top", "1"),
     "compare": FEW,
+    "group": ("--threads", "1", "--seeds", "2"),
     "train": ("--threads", "1"),
 }
 # A reader does some forty things, a minute or two on an idle core; a busy machine is no hang.
@@ -293,6 +294,7 @@ CONTRACT = {
     "dashboard": "--storage --host --port",
     "compare": "--methods --trials --seeds --json",
     "init": "--csv --targets --out",
+    "group": "--seeds --top --resplit --json",
 }
 
 
@@ -320,6 +322,7 @@ def test_json_results_have_the_keys_that_the_page_lists(
         "best": ("digits",),
         "confirm": ("digits", *SHORT["confirm"]),
         "compare": ("digits", "--methods", "tuned", *SHORT["compare"]),
+        "group": ("digits", *SHORT["group"]),
         "train": ("best.json", "--epochs", "1", "--threads", "1"),
         "verify": ("best.json", "--threads", "1"),
         "predict": model,
@@ -407,7 +410,8 @@ def verdict(differences: list[float], alone: float | list[float]) -> tuple[str, 
     )
     found = judge([confirmed], {"a": TaskMetric(), "b": TaskMetric()}).to_dict()
     told = found["sentences"]
-    return (next(line for line in told if "equal" in line or "tuned" in line or line.startswith("undecided:")), told[0])
+    weights = (line for line in told if "equal" in line or "tuned" in line or line.startswith("undecided:"))
+    return next(weights, ""), told[0]  # a recommendation to train each task alone has no sentence on weights
 
 
 def worded(sentence: str) -> str:

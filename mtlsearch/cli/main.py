@@ -10,6 +10,7 @@ from mtlsearch import __version__
 from mtlsearch.cli.compare import compare
 from mtlsearch.cli.ending import forget_stdout, status_of
 from mtlsearch.cli.explain import explain
+from mtlsearch.cli.group import group
 from mtlsearch.cli.init import init
 from mtlsearch.cli.model import predict, train, verify
 from mtlsearch.cli.report import report
@@ -22,7 +23,7 @@ HELP_WIDTH = 110
 # The commands as `--help` lists them. A new command goes into the group of its question.
 GROUPS = {
     "Search": (run, studies, init),
-    "Answer": (best, confirm, compare, export),
+    "Answer": (best, confirm, compare, group, export),
     "Model": (train, verify, predict, explain),
     "Look": (trials, report, dashboard),
 }
@@ -62,6 +63,6 @@ def main() -> None:
     """Find the task weights and hyperparameters of a multi-task PyTorch model, with evidence."""
 
 
-for group in GROUPS.values():
-    for command in group:
+for listed in GROUPS.values():
+    for command in listed:
         main.add_command(command)

@@ -47,7 +47,13 @@ def best(options: BestOptions, as_json: bool) -> None:
 @click.argument("study", required=False)
 @takes(ExportOptions)
 def export(options: ExportOptions) -> None:
-    """Export the best config as JSON, and its parameters."""
+    """Export the best config as JSON, and its parameters.
+
+    With --grouping it writes a study file for each group of tasks that `group` recommends.
+    """
+    if options.grouping:
+        export_grouping(options)
+        return
     from mtlsearch.files import check_writable
 
     check_writable(options.output, options.checkpoint)
@@ -58,6 +64,22 @@ def export(options: ExportOptions) -> None:
 
     config, parameters = with_record(options, work, options.artifacts_path)
     write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
+
+
+def export_grouping(options: ExportOptions) -> None:
+    """Write a study file for each recommended group, and say how to run them."""
+    from mtlsearch.errors import UsageError
+    from mtlsearch.terminal import notice
+    from mtlsearch.tuning.grouping.export import grouping_files, write_grouping
+
+    if options.checkpoint is not None or options.search:
+        raise UsageError("--grouping writes study files: it goes with neither --checkpoint nor --search")
+    folder = options.output or Path()
+    files = with_record(options, lambda record: grouping_files(record, folder), options.artifacts_path)
+    write_grouping(files)
+    for path in files:
+        click.echo(f"mtlsearch run {path}")
+    notice("each search finds the task weights of its group")
 
 
 @click.command()

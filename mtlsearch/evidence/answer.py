@@ -16,6 +16,7 @@ from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.effects import Blame
 from mtlsearch.evidence.judge import judge, reaching
 from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.searches import older_evidence, stored_evidence
 from mtlsearch.evidence.statistics import choose
 from mtlsearch.evidence.trainings import Found, Kind, Repeat, find_confirmation, group_of
 from mtlsearch.evidence.verdict import Verdict
@@ -266,6 +267,7 @@ def confirmed_config(
         "test_scorings": concluded["test_scorings"],
         "confirmation": {"study": confirmation.name, "trial": trial.number, **about},
         "verdict": concluded["verdict"],
+        **({} if (searches := stored_evidence(record.study.user_attrs)) is None else {"searches": searches}),
     }
 
 
@@ -278,10 +280,10 @@ def of_one_task(config: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 
 def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
-    """A notice where the search has more trials than the confirmation in `config` has seen, else None."""
+    """A notice where the search has more trials than the confirmation in `config` has seen, or evidence is older."""
     searched = config.get("confirmation", {}).get("searched", record.counted())
     if searched >= record.counted():
-        return None
+        return older_evidence(config)
     return (
         f"the confirmation is of the first {searched} of {record.counted()} trials:"
         " `mtlsearch confirm` includes the others, --search shows the best trial of the search"

@@ -29,6 +29,7 @@ from mtlsearch.wording import listed
 
 EffectKind = Literal["same", "better", "worse", "not better", "not worse", "undecided"]
 SHARING, TUNING, PLAIN_SUM, AUXILIARY = "sharing", "tuning", "plain sum", "auxiliary"
+GROUPING = "grouping"
 DROWNING = 0.99  # of the trunk's gradient: a task with more drowns the others
 
 

@@ -41,6 +41,8 @@ from mtlsearch.evidence.arms import Comparison, Confirmed, Measure
 from mtlsearch.evidence.delta_m import delta_m, delta_of
 from mtlsearch.evidence.effects import AUXILIARY, PLAIN_SUM, SHARING, TUNING, Blame, Effect, kinds_of
 from mtlsearch.evidence.metric import PerSeed, TaskMetric, estimates
+from mtlsearch.evidence.probability import probability
+from mtlsearch.evidence.profile import profile
 from mtlsearch.evidence.recommendation import Findings, recommend
 from mtlsearch.evidence.sentences import Limits
 from mtlsearch.evidence.statistics import (
@@ -157,6 +159,7 @@ def judge(
     blame = blame or Blame()
     sharing = {e.task: e for e in effects if e.about == SHARING and e.task}
     left_out = {e.task: e for e in effects if e.about == AUXILIARY and e.task}
+    by_task = {e.task: e for e in informed if e.about == TUNING and e.task}
     findings = Findings(
         scored=measure.scored,
         auxiliary=auxiliary,
@@ -179,7 +182,7 @@ def judge(
         alone=alone,
         claims=claims,
         tuning=tuning,
-        tuning_by_task={e.task: e for e in informed if e.about == TUNING and e.task},
+        tuning_by_task=by_task,
         sharing=sharing,
         left_out=left_out,
         plain_sum=next((e for e in informed if e.about == PLAIN_SUM), None),
@@ -188,6 +191,8 @@ def judge(
         blame=blame,
         limits=Limits.of(tuning.difference.n, validation.shape[1], level, means, metrics),
         measured=dict(metrics),
+        probability=probability(differences[int(won.winner)], level, measure.overlap),
+        profile=profile([each for each in informing if each.about == TUNING], by_task),
         notes=tuple(notes),
     )
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 # A config of the search, its twin, the plain sum of the losses, the config without an auxiliary task; a scored task
 # alone with hyperparameters of the search ("single"), or with those of a search of its own ("alone").
-Kind = Literal["config", "twin", "plain sum", "without", "single", "alone"]
+# In a study of groupings, a group of tasks: to measure an affinity, or as part of a whole grouping.
+Kind = Literal["config", "twin", "plain sum", "without", "single", "alone", "affinity", "grouping"]
 Found = Mapping[str, FrozenTrial]
 
 
@@ -50,14 +51,28 @@ class Repeat:
     division: int | None = None
 
     @property
+    def only(self) -> tuple[str, ...] | None:
+        """The tasks that are trained, None for all."""
+        return None if self.task is None else (self.task,)
+
+    @property
+    def scores_test(self) -> bool:
+        """Whether the training is scored on test: one by which something is chosen is not."""
+        return True
+
+    @property
     def key(self) -> str:
         """The content of the training: two trainings with one key are the same."""
-        return _key(self.config, self.seed, self.task, self.division)
+        return _key(self.config, self.seed, self._subject, self.division)
+
+    @property
+    def _subject(self) -> "str | list[str] | None":
+        return self.task
 
     @property
     def group(self) -> str:
         """The key without seed and new division: the same for all trainings of one config."""
-        return _group(self.config, self.task, self.division)
+        return _group(self.config, self._subject, self.division)
 
     def attrs(self) -> dict[str, Any]:
         """The user attributes of the training's trial."""
@@ -75,6 +90,31 @@ class Repeat:
             "single": f"task {self.task} alone, hyperparameters of trial {self.of}",
             "alone": f"task {self.task} alone, trial {self.of} of its own search",
         }[self.kind]
+
+
+@dataclass(frozen=True)
+class GroupRepeat(Repeat):
+    """One training of a group of tasks, to measure an affinity on validation, or as part of a whole grouping."""
+
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        return self.tasks
+
+    @property
+    def scores_test(self) -> bool:
+        return self.kind == "grouping"
+
+    @property
+    def _subject(self) -> list[str]:
+        return list(self.tasks)
+
+    def attrs(self) -> dict[str, Any]:
+        return {**super().attrs(), "tasks": list(self.tasks)}
+
+    def __str__(self) -> str:
+        return " with ".join(self.tasks) if len(self.tasks) > 1 else f"{self.tasks[0]} alone"
 
 
 class Confirmation(Record):
@@ -168,6 +208,15 @@ def open_confirmation(record: Record) -> Confirmation:
     return Confirmation.of(record, study)
 
 
+def open_grouping(record: Record) -> Confirmation:
+    """The trainings of a study's groups of tasks, made where there are none. It keeps no parameters."""
+    about = {"role": "grouping", "fingerprint": record.info["fingerprint"]}
+    study = linked_study(record, f"{record.name}/grouping", "grouping", about)
+    _check_linked(study, record.info["fingerprint"])
+    policy = Policy(asks_again=False, group=lambda trial: None)
+    return Confirmation(record.storage, study, record.info, record.artifacts, policy)
+
+
 def open_alone(record: Record, task: str, fingerprint: Mapping[str, Any], searched: Mapping[str, Any]) -> Record:
     """The record of the search of one task alone, made where there is none. Raises StoreError, as above.
 
@@ -181,6 +230,30 @@ def open_alone(record: Record, task: str, fingerprint: Mapping[str, Any], search
     policy = Policy(asks_again=True, group=lambda trial: None)
     info = {**record.info, "tasks": {task: record.info["tasks"][task]}, "fingerprint": fingerprint}
     return Record(record.storage, study, info, record.artifacts, policy)
+
+
+def search_name(record: Record, number: int) -> str:
+    """The name of a study's search `number`; the first search is the study itself."""
+    return record.name if number == 1 else f"{record.name}/search/{number}"
+
+
+def open_search(record: Record, number: int, seed: int) -> Record:
+    """The record of another search of a study, with a seed of its own, made where there is none.
+
+    It keeps no parameters, and neither does its confirmation: the answer is that of the first search. Raises
+    StoreError, as above.
+    """
+    name, fingerprint = search_name(record, number), record.info["fingerprint"]
+    about = {"role": "search", "number": number, "seed": seed, "fingerprint": fingerprint}
+    study = linked_study(record, name, "repeated search", about)
+    _check_linked(study, fingerprint)
+    if study.user_attrs["seed"] != seed:
+        raise StoreError(
+            f"study {name!r} in the store repeats a search of another seed: give this study a name of its own with"
+            " --name, or delete that one with `optuna delete-study --study-name NAME --storage URL`"
+        )
+    policy = Policy(asks_again=True, group=lambda trial: None)
+    return Record(record.storage, study, {**record.info, "seed": seed}, record.artifacts, policy)
 
 
 def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
@@ -207,13 +280,18 @@ def find_confirmation(record: Record) -> Confirmation | None:
 def key_of(trial: FrozenTrial, record: Record) -> str:
     """The key of a stored training."""
     attrs = trial.user_attrs
-    return _key(trial_config(record.info, trial), attrs["seed"], attrs.get("task"), attrs.get("division"))
+    return _key(trial_config(record.info, trial), attrs["seed"], _subject_of(attrs), attrs.get("division"))
 
 
 def group_of(trial: FrozenTrial, record: Record) -> str:
     """The key without seed and division, as that of a `Repeat`."""
     attrs = trial.user_attrs
-    return _group(trial_config(record.info, trial), attrs.get("task"), attrs.get("division"))
+    return _group(trial_config(record.info, trial), _subject_of(attrs), attrs.get("division"))
+
+
+def _subject_of(attrs: Mapping[str, Any]) -> str | list[str] | None:
+    found: str | list[str] | None = attrs.get("tasks", attrs.get("task"))
+    return found
 
 
 def ended(confirmation: Record) -> dict[str, FrozenTrial]:
@@ -241,11 +319,11 @@ def runs_alone(confirmation: Record, concluded: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _group(config: Config, task: str | None, division: int | None) -> str:
+def _group(config: Config, task: str | list[str] | None, division: int | None) -> str:
     return _key(config, None, task, None if division is None else "new")
 
 
-def _key(config: Config, seed: int | None, task: str | None, division: int | str | None) -> str:
+def _key(config: Config, seed: int | None, task: str | list[str] | None, division: int | str | None) -> str:
     # A task alone has the weight 1, whether or not the config names the others.
     weights = {name: round(weight, 9) for name, weight in config.task_weights.items()} if task is None else {}
     # Earlier versions knew one division only: their keys hold none.

@@ -18,6 +18,8 @@ from mtlsearch.evidence.effects import (
     tuning_sentence,
 )
 from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.probability import Probability
+from mtlsearch.evidence.profile import profile_line
 from mtlsearch.evidence.recommendation import Recommendation
 from mtlsearch.evidence.sentences import Limits, shown
 from mtlsearch.evidence.statistics import Claim, Estimate
@@ -67,6 +69,8 @@ class Verdict:
     blame: Blame
     limits: Limits
     measured: dict[str, TaskMetric]
+    probability: Probability | None = None  # that tuned weights beat equal ones in one more pair
+    profile: Mapping[str, Any] | None = None  # of many tasks: the share of them whose gain exceeds τ
     notes: tuple[str, ...] = ()
 
     @property
@@ -168,6 +172,8 @@ class Verdict:
             "delta_m": self.tuned.delta_m,
             "equal_delta_m": self.equal.delta_m,
             "delta_m_note": self.alone.note,
+            "probability": None if self.probability is None else self.probability.stored(),
+            "profile": self.profile,
             "margin": self.tuning.margin,
             "level": self.limits.level,
             "seeds": self.limits.seeds,
@@ -196,6 +202,10 @@ class Verdict:
             lines.append(line)
         if self.blame.shares:
             lines.append(f"share of the trunk's gradient: {_shares(self.blame.shares)}")
+        if self.probability is not None and not (self.one_task or self.found_equal):
+            lines.append(self.probability.sentence)
+        if self.profile is not None and not self.found_equal:
+            lines.append(profile_line(self.profile))
         gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
         return [*lines, *self.notes, gain + self.alone.note, self.limits.sentence(self.measured)]
 

@@ -68,6 +68,8 @@ def note(report: Report) -> str:
         lines = [f"**Not confirmed:** {best}"]
     if report.answer is not None:
         lines += ["", *_table(report, report.answer)]
+    if report.searches is not None:
+        lines += ["", "**Repeated searches**", "", *(f"- {_plain(line)}" for line in report.searches["lines"])]
     if report.comparison is not None:
         found = report.comparison.get("lines", ())
         lines += ["", "**Compared methods**", "", *(f"- {_plain(line)}" for line in found)]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.report import figure_style as style
-from mtlsearch.report.figures_confirmed import comparison, confirmation
+from mtlsearch.report.figures_confirmed import comparison, confirmation, profile
 from mtlsearch.report.figures_many_tasks import of_many
 from mtlsearch.report.figures_standard import best_so_far, hyperparameters, scored_study
 from mtlsearch.report.figures_three_tasks import of_three
@@ -23,7 +23,7 @@ MOST_CURVES = 400
 
 def plots(report: Report) -> list[style.Plot]:
     """Every figure that the study has the numbers for, in the order of the page."""
-    found = [*trade_offs(report), *confirmation(report), *comparison(report)]
+    found = [*trade_offs(report), *confirmation(report), *profile(report), *comparison(report)]
     if any(trial.intermediate_values for trial in report.trials):
         found.append(curves(report))
     if report.complete:

@@ -81,6 +81,37 @@ def _confirmed(report: Report, task: str) -> Panel:
     return Panel(style.metric_title(metric, task, "test", ", "), metric.scale, means)
 
 
+def profile(report: Report) -> list[style.Plot]:
+    """The share of many tasks whose gain exceeds each threshold, with its band."""
+    found = None if report.verdict is None else report.verdict.get("profile")
+    if not found:
+        return []
+    tau, band = style.rounded(found["threshold"]), {"width": 0, "shape": "hv"}
+    ends = [style.rounded((100 * share for share in found[end]), 4) for end in ("low", "high")]
+    share = style.rounded((100 * share for share in found["share"]), 4)
+    unit = found["unit"]
+    hidden = {"mode": "lines", "line": band, "hoverinfo": "skip", "showlegend": False}
+    hover = f"%{{y:.3g}} % of tasks gain more than %{{x:.3g}} {unit}<extra></extra>"
+    line = {"color": style.TUNED, "width": 2.5, "shape": "hv"}
+    zero = {"zeroline": True, "zerolinecolor": style.AXIS}
+    traces = [
+        go.Scatter(x=tau, y=ends[0], **hidden),
+        go.Scatter(x=tau, y=ends[1], fill="tonexty", fillcolor="#2459d62e", **hidden),
+        go.Scatter(x=tau, y=share, mode="lines", line=line, hovertemplate=hover, showlegend=False),
+    ]
+    figure = style.drawn(
+        traces, 340,
+        xaxis={"title": f"τ: tuned minus equal, {unit}", "range": [tau[0], tau[-1]], **zero},
+        yaxis={"title": "tasks that gain more (%)", "range": [-2, 102]},
+    )  # fmt: skip
+    text = (
+        f"The share of {found['tasks']} tasks whose gain from tuned weights exceeds τ, in the mean over"
+        f" {found['pairs']} pairs. The band is the 95 % bootstrap over the pairs, at each τ by itself. Noise alone"
+        " spreads the curve to both sides of zero."
+    )
+    return [style.Plot("profile", "Performance profile", text, (figure,))]
+
+
 def comparison(report: Report) -> list[style.Plot]:
     """The score of every compared method with its interval, the best at the top; of few tasks their metrics too."""
     if report.comparison is None or not report.comparison["methods"]:

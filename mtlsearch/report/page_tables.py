@@ -141,3 +141,21 @@ def methods_table(report: Report) -> Table | None:
         for method in methods
     }
     return Table([*head, "trial-epochs", "time"], rows)
+
+
+def searches_table(report: Report) -> Table | None:
+    """The winner of every repeated search, its gain and its weights; None without repeated searches."""
+    if report.searches is None:
+        return None
+    found, scale = report.searches["found"], report.score_scale
+    tasks = shown_tasks(found[0]["weights"])
+    rows = {
+        each["study"]: [
+            Cell(str(each["seed"])),
+            Cell(f"trial {each['trial']}"),
+            Cell.stored(each["gain"], scale, " points" if scale == 100 else ""),
+            *(Cell(f"{each['weights'].get(task, 0.0):.4f}") for task in tasks),
+        ]
+        for each in found
+    }
+    return Table(["search", "seed", "winner", "tuned minus equal", *(f"weight of {task}" for task in tasks)], rows)

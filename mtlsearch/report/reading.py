@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT
 from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.evidence.searches import stored_evidence
 from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, runs_alone
 from mtlsearch.store.config_file import trial_config
@@ -49,6 +50,7 @@ class Report:
     concluded: Mapping[str, Any] | None  # the stored conclusion of the confirmation
     trainings: Trainings
     comparison: Mapping[str, Any] | None
+    searches: Mapping[str, Any] | None  # the evidence over repeated searches
     outdated: str | None
 
     @cached_property
@@ -120,6 +122,7 @@ def read_report(record: Record) -> Report:
         concluded=concluded,
         trainings=trainings,
         comparison=comparison if known else None,
+        searches=stored_evidence(record.study.user_attrs),
         outdated=None if answer is None else outdated(record, answer),
     )
 

@@ -20,13 +20,8 @@ def commands(report: Report) -> Iterator[tuple[str, str]]:
     study, verdict, comparison = named(report), report.verdict, report.comparison
     yield "Search again, in another store:", _search(report)
     if report.concluded is not None and verdict is not None:
-        alone = ["--no-single"] if len(report.tasks) > 1 and not verdict["single_metrics"] else []
-        divisions = report.concluded.get("divisions")
-        # Earlier versions knew one division only, and recorded none.
-        divided = None if divisions is None else len(divisions)
-        many = {"seeds": None if divided else verdict["seeds"], "resplit": divided}
-        many |= {"top": len(report.concluded["configs"])}
-        yield "Confirm its best configs:", command("confirm", *study, *alone, **many, storage=AGAIN)
+        confirm = command("confirm", *study, *_not_alone(report), **_again(report.concluded), storage=AGAIN)
+        yield "Confirm its best configs:", confirm
     if comparison is not None and comparison["methods"]:
         methods = ",".join(method["method"] for method in comparison["methods"])
         many = {"trials": comparison["trials"], "seeds": len(comparison["seeds"])}
@@ -37,6 +32,21 @@ def commands(report: Report) -> Iterator[tuple[str, str]]:
         export = command("export", report.name, "-o", "best.json", **files)
         verify = command("verify", "best.json", study=source if source.endswith(".py") else None)
         yield "Export the answer from this store, and verify it by a new training:", f"{export}\n{verify}"
+
+
+def _not_alone(report: Report) -> list[str]:
+    """The option of a confirmation that trained no task alone."""
+    alone = report.verdict is not None and report.verdict["single_metrics"]
+    return ["--no-single"] if len(report.tasks) > 1 and not alone else []
+
+
+def _again(concluded: Mapping[str, Any]) -> dict[str, object]:
+    """The options of a confirmation: seeds or new divisions, and the number of configs."""
+    divisions = concluded.get("divisions")
+    # Earlier versions knew one division only, and recorded none.
+    divided = None if divisions is None else len(divisions)
+    seeds = None if divided else concluded["verdict"]["seeds"]
+    return {"seeds": seeds, "resplit": divided, "top": len(concluded["configs"])}
 
 
 def _search(report: Report) -> str:
@@ -54,6 +64,9 @@ def _search(report: Report) -> str:
         "population": info.get("population"),
         "score": _score(info),
     }
+    if report.searches is not None and report.concluded is not None:
+        options |= {"searches": len(report.searches["found"]), **_again(report.concluded)}
+        fixed += _not_alone(report)
     return command("run", *named(report), *fixed, **options, storage=AGAIN)
 
 

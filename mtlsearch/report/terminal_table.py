@@ -35,6 +35,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
         console.print()
         for line in verdict["lines"] if every else verdict_lines(verdict):
             console.print(visible(line), markup=False, soft_wrap=whole)
+    for line in config.get("searches", {}).get("lines", ()):
+        console.print(visible(line), markup=False, soft_wrap=whole)
 
 
 def in_folds(config: Mapping[str, Any]) -> str:

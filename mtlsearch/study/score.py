@@ -62,6 +62,13 @@ class Score:
         total = math.fsum(given.values())
         return {task: given[task] / total for task in tasks if given.get(task, 0) > 0}
 
+    def of_tasks(self, tasks: Sequence[str]) -> "Score":
+        """The score of some of the tasks: a callable, or weights of other tasks alone, become the mean."""
+        kept = {task: weight for task, weight in self._weights.items() if task in tasks and weight > 0}
+        if self.kind == "weighted" and kept:
+            return Score(kept)
+        return Score(MIN if self.kind == MIN else MEAN)
+
     def value(self, values: Values) -> float:
         """The score of oriented metrics; those of auxiliary tasks do not count."""
         if callable(self.of):

@@ -190,17 +190,26 @@ class Study:
         weights = self.weight_space.with_fixed(name.removeprefix(WEIGHT_PREFIX), value)
         return replace(self, fixed_weights=weights.fixed)
 
-    def only(self, task: str) -> "Study":
-        """The study of one task by itself, with that task's metric as the score; its model may have all heads."""
-        (kept,) = (each for each in self.tasks if each.name == task)
-        others = [name for name in self.task_names if name != task]
+    def only(self, *tasks: str) -> "Study":
+        """The study of some of its tasks by themselves, scored as before on those; its model may have all heads.
+
+        One task is scored by its metric. Raises StudyError for a task that the study has not.
+        """
+        names = [task.name for task in self.tasks]
+        unknown = [task for task in tasks if task not in names]
+        if unknown or not tasks:
+            got = repr(unknown[0]) if unknown else "none"
+            raise StudyError(f"only() must name tasks of the study ({', '.join(names)}), but got {got}")
+        kept = [task for task in self.tasks if task.name in tasks]
+        others = [name for name in self.task_names if name not in tasks]
+        several = len(kept) > 1
         return replace(
             self,
-            tasks=[kept],
+            tasks=kept,
             terms=(),
             evaluations=(),
-            score="mean",
-            at_least={},
+            score=self.scoring.of_tasks(tasks) if several else "mean",
+            at_least={task: least for task, least in self.at_least.items() if task in tasks} if several else {},
             fixed_weights={},
             spare_heads=[*self.spare_heads, *others],
         )
@@ -407,19 +416,18 @@ class LoadedStudy:
 
         return {**units_of(study.tasks, self.splits, build), **term_units(study.terms, self.points, build)}
 
-    def only(self, task: str) -> "LoadedStudy":
-        """The study of one task by itself, with that task's metric as the score.
+    def only(self, *tasks: str) -> "LoadedStudy":
+        """The study of some of its tasks by themselves, scored as before on those; one by its metric.
 
-        The callable of the model is the same, but its model is given that task's input alone. Raises ModelError where
+        The callable of the model is the same, but its model is given those tasks' inputs alone. Raises ModelError where
         it needs more.
         """
-        (splits,) = (each for each in self.splits if task in each.tasks)
-        parts = (splits.train, splits.validation, splits.test)
-        train, validation, test = (replace(part, labels={task: part.labels[task]}) for part in parts)
-        sha256 = {task: splits.sha256[task]}
-        alone = replace(splits, tasks=(task,), train=train, validation=validation, test=test, sha256=sha256)
-        units = {task: self.units.get(task, 1.0)}
-        loaded = LoadedStudy(self.study.only(task), (alone,), {task: self.targets[task]}, units)
+        splits = [_of_tasks(each, tasks) for each in self.splits if any(task in each.tasks for task in tasks)]
+        study = self.study.only(*tasks)
+        units = {task: self.units.get(task, 1.0) for task in study.task_names}
+        left_out = {task: why for task, why in self.left_out.items() if task in tasks}
+        targets = {task: self.targets[task] for task in study.task_names}
+        loaded = LoadedStudy(study, tuple(splits), targets, units, left_out)
         loaded.check_model()
         return loaded
 
@@ -466,3 +474,12 @@ class LoadedStudy:
             **({} if study.folds is None else {"folds": study.folds}),
             "code": code_of(functions_of([*study.measured, *study.terms], study.model, study.scoring.of)),
         }
+
+
+def _of_tasks(splits: Splits, tasks: Sequence[str]) -> Splits:
+    """The splits of one source with the labels of some of its tasks."""
+    kept = tuple(task for task in splits.tasks if task in tasks)
+    parts = (splits.train, splits.validation, splits.test)
+    train, validation, test = (replace(part, labels={task: part.labels[task] for task in kept}) for part in parts)
+    sha256 = {task: splits.sha256[task] for task in kept}
+    return replace(splits, tasks=kept, train=train, validation=validation, test=test, sha256=sha256)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mtlsearch.study.loading import examples
 from mtlsearch.study.space import Config
+from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import batch_parts, epoch_batches, epoch_reads
 from mtlsearch.training.losses import each_loss
 from mtlsearch.training.solo import SoloMember
@@ -30,6 +32,16 @@ def gradient_shares(training: Training, config: Config, state: Mapping[str, Tens
     if not total > 0:  # written so that NaN gives nothing either
         return {}
     return dict(zip(training.loaded.study.weighted, (norms / total).tolist(), strict=True))
+
+
+def used_parameters(loaded: LoadedStudy, config: Config) -> int:
+    """The number of parameters that the tasks' outputs depend on, of the model of `config`."""
+    model = loaded.study.build(config, seed=0)
+    outputs = model.eval()({task: x.cpu() for task, x in examples(loaded.splits).items()})
+    params = [param for param in model.parameters() if param.requires_grad]
+    total = torch.stack([output.sum() for output in outputs.values()]).sum()
+    found = torch.autograd.grad(total, params, allow_unused=True)
+    return sum(param.numel() for param, gradient in zip(params, found, strict=True) if gradient is not None)
 
 
 def _norms(member: SoloMember) -> Tensor:

@@ -22,7 +22,7 @@ from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import PeerPruner
-from mtlsearch.tuning.tpe import tpe_sampler
+from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 Space = dict[str, BaseDistribution]
 

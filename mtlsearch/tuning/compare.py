@@ -8,8 +8,7 @@ same. The best config on validation is trained again with S fresh seeds (`NAME/c
 scored on test once. Methods that look at losses are searched in the population, those of TorchJD solo.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from threading import Event
 from typing import Any
 
@@ -19,11 +18,9 @@ from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, outcome_line, 
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record, open_record, recorded_info
+from mtlsearch.store.record import open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
-from mtlsearch.study.study import Study
-from mtlsearch.study.study_file import load_study, shipped_studies, study_name
 from mtlsearch.training.device import use_device, with_recorded
 from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
@@ -35,9 +32,9 @@ from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import fresh_seeds, test_examples
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
 from mtlsearch.tuning.options import CompareOptions
-from mtlsearch.tuning.progress import Progress, Watcher
+from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.session import Session, show_in_dashboard
-from mtlsearch.tuning.studies import as_recorded, recorded, recorded_units
+from mtlsearch.tuning.studies import defined
 from mtlsearch.wording import duration
 
 KNOWN = (EQUAL, TUNED, *(name for name in METHODS if name != STATIC), *GRADIENT_BASED)
@@ -48,7 +45,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     methods = with_equal(options.methods)
     make_sampler(options.sampler, 0)  # wrong names are told before the store is touched
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
-    name, study, units = definition(options, artifacts, progress)
+    name, study, units = defined("compare", options, artifacts, progress)
     make_pruner(options.pruner, study.epochs)
     if len(study.weighted) == 1:
         raise UsageError(f"study {name!r} has one task, whose weight nothing changes: compare needs two or more")
@@ -89,29 +86,6 @@ def with_equal(methods: Sequence[str]) -> list[str]:
     if len(set(chosen) - {EQUAL}) == 0:
         raise UsageError(f"--methods must name a method beside {EQUAL}: {', '.join(KNOWN[1:])}")
     return chosen if EQUAL in chosen else [EQUAL, *chosen]
-
-
-def definition(
-    options: CompareOptions, artifacts: Path, watcher: Watcher
-) -> tuple[str, Study, Mapping[str, float] | None]:
-    """The study's name in the store, its definition, as its search had changed it where there is one, and its units."""
-    if options.study is None:
-        with open_storage(options.storage, create=False) as storage:
-            found = find_record(storage, options.name, artifacts)
-            name, info = found.name, found.info
-        watcher.notice(f"study {name}")
-        if info["source"] not in shipped_studies():
-            raise UsageError(
-                f"study {name!r} belongs to the study file {info['source']}, whose code runs only when named:"
-                f" mtlsearch compare {info['source']} --name {name}"
-            )
-        return name, as_recorded(load_study(info["source"]), info), recorded_units(info)
-    study = load_study(options.study)
-    name = options.name or study_name(study.source)
-    found_info = recorded(options.storage, name, artifacts)
-    if found_info is None:
-        return name, study, None
-    return name, as_recorded(study, found_info), recorded_units(found_info)
 
 
 def compare(session: Session, entrants: Sequence[Entrant], options: CompareOptions) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import DEFAULT_STORAGE, check_path, data_directory
-from mtlsearch.limits import CORES, LARGEST_SEED, MOST_EPOCHS, MOST_FOLDS, MOST_MEMBERS, MOST_SEEDS, MOST_TRIALS
+from mtlsearch.limits import (
+    CORES,
+    LARGEST_SEED,
+    MOST_EPOCHS,
+    MOST_FOLDS,
+    MOST_MEMBERS,
+    MOST_SEARCHES,
+    MOST_SEEDS,
+    MOST_TRIALS,
+)
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:
@@ -215,11 +224,10 @@ class SeedsOptions(Options):
     seeds: int = option(5, "--seeds", help="Fresh seeds for each config that is trained again.", low=1, high=MOST_SEEDS)
 
 
-@options
-class AgainOptions(SeedsOptions):
-    """The configs and tasks that a confirmation trains again."""
+@group
+class ResplitOptions(Options):
+    """The divisions of the data that are trained on again."""
 
-    top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1, high=MOST_SEEDS)
     resplit: int | None = option(
         None,
         "--resplit",
@@ -228,6 +236,13 @@ class AgainOptions(SeedsOptions):
         high=MOST_SEEDS,
         default="as many as --seeds, where a task has under 2,000 labelled rows whose test part was drawn; else 0",
     )
+
+
+@options
+class AgainOptions(ResplitOptions, SeedsOptions):
+    """The configs and tasks that a confirmation trains again."""
+
+    top: int = option(2, "--top", help="How many of the best configs are confirmed.", low=1, high=MOST_SEEDS)
     single: bool | None = option(
         None,
         "--single/--no-single",
@@ -268,6 +283,13 @@ class RunOptions(
         help="The total of the study's trials, earlier runs included.",
         low=1,
         high=MOST_TRIALS,
+    )
+    searches: int = option(
+        1,
+        "--searches",
+        help="Searches of so many trials each, with seeds of their own: how much of the gain is one search's luck.",
+        low=1,
+        high=MOST_SEARCHES,
     )
     seed: int | None = option(
         None,
@@ -346,6 +368,17 @@ class CompareOptions(
 
 
 @options
+class GroupOptions(
+    QuietOptions, ArtifactOptions, ResplitOptions, SeedsOptions, PrecisionOptions, DeviceOptions, StudyOptions
+):
+    """Options of `mtlsearch group`."""
+
+    top: int = option(
+        2, "--top", help="How many groupings are confirmed beside all together and all alone.", low=0, high=MOST_SEEDS
+    )
+
+
+@options
 class TrainOptions(QuietOptions, StudyPathOptions, DeviceOptions):
     """Options of `mtlsearch train`."""
 
@@ -413,6 +446,9 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch export`."""
 
     output: Path | None = option(None, "-o", "--output", help="The JSON file.", default="stdout")
+    grouping: bool = option(
+        False, "--grouping", help="Write a study file for each group that `group` recommends, into the folder of -o."
+    )
     checkpoint: Path | None = option(None, "--checkpoint", help="Write the trained parameters too (safetensors).")
 
 

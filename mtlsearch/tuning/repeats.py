@@ -23,14 +23,14 @@ from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import barrier, wait_a_moment
-from mtlsearch.tuning.options import AgainOptions
+from mtlsearch.tuning.options import AgainOptions, GroupOptions
 from mtlsearch.tuning.session import Session, TrainerMaker
 from mtlsearch.wording import described, few
 
 SMALL = 2000  # labelled examples of a task: of fewer, one division tells little of new data
 
 
-def new_divisions(loaded: LoadedStudy, options: AgainOptions) -> int:
+def new_divisions(loaded: LoadedStudy, options: AgainOptions | GroupOptions) -> int:
     """The number of new divisions of the data: as asked for, else as many as seeds where the data are small.
 
     By itself none is made of a test part that is the user's own, nor of inputs on disk.
@@ -84,14 +84,14 @@ class Divisions:
     def of(self, repeat: Repeat) -> LoadedStudy:
         """The study that a training trains, of one task where it trains that alone."""
         loaded = self.loaded if repeat.division is None else self.loaded.with_rows(self.rows[repeat.division])
-        return loaded if repeat.task is None else loaded.only(repeat.task)
+        return loaded if repeat.only is None else loaded.only(*repeat.only)
 
 
 def train_all(session: Session, book: Confirmation, repeats: Sequence[Repeat], divisions: Divisions) -> bool:
-    """Train the repeats that have not ended, those of each division and task on their data; False at the deadline."""
-    by_data: dict[tuple[int | None, str | None], list[Repeat]] = {}
+    """Train the repeats that have not ended, those of one division and one group together; False at the deadline."""
+    by_data: dict[tuple[int | None, tuple[str, ...] | None], list[Repeat]] = {}
     for repeat in repeats:
-        by_data.setdefault((repeat.division, repeat.task), []).append(repeat)
+        by_data.setdefault((repeat.division, repeat.only), []).append(repeat)
     for own in by_data.values():
         if _all_ended(book, own):
             continue
@@ -186,7 +186,9 @@ def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat
 def _end(book: Confirmation, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat) -> str:
     """Score a member on test, once, and store how it ended; a line that says so."""
     number, told = result.number, result.reason
-    if result.reason is None:
+    if result.reason is None and not repeat.scores_test:
+        told = f"validation {described(result.best_validation)}"
+    elif result.reason is None:
         state = trainer.state(number)
         with doing("scoring on test"):
             test = evaluate_state(training.loaded, repeat.config, state, "test", training.precision)

@@ -45,6 +45,7 @@ from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.retrain import keep_whole
+from mtlsearch.tuning.searches import check_repeatable, repeat_searches, told_beforehand
 from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
 from mtlsearch.tuning.studies import load_with_fallback, recorded_name
 
@@ -55,13 +56,18 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     """Search a study and confirm its best; the best trial's exported config. Raises Interrupted after a stop."""
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     chosen = choose(options, progress.notice)
+    check_repeatable(options, chosen.loaded.study)
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
+        if options.searches > 1 and session.record.counted() < options.trials:
+            progress.notice(told_beforehand(options, session))
         with removed_if_unbegun([session.record]):
             search_study(session, options, progress)
         keep_best_of_folds(session, options.trials)
         if options.confirm and session.record.counted() >= options.trials:
-            confirm_best(session, options, progress)
+            make_again = makes_again(session, options, progress.notice)
+            confirm_best(replace(session, make_trainer=make_again), options, progress)
+            repeat_searches(session, options, make_again)
         return answer(session.record, options, progress.notice)
 
 
@@ -189,9 +195,9 @@ def search_study(session: Session, options: RunOptions, progress: Progress) -> N
     """Search until the study has its trials, and tell where it goes on."""
     record, before = session.record, session.record.counted()
     if before >= options.trials:
+        done = "" if options.searches > 1 else ", so nothing is left to do"
         progress.notice(
-            f"study {record.name!r} already has {before} of {options.trials} trials; --trials is a total, so"
-            " nothing is left to do"
+            f"study {record.name!r} already has {before} of {options.trials} trials; --trials is a total{done}"
         )
         return
     if before:
@@ -211,14 +217,18 @@ def keep_best_of_folds(session: Session, trials: int) -> None:
 # Confirm.
 
 
-def confirm_best(session: Session, options: RunOptions, progress: Progress) -> None:
-    """Train the best configs again; where that fails, the search has its answer all the same."""
+def makes_again(session: Session, options: RunOptions, notice: Notice) -> TrainerMaker:
+    """Makes the trainers of a confirmation."""
     loaded = session.training.loaded
     searched = options.population or int(session.record.info["population"])
     at_once = options.population or repeat_population(loaded, searched)
-    make_trainer = again_trainer(loaded, at_once, options, progress.notice, measures=options.population is None)
+    return again_trainer(loaded, at_once, options, notice, measures=options.population is None)
+
+
+def confirm_best(session: Session, options: RunOptions, progress: Progress) -> None:
+    """Train the best configs again; where that fails, the search has its answer all the same."""
     try:
-        confirm(replace(session, make_trainer=make_trainer), options, "; --no-confirm skips it")
+        confirm(session, options, "; --no-confirm skips it")
     except StudyError as error:
         progress.notice(f"not confirmed: {error}")
 

@@ -15,9 +15,10 @@ from mtlsearch.store.record import Info, find_record
 from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
 from mtlsearch.study.space import fixed_value
 from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
-from mtlsearch.study.study_file import load_study, study_name
+from mtlsearch.study.study_file import load_study, shipped_studies, study_name
 from mtlsearch.training.device import Conditions
-from mtlsearch.tuning.options import RunOptions, is_text
+from mtlsearch.tuning.options import RunOptions, StudyOptions, is_text
+from mtlsearch.tuning.progress import Watcher
 
 DEFAULT_STUDY = "mnist-fashion"
 FALLBACK_STUDY = "digits"
@@ -75,6 +76,32 @@ def begun_with(study: Study, info: Info | None) -> Study:
     if len(study.weighted) == 1 or "weight range" in info["fingerprint"]:
         return study
     return replace(study, weight_prior=SIMPLEX)
+
+
+def defined(
+    command: str, options: StudyOptions, artifacts: Path, watcher: Watcher
+) -> tuple[str, Study, Mapping[str, float] | None]:
+    """The study's name in the store, its definition, as its search had changed it where there is one, and its units.
+
+    `command` is that which needs it, for the advice where a file must be named.
+    """
+    if options.study is None:
+        with open_storage(options.storage, create=False) as storage:
+            found = find_record(storage, options.name, artifacts)
+            name, info = found.name, found.info
+        watcher.notice(f"study {name}")
+        if info["source"] not in shipped_studies():
+            raise UsageError(
+                f"study {name!r} belongs to the study file {info['source']}, whose code runs only when named:"
+                f" mtlsearch {command} {info['source']} --name {name}"
+            )
+        return name, as_recorded(load_study(info["source"]), info), recorded_units(info)
+    study = load_study(options.study)
+    name = options.name or study_name(study.source)
+    found_info = recorded(options.storage, name, artifacts)
+    if found_info is None:
+        return name, study, None
+    return name, as_recorded(study, found_info), recorded_units(found_info)
 
 
 def recorded_units(info: Info) -> dict[str, float]:

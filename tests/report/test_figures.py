@@ -47,6 +47,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Report:
         (5, {}, ["trade-off", "task-metrics", *SEARCH]),
         (15, {}, ["trade-off", "task-metrics", "all-metrics", *SEARCH]),
         (2, {"seeds": 2}, ["trade-off", "confirmation", *SEARCH]),
+        (9, {"seeds": 3}, ["trade-off", "task-metrics", "confirmation", "profile", *SEARCH]),
         (2, {"compared": True}, ["trade-off", "methods", *SEARCH]),
         (2, {"found": [TrialState.PRUNED]}, ["learning-curves"]),
         (2, {"found": [TrialState.COMPLETE]}, ["trade-off", "learning-curves", "best-so-far"]),

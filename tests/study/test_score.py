@@ -24,8 +24,8 @@ from mtlsearch.study.score import Score, parsed_score, recorded_score
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.loop import enqueue_default, search
+from mtlsearch.tuning.samplers.tpe import SharedTPESampler
 from mtlsearch.tuning.studies import least_option, score_option
-from mtlsearch.tuning.tpe import SharedTPESampler
 
 AB = ("a", "b")
 NOWHERE = Path("nowhere")

@@ -23,8 +23,8 @@ from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.loop import enqueue_default, search
+from mtlsearch.tuning.samplers.tpe import tpe_sampler
 from mtlsearch.tuning.session import MakeTrainer
-from mtlsearch.tuning.tpe import tpe_sampler
 
 NOWHERE = Path("nowhere")
 MIXED = {"optimizer": "adam", "learning_rate": 0.02, "weight_decay": 0.01, "clip_norm": 0.5}

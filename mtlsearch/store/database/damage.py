@@ -56,6 +56,8 @@ CONCLUSION: Shape = {
     "alone": ([Text], None),  # of conclusions from before tasks had searches of their own, None
 }
 ESTIMATE: Shape = {"mean": (Number, None), "low": (Number, None), "high": (Number, None)}
+SEARCHES: Shape = {"format": Text, "trials": Whole, "gain": ESTIMATE, "found": list, "lines": list}
+SEARCHED: Shape = {"study": Text, "seed": Whole, "trials": Whole, "trial": Whole, "weights": [Number], "gain": ESTIMATE}
 COMPARISON: Shape = {"format": Text, "trials": Whole, "seeds": list, "methods": list, "lines": list}
 METHOD: Shape = {
     "method": Text,
@@ -96,12 +98,21 @@ def fault_of_conclusion(conclusion: Any) -> str | None:
 
 def fault_of_comparison(comparison: Any) -> str | None:
     """The fault of a stored comparison; None where nothing is."""
-    found = fault(comparison, COMPARISON, "it")
+    return _fault_of_list(comparison, COMPARISON, "methods", METHOD)
+
+
+def fault_of_searches(evidence: Any) -> str | None:
+    """The fault of the stored evidence over searches; None where nothing is."""
+    return _fault_of_list(evidence, SEARCHES, "found", SEARCHED)
+
+
+def _fault_of_list(value: Any, shape: Shape, part: str, each: Shape) -> str | None:
+    found = fault(value, shape, "it")
     if found is not None:
         return found
-    found_in = (fault(method, METHOD, f"method {n}") for n, method in enumerate(comparison["methods"]))
+    found_in = (fault(one, each, f"number {n} of its {part}") for n, one in enumerate(value[part]))
     wrong = next((each for each in found_in if each is not None), None)
-    texts = all(isinstance(line, str) for line in comparison["lines"])
+    texts = all(isinstance(line, str) for line in value["lines"])
     return wrong if wrong is not None or texts else "its lines are no texts"
 
 

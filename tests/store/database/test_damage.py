@@ -24,7 +24,7 @@ READERS = (("best",), ("best", "--search", "--json"), ("export",), ("trials", "-
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store of a confirmed and compared study, which no test changes."""
     folder = tmp_path_factory.mktemp("whole")
-    with report_stores.store(folder, TASKS, report_stores.states(6), seeds=2, compared=True):
+    with report_stores.store(folder, TASKS, report_stores.states(6), seeds=2, compared=True, repeated=True):
         pass
     return folder
 
@@ -81,7 +81,7 @@ def test_damaged_trial_is_named_and_the_others_are_shown(here: Path, statement: 
 
 
 @pytest.mark.parametrize("value", ODD)
-@pytest.mark.parametrize("key", ["mtlsearch", "conclusion", "comparison", "confirmation"])
+@pytest.mark.parametrize("key", ["mtlsearch", "conclusion", "comparison", "confirmation", "searches"])
 def test_odd_attribute_of_a_study_is_told_or_harmless(here: Path, key: str, value: str) -> None:
     change("UPDATE study_user_attributes SET value_json = ? WHERE key = ?", value, key)
     for reader in READERS[:3]:

@@ -1,0 +1,1 @@
+"""Samplers that mtlsearch adds to those of Optuna."""

@@ -195,10 +195,11 @@ class Study:
 
         One task is scored by its metric. Raises StudyError for a task that the study has not.
         """
-        unknown = [task for task in tasks if task not in self.task_names]
+        names = [task.name for task in self.tasks]
+        unknown = [task for task in tasks if task not in names]
         if unknown or not tasks:
             got = repr(unknown[0]) if unknown else "none"
-            raise StudyError(f"only() must name tasks of the study ({', '.join(self.task_names)}), but got {got}")
+            raise StudyError(f"only() must name tasks of the study ({', '.join(names)}), but got {got}")
         kept = [task for task in self.tasks if task.name in tasks]
         others = [name for name in self.task_names if name not in tasks]
         several = len(kept) > 1

@@ -38,7 +38,7 @@ def check_repeatable(options: RunOptions, study: Study) -> None:
         return
     if not options.confirm:
         raise UsageError("--searches compares confirmed winners, but got --no-confirm: leave one of them out")
-    if len(study.tasks) == 1:
+    if len(study.weighted) == 1:
         raise UsageError("--searches repeats the search for task weights, but the study has one task: leave it out")
 
 

@@ -66,6 +66,11 @@ def test_new_divisions_are_refused(folder: Path) -> None:
     assert said == "--resplit deals labelled examples anew, which points and evaluations are not: leave it out"
 
 
+def test_terms_are_in_no_group(folder: Path) -> None:
+    said = refused("group", "mine.py", "--threads", "1", status=2)
+    assert said == "study 'mine' has terms or evaluations, which no group can train alone: group needs tasks"
+
+
 @pytest.mark.parametrize("name", ["poisson", "klein-gordon", "boxes"])
 def test_shipped_studies_of_terms_train_and_score(name: str, folder: Path) -> None:
     said = done("run", name, "--threads", "1", "--trials", "2", "--epochs", "1", "--no-confirm", "--json")

@@ -94,6 +94,8 @@ def group_command(options: GroupOptions, progress: Progress, stop: Event) -> dic
     """Find which tasks of a study belong together; the answer with the study's name. Raises Interrupted."""
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
     name, study, units = defined("group", options, artifacts, progress)
+    if study.terms or study.evaluations:
+        raise UsageError(f"study {name!r} has terms or evaluations, which no group can train alone: group needs tasks")
     count = len(study.tasks)
     if count == 1:
         raise UsageError(f"study {name!r} has one task: group needs two or more")

@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from mtlsearch.tasks.dense import Depth as Depth
     from mtlsearch.tasks.dense import Normals as Normals
     from mtlsearch.tasks.dense import Segmentation as Segmentation
+    from mtlsearch.tasks.evaluation import Evaluation as Evaluation
     from mtlsearch.tasks.multilabel import MultiLabel as MultiLabel
     from mtlsearch.tasks.regression import Regression as Regression
     from mtlsearch.tasks.tagging import TokenTagging as TokenTagging
+    from mtlsearch.tasks.term import Term as Term
     from mtlsearch.tuning.objective import objective as objective
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "DenseTrunk": "nn.dense",
     "Depth": "tasks.dense",
     "Dropout": "nn.dropout",
+    "Evaluation": "tasks.evaluation",
     "LayerNorm": "nn.norms",
     "MedMNIST": "data.medmnist",
     "MtlsearchError": "errors",
@@ -77,6 +80,7 @@ _HOMES = {
     "Table": "data.table",
     "TaggedFiles": "data.text_files",
     "TaskModules": "nn.task_modules",
+    "Term": "tasks.term",
     "TextFiles": "data.text_files",
     "TextTrunk": "nn.text",
     "TokenTagging": "tasks.tagging",

@@ -27,6 +27,7 @@ ROWS = {
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
     "weights": ["2 tasks, best up to 1 : 10, simplex", "3 tasks, best up to 1 : 100, 1 : 100"],
+    "terms": ["repeat 0", "solo", "population of 16, fused"],
     "readme": ["processor time"],
     "verdicts": ["units, repeat 0: score"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],

@@ -37,8 +37,9 @@ class Plan:
 
     `scored` are the tasks that are trained alone too, and `own` the configs that a search of a task alone has found,
     by task and number of trial there. `dropped` is the best config of the search that trains the main task alone.
-    `units` are those of the losses, and `auxiliary` the tasks that may be left out. `divisions` are the seeds of new
-    divisions of the data, one for each of `seeds`; without them all trainings have the study's own.
+    `units` are those of the losses, and `auxiliary` the tasks that may be left out; `terms` have a weight and no
+    metric. `divisions` are the seeds of new divisions of the data, one for each of `seeds`; without them all trainings
+    have the study's own.
     """
 
     configs: Mapping[int, Config]
@@ -48,6 +49,7 @@ class Plan:
     units: Mapping[str, float] = field(default_factory=dict)
     own: Mapping[str, Mapping[int, Config]] = field(default_factory=dict)
     dropped: Mapping[int, Config] = field(default_factory=dict)
+    terms: Sequence[str] = ()
     divisions: Sequence[int] = ()
 
     def shared(self) -> list[Repeat]:
@@ -133,7 +135,7 @@ class Plan:
         winner = self.winner(found)
         confirmed = [self._confirmed(of, found, metrics, won=of == winner) for of in self.configs]
         auxiliary = [task for task in self.auxiliary if len(metrics) > 1]
-        return judge(confirmed, metrics, score, auxiliary=auxiliary, blame=blame, notes=notes)
+        return judge(confirmed, metrics, score, auxiliary=auxiliary, terms=self.terms, blame=blame, notes=notes)
 
     def _confirmed(self, of: int, found: Found, metrics: Mapping[str, TaskMetric], won: bool) -> Confirmed:
         """The numbers of one config, and of the winner's other arms."""

@@ -131,14 +131,15 @@ def judge(
     margin: float | None = None,
     *,
     auxiliary: Sequence[str] = (),
+    terms: Sequence[str] = (),
     blame: Blame | None = None,
     notes: Sequence[str] = (),
 ) -> Verdict:
     """The verdict on k confirmed configs; the order of tasks is that of `metrics`.
 
     `margin` is in units of the `score`, and replaces its own. `auxiliary` tasks neither count in the score nor must
-    reach anything. `blame` holds what else could make a task better alone, and `notes` are lines to add. Raises
-    StudyError where no seed of any config has a validation score.
+    reach anything; `terms` have a weight and no metric. `blame` holds what else could make a task better alone, and
+    `notes` are lines to add. Raises StudyError where no seed of any config has a validation score.
     """
     validation = _validation(confirmed)
     best = confirmed[int(choose(validation))]
@@ -167,14 +168,15 @@ def judge(
         sharing=sharing,
         left_out=left_out,
         excused=[task for task in sharing if blame.reason(task) is not None],
+        terms=terms,
     )
     tuned, equal, alone = _arms(best, kept, measure, level)
     means = {task: each.mean for task, each in tuned.metrics.items()}
     return Verdict(
-        kind=_kind(won, best, metrics),
+        kind=_kind(won, best),
         recommendation=recommend(findings, "equal" if keeps_equal else "tuned"),
         winner=int(won.winner),
-        weights={task: float(best.weights[task]) for task in metrics},
+        weights={name: float(best.weights[name]) for name in (*metrics, *terms) if name in best.weights},
         tuned=tuned,
         equal=equal,
         alone=alone,
@@ -239,8 +241,8 @@ def _own_claims(comparisons: Sequence[Comparison], level: float) -> tuple[Claim,
     return claims_of(found, holm(found.p))
 
 
-def _kind(won: Contest, best: Confirmed, metrics: Mapping[str, TaskMetric]) -> Kind:
-    if len(metrics) == 1:
+def _kind(won: Contest, best: Confirmed) -> Kind:
+    if len(best.weights) == 1:
         return "equal"
     kind = cast(Kind, str(won.kind))
     return "tuned" if kind == "equal" and best.equal_breaks else kind

@@ -12,6 +12,7 @@ from mtlsearch.study.score import CALLABLE, MEAN, Score
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
 
 FRACTIONS = frozenset({"accuracy", "macro_f1", "macro_auroc", "auroc", "average_precision", "span_f1", "r2"})
+RELATIVE_L2 = "relative_l2"
 FRACTION_MARGIN, RELATIVE_MARGIN = 0.002, 0.01
 
 
@@ -50,7 +51,7 @@ class TaskMetric:
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest value that there can be; R² has no lowest."""
         if not self.fraction:
-            return -math.inf, math.inf
+            return (0.0 if self.name == RELATIVE_L2 else -math.inf), math.inf
         return (-math.inf if self.name == "r2" else 0.0), 1.0
 
     @property

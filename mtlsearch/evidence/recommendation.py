@@ -5,6 +5,7 @@ scored tasks: together, which is one model instead of many, except those that sh
 each alone. Where a task is better alone and sharing need not be to blame, the search has not answered yet, and the
 recommendation is to search again. Of the auxiliary tasks that the winner keeps, those stay whose effect is better; if
 none is while sharing helps, the one with the largest effect. Weights are equal ones where the verdict keeps those.
+With loss terms, which cannot be trained alone, the weights are all that there is to recommend.
 
 The sentence has neither numbers nor symbols.
 """
@@ -27,7 +28,7 @@ class Findings:
     `scored` and `auxiliary` are the study's tasks, `kept` the auxiliary tasks that the winner trains. `sharing` holds
     the effect on each scored task, empty where no task was trained alone; `left_out` that of each auxiliary task that
     was left out for comparison. `tuning` is the effect of tuned weights on the score. `excused` are the tasks for
-    which sharing need not be to blame.
+    which sharing need not be to blame; `terms` are the losses that are no tasks.
     """
 
     scored: Sequence[str]
@@ -37,6 +38,7 @@ class Findings:
     sharing: Mapping[str, Effect]
     left_out: Mapping[str, Effect]
     excused: Sequence[str] = ()
+    terms: Sequence[str] = ()
 
     def of(self, *kinds: str) -> list[str]:
         """The scored tasks on which sharing has an effect of these kinds."""
@@ -57,12 +59,19 @@ class Recommendation:
 
 def recommend(found: Findings, weights: Kept) -> Recommendation:
     """The module's rule; `weights` are those that the verdict keeps."""
+    if found.terms:
+        return _terms(found, weights)
     again = [task for task in found.of("worse") if task in found.excused]
     if again:
         return _search_again(found, weights, again)
     if len(found.scored) == 1 and found.auxiliary:
         return _main_task(found, weights)
     return _several(found, weights)
+
+
+def _terms(found: Findings, weights: Kept) -> Recommendation:
+    names = (*found.scored, *found.kept, *found.terms)
+    return Recommendation("together", names, (), (), weights, f"Train {_how(weights, found)}.")
 
 
 def _search_again(found: Findings, weights: Kept, again: Sequence[str]) -> Recommendation:
@@ -122,13 +131,15 @@ def _why(found: Findings) -> str:
 def _keep(tasks: Sequence[str], weights: Kept, found: Findings, first: bool = True) -> str:
     whole = len(tasks) == len(found.scored) + len(found.auxiliary)
     names = "all tasks" if whole and len(tasks) > 4 else listed(tasks)
+    return f"{'Keep' if first else 'keep'} {names} together {_how(weights, found)}"
+
+
+def _how(weights: Kept, found: Findings) -> str:
     if weights == "equal":
-        how = "with equal weights"
-    elif found.tuning.kind == "better":
-        how = "with the tuned weights"
-    else:
-        how = "with the weights that were found, though nothing shows that equal ones are worse"
-    return f"{'Keep' if first else 'keep'} {names} together {how}"
+        return "with equal weights"
+    if found.tuning.kind == "better":
+        return "with the tuned weights"
+    return "with the weights that were found, though nothing shows that equal ones are worse"
 
 
 def _kept(found: Findings) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def one_task(self) -> bool:
-        return len(self.measured) == 1
+        return len(self.weights) == 1
 
     @property
     def found_equal(self) -> bool:

@@ -80,11 +80,15 @@ def _table(report: Report, answer: Mapping[str, Any]) -> list[str]:
     """The tasks with their weights, and the metrics of the best training."""
     splits = [split for split in ("validation", "test") if split in answer]
     rows = [f"| task | weight | {' | '.join(splits)} |", f"|---|---:|{'---:|' * len(splits)}"]
-    for task, weight in answer["task_weights"].items():
-        metric = report.tasks[task]
-        found = [answer[split].get(task, {}).get(metric.name) for split in splits]
-        cells = ["–" if v is None else f"{_plain(metric.name)} {number(v, metric.scale)}" for v in found]
-        rows.append(f"| {_plain(task)} | {weight:.4f} | {' | '.join(cells)} |")
+    weights = answer["task_weights"]
+    for task in dict.fromkeys([*weights, *report.tasks]):
+        metric = report.tasks.get(task)  # a term has none, an evaluation has no weight
+        found = [None if metric is None else answer[split].get(task, {}).get(metric.name) for split in splits]
+        cells = [
+            "–" if v is None or metric is None else f"{_plain(metric.name)} {number(v, metric.scale)}" for v in found
+        ]
+        weight = f"{weights[task]:.4f}" if task in weights else "–"
+        rows.append(f"| {_plain(task)} | {weight} | {' | '.join(cells)} |")
     return rows
 
 

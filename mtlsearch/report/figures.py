@@ -33,8 +33,11 @@ def plots(report: Report) -> list[style.Plot]:
 
 
 def trade_offs(report: Report) -> list[style.Plot]:
-    """The scores of the tasks against their weights: points for two tasks, a triangle for three, lines for more."""
-    if not report.complete or len(report.tasks) < 2:
+    """The scores of the tasks against their weights: points for two tasks, a triangle for three, lines for more.
+
+    Loss terms have weights and no scores of their own, so there is none with them.
+    """
+    if not report.complete or len(report.tasks) < 2 or "weighted" in report.info:
         return []
     if len(report.tasks) == 2:
         return [of_two(report)]

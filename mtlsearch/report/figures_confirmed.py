@@ -58,7 +58,8 @@ def confirmation(report: Report) -> list[style.Plot]:
     """Tuned weights, equal ones and each task alone on test: every seed, the mean and its interval."""
     if report.verdict is None:
         return []
-    panels = [_confirmed(report, task) for task in shown_tasks(report.verdict["weights"])]
+    weighted = [task for task in shown_tasks(report.verdict["weights"]) if task in report.tasks]
+    panels = [_confirmed(report, task) for task in (*weighted, *report.evaluations)]
     text = (
         "The confirmed hyperparameters, trained with fresh seeds and scored on test once: each seed, the mean and its"
         " interval. Two intervals may overlap although there is a difference: the verdict compares seed by seed."

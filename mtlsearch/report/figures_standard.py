@@ -52,8 +52,8 @@ def _scored(trial: FrozenTrial, names: Sequence[str], value: float) -> FrozenTri
 def dimensions(report: Report) -> list[str]:
     """The dimensions that were searched, with the task weights where there are few tasks."""
     names = [n for n, d in report.space.items() if n in report.info["default"] and not d.single()]
-    few = 1 < len(report.tasks) <= FEW_TASKS
-    weights = list(report.tasks)[: len(report.tasks) - (len(report.tasks) == 2)] if few else []
+    tasks = report.weighted
+    weights = tasks[: len(tasks) - (len(tasks) == 2)] if 1 < len(tasks) <= FEW_TASKS else []
     return names + [f"{WEIGHT_PREFIX}{task}" for task in weights]
 
 

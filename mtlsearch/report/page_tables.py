@@ -51,8 +51,8 @@ def tasks_table(report: Report) -> Table | None:
     weights = report.answer["task_weights"] if report.verdict is None else report.verdict["weights"]
     return Table(
         head=_columns(report),
-        rows={task: _task_row(report, task) for task in weights},
-        shown=shown_tasks(weights),
+        rows={task: _task_row(report, task) for task in dict.fromkeys([*weights, *report.evaluations])},
+        shown=[*shown_tasks(weights), *report.evaluations],
         foot=_foot(report) if len(weights) > 1 else {},
     )
 
@@ -83,16 +83,22 @@ def _columns(report: Report) -> list[str]:
 
 def _task_row(report: Report, task: str) -> list[Cell]:
     assert report.answer is not None
-    metric = report.tasks[task]
+    metric = report.tasks.get(task)
+    if metric is None:  # a loss term
+        cells = [Cell(f"{report.answer['task_weights'][task]:.4f}")]
+        if report.verdict is not None and report.concluded is not None and report.concluded["weights"] != "tuned":
+            cells.append(Cell(f"{report.verdict['weights'][task]:.4f}"))
+        return [*cells, *[EMPTY] * (len(_columns(report)) - 1 - len(cells))]
     found = report.answer["validation"].get(task, {}).get(metric.name, math.nan)
+    has_weight = task not in report.evaluations
     cells = [
-        Cell(f"{report.answer['task_weights'].get(task, 0.0):.4f}"),
+        Cell(f"{report.answer['task_weights'].get(task, 0.0):.4f}") if has_weight else EMPTY,
         Cell(number(found, metric.scale), metric.name),
     ]
     if report.verdict is None or report.concluded is None:
         return cells
     if report.concluded["weights"] != "tuned":
-        cells.insert(1, Cell(f"{report.verdict['weights'][task]:.4f}"))
+        cells.insert(1, Cell(f"{report.verdict['weights'][task]:.4f}") if has_weight else EMPTY)
     for key in ("metrics", "equal_metrics", "single_metrics"):
         if report.verdict[key]:
             cells.append(Cell.stored(report.verdict[key].get(task), metric.scale, metric.unit))

@@ -59,6 +59,16 @@ class Report:
         tasks: Mapping[str, Any] = self.info["tasks"]
         return {name: TaskMetric(t["metric"], t["higher_is_better"]) for name, t in tasks.items()}
 
+    @property
+    def weighted(self) -> list[str]:
+        """What has a weight: the tasks, and the loss terms."""
+        return list(self.info.get("weighted", self.tasks))
+
+    @property
+    def evaluations(self) -> list[str]:
+        """What has a metric and no weight."""
+        return [name for name in self.tasks if name not in self.weighted]
+
     @cached_property
     def space(self) -> dict[str, BaseDistribution]:
         """The dimensions of the search."""

@@ -100,20 +100,22 @@ def _test_score(config: Mapping[str, Any]) -> str:
 
 
 def _task_table(config: Mapping[str, Any], every: bool) -> Table:
-    """The weight and the metrics of each task."""
+    """The weight and the metrics of each task; terms have a weight alone, evaluations metrics."""
     splits = [split for split in ("validation", "test") if split in config]
     table = Table("task", box=None, padding=(0, GAP, 0, 0))
     for column in ("weight", *splits):
         table.add_column(column, justify="right")
     weights = config["task_weights"]
     kept = list(weights) if every else shown_tasks(weights)
+    kept += [name for name in config.get("tasks", {}) if name not in weights]
     for place, task in enumerate(kept):
-        if place == MOST_WEIGHED and len(kept) < len(weights):
+        if place == MOST_WEIGHED and len(shown_tasks(weights)) < len(weights) and not every:
             table.add_row(_others(weights))
         found = [config[split].get(task, {}).items() for split in splits]
         cells = ["  ".join(f"{metric} {measured(value)}" for metric, value in metrics) for metrics in found]
         cells[0] += _spread(config, task)
-        table.add_row(*map(Text, map(visible, (task, f"{weights[task]:.4f}", *cells))))
+        weight = f"{weights[task]:.4f}" if task in weights else ""
+        table.add_row(*map(Text, map(visible, (task, weight, *cells))))
     return table
 
 

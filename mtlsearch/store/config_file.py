@@ -138,11 +138,11 @@ def config_of(config: Mapping[str, Any], study: "Study") -> Config:
     """
     weights = config["task_weights"]
     if config.get("alone") in study.task_names:
-        weights = {task: float(task == config["alone"]) for task in study.task_names}
-    if set(weights) != set(study.task_names):
-        got, due = ", ".join(sorted(weights)), ", ".join(study.task_names)
+        weights = {task: float(task == config["alone"]) for task in study.weighted}
+    if set(weights) != set(study.weighted):
+        got, due = ", ".join(sorted(weights)), ", ".join(study.weighted)
         raise ConfigError(f"the config is for the tasks {got}, but the study has {due}: name its own with --study")
     missing = [name for name in study.default if name not in config["hyperparameters"]]
     if missing:
         raise ConfigError(f"the config has no hyperparameter {missing[0]!r}, which the study needs")
-    return Config(config["hyperparameters"], {task: weights[task] for task in study.task_names})
+    return Config(config["hyperparameters"], {task: weights[task] for task in study.weighted})

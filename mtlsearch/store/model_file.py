@@ -101,7 +101,7 @@ def trained(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor]
 
 def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor], path: str) -> nn.Module:
     """The network of `config` with the parameters `state`. Raises ModelError where they do not fit."""
-    for task in study.tasks:
+    for task in study.measured:
         if isinstance(task.data, FittedSource):
             task.data.restore(config)
     model = study.build(config_of(config, study), seed=0)

@@ -94,7 +94,7 @@ class Record:
             return trial
         known = self.checked.get(trial._trial_id)
         if known is None:
-            wrong = fault_of(trial, self.info["tasks"])
+            wrong = fault_of(trial, self.info.get("weighted", self.info["tasks"]))
             known = trial if wrong is None else as_failed(trial, wrong)
             self.checked[trial._trial_id] = known
         return known

@@ -8,6 +8,9 @@ from optuna.distributions import BaseDistribution
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import LARGEST_SEED, LONGEST_TASK, MOST_BATCH, MOST_EPOCHS, MOST_FOLDS, check_most
 from mtlsearch.study.space import Value
+from mtlsearch.tasks.evaluation import Evaluation
+from mtlsearch.tasks.task import Task
+from mtlsearch.tasks.term import Term
 from mtlsearch.wording import is_name, shortened
 
 
@@ -16,6 +19,25 @@ def check_name(name: object) -> None:
     if not is_name(name, LONGEST_TASK):
         rule = f"a task's name is a printable text of 1 to {LONGEST_TASK} letters without a space at its ends"
         raise StudyError(f"{rule}, but got {shortened(repr(name), 60)}")
+
+
+def check_kinds(tasks: Sequence[object], terms: Sequence[object], evaluations: Sequence[object]) -> None:
+    """Raise StudyError unless a study holds a loss and a metric, and each of its parts where it belongs."""
+    kinds = {"tasks": (tasks, Task), "terms": (terms, Term), "evaluations": (evaluations, Evaluation)}
+    for name, (given, kind) in kinds.items():
+        wrong = next((each for each in given if not isinstance(each, kind)), None)
+        if wrong is not None:
+            got = type(wrong).__name__
+            home = {"Term": ": name it in terms=", "Evaluation": ": name it in evaluations="}.get(got, "")
+            raise StudyError(f"{name} must hold {kind.__name__}s, but got a {got}{home}")
+    if not (tasks or terms):
+        or_terms = ": give tasks, or terms=[Term(name, points, loss)]" if evaluations else ""
+        raise StudyError(f"a study needs one task or more, but tasks is empty{or_terms}")
+    if not (tasks or evaluations):
+        raise StudyError(
+            "a study needs something that is scored, but terms have no metric: add evaluations=[Evaluation(name, data,"
+            " metric)]"
+        )
 
 
 def check_size(name: str, value: object) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from mtlsearch.tasks.task import Task
+from mtlsearch.tasks.term import Term
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
@@ -41,12 +42,13 @@ def code_of(functions: Mapping[str, object]) -> dict[str, Any]:
     return {"python": PYTHON, "of": {what: digests[id(function)] for what, function in own.items()}}
 
 
-def functions_of(tasks: Iterable[Task], model: object, score: object) -> dict[str, object]:
+def functions_of(tasks: Iterable[Task | Term], model: object, score: object) -> dict[str, object]:
     """The functions and classes of a study, by what they are to it."""
     found: dict[str, object] = {"model": model, **({"score": score} if callable(score) else {})}
     for task in tasks:
         found[f"kind of {task.name}"] = type(task)
-        found[f"data of {task.name}"] = task.data
+        if isinstance(task, Task):
+            found[f"data of {task.name}"] = task.data
         given = {f.name: getattr(task, f.name) for f in fields(task) if f.name not in ("name", "data")}
         found |= {f"{name} of {task.name}": value for name, value in given.items() if callable(value)}
     return found

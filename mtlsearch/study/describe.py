@@ -21,7 +21,7 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
         "source_sha256": source_sha256(study.source) if study.source else None,
         "score": study.score_name,
         "scoring": study.scoring.describe(),
-        "units": {task: loaded.units.get(task, 1.0) for task in study.task_names},
+        "units": {task: loaded.units.get(task, 1.0) for task in study.weighted},
         "default": dict(study.default),
         "budget": {
             "epochs": study.epochs,
@@ -32,8 +32,9 @@ def describe(loaded: LoadedStudy) -> dict[str, Any]:
         },
         "tasks": {
             task.name: _describe_task(task, loaded.targets[task.name], loaded.metrics[task.name], sources[task.name])
-            for task in study.tasks
+            for task in study.measured
         },
+        **({"weighted": study.weighted} if study.weighted != study.task_names else {}),
         "fingerprint": loaded.fingerprint(),
         **({"left_out": dict(loaded.left_out)} if loaded.left_out else {}),
         **_fitted(loaded),
@@ -44,7 +45,9 @@ def input_lines(loaded: LoadedStudy) -> list[str]:
     """A line for each source that says what its inputs were taken for, and how many there are."""
     lines = []
     for splits in loaded.splits:
-        inputs, examples = splits.train.inputs, sum(map(len, (splits.train, splits.validation, splits.test)))
+        trains = any(source is splits for source in loaded.batched)  # what is only measured has no part that trains
+        parts = (splits.train, splits.validation, splits.test)[0 if trains else 1 :]
+        inputs, examples = splits.train.inputs, sum(map(len, parts))
         shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
         lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
         lines += _wide_lines(splits.fitted.get("table"))

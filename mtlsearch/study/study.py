@@ -5,7 +5,7 @@ A study file defines a `Study`. `Study.load` gives a `LoadedStudy`, the complete
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,12 @@ from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.nn.plain import Plain
 from mtlsearch.study.checks import (
     check_at_least,
     check_default,
     check_folds,
+    check_kinds,
     check_mapping,
     check_name,
     check_range,
@@ -38,9 +40,13 @@ from mtlsearch.study.loading import check_heads, check_outputs, load_splits, uns
 from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
+from mtlsearch.study.term_units import term_units
 from mtlsearch.study.units import units_of
+from mtlsearch.tasks.evaluation import Evaluation
 from mtlsearch.tasks.metrics import Metric
+from mtlsearch.tasks.points import Points, read_points
 from mtlsearch.tasks.task import Loss, Target, Task
+from mtlsearch.tasks.term import Term
 
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
@@ -62,10 +68,15 @@ class Study:
     such as an AUROC of one class, is refused when the data are loaded; `unscorable="skip"` trains it and leaves it out
     of the score. `division` says how sources hold out examples: with every task's share of labels ("iterative"), or of
     the first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads
-    of the model that are no task's, which is else taken for a slip. Raises StudyError where a definition cannot work.
+    of the model that are no task's, which is else taken for a slip.
+
+    `terms` have a loss and a weight, but no metric; `evaluations` have a metric, which counts in the score, but no
+    loss. The model of a study without tasks takes a tensor and gives one: its terms call it as they like, and its
+    evaluations with their inputs. Raises StudyError where a definition cannot work.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[Task] = ()
+    _: KW_ONLY
     model: Callable[[Config], nn.Module]
     space: Mapping[str, BaseDistribution]
     default: Mapping[str, Value]
@@ -85,13 +96,15 @@ class Study:
     weight_prior: str = LOG_RATIOS
     fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
     folds: int | None = None
+    terms: Sequence[Term] = ()
+    evaluations: Sequence[Evaluation] = ()
 
     def __post_init__(self) -> None:
         names = self.task_names
-        if not names:
-            raise StudyError("a study needs one task or more, but tasks is empty")
-        check_distinct(names, "each task needs a name of its own", StudyError)
-        for name in names:
+        check_kinds(self.tasks, self.terms, self.evaluations)
+        every = [*names, *(term.name for term in self.terms)]
+        check_distinct(every, "each task needs a name of its own", StudyError)
+        for name in every:
             check_name(name)
         for name in ("space", "default", "at_least"):
             check_mapping(name, getattr(self, name))
@@ -104,6 +117,11 @@ class Study:
                 check_size(name, getattr(self, name))
         check_seed(self.split_seed)
         check_folds(self.folds)
+        if self.folds is not None and (self.terms or self.evaluations):
+            raise StudyError(
+                "folds divide labelled examples to train and to validate, which points and evaluations are not: leave"
+                " folds out of a study with terms or evaluations"
+            )
         for name, known in (("unscorable", UNSCORABLE), ("division", WAYS)):
             if getattr(self, name) not in known:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
@@ -111,9 +129,20 @@ class Study:
         check_range(self.weight_range)
         check_at_least(self.at_least, names)
 
+    @cached_property
+    def measured(self) -> list[Task]:
+        """What has a metric: the tasks, and the evaluations."""
+        return [*self.tasks, *(each.task for each in self.evaluations)]
+
     @property
     def task_names(self) -> list[str]:
-        return [task.name for task in self.tasks]
+        """The names of what has a metric."""
+        return [task.name for task in self.measured]
+
+    @property
+    def weighted(self) -> list[str]:
+        """The names of what has a loss, and so a weight: the tasks, and the terms."""
+        return [*(task.name for task in self.tasks), *(term.name for term in self.terms)]
 
     @property
     def scoring(self) -> Score:
@@ -133,14 +162,14 @@ class Study:
     def auxiliary_tasks(self) -> list[str]:
         """The tasks that neither count in the score nor must reach anything: they may be dropped."""
         needed = {*self.scored_tasks, *self.at_least}
-        return [task for task in self.task_names if task not in needed]
+        return [task.name for task in self.tasks if task.name not in needed]
 
     @property
     def weight_space(self) -> WeightSpace:
         """How the task weights are searched."""
         if self.weight_prior == SIMPLEX:
-            return Simplex(self.task_names, self.fixed_weights)
-        return LogRatios(self.task_names, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
+            return Simplex(self.weighted, self.fixed_weights)
+        return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
 
     @property
     def search_space(self) -> Space:
@@ -176,6 +205,8 @@ class Study:
         return replace(
             self,
             tasks=kept,
+            terms=(),
+            evaluations=(),
             score=self.scoring.of_tasks(tasks) if several else "mean",
             at_least={task: least for task, least in self.at_least.items() if task in tasks} if several else {},
             fixed_weights={},
@@ -197,7 +228,7 @@ class Study:
                 raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
-        return with_own_dropout(model)
+        return with_own_dropout(model if self.tasks else Plain(model))
 
     @stoppable()
     def load(
@@ -211,46 +242,64 @@ class Study:
         Raises DataError and ModelError, and StudyError for a loss from which no unit can be measured.
         """
         with dividing(self.division):
-            splits, targets = load_splits(self.tasks, directory, self.split_seed)
+            splits, targets = load_splits(self.measured, directory, self.split_seed)
+        points = read_points({term.name: term.points for term in self.terms})
         with doing("checking the model on the data"):
-            return self._checked(splits, targets, device, units)
+            return self._checked(splits, targets, points, device, units)
 
     def _checked(
         self,
         splits: tuple[Splits, ...],
         targets: Mapping[str, Target],
+        points: tuple[Points, ...],
         device: torch.device | str,
         units: Mapping[str, float] | None,
     ) -> "LoadedStudy":
         """The study with these parts of its data, as `load` gives it."""
-        left_out = unscorable(self.tasks, splits, targets, self.unscorable == "refuse")
-        if len(left_out) == len(self.tasks):
+        left_out = unscorable(self.measured, splits, targets, self.unscorable == "refuse")
+        if len(left_out) == len(self.measured):
             name, why = next(iter(left_out.items()))
             raise DataError(f"no task can be scored, such as {name!r} {why}: hold out more of the data")
         model = self.build(self.default_config(), seed=0).eval()
         check_heads(model, [*self.task_names, *self.spare_heads])
-        loaded = LoadedStudy(self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out)
+        loaded = LoadedStudy(
+            self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out, points=points
+        )
         loaded.check_model()
-        loaded = replace(loaded, splits=tuple(part.to(torch.device(device)) for part in loaded.splits))
+        loaded = replace(
+            loaded,
+            splits=tuple(part.to(torch.device(device)) for part in loaded.splits),
+            points=tuple(each.to(torch.device(device)) for each in points),
+        )
         for number, augment in loaded.augments.items():
-            check_augment(augment, loaded.splits[number].train.inputs[:2])
+            check_augment(augment, loaded.batched[number].train.inputs[:2])
         loaded = replace(loaded, units=loaded.find_units() if units is None else units)
         return loaded if self.folds is None else loaded.with_scorable_folds()
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study with its data on a device: a `Splits` for each source, the `Target` and the loss's unit of each task."""
+    """A study with its data on a device: a `Splits` for each source, the `Target` and the loss's unit of each task.
+
+    `points` are those of its terms.
+    """
 
     study: Study
     splits: tuple[Splits, ...]
     targets: Mapping[str, Target]
     units: Mapping[str, float] = field(default_factory=dict)  # of a task that is left out, 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
+    points: tuple[Points, ...] = ()
+
+    @property
+    def batched(self) -> tuple[Splits | Points, ...]:
+        """What a step draws a batch from, each: the sources of the tasks, and the points of the terms."""
+        trained = {task.name for task in self.study.tasks}
+        return (*(splits for splits in self.splits if trained & {*splits.tasks}), *self.points)
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        return {task.name: task.metric(self.targets[task.name]) for task in self.study.tasks}
+        return {task.name: task.metric(self.targets[task.name]) for task in self.study.measured}
 
     @property
     def scored(self) -> list[str]:
@@ -307,8 +356,9 @@ class LoadedStudy:
 
     @property
     def sha256(self) -> dict[str, str]:
-        found = {name: digest for splits in self.splits for name, digest in splits.sha256.items()}
-        return {name: found[name] for name in self.study.task_names}
+        sources: tuple[Splits | Points, ...] = (*self.splits, *self.points)
+        found = {name: digest for source in sources for name, digest in source.sha256.items()}
+        return {name: found[name] for name in dict.fromkeys([*self.study.task_names, *self.study.weighted])}
 
     @property
     def device(self) -> torch.device:
@@ -317,19 +367,24 @@ class LoadedStudy:
     @property
     def on_disk(self) -> dict[int, OnDisk]:
         """The training inputs that are read during training, by the number of their source."""
-        inputs = enumerate(splits.train.inputs for splits in self.splits)
+        inputs = enumerate(source.train.inputs for source in self.batched)
         return {number: x for number, x in inputs if isinstance(x, OnDisk)}
 
     @property
     def augments(self) -> dict[int, Augment]:
         """The augmentations of training inputs, by the number of their source."""
-        return {n: splits.augment for n, splits in enumerate(self.splits) if splits.augment is not None}
+        return {n: source.augment for n, source in enumerate(self.batched) if source.augment is not None}
+
+    @property
+    def drawn(self) -> dict[int, Points]:
+        """The points that are drawn anew each epoch, by their number among what is batched."""
+        return {n: source for n, source in enumerate(self.batched) if isinstance(source, Points) and source.draw}
 
     @property
     def reads(self) -> bool:
-        """Whether an epoch reads inputs from disk, for training or validation, or augments them."""
+        """Whether an epoch reads inputs from disk, for training or validation, augments them, or draws points."""
         validation = any(isinstance(splits.validation.inputs, OnDisk) for splits in self.splits)
-        return bool(self.on_disk or self.augments) or validation
+        return bool(self.on_disk or self.augments or self.drawn) or validation
 
     def score(self, values: Mapping[str, Mapping[str, float]]) -> float:
         """The score of {task: {metric: value}}, each metric oriented so that higher is better."""
@@ -351,10 +406,14 @@ class LoadedStudy:
         return found
 
     def find_units(self) -> dict[str, float]:
-        """The unit of each task's loss: given, natural or measured. Raises StudyError."""
+        """The unit of each task's and term's loss: given, natural or measured. Raises StudyError."""
         study = self.study
         default = study.default_config()
-        return units_of(study.tasks, self.splits, lambda seed: study.build(default, seed).to(self.device))
+
+        def build(seed: int) -> nn.Module:
+            return study.build(default, seed).to(self.device)
+
+        return {**units_of(study.tasks, self.splits, build), **term_units(study.terms, self.points, build)}
 
     def only(self, *tasks: str) -> "LoadedStudy":
         """The study of some of its tasks by themselves, scored as before on those; one by its metric.
@@ -374,21 +433,21 @@ class LoadedStudy:
     def check_model(self) -> None:
         """Raise ModelError unless the default model's outputs fit the tasks."""
         model = self.study.build(self.study.default_config(), seed=0).to(self.device).eval()
-        check_outputs(model, self.study.tasks, self.splits, self.targets)
+        check_outputs(model, self.study.measured, self.splits, self.targets)
 
     def fingerprint(self) -> dict[str, Any]:
         """The parts of the definition that two studies must share for their trials to be compared."""
         study = self.study
         model = study.build(study.default_config(), seed=0)
-        ranged = study.weight_prior == LOG_RATIOS and len(study.tasks) > 1
+        ranged = study.weight_prior == LOG_RATIOS and len(study.weighted) > 1
         measured = any(unit != 1 for unit in self.units.values())
-        augments = {self.splits[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
+        augments = {self.batched[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
         kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
         groups = groups_digest(self.splits)
         return {
             "tasks": {
                 task.name: {"kind": task.kind, "metric": self.metrics[task.name].name, **task.options}
-                for task in study.tasks
+                for task in study.measured
             },
             "data": self.sha256,
             "split": {
@@ -404,6 +463,7 @@ class LoadedStudy:
             "score": study.score_name,
             "model": {name: list(p.shape) for name, p in model.named_parameters()},
             # Studies that use none of these were stored without the keys.
+            **({"terms": [term.name for term in study.terms]} if study.terms else {}),
             **({"augment": augments} if augments else {}),
             **({"inputs": kinds} if kinds else {}),
             **({"left out of the score": sorted(self.left_out)} if self.left_out else {}),
@@ -411,7 +471,7 @@ class LoadedStudy:
             **({"units": dict(self.units)} if measured else {}),
             **({"at least": dict(study.at_least)} if study.at_least else {}),
             **({} if study.folds is None else {"folds": study.folds}),
-            "code": code_of(functions_of(study.tasks, study.model, study.scoring.of)),
+            "code": code_of(functions_of([*study.measured, *study.terms], study.model, study.scoring.of)),
         }
 
 

@@ -17,6 +17,7 @@ from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.tasks.task import Task, labelled
+from mtlsearch.tasks.term import Term
 
 SEEDS = range(5)  # of the initialisations; an odd number, so that the median is one of them
 EXAMPLES = 256  # of the training data, at most
@@ -85,7 +86,7 @@ def _check(task: Task, sizes: Sequence[float], learns: bool) -> None:
         raise StudyError(f"{rule} constant ({median(finite):.4g}): nothing can be learned from it; correct the loss")
 
 
-def told(units: Mapping[str, float], tasks: Sequence[Task]) -> list[str]:
+def told(units: Mapping[str, float], tasks: Sequence[Task | Term]) -> list[str]:
     """A line for each unit that is not 1, with where it comes from."""
     measured = {task.name for task in tasks if task.unit is None}
     return [

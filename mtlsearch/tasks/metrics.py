@@ -175,6 +175,18 @@ def mae(scale: Tensor) -> CountedMetric:
     return CountedMetric("mae", count, lambda s: (s[..., 0, :] / s[..., 1, :]).mean(-1), higher_is_better=False)
 
 
+def relative_l2() -> CountedMetric:
+    """The relative L2 error ‖ŷ − y‖/‖y‖ over all numbers of a split; labels of NaN are missing."""
+
+    def count(outputs: Tensor, labels: Tensor) -> Tensor:
+        valid = ~labels.isnan()
+        y = torch.where(valid, labels, 0).double()
+        error = torch.where(valid, outputs - labels, 0).double()
+        return torch.stack([error.square().sum(), y.square().sum()])
+
+    return CountedMetric("relative_l2", count, lambda s: (s[..., 0] / s[..., 1]).sqrt(), higher_is_better=False)
+
+
 def _f1_counts(guess: Tensor, truth: Tensor) -> Tensor:
     rows = tuple(range(guess.ndim - 1))
     return torch.stack([(guess & truth).sum(rows), guess.sum(rows), truth.sum(rows)]).double()

@@ -27,7 +27,7 @@ NOTHING_READ: Read = {}
 
 def steps_per_epoch(loaded: LoadedStudy) -> int:
     """The number S of batches in one pass over the largest source."""
-    return max(-(-splits.examples // loaded.study.batch_size) for splits in loaded.splits)
+    return max(-(-source.examples // loaded.study.batch_size) for source in loaded.batched)
 
 
 def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
@@ -36,14 +36,14 @@ def epoch_batches(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
 
 
 def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
-    """The rows [S, B] of each source in an epoch: S·B rows from shuffled passes, one after the other.
+    """The rows [S, B] of each source and set of points in an epoch: S·B rows from shuffled passes, one after the other.
 
     Every epoch shuffles anew. If rows were shuffled once, each epoch would end with the same batches, and the scores of
     seeds would spread up to twice as wide (benchmarks/RESULTS.md).
     """
     steps, size = steps_per_epoch(loaded), loaded.study.batch_size
     batches = []
-    for number, splits in enumerate(loaded.splits):
+    for number, splits in enumerate(loaded.batched):
         generator = torch.Generator().manual_seed(derived_seed(seed, "batches", epoch, number))
         rows = splits.examples
         passes = [torch.randperm(rows, generator=generator) for _ in range(-(-steps * size // rows))]
@@ -56,11 +56,12 @@ def epoch_rows(loaded: LoadedStudy, seed: int, epoch: int) -> list[Tensor]:
 def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator[Read]]:
     """The reads of the S steps of an epoch: inputs on disk are read ahead, and augmented where a source asks for it.
 
-    They are empty where all inputs are in memory and none is augmented. Raises DataError where a file's content has
+    Points that are drawn anew are those of `seed` and `epoch`. The reads are empty where all inputs are in memory and
+    none is augmented or drawn. Raises DataError where a file's content has
     changed since training began.
     """
     steps, on_disk, augments = steps_per_epoch(loaded), loaded.on_disk, loaded.augments
-    if not (on_disk or augments):
+    if not (on_disk or augments or loaded.drawn):
         yield repeat(NOTHING_READ, steps)
         return
     if any(inputs.changed() for inputs in on_disk.values()):
@@ -69,9 +70,11 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
             " start another one with --name"
         )
     rows = epoch_rows(loaded, seed, epoch)
+    points = {number: source.drawn(seed, epoch) for number, source in loaded.drawn.items()}
 
     def read(step: int) -> Read:
-        return {number: inputs.read(rows[number][step].numpy()) for number, inputs in on_disk.items()}
+        of_disk = {number: inputs.read(rows[number][step].numpy()) for number, inputs in on_disk.items()}
+        return of_disk | {number: drawn[rows[number][step]] for number, drawn in points.items()}
 
     with read_ahead(read, steps) as batches:
         on_device = (
@@ -88,7 +91,7 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
     """Augment one step's inputs: those that were `read`, else the examples at `rows` [B]."""
     found = {}
     for number, augment in loaded.augments.items():
-        source = loaded.splits[number].train.inputs
+        source = loaded.batched[number].train.inputs
         inputs = read[number] if number in read else source.index_select(0, rows[number].to(loaded.device))
         found[number] = augmented(augment, inputs, derived_seed("augment", *when, number))
     return found
@@ -97,8 +100,9 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
 def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
     """Tensors [B, ...] on the device that a step's `Read` can be copied into."""
     like: dict[int, Tensor | OnDisk] = dict(loaded.on_disk)
+    like |= {number: source.train.inputs for number, source in loaded.drawn.items()}
     for number, augment in loaded.augments.items():  # it may turn bytes into floats
-        like[number] = augmented(augment, loaded.splits[number].train.inputs[:1], seed=0)
+        like[number] = augmented(augment, loaded.batched[number].train.inputs[:1], seed=0)
     return {
         number: torch.zeros((loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
         for number, inputs in like.items()
@@ -109,5 +113,5 @@ def batch_parts(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read) -> list
     """One batch of each source: its examples at `rows` [B], with the inputs that were `read` already."""
     return [
         splits.train.rows(index, read.get(number))
-        for number, (splits, index) in enumerate(zip(loaded.splits, rows, strict=True))
+        for number, (splits, index) in enumerate(zip(loaded.batched, rows, strict=True))
     ]

@@ -31,7 +31,7 @@ def gradient_shares(training: Training, config: Config, state: Mapping[str, Tens
     total = float(norms.sum())
     if not total > 0:  # written so that NaN gives nothing either
         return {}
-    return dict(zip(training.loaded.study.task_names, (norms / total).tolist(), strict=True))
+    return dict(zip(training.loaded.study.weighted, (norms / total).tolist(), strict=True))
 
 
 def used_parameters(loaded: LoadedStudy, config: Config) -> int:
@@ -49,7 +49,7 @@ def _norms(member: SoloMember) -> Tensor:
     training, loaded = member.training, member.training.loaded
     batches = epoch_batches(loaded, member.seed, 0)
     params = [param for param in member.params if param.requires_grad]
-    norms = torch.zeros(len(loaded.study.tasks), dtype=torch.float64)
+    norms = torch.zeros(len(loaded.study.weighted), dtype=torch.float64)
     with epoch_reads(loaded, member.seed, 0) as reads:
         for step, read in itertools.islice(enumerate(reads), min(BATCHES, len(batches[0]))):
             parts = batch_parts(loaded, [rows[step] for rows in batches], read)

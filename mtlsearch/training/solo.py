@@ -85,7 +85,7 @@ class SoloMember:
         key = epoch_keys(self.seed, [epoch])[0].to(loaded.device)
         buffers = dict(self.model.named_buffers())
         # Read once, after the epoch: reading at each step would wait for the device.
-        bad = torch.full((len(loaded.study.tasks),), steps, device=loaded.device)
+        bad = torch.full((len(loaded.study.weighted),), steps, device=loaded.device)
         ticks = torch.arange(steps, device=loaded.device)
         with (
             epoch_reads(loaded, self.seed, shared_epoch) as reads,
@@ -100,7 +100,7 @@ class SoloMember:
                 bad = torch.where(losses.isfinite(), bad, bad.clamp(max=step))
                 advance()
         self.weighting = self.method.end_epoch(self.weighting, steps)
-        return dict(zip(loaded.study.task_names, bad.tolist(), strict=True))
+        return dict(zip(loaded.study.weighted, bad.tolist(), strict=True))
 
     def step(
         self, batches: list[Tensor], step: int, weights: Tensor | None = None, read: Read = NOTHING_READ

@@ -66,7 +66,7 @@ class Training:
 
     def weights(self, config: Config) -> Tensor:
         """The task weights [T] of `config`, on the device."""
-        weights = [config.task_weights[task] for task in self.loaded.study.task_names]
+        weights = [config.task_weights[task] for task in self.loaded.study.weighted]
         return torch.tensor(weights, dtype=self.dtype, device=self.loaded.device)
 
 

@@ -47,11 +47,11 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
     name, study, units = defined("compare", options, artifacts, progress)
     make_pruner(options.pruner, study.epochs)
-    if len(study.tasks) == 1:
+    if len(study.weighted) == 1:
         raise UsageError(f"study {name!r} has one task, whose weight nothing changes: compare needs two or more")
     for method in methods:
         if method in GRADIENT_BASED:
-            aggregator(method, len(study.tasks))  # a missing package is told now, not hours later
+            aggregator(method, len(study.weighted))  # a missing package is told now, not hours later
     conditions = use_device(options.device, options.threads, options.precision)
     loaded = study.load(options.directory, conditions.device, units)
     if options.artifacts is not None:

@@ -151,8 +151,9 @@ def make_plan(
         seeds,
         scored,
         loaded.study.auxiliary_tasks,
-        loaded.units,
+        {name: loaded.units.get(name, 1.0) for name in loaded.study.weighted},
         dropped=dropped(record) if scored else {},
+        terms=[term.name for term in loaded.study.terms],
         divisions=[derived_seed(seed, "division") for seed in seeds] if divisions else (),
     )
 
@@ -170,10 +171,15 @@ def fresh_seeds(seed: int, count: int) -> list[int]:
 
 
 def alone(loaded: LoadedStudy, single: bool | None, watcher: Watcher) -> dict[str, LoadedStudy]:
-    """Each scored task's study by itself; none where there is one task, or many, or the model needs all at once."""
+    """Each scored task's study by itself; none where there is one, or many, or the model needs all at once.
+
+    Nor are there any beside terms, without which the model is another, nor of an evaluation, which has no loss.
+    """
     study = loaded.study
     tasks = [task for task in study.scored_tasks if task in loaded.scored]
-    if len(study.tasks) == 1 or single is False or (single is None and len(tasks) > MOST_SINGLES):
+    if study.terms or study.evaluations or len(study.tasks) == 1:
+        return {}
+    if single is False or (single is None and len(tasks) > MOST_SINGLES):
         return {}
     try:
         return {task: loaded.only(task) for task in tasks}
@@ -298,9 +304,9 @@ def find_blame(session: Session, confirmation: Confirmation, plan: Plan, verdict
     tuned = verdict.recommendation.weights == "tuned"
     repeats = plan.repeats_of("config" if tuned else "twin", of)
     kept = best_of(ended(confirmation)[repeat.key] for repeat in repeats)
-    edge = study.weight_space.at_edge(plan.configs[of].task_weights) if tuned and len(study.tasks) > 1 else []
+    edge = study.weight_space.at_edge(plan.configs[of].task_weights) if tuned and len(study.weighted) > 1 else []
     shares: dict[str, float] = {}
-    if kept is not None and len(study.tasks) > 1:
+    if kept is not None and len(study.weighted) > 1:
         try:
             state, _ = read_model(confirmation.own_parameters(kept))
             shares = gradient_shares(session.training, repeats[0].config, state)

@@ -74,7 +74,7 @@ def weighted(study: Study, method: str) -> Study:
     """The study with the task weights that a method searches: all of them for `tuned`, else equal ones."""
     if method == TUNED:
         return study
-    equal = dict.fromkeys(study.task_names, 1 / len(study.tasks))
+    equal = dict.fromkeys(study.weighted, 1 / len(study.weighted))
     return replace(study, fixed_weights=study.weight_space.at(equal).fixed)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mtlsearch.activity import doing
+from mtlsearch.errors import UsageError
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended
 from mtlsearch.processes import clear_unfinished
 from mtlsearch.store.artifacts import UNFINISHED
@@ -34,6 +35,12 @@ def new_divisions(loaded: LoadedStudy, options: AgainOptions | GroupOptions) -> 
 
     By itself none is made of a test part that is the user's own, nor of inputs on disk.
     """
+    if loaded.study.terms or loaded.study.evaluations:
+        if options.resplit:
+            raise UsageError(
+                "--resplit deals labelled examples anew, which points and evaluations are not: leave it out"
+            )
+        return 0
     if options.resplit is not None:
         return options.resplit
     ours = all("test" in splits.drawn for splits in loaded.splits)

@@ -95,7 +95,7 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
         in_a_thread(works, conditions.device)  # the first kernel takes a C compiler its time: load data meanwhile
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
     loaded = load_with_fallback(options, conditions, artifacts, notice)
-    for line in told(loaded.units, loaded.study.tasks):
+    for line in told(loaded.units, [*loaded.study.tasks, *loaded.study.terms]):
         notice(line)
     make_sampler(options.sampler, 0)
     pruner = make_pruner(options.pruner, loaded.study.epochs)

@@ -73,7 +73,7 @@ def begun_with(study: Study, info: Info | None) -> Study:
         return study
     if study.folds is None:
         study = replace(study, folds=info["fingerprint"].get("folds"))
-    if len(study.tasks) == 1 or "weight range" in info["fingerprint"]:
+    if len(study.weighted) == 1 or "weight range" in info["fingerprint"]:
         return study
     return replace(study, weight_prior=SIMPLEX)
 
@@ -105,8 +105,10 @@ def defined(
 
 
 def recorded_units(info: Info) -> dict[str, float]:
-    """The units of the losses that a store keeps; before there were units, losses were as they are."""
-    return {task: float(info.get("units", {}).get(task, 1.0)) for task in info["tasks"]}
+    """The units of the losses that a store or a config keeps; before there were units, losses were as they are."""
+    if "units" not in info:
+        return dict.fromkeys(info["tasks"], 1.0)
+    return {name: float(unit) for name, unit in info["units"].items()}
 
 
 def configured(study: Study, options: RunOptions) -> Study:

@@ -30,7 +30,7 @@ from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study_file import shipped_studies, study_name
 
-SHIPPED = "chest, digits, mnist-fashion, mnist-fashion-separate, scenes, tweets"
+SHIPPED = "boxes, chest, digits, klein-gordon, mnist-fashion, mnist-fashion-separate, poisson, scenes, tweets"
 
 
 def task(name: str) -> Classification:

@@ -6,7 +6,7 @@ searched on. It stays in the store as it is.
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -130,8 +130,8 @@ def _shown(value: Any) -> str:
     return message_line(repr(value), 60)
 
 
-def fault_of(trial: FrozenTrial, tasks: Mapping[str, Any]) -> str | None:
-    """The fault of a trial of a study with `tasks`; None where nothing is."""
+def fault_of(trial: FrozenTrial, tasks: Collection[str]) -> str | None:
+    """The fault of a trial of a study that weighs `tasks`; None where nothing is."""
     attrs = trial.user_attrs
     shape = {name: part for name, part in OPTIONAL.items() if name in attrs}
     if trial.state is TrialState.COMPLETE:
@@ -148,7 +148,7 @@ def fault_of(trial: FrozenTrial, tasks: Mapping[str, Any]) -> str | None:
     return found
 
 
-def _are_of(weights: Mapping[str, float], tasks: Mapping[str, Any], alone: Any) -> bool:
+def _are_of(weights: Mapping[str, float], tasks: Collection[str], alone: Any) -> bool:
     """Whether task weights are those of `tasks`, or of the one task that a training takes `alone`."""
     return set(weights) == set(tasks) or (list(weights) == [alone] and alone in tasks)
 

@@ -151,7 +151,7 @@ class Layout:
     def compiling(self) -> float:
         """The seconds that compiling every shape of its lanes takes; infinite without a compiler."""
         shapes = len({(lane.program, lane.slots) for lane in self.lanes})
-        tasks = len(self.loaded.study.tasks)
+        tasks = len(self.loaded.study.weighted)
         return compile_seconds("cpu", shapes, tasks) if shapes and has_compiler() else math.inf
 
 

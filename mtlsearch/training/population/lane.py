@@ -214,7 +214,7 @@ class Lane:
         bad = self.state.bad.tolist()
         results, improved = [], []
         for slot, member in self.active:
-            first_bad = dict(zip(loaded.study.task_names, bad[slot], strict=True))
+            first_bad = dict(zip(loaded.study.weighted, bad[slot], strict=True))
             rule, steps = self.program.method.rule, steps_per_epoch(loaded)
             reason = failure_reason(first_bad, member.progress.epoch, steps, rule)
             if reason is not None:

@@ -44,6 +44,7 @@ DEFAULT_POPULATION = {"cpu": 16, "cuda": 64}
 SHARE = 0.8  # of the free memory; allocators and kernels take the rest
 # A search of 100 trials loses little with so many at once, compared to one at a time (benchmarks/quality.py).
 LEAST_AT_ONCE, TRIALS_A_MEMBER = 16, 6
+DERIVATIVES = 20  # times the memory of a forward pass: a step of a term with derivatives, at most
 COPIES = 8  # of a member's parameters: themselves, gradients, two moments, best epoch, snapshot (three)
 
 
@@ -86,7 +87,7 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     else:
         slots = lane_slots(loaded, model, population, widths)
         saved = trial_steps / slots * saved_seconds(loaded, model, slots)
-    return saved > compile_seconds(kind, widths, len(study.tasks))
+    return saved > compile_seconds(kind, widths, len(study.weighted))
 
 
 def compile_seconds(kind: str, shapes: int, tasks: int) -> float:
@@ -106,7 +107,7 @@ def slot_flop(loaded: LoadedStudy, model: nn.Module) -> float:
     Compiling was measured to save time on those; a convolution is the same call, compiled or not.
     """
     parameters = sum(p.numel() for p in model.parameters())
-    return 6.0 * parameters * loaded.study.batch_size * len(loaded.splits)
+    return 6.0 * parameters * loaded.study.batch_size * len(loaded.batched)
 
 
 def folds_share_lanes(loaded: LoadedStudy) -> bool:
@@ -170,7 +171,7 @@ def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
 def compiling_line(loaded: LoadedStudy) -> str:
     """Announce that the first step is compiled, since a search shows no progress meanwhile."""
     model = loaded.study.build(loaded.study.default_config(), seed=0)
-    widths, tasks = len(lane_widths(loaded, model)), len(loaded.study.tasks)
+    widths, tasks = len(lane_widths(loaded, model)), len(loaded.study.weighted)
     kind = loaded.device.type
     first, other = compile_seconds(kind, 1, tasks), compile_seconds(kind, 2, tasks) - compile_seconds(kind, 1, tasks)
     if tasks > MANY_TASKS:
@@ -223,7 +224,15 @@ def member_bytes(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int
         return tensor
 
     rows = torch.arange(study.batch_size, device=loaded.device)
-    parts = [splits.train.rows(rows % len(splits.train)) for splits in loaded.splits]
+    if study.terms:  # torch.func refuses hooks on saved tensors, so a forward pass stands for its derivatives
+        splits = loaded.splits[0]
+        inputs = splits.validation.inputs[: study.batch_size]
+        x = as_input(inputs, dtype, splits.kind)
+        with saved_tensors_hooks(measure, lambda tensor: tensor):
+            model(dict.fromkeys(splits.tasks, x))
+        forward = sum(kept.values()) * study.batch_size / len(inputs)
+        return int(COPIES * state + DERIVATIVES * len(study.weighted) * forward)
+    parts = [source.train.rows(rows % len(source.train)) for source in loaded.batched]
     with saved_tensors_hooks(measure, lambda tensor: tensor):
         task_losses(loaded, model, parts, dtype)
     # The backward pass needs about as much again as the forward pass has kept.

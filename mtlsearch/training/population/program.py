@@ -19,7 +19,7 @@ from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
 from mtlsearch.training.batches import batch_parts
-from mtlsearch.training.losses import task_losses
+from mtlsearch.training.losses import Forward, task_losses
 from mtlsearch.training.optim import IDLE, SCALES, UpdateRule, clip_scale, update
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, State
@@ -157,16 +157,21 @@ class LaneProgram:
         training, loaded = self.training, self.training.loaded
         shared, batches = self._batches(state)
 
+        def losses_by(forward: Forward, parts: Sequence[Part], weights: Tensor | None) -> Tensor:
+            with training.autocast():
+                return task_losses(loaded, forward, parts, training.dtype, weights)
+
         def losses_of(
             params: Tensors, buffers: Tensors, keys: Tensors, weights: Tensor | None = None, own: Own = ()
         ) -> Tensor:
             parts = [Part(inputs, labels) for inputs, labels in own] or shared
+            if loaded.study.terms:
+                return self._with_tensors(params, {**buffers, **keys}, lambda model: losses_by(model, parts, weights))
 
             def forward(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
                 return self._outputs(params, {**buffers, **keys}, inputs)
 
-            with training.autocast():
-                return task_losses(loaded, forward, parts, training.dtype, weights)
+            return losses_by(forward, parts, weights)
 
         return losses_of, batches
 
@@ -187,6 +192,13 @@ class LaneProgram:
         own = {name: param for name, param in params.items() if name not in self.learned}
         outputs: Mapping[str, Tensor] = functional_call(self.base, (own, buffers), (inputs,))
         return outputs
+
+    def _with_tensors(self, params: Tensors, buffers: Tensors, run: Callable[[nn.Module], Tensor]) -> Tensor:
+        """The result of `run` on the module with one member's tensors: terms call it, and read what it holds."""
+        own = {f"base.{name}": tensor for name, tensor in (params | buffers).items() if name not in self.learned}
+        with kernels(False):  # kernels of our own have no derivative of a derivative
+            found: Tensor = functional_call(_Holder(self.base), own, (run,))
+        return found
 
     def step(self, state: LaneState, rule: UpdateRule = update) -> None:
         """Take one whole step of all members, in place."""
@@ -245,10 +257,21 @@ class LaneProgram:
                 self.forward(state, dict.fromkeys(splits.tasks, x))
 
 
+class _Holder(nn.Module):
+    """Holds a module, so that a function of it is called with other tensors in it."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, run: Callable[[nn.Module], Tensor]) -> Tensor:
+        return run(self.base)
+
+
 def empty_state(program: LaneProgram, slots: int) -> LaneState:
     """The state of a lane of empty slots, on the device."""
     training, base = program.training, program.base
-    device, tasks = training.loaded.device, len(training.loaded.study.tasks)
+    device, tasks = training.loaded.device, len(training.loaded.study.weighted)
 
     def stacked(tensors: Iterable[tuple[str, Tensor]]) -> Tensors:
         return {name: t.new_zeros((slots, *t.shape), device=device) for name, t in tensors}

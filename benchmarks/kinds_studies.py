@@ -99,7 +99,8 @@ def table(rows: int, columns: int, tasks: int, folder: Path, *, is_fixed: bool) 
 
     made = [(Regression if i % 2 else Classification)(task, source) for i, task in enumerate(names(tasks))]
     space = RATES if is_fixed else {**RATES, **INIT}
-    return Study(made, model, space, {**DEFAULT, "learning_rate": 1e-3}, epochs=30 if rows < 5_000 else 10)
+    default = {**DEFAULT, "learning_rate": 1e-3}
+    return Study(made, model=model, space=space, default=default, epochs=30 if rows < 5_000 else 10)
 
 
 def convolutions(folder: Path) -> Study:
@@ -147,4 +148,4 @@ def pictures(
         return parts(found, classes(np.asarray(found), names(2)))
 
     tasks = [Classification(task, source) for task in names(2)]
-    return Study(tasks, model, space, {**default, "learning_rate": 1e-3}, epochs=epochs)
+    return Study(tasks, model=model, space=space, default={**default, "learning_rate": 1e-3}, epochs=epochs)

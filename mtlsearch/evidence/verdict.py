@@ -202,9 +202,9 @@ class Verdict:
             lines.append(line)
         if self.blame.shares:
             lines.append(f"share of the trunk's gradient: {_shares(self.blame.shares)}")
-        if self.probability is not None and not (self.one_task or self.found_equal):
+        if self.probability is not None and self.shares and not (self.one_task or self.found_equal):
             lines.append(self.probability.sentence)
-        if self.profile is not None and not self.found_equal:
+        if self.profile is not None and self.shares and not self.found_equal:
             lines.append(profile_line(self.profile))
         gain = f"Δm {shown(self.tuned.delta_m, unit=' %')}, " if self.tuned.delta_m else ""
         return [*lines, *self.notes, gain + self.alone.note, self.limits.sentence(self.measured)]

@@ -44,11 +44,13 @@ class StateFile:
             raise StoreError(f"the state in training {self.path} is damaged ({error}): delete it") from error
 
     def remove(self) -> bool:
-        """Delete the file; False where another process was faster."""
+        """Delete the file; False where another process was faster. Raises StoreError where it cannot be deleted."""
         try:
             self.path.unlink()
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be deleted: {error.strerror or error}") from error
         return True
 
 

@@ -280,7 +280,9 @@ def test_conv_trunks_that_cannot_be_are_refused(options, message: str) -> None:
 
 def backbone_study(name: str, side: int = 8) -> Study:
     study = picture_study(lambda config: Backbone(name, {"a": 2, "b": 2}, in_channels=1), side=side, rows=32)
-    return Study(study.tasks, study.model, {}, {"learning_rate": 1e-3}, epochs=1, batch_size=16)
+    return Study(
+        tasks=study.tasks, model=study.model, space={}, default={"learning_rate": 1e-3}, epochs=1, batch_size=16
+    )
 
 
 def test_resnet18_equals_solo_with_its_batch_norm_buffers() -> None:

@@ -1,5 +1,6 @@
 """A search that is interrupted in mid-epoch or killed goes on to the trials that it would have had, bit for bit."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -183,6 +184,25 @@ def test_timeout_keeps_what_is_in_training(tmp_path: Path, monkeypatch: pytest.M
     trials = stored(tmp_path / "store.db", "mine")
     assert [sorted(trial.intermediate_values) for trial in trials] == [[0, 1, 2]] * 4
     assert {trial.state for trial in trials} == {TrialState.RUNNING}
+
+
+def test_search_ends_well_where_the_states_cannot_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    monkeypatch.setattr(keeping, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SHARE", 1e9)
+    unlink = Path.unlink
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == FOLDER:
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", failing)
+        done(*arguments(tmp_path, 4))
+    assert len(list((tmp_path / "store.artifacts" / FOLDER).iterdir())) == 1
+    done(*arguments(tmp_path, 4), "--trials", str(TRIALS + 1))
+    assert not list((tmp_path / "store.artifacts" / FOLDER).iterdir())
 
 
 REPEATED = ("kind", "of", "seed", "division", "test", *COMPARED)

@@ -9,6 +9,7 @@ enter at the same epochs as before. When the repetition has caught up, all is as
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -283,7 +284,8 @@ class Keeper:
         running = bool(self.record.running) or bool(self.queue)
         self.record.interrupt(leave=kept)
         if self.file is not None and not running:
-            self.file.remove()
+            with suppress(StoreError):  # the run has ended well; the next one finds the file without an owner
+                self.file.remove()
 
     def _tell(self, line: str) -> None:
         self.watcher.notice(line)

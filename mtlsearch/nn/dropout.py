@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import BITS, noise
+from mtlsearch.nn.masking import where_positive
 from mtlsearch.nn.replacing import with_replaced
 
 
@@ -29,8 +30,8 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         threshold = (self.rate.double() * (1 << BITS)).int()
-        kept = noise(self.key, x.shape) >= threshold
-        return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
+        above = noise(self.key, x.shape) - (threshold - 1)  # positive where a unit is kept
+        return where_positive(x / (1 - self.rate).to(x.dtype), above.to(x.dtype))
 
 
 def noise_keys(module: nn.Module) -> list[str]:

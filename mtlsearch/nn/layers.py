@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.kernels.shared_product import shared_product
 from mtlsearch.nn.dropout import Dropout
+from mtlsearch.nn.masking import masked
 from mtlsearch.nn.norms import AnyNorm, normalisation
 
 
@@ -64,7 +65,7 @@ class HiddenLayer(nn.Module):
 
     def _activated(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(x))
-        dropped: Tensor = self.dropout(torch.where(self.live, x, 0))
+        dropped: Tensor = self.dropout(masked(x, self.live))
         return dropped
 
     def _by_kernels(self, x: Tensor, norm: AnyNorm) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
+from mtlsearch.nn.masking import masked
 
 
 class LayerNorm(nn.Module):
@@ -30,8 +31,8 @@ class LayerNorm(nn.Module):
 def live_layer_norm(x: Tensor, live: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """Layer normalisation of `x` [B, H] over the units that are `live` [H]."""
     count = live.sum()
-    mean = torch.where(live, x, 0).sum(-1, keepdim=True) / count
-    centred = torch.where(live, x - mean, 0)
+    mean = masked(x, live).sum(-1, keepdim=True) / count
+    centred = masked(x - mean, live)
     variance = centred.square().sum(-1, keepdim=True) / count
     return centred * torch.rsqrt(variance + eps) * weight + bias
 
@@ -63,8 +64,9 @@ class AnyNorm(nn.Module):
             self.num_batches_tracked.add_(1)
         batch = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
         layer = live_layer_norm(x, self.live, self.weight, self.bias)
-        normed = torch.where(self.kind == NORMS.index("layer"), layer, batch)
-        return torch.where(self.kind == NORMS.index("none"), x, normed)
+        ways = {"none": x, "batch": batch, "layer": layer}
+        none, *normed = (masked(ways[norm], self.kind == index) for index, norm in enumerate(NORMS))
+        return sum(normed, none)
 
 
 def normalisation(norm: str, hidden: int) -> nn.Module:

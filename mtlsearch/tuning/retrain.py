@@ -216,6 +216,7 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Conditions
     larger of 0.2 points and 3 binomial standard errors.
     """
     loaded, recorded = training.loaded, config["training"]
+    training = replace(training, columns=bool(recorded.get("columns")))  # earlier versions record none
     shares = bool(recorded.get("own_batches")) and recorded.get("lane_slots") is not None
     trainer = search_trainer(partial(_trainer_like, recorded=recorded), training, shares)
     own = config_of(config, loaded.study)
@@ -267,6 +268,6 @@ def tolerance(value: float, examples: int) -> float:
 
 
 def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps")
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps", "columns")
     same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
     return same_device and all(recorded.get(name) == now.get(name) for name in names)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
     from mtlsearch.nn.dropout import Dropout as Dropout
     from mtlsearch.nn.norms import LayerNorm as LayerNorm
+    from mtlsearch.nn.sharing import LinearHeads as LinearHeads
     from mtlsearch.nn.task_modules import TaskModules as TaskModules
     from mtlsearch.nn.text import TextTrunk as TextTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
@@ -63,6 +64,7 @@ _HOMES = {
     "Dropout": "nn.dropout",
     "Evaluation": "tasks.evaluation",
     "LayerNorm": "nn.norms",
+    "LinearHeads": "nn.sharing",
     "MedMNIST": "data.medmnist",
     "MtlsearchError": "errors",
     "MultiLabel": "tasks.multilabel",

@@ -14,9 +14,7 @@ from mtlsearch.download import DownloadError, answers
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.limits import check_heads
 from mtlsearch.nn.conv import pictures, with_own_batch_norm
-from mtlsearch.nn.layers import Linear
-from mtlsearch.nn.sharing import through
-from mtlsearch.nn.task_modules import TaskModules
+from mtlsearch.nn.sharing import LinearHeads, through
 
 COLOURS = 3
 AUXILIARY = ("googlenet", "inception_v3")  # these have several outputs in training
@@ -47,13 +45,14 @@ class Backbone(nn.Module):
         check_heads(heads)
         self.in_channels = in_channels
         self.trunk, features, colours = headless(name, weights)
-        self.heads = TaskModules({task: Linear(features, size) for task, size in heads.items()})
+        self.heads = LinearHeads(features, heads)
         for what, values in colours.items():
             self.register_buffer(what, torch.tensor(values).view(COLOURS, 1, 1))
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         features = through(self.trunk, inputs, self.coloured)
-        return {task: self.heads[task](x) for task, x in features.items()}
+        outputs: Mapping[str, Tensor] = self.heads(features)
+        return outputs
 
     def coloured(self, x: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] as the network takes them."""

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.layers import Linear
 from mtlsearch.nn.replacing import with_replaced
-from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.sharing import LinearHeads, Sharing, shared_layers, through
 from mtlsearch.nn.task_modules import TaskModules
 
 CONV_NORMS = ("none", "batch")
@@ -59,13 +58,14 @@ class ConvTrunk(nn.Module):
 
         self.trunk = layers(0, shared)
         self.branches = TaskModules({task: layers(shared, depth) for task in heads if shared < depth})
-        self.heads = TaskModules({task: Linear(widths[-1], size) for task, size in heads.items()})
+        self.heads = LinearHeads(widths[-1], heads, apart=shared < depth)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: pictures(x, self.in_channels))
         if self.branches:
             features = {task: self.branches[task](x) for task, x in features.items()}
-        return {task: self.heads[task](x) for task, x in features.items()}
+        outputs: Mapping[str, Tensor] = self.heads(features)
+        return outputs
 
 
 class GlobalPool(nn.Module):

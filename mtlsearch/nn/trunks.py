@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
 from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
-from mtlsearch.nn.layers import HiddenLayer, Linear, MaybeBiased
+from mtlsearch.nn.layers import HiddenLayer, MaybeBiased
 from mtlsearch.nn.norms import AnyNorm
-from mtlsearch.nn.sharing import Sharing, shared_layers, through
+from mtlsearch.nn.sharing import LinearHeads, Sharing, shared_layers, through
 from mtlsearch.nn.task_modules import TaskModules
 
 
@@ -58,13 +58,14 @@ class SharedTrunk(nn.Module):
 
         self.trunk = layers(sizes[:shared])
         self.branches = TaskModules({task: layers(sizes[shared:]) for task in heads if shared < depth})
-        self.heads = TaskModules({task: Linear(hidden, size) for task, size in heads.items()})
+        self.heads = LinearHeads(hidden, heads, apart=shared < depth)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         features = through(self.trunk, inputs, lambda x: flat(x, self.in_features))
         if self.branches:
             features = {task: self.branches[task](x) for task, x in features.items()}
-        return {task: self.heads[task](x) for task, x in features.items()}
+        outputs: Mapping[str, Tensor] = self.heads(features)
+        return outputs
 
     def widened(self, hidden: int, norm: str | None = None) -> "SharedTrunk":
         heads = {task: _size(head) for task, head in self.heads.items()}

@@ -292,7 +292,7 @@ class LoadedStudy:
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
     points: tuple[Points, ...] = ()
 
-    @property
+    @cached_property
     def batched(self) -> tuple[Splits | Points, ...]:
         """What a step draws a batch from, each: the sources of the tasks, and the points of the terms."""
         trained = {task.name for task in self.study.tasks}

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import vmap
 
 from mtlsearch.data.parts import Data
 from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.tasks.class_labels import class_names, in_range, whole_labels
+from mtlsearch.tasks.columns import OF_CLASSES, Together, counted_of_columns, masked_means, of_classes
 from mtlsearch.tasks.metrics import Metric, accuracy, auroc, average_precision, macro_f1
 from mtlsearch.tasks.task import (
     Columns,
@@ -83,8 +85,11 @@ class Classification(Task):
     def loss_of(self, target: Target, device: torch.device) -> Loss:
         if self.class_weights is None:
             return self.loss
-        given = target.balanced if isinstance(self.class_weights, str) else torch.tensor(self.class_weights)
-        return partial(self._weighted_loss, given.to(device, torch.float32))
+        return partial(self._weighted_loss, self.weights_of(target).to(device, torch.float32))
+
+    def weights_of(self, target: Target) -> Tensor:
+        """The weights [C] of the classes in the loss."""
+        return target.balanced if isinstance(self.class_weights, str) else torch.tensor(self.class_weights)
 
     def _weighted_loss(self, weights: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean over the labelled examples, weighted by the `weights` [C] of their classes."""
@@ -105,6 +110,30 @@ class Classification(Task):
             outputs, torch.where(valid, labels, 0), reduction="none", label_smoothing=self.label_smoothing
         )
         return masked_mean(losses, valid)
+
+    @classmethod
+    def together(cls, tasks: Sequence[Self], targets: Sequence[Target], device: torch.device) -> Together:
+        first, classes = tasks[0], targets[0].size
+        weights = None
+        if first.class_weights is not None:
+            weights = torch.stack([task.weights_of(target) for task, target in zip(tasks, targets, strict=True)])
+            weights = weights.to(device, torch.float32)
+
+        def losses(outputs: Tensor, labels: Tensor) -> Tensor:
+            valid = labels >= 0
+            known, smoothing = torch.where(valid, labels, 0), first.label_smoothing
+            if weights is None:
+                found = F.cross_entropy(
+                    outputs.flatten(0, 1), known.flatten(), reduction="none", label_smoothing=smoothing
+                )
+                return masked_means(found.view_as(known), valid)
+            each: Callable[..., Tensor] = vmap(first._weighted_loss, in_dims=(0, 1, 1))
+            return each(weights, outputs, labels)
+
+        if first.metric_name in OF_CLASSES:
+            return Together(losses, of_classes(first.metric_name, classes))
+        metric = accuracy() if first.metric_name == "accuracy" else macro_f1(classes)
+        return Together(losses, counted_of_columns(metric))
 
     def metric(self, target: Target) -> Metric:
         of_classes: dict[str, Callable[[int], Metric]] = {

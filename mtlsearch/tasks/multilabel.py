@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 from mtlsearch.data.examples.division import Marks, answers_of
 from mtlsearch.data.parts import Data, Part
 from mtlsearch.errors import StudyError, check_distinct
+from mtlsearch.tasks.columns import Together, counted_of_columns, macro_auroc_of_columns, masked_means
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1
 from mtlsearch.tasks.task import (
     Columns,
@@ -64,6 +65,10 @@ class MultiLabel(Task):
             raise self.refusal(f"pos_weight must have {size} entries, but got {len(given)}")
 
     @property
+    def alike(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if name != "columns"}
+
+    @property
     def label_columns(self) -> Sequence[str]:
         return self.columns or (self.name,)
 
@@ -96,13 +101,24 @@ class MultiLabel(Task):
         return torch.where(labels == 1, target.pos_weight, labels) if balanced else labels
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return masked_mean(*self._losses(outputs, labels))
+
+    def _losses(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each label, and whether it counts."""
         losses = F.binary_cross_entropy_with_logits(
             outputs,
             (labels > 0).to(outputs.dtype),
             reduction="none",
             pos_weight=self._weight(outputs, labels),
         )
-        return masked_mean(losses, ~labels.isnan())
+        return losses, ~labels.isnan()
+
+    @classmethod
+    def together(cls, tasks: Sequence[Self], targets: Sequence[Target], device: torch.device) -> Together:
+        first = tasks[0]
+        rank = first.metric_name == "macro_auroc"
+        metric = macro_auroc_of_columns() if rank else counted_of_columns(multilabel_macro_f1())
+        return Together(lambda outputs, labels: masked_means(*first._losses(outputs, labels)), metric)
 
     def _weight(self, outputs: Tensor, labels: Tensor) -> Tensor | None:
         """The weight of a yes, [C] or for each entry [B, C]."""

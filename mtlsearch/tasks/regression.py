@@ -1,13 +1,15 @@
 """Regression: real values, standardised by the training data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mtlsearch.data.parts import Data
+from mtlsearch.tasks.columns import Together, counted_of_columns, mae_of_columns, masked_means
 from mtlsearch.tasks.metrics import Metric, mae, r2
 from mtlsearch.tasks.task import Description, Target, Task, masked_mean
 
@@ -52,12 +54,23 @@ class Regression(Task):
         return f"{self.metric_name} needs {due} of each target, but one has {count} labels of one value"
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return masked_mean(*self._losses(outputs, labels))
+
+    def _losses(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each value, and whether it counts."""
         valid = ~labels.isnan()
         # Outputs of bf16 are widened: narrower labels would round the values to learn.
         dtype = torch.promote_types(outputs.dtype, labels.dtype)
         known = torch.where(valid, labels, 0).to(dtype)
         loss = F.mse_loss if self.loss_name == "mse" else F.huber_loss
-        return masked_mean(loss(outputs.to(dtype), known, reduction="none"), valid)
+        return loss(outputs.to(dtype), known, reduction="none"), valid
+
+    @classmethod
+    def together(cls, tasks: Sequence[Self], targets: Sequence[Target], device: torch.device) -> Together:
+        first = tasks[0]
+        scale = torch.stack([target.std for target in targets])
+        metric = counted_of_columns(r2()) if first.metric_name == "r2" else mae_of_columns(scale)
+        return Together(lambda outputs, labels: masked_means(*first._losses(outputs, labels)), metric)
 
     def metric(self, target: Target) -> Metric:
         return r2() if self.metric_name == "r2" else mae(target.std)

@@ -17,6 +17,7 @@ from mtlsearch.data.examples.division import Marks, marks_of
 from mtlsearch.data.examples.kinds import InputKind
 from mtlsearch.data.parts import Data, Part, Source
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.tasks.columns import Together
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.wording import plain
 
@@ -131,6 +132,11 @@ class Task(ABC):
         return {f.name: _plain(getattr(self, f.name)) for f in given if f.name not in new}
 
     @property
+    def alike(self) -> dict[str, Any]:
+        """The options that tasks must share to have one loss and one metric as columns (`together`)."""
+        return self.options
+
+    @property
     def unit(self) -> float | None:
         """The unit of the loss, by which training divides it; None where it is to be measured (`study/units.py`)."""
         return self.natural_unit
@@ -158,6 +164,14 @@ class Task(ABC):
     @abstractmethod
     def metric(self, target: Target) -> Metric:
         """The metric that scores this task."""
+
+    @classmethod
+    def together(cls, tasks: Sequence[Any], targets: Sequence[Target], device: torch.device) -> Together | None:
+        """The loss and the metric of `tasks` of this very class, with equal options, as columns; None: one by one.
+
+        It is asked of a class that defines it itself: a subclass that inherits it may have another loss.
+        """
+        return None
 
     @property
     def label_columns(self) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,10 +10,13 @@ from torch.func import vmap
 
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part, Splits
+from mtlsearch.nn.sharing import JoinedOutputs, columns_of
 from mtlsearch.study.results import Metrics
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tasks.metrics import CountedMetric, Metric
 from mtlsearch.training.ahead import paced, read_ahead
+from mtlsearch.training.columns.losses import by_task
+from mtlsearch.training.columns.study import StudyInColumns
 from mtlsearch.training.losses import Forward
 
 READ_BYTES = 8 << 20  # of a chunk that is read from disk; a few chunks lie in memory at a time
@@ -24,7 +28,10 @@ def evaluate(loaded: LoadedStudy, forward: Forward, split: str, dtype: torch.dty
     """Metrics of `forward` over one split, "validation" or "test"."""
 
     def one(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return {task: output.unsqueeze(0) for task, output in forward(inputs).items()}
+        outputs = forward(inputs)
+        if isinstance(outputs, JoinedOutputs):
+            return outputs.mapped(lambda output: output.unsqueeze(0))
+        return {task: output.unsqueeze(0) for task, output in outputs.items()}
 
     return evaluate_together(loaded, [one], split, dtype, members=[1])[0][0]
 
@@ -34,13 +41,14 @@ def evaluate_together(
 ) -> list[list[Metrics]]:
     """Metrics of every member of each forward; data on disk are read once for all of them.
 
-    A forward gives the outputs [M, B, C] of its M `members`. Values are read back to the host once per task. A task
-    that is left out of the score has none.
+    A forward gives the outputs [M, B, C] of its M `members`. Values are read back to the host once per task, or per
+    group of tasks in columns. A task that is left out of the score has none.
     """
     metrics = {task: metric for task, metric in loaded.metrics.items() if task not in loaded.left_out}
     values: list[dict[str, list[float]]] = [{} for _ in forwards]
     for splits in loaded.splits:
-        found = _evaluate_source(splits, getattr(splits, split), metrics, forwards, dtype, max(members))
+        measured = _measured(loaded, splits, metrics)
+        found = _evaluate_source(splits, getattr(splits, split), measured, forwards, dtype, max(members))
         values = [before | new for before, new in zip(values, found, strict=True)]
     return [
         [
@@ -54,25 +62,53 @@ def evaluate_together(
     ]
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What one metric measures: one task, or the `tasks` of a group; `labels` names their labels in a part."""
+
+    labels: str
+    tasks: tuple[str, ...]
+    metric: Metric
+    in_columns: bool
+
+    def of(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """The outputs [M, B, ...] of all members, [M, B, K, C] of tasks in columns."""
+        return columns_of(outputs, self.tasks) if self.in_columns else outputs[self.labels]
+
+
+def _measured(loaded: LoadedStudy, splits: Splits, metrics: Mapping[str, Metric]) -> list[_Measured]:
+    """What is measured on one source."""
+    groups = [g for g in loaded.groups if g.tasks[0] in splits.tasks] if isinstance(loaded, StudyInColumns) else []
+    together = {task for group in groups for task in group.tasks}
+    alone = [task for task in splits.tasks if task in metrics and task not in together]
+    return [
+        *(_Measured(task, (task,), metrics[task], False) for task in alone),
+        *(_Measured(group.name, group.tasks, group.together.metric, True) for group in groups),
+    ]
+
+
 def _evaluate_source(
     splits: Splits,
     part: Part,
-    metrics: Mapping[str, Metric],
+    measured: Sequence[_Measured],
     forwards: Sequence[Forward],
     dtype: torch.dtype,
     members: int,
 ) -> list[dict[str, list[float]]]:
     """Each task's metric for every member of each forward, over the tasks of one source."""
-    tasks = [task for task in splits.tasks if task in metrics]
-    collected: list[dict[str, list[Tensor]]] = [{task: [] for task in tasks} for _ in forwards]
+    collected: list[dict[str, list[Tensor]]] = [{each.labels: [] for each in measured} for _ in forwards]
     with _chunks(part, members) as chunks:
         for rows, inputs in chunks:
             given = dict.fromkeys(splits.tasks, as_input(inputs, dtype, splits.kind))
             for own, forward in zip(collected, forwards, strict=True):
                 outputs = forward(given)
-                for task in tasks:
-                    own[task].append(_collect(metrics[task], outputs[task], part.labels[task][rows]))
-    return [{task: _finish(metrics[task], own[task], part.labels[task]) for task in tasks} for own in collected]
+                for each in measured:
+                    own[each.labels].append(_collect(each.metric, each.of(outputs), part.labels[each.labels][rows]))
+    found: list[dict[str, list[float]]] = [{} for _ in forwards]
+    for values, own in zip(found, collected, strict=True):
+        for each in measured:
+            values.update(_finish(each, own[each.labels], part.labels[each.labels]))
+    return found
 
 
 @contextmanager
@@ -97,9 +133,13 @@ def _collect(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
     return outputs
 
 
-def _finish(metric: Metric, collected: Sequence[Tensor], labels: Tensor) -> list[float]:
-    """Each member's value of a metric, from all chunks."""
+def _finish(measured: _Measured, collected: Sequence[Tensor], labels: Tensor) -> dict[str, list[float]]:
+    """Each member's value of each task, from all chunks."""
+    metric = measured.metric
     if isinstance(metric, CountedMetric):
-        numbers: list[float] = metric.finish(torch.stack(list(collected)).sum(0)).tolist()
-        return numbers
-    return [float(metric.compute(outputs, labels)) for outputs in torch.cat(list(collected), 1)]
+        found = metric.finish(torch.stack(list(collected)).sum(0))
+        return by_task(measured.tasks, found) if measured.in_columns else {measured.labels: found.tolist()}
+    values = [metric.compute(outputs, labels) for outputs in torch.cat(list(collected), 1)]
+    if measured.in_columns:
+        return by_task(measured.tasks, torch.stack([value for value in values if isinstance(value, Tensor)]))
+    return {measured.labels: [float(value) for value in values]}

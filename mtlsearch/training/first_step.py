@@ -19,7 +19,7 @@ def take_first_step(training: Training) -> None:
     loaded, seed = training.loaded, training.seed
     try:
         with doing("trying the first step"), epoch_reads(loaded, seed, 0) as reads:
-            member = SoloMember(training, 0, loaded.study.default_config(), entry_epoch=0, seed=seed)
+            member = SoloMember(training.in_columns, 0, loaded.study.default_config(), entry_epoch=0, seed=seed)
             member.model.train()
             member.step(epoch_batches(loaded, seed, 0), 0, read=next(reads))
     except MtlsearchError:

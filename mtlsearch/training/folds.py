@@ -175,7 +175,8 @@ def _by_fold(folds: Sequence[Metrics]) -> dict[str, dict[str, list[float]]]:
 
 def whole_state(training: Training, config: Config, epochs: int, entry_epoch: int, seed: int) -> dict[str, Tensor]:
     """The parameters and buffers of a config after `epochs` on train and validation together. Raises StudyError."""
-    member = SoloMember(replace(training, loaded=training.loaded.whole), 0, config, entry_epoch, seed)
+    own = replace(training, loaded=training.loaded.whole).in_columns
+    member = SoloMember(own, 0, config, entry_epoch, seed)
     for _ in range(epochs):
         result = member.advance()
         if result.reason is not None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def gradient_shares(training: Training, config: Config, state: Mapping[str, Tens
     It is the norm of `wᵢ ∇Lᵢ/uᵢ` over the parameters that several tasks reach, averaged over some training batches.
     Empty where no parameter is shared, or all gradients are zero.
     """
-    member = SoloMember(training, 0, config, entry_epoch=0, seed=training.seed)
+    member = SoloMember(replace(training, columns=False), 0, config, entry_epoch=0, seed=training.seed)
     member.model.load_state_dict(dict(state))
     member.model.train()
     norms = _norms(member)

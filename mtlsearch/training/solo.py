@@ -25,10 +25,11 @@ from mtlsearch.training.batches import (
     epoch_reads,
     steps_per_epoch,
 )
+from mtlsearch.training.columns.study import StudyInColumns
 from mtlsearch.training.evaluation import evaluate
 from mtlsearch.training.gradient_weighting import method_named
 from mtlsearch.training.kept import Kept, config_of_facts, member_facts, of_prefix, under
-from mtlsearch.training.losses import each_loss
+from mtlsearch.training.losses import each_loss, task_losses
 from mtlsearch.training.optim import OptimizerSettings, plain_step
 from mtlsearch.training.seeds import derived_seed, epoch_keys, layer_keys
 from mtlsearch.training.trainer import Training
@@ -48,7 +49,7 @@ class SoloMember:
         loaded = training.loaded
         self.training, self.seed, self.config = training, seed, config
         self.progress = training.progress(number, entry_epoch)
-        self.model = loaded.study.build(config, seed).to(loaded.device, training.dtype)
+        self.model = training.built(config, seed).to(loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
         self.weights = training.weights(config)
         self.method = method_named(training.method, len(self.weights))
@@ -112,8 +113,11 @@ class SoloMember:
         loaded, training = self.training.loaded, self.training
         parts = batch_parts(loaded, [rows[step] for rows in batches], read)
         with training.autocast():
-            each = each_loss(loaded, self.model, parts, training.dtype, self.weights)
-            losses = torch.stack(each)
+            if isinstance(loaded, StudyInColumns):
+                each, losses = [], task_losses(loaded, self.model, parts, training.dtype, self.weights)
+            else:
+                each = each_loss(loaded, self.model, parts, training.dtype, self.weights)
+                losses = torch.stack(each)
         self.optimizer.zero_grad(set_to_none=True)
         weights = self.weights if weights is None else weights
         trained = [param for param in self.params if param.requires_grad]
@@ -134,7 +138,7 @@ class SoloMember:
         """The losses [T] on a step's batch after the step; the buffers stay as they are."""
         before = [buffer.clone() for buffer in self.model.buffers()]
         with torch.no_grad(), self.training.autocast():
-            losses = torch.stack(each_loss(self.training.loaded, self.model, parts, self.training.dtype))
+            losses = task_losses(self.training.loaded, self.model, parts, self.training.dtype)
             for buffer, old in zip(self.model.buffers(), before, strict=True):
                 buffer.copy_(old)
         return losses
@@ -183,11 +187,13 @@ class SoloMember:
 class SoloTrainer:
     """Trains one member at a time."""
 
-    kind = "solo"
-
     def __init__(self, training: Training) -> None:
-        self.training = training
+        self.training = training.in_columns
         self.members: dict[int, SoloMember] = {}
+
+    @property
+    def kind(self) -> str:
+        return f"solo{self.training.suffix}"
 
     def room(self) -> int:
         return 1 - len(self.members)
@@ -206,7 +212,7 @@ class SoloTrainer:
         del self.members[number]
 
     def conditions(self, number: int) -> dict[str, Any]:
-        return SOLO_CONDITIONS
+        return SOLO_CONDITIONS | self.training.conditions
 
     def state(self, number: int) -> dict[str, Tensor]:
         return self.members[number].best

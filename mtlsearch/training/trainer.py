@@ -6,16 +6,19 @@ trains a population as one program alike.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from threading import Event
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlsearch.activity import Interrupted
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.columns.study import StudyInColumns, in_columns, joined
+from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.kept import Kept
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -27,7 +30,8 @@ class Training:
 
     `slots` is the most that a lane may have; with None the trainer chooses. Where `mixes_seeds`, a lane holds members
     of any seed, each with batches of its own; else all members of a lane have one seed, and share its batches. With
-    `folds`, of which `loaded` is the first, a member trains on one of them, which its number tells.
+    `folds`, of which `loaded` is the first, a member trains on one of them, which its number tells. Many tasks of one
+    kind train as `columns` where the method allows that; without it, one after the other, as in earlier versions.
     """
 
     loaded: LoadedStudy
@@ -38,6 +42,7 @@ class Training:
     slots: int | None = None
     mixes_seeds: bool = False
     folds: tuple[LoadedStudy, ...] = ()
+    columns: bool = True
     stop: Event = field(default_factory=Event)
 
     def fold_of(self, number: int) -> int:
@@ -49,6 +54,33 @@ class Training:
         if not self.folds:
             return self
         return replace(self, loaded=self.folds[self.fold_of(number)], folds=(), mixes_seeds=False)
+
+    @cached_property
+    def in_columns(self) -> "Training":
+        """The same with the study in columns, as the trainers take it; itself where that changes nothing."""
+        # Methods that combine the tasks' gradients need a graph of each.
+        if not self.columns or self.method in GRADIENT_BASED:
+            return self
+        loaded, folds = in_columns(self.loaded), tuple(map(in_columns, self.folds))
+        return self if loaded is self.loaded else replace(self, loaded=loaded, folds=folds)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What a trial records of it: that its tasks trained as columns."""
+        return {"columns": True} if isinstance(self.loaded, StudyInColumns) else {}
+
+    @property
+    def suffix(self) -> str:
+        """What the kind of a trainer says of it."""
+        return ", tasks in columns" if isinstance(self.loaded, StudyInColumns) else ""
+
+    def built(self, config: Config, seed: int) -> nn.Module:
+        """The model of `config` as it is trained."""
+        return self.joined(self.loaded.study.build(config, seed))
+
+    def joined(self, model: nn.Module) -> nn.Module:
+        """`model` with its heads as one product where the study's tasks lie in columns."""
+        return joined(self.loaded, model)
 
     def check_stop(self) -> None:
         """Raise Interrupted if `stop` is set. It is called between steps, and syncs with no device."""

@@ -104,6 +104,7 @@ def train(
             **({} if training.loaded.study.folds is None else {"folds": training.loaded.study.folds}),
             **({} if resplit is None else {"resplit": resplit}),
             **conditions.recorded(),
+            **training.in_columns.conditions,
         },
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         storage=None,
@@ -137,6 +138,8 @@ def train_command(
         loaded = loaded.only(exported_config["alone"])
         config = config_of(exported_config, loaded.study)
     training = Training(loaded, seed or 0)
+    if exported_config is not None:
+        training = as_recorded(training, exported_config["training"])
     return train(training, config, conditions, on_epoch, name, resplit)
 
 
@@ -216,6 +219,7 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Conditions
     larger of 0.2 points and 3 binomial standard errors.
     """
     loaded, recorded = training.loaded, config["training"]
+    training = as_recorded(training, recorded)
     shares = bool(recorded.get("own_batches")) and recorded.get("lane_slots") is not None
     trainer = search_trainer(partial(_trainer_like, recorded=recorded), training, shares)
     own = config_of(config, loaded.study)
@@ -248,6 +252,11 @@ def verify(training: Training, config: Mapping[str, Any], conditions: Conditions
     }
 
 
+def as_recorded(training: Training, recorded: Mapping[str, Any]) -> Training:
+    """The training with tasks in columns, or one after the other, as a config was trained."""
+    return replace(training, columns=bool(recorded.get("columns")))  # earlier versions record none
+
+
 def _trainer_like(training: Training, recorded: Mapping[str, Any]) -> Trainer:
     """A trainer of the kind that a config was trained by, with the same number of slots; solo where it had moved."""
     slots = recorded.get("lane_slots")
@@ -267,6 +276,6 @@ def tolerance(value: float, examples: int) -> float:
 
 
 def _same_conditions(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps")
+    names = ("threads", "precision", "trainer", "lane_width", "lane_slots", "own_batches", "steps", "columns")
     same_device = str(recorded.get("device", "")).split(":")[0] == str(now["device"]).split(":")[0]
     return same_device and all(recorded.get(name) == now.get(name) for name in names)

@@ -43,6 +43,9 @@ class Architectures:
 
     def padded(self, module: nn.Module) -> nn.Module:
         """Pad a module to the narrowest lane width that holds it, or to the widest where padding costs nothing."""
+        return self.training.joined(self._wide(module))
+
+    def _wide(self, module: nn.Module) -> nn.Module:
         if not isinstance(module, Widenable):
             return module
         widths, norm = self.widths, self.norm

@@ -18,6 +18,7 @@ from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import Read, epoch_batches, epoch_reads, steps_per_epoch
+from mtlsearch.training.columns.study import separate_losses
 from mtlsearch.training.kept import Kept
 from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.layout import (
@@ -151,7 +152,7 @@ class Layout:
     def compiling(self) -> float:
         """The seconds that compiling every shape of its lanes takes; infinite without a compiler."""
         shapes = len({(lane.program, lane.slots) for lane in self.lanes})
-        tasks = len(self.loaded.study.weighted)
+        tasks = separate_losses(self.loaded)
         return compile_seconds("cpu", shapes, tasks) if shapes and has_compiler() else math.inf
 
 
@@ -176,7 +177,7 @@ class Bench:
     """Times single steps of drawn configs on the first batch of the training data."""
 
     def __init__(self, training: Training, read: Read) -> None:
-        self.training, self.read = training, read
+        self.training, self.read = training.in_columns, read
         self.batches = epoch_batches(training.loaded, training.seed, 0)
 
     @classmethod

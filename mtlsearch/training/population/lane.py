@@ -238,7 +238,7 @@ class Lane:
         """The parameters and buffers of a member's best epoch, without padding, on the CPU."""
         member = self.members[slot]
         assert member is not None
-        best = {name: self.state.best[self.program.names[name]][slot] for name in member.shapes}
+        best = {name: self.program.own(self.state.best, name, slot) for name in member.shapes}
         return {
             name: corner(best[name], torch.empty(shape, device="meta")).to("cpu", copy=True)
             for name, shape in member.shapes.items()

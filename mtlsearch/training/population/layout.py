@@ -16,6 +16,7 @@ from mtlsearch.nn.widening import norm_dimension, width_dimension
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.batches import steps_per_epoch
+from mtlsearch.training.columns.study import separate_losses
 from mtlsearch.training.losses import task_losses
 from mtlsearch.wording import MANY_TASKS
 
@@ -87,7 +88,7 @@ def compiling_pays(loaded: LoadedStudy, trials: int, population: int) -> bool:
     else:
         slots = lane_slots(loaded, model, population, widths)
         saved = trial_steps / slots * saved_seconds(loaded, model, slots)
-    return saved > compile_seconds(kind, widths, len(study.weighted))
+    return saved > compile_seconds(kind, widths, separate_losses(loaded))
 
 
 def compile_seconds(kind: str, shapes: int, tasks: int) -> float:
@@ -171,7 +172,7 @@ def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
 def compiling_line(loaded: LoadedStudy) -> str:
     """Announce that the first step is compiled, since a search shows no progress meanwhile."""
     model = loaded.study.build(loaded.study.default_config(), seed=0)
-    widths, tasks = len(lane_widths(loaded, model)), len(loaded.study.weighted)
+    widths, tasks = len(lane_widths(loaded, model)), separate_losses(loaded)
     kind = loaded.device.type
     first, other = compile_seconds(kind, 1, tasks), compile_seconds(kind, 2, tasks) - compile_seconds(kind, 1, tasks)
     if tasks > MANY_TASKS:

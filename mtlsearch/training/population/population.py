@@ -42,6 +42,7 @@ class PopulationTrainer:
         *,
         shrinks: bool = True,
     ) -> None:
+        training = training.in_columns
         self.training, self.size, self.notice, self.shrinks = training, size, notice, shrinks
         self.architectures = Architectures(training, steps, notice)
         self.lanes = Lanes(training, size, steps, self.architectures, shrinks=shrinks)
@@ -53,7 +54,7 @@ class PopulationTrainer:
     def kind(self) -> str:
         slots = "" if self.training.slots is None else f" in lanes of {self.training.slots}"
         mixed = " of several seeds" if self.training.mixes_seeds else ""
-        return f"population of {self.size}{slots}{mixed}, steps {self.lanes.steps.name}"
+        return f"population of {self.size}{slots}{mixed}, steps {self.lanes.steps.name}{self.training.suffix}"
 
     def __len__(self) -> int:
         return len(self.solo) + self.lanes.members
@@ -116,7 +117,7 @@ class PopulationTrainer:
 
     def conditions(self, number: int) -> dict[str, Any]:
         if number in self.solo:
-            return SOLO_CONDITIONS
+            return SOLO_CONDITIONS | self.training.conditions
         lane, slot = self.lanes.find(number)
         member = lane.members[slot]
         assert member is not None
@@ -127,6 +128,7 @@ class PopulationTrainer:
             "lane_slots": None if member.moved else lane.slots,
             **({"own_batches": True} if lane.seed is None else {}),
             "steps": self.lanes.steps.name,
+            **self.training.conditions,
         }
 
     def state(self, number: int) -> dict[str, Tensor]:

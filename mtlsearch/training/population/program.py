@@ -18,6 +18,7 @@ from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.nn.sharing import own_places
 from mtlsearch.training.batches import batch_parts
 from mtlsearch.training.losses import Forward, task_losses
 from mtlsearch.training.optim import IDLE, SCALES, UpdateRule, clip_scale, update
@@ -125,11 +126,19 @@ class LaneProgram:
         )
         first: dict[int, str] = {}
         self.names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors}
+        self.places = own_places(module)
         self.layers = noise_keys(module)
         self.method = METHODS[training.method]
         weights = training.weights(training.loaded.study.default_config())
         self.learned, self.weighting = self.method.learned(weights), self.method.initial(weights)
         self.clips = "clip_norm" in training.loaded.study.default
+
+    def own(self, tensors: Tensors, name: str, slot: int) -> Tensor:
+        """A member's tensor by its `name` in the model's state, from the stacked `tensors`."""
+        if name not in self.places:
+            return tensors[self.names[name]][slot]
+        whole, start, end = self.places[name]
+        return tensors[self.names[whole]][slot][start:end]
 
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
         """Every member's gradient of the weighted loss, and the task losses [M, T], at the state's `tick`."""

@@ -78,4 +78,4 @@ def _at_width(lanes: Lanes, member: Mapping[str, Any], lane: Mapping[str, Any]) 
     padded = lanes.architectures.padded(module)
     if width_of(padded) == lane["width"] or not isinstance(module, Widenable):
         return padded
-    return pad(module, lane["width"], lanes.architectures.norm)
+    return lanes.training.joined(pad(module, lane["width"], lanes.architectures.norm))

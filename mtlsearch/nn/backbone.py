@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         if in_channels not in (1, COLOURS):
             raise StudyError(f"in_channels must be 1 or {COLOURS} for a backbone, but got {in_channels}")
         check_heads(heads)
-        self.in_channels = in_channels
+        self.name, self.in_channels = name, in_channels
         self.trunk, features, colours = headless(name, weights)
         self.heads = TaskModules({task: Linear(features, size) for task, size in heads.items()})
         for what, values in colours.items():

@@ -215,7 +215,12 @@ class Study:
         )
 
     def build(self, config: Config, seed: int) -> nn.Module:
-        """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
+        """The model of `config` as it is trained, initialised from `seed` on the CPU. Raises ModelError."""
+        model = self.own(config, seed)
+        return with_own_dropout(model if self.tasks else Plain(model))
+
+    def own(self, config: Config, seed: int) -> nn.Module:
+        """The model as the study's own code makes it. Raises ModelError where it cannot be built."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -229,7 +234,7 @@ class Study:
                 raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
-        return with_own_dropout(model if self.tasks else Plain(model))
+        return model
 
     @stoppable()
     def load(

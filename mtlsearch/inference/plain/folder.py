@@ -18,9 +18,10 @@ from mtlsearch.errors import ConfigError, ModelError, UsageError, kind_and_line
 from mtlsearch.files import telling
 from mtlsearch.inference.plain.programs import FORMATS, Program, Run, check_format
 from mtlsearch.inference.plain.samples import samples
-from mtlsearch.inference.plain.script import PARAMETERS, script
+from mtlsearch.inference.plain.script import PARAMETERS, script, trained_name
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.nn.plain import Plain, own_network
+from mtlsearch.nn.pretrained.shared import load_own_state, own_state, without_mtlsearch
 from mtlsearch.nn.task_modules import module_name
 from mtlsearch.nn.widening import corner
 from mtlsearch.processes import clear_unfinished, unfinished
@@ -100,9 +101,9 @@ def _script(model: TrainedModel, place: Path) -> TrainedModel | None:
     path = place / SCRIPT
     path.write_text(text, encoding="utf-8")
     made = runpy.run_path(str(path))
-    state = model.state_dict()
-    live = {name: corner(state[name], tensor) for name, tensor in made["network"]().state_dict().items()}
-    _save(live, place)
+    trunk, state = own_network(model.model), model.state_dict()
+    fresh = made["network"]().state_dict()
+    _save({name: corner(state[trained_name(trunk, name)], tensor) for name, tensor in fresh.items()}, place)
     network = _Renamed(made["load"](place), {task: module_name(task) for task in model.tasks})
     check_same(answers(model, samples(model)), made["predict"](network.network, samples(model)), SCRIPT)
     return TrainedModel(network, model.config)
@@ -112,8 +113,8 @@ def _own(model: TrainedModel, own: nn.Module, place: Path) -> TrainedModel:
     """Write the parameters by the names of the user's own network; the network with them."""
     state = model.state_dict()
     prefix = "net." if isinstance(model.model, Plain) else ""
-    _save({name: state[prefix + name] for name in own.state_dict()}, place)
-    own.load_state_dict({name: state[prefix + name] for name in own.state_dict()})
+    load_own_state(own, {name: state[prefix + name] for name in own_state(own)})
+    _save(without_mtlsearch(own), place)
     return TrainedModel(Plain(own) if prefix else own, model.config)
 
 

@@ -9,11 +9,12 @@ from torch import nn
 
 from mtlsearch import __version__
 from mtlsearch.inference.plain import networks
-from mtlsearch.nn.backbone import Backbone
 from mtlsearch.nn.conv import ConvTrunk, GlobalPool
 from mtlsearch.nn.dense import DenseTrunk
 from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import HiddenLayer
+from mtlsearch.nn.pretrained.backbone import Backbone
+from mtlsearch.nn.pretrained.frozen import Frozen
 from mtlsearch.nn.task_modules import TaskModules, module_name
 from mtlsearch.nn.text import TextHead, TextTrunk, TokenHead
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
@@ -113,6 +114,13 @@ def script(trunk: nn.Module, title: str, tasks: Mapping[str, Any], weights: Mapp
         weights=_literal(weights),
     )
     return head + body + TAIL.format(call=call, parameters=PARAMETERS)
+
+
+def trained_name(trunk: nn.Module, name: str) -> str:
+    """The name that a tensor of the plain network has in the trunk."""
+    if isinstance(trunk, Backbone) and isinstance(trunk.trunk, Frozen) and not name.startswith("heads."):
+        return f"trunk.module.{name.replace('trunk.', 'network.', 1)}"
+    return name
 
 
 def _literal(value: object) -> str:

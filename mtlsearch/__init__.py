@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from mtlsearch.data.text_files import TextFiles as TextFiles
     from mtlsearch.data.torchvision_images import TorchvisionImages as TorchvisionImages
     from mtlsearch.errors import MtlsearchError as MtlsearchError
-    from mtlsearch.nn.backbone import Backbone as Backbone
     from mtlsearch.nn.conv import ConvTrunk as ConvTrunk
     from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
     from mtlsearch.nn.dropout import Dropout as Dropout
     from mtlsearch.nn.norms import LayerNorm as LayerNorm
+    from mtlsearch.nn.pretrained.adapters import adapted as adapted
+    from mtlsearch.nn.pretrained.backbone import Backbone as Backbone
+    from mtlsearch.nn.pretrained.frozen import frozen as frozen
     from mtlsearch.nn.sharing import LinearHeads as LinearHeads
     from mtlsearch.nn.task_modules import TaskModules as TaskModules
     from mtlsearch.nn.text import TextTrunk as TextTrunk
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from mtlsearch.tuning.objective import objective as objective
 
 _HOMES = {
-    "Backbone": "nn.backbone",
+    "Backbone": "nn.pretrained.backbone",
     "Classification": "tasks.classification",
     "Config": "study.space",
     "ConvTrunk": "nn.conv",
@@ -87,8 +89,10 @@ _HOMES = {
     "TextTrunk": "nn.text",
     "TokenTagging": "tasks.tagging",
     "TorchvisionImages": "data.torchvision_images",
+    "adapted": "nn.pretrained.adapters",
     "cached": "data.cached",
     "choice": "study.space",
+    "frozen": "nn.pretrained.frozen",
     "integer": "study.space",
     "load_model": "store.model_file",
     "load_study": "study.study_file",

@@ -14,16 +14,18 @@ from rich.console import Console
 
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
+from mtlsearch.inference.plain.folder import write_folder
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.report.terminal_table import show_config
 from mtlsearch.store.artifacts import artifacts_folder
+from mtlsearch.store.config_file import config_of
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model, trained
 from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options import MODEL_FORMATS, RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 from mtlsearch.tuning.studies import recorded_name
@@ -74,6 +76,17 @@ class Result:
             path = holder.parameters(trial)
         state, config = read_model(path)
         return trained(self.study, config, state, str(path))
+
+    def export(self, folder: str | Path, format: str | None = None) -> list[str]:
+        """Write the best model for use without mtlsearch, as `mtlsearch export --model` does; the files' names.
+
+        `format` is None, "torch-export" or "onnx". Raises MtlsearchError.
+        """
+        if format is not None and format not in MODEL_FORMATS:
+            raise UsageError(f"format must be {' or '.join(MODEL_FORMATS)}, but got {format!r}")
+        model = self.model()
+        own = self.study.own(config_of(model.config, self.study), seed=0)
+        return write_folder(model, own, Path(folder), format)
 
     def plots(self) -> "dict[str, go.Figure]":
         """The report's figures by name: task trade-off, learning curves, best so far, hyperparameters."""

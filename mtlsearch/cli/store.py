@@ -9,6 +9,7 @@ import click
 
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import best_config, print_result, with_record, write_export
+from mtlsearch.errors import UsageError
 from mtlsearch.tuning.options import BestOptions, DashboardOptions, ExportOptions, TrialsOptions
 
 if TYPE_CHECKING:
@@ -49,11 +50,17 @@ def best(options: BestOptions, as_json: bool) -> None:
 def export(options: ExportOptions) -> None:
     """Export the best config as JSON, and its parameters.
 
-    With --grouping it writes a study file for each group of tasks that `group` recommends.
+    With --model it writes the best model for use without mtlsearch; with --grouping a study file for each group of
+    tasks that `group` recommends.
     """
     if options.grouping:
         export_grouping(options)
         return
+    if options.model is not None:
+        export_model(options, options.model)
+        return
+    if options.format is not None:
+        raise UsageError("--format adds a program to a model: name its folder by --model")
     from mtlsearch.files import check_writable
 
     check_writable(options.output, options.checkpoint)
@@ -66,14 +73,38 @@ def export(options: ExportOptions) -> None:
     write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
 
 
+def export_model(options: ExportOptions, folder: Path) -> None:
+    """Write the best model into a folder, and say what is there."""
+    from mtlsearch.collection import without_collection
+
+    if options.output is not None or options.checkpoint is not None:
+        raise UsageError("--model writes the config and the parameters too: it goes with neither -o nor --checkpoint")
+    with without_collection():
+        from mtlsearch.inference.plain.folder import TOLERANCE, check_place, write_folder
+        from mtlsearch.store.config_file import config_of
+        from mtlsearch.store.model_file import read_model, study_of, trained
+        from mtlsearch.terminal import notice
+        from mtlsearch.wording import listed
+    check_place(folder, options.format)
+
+    def work(record: "Record") -> tuple[Mapping[str, Any], Path]:
+        config, holder, trial = best_config(record, options.search)
+        return config, holder.parameters(trial)
+
+    config, parameters = with_record(options, work, options.artifacts_path)
+    study = study_of(config, options.definition)
+    model = trained(study, config, read_model(parameters)[0], str(parameters))
+    files = write_folder(model, study.own(config_of(config, study), seed=0), folder, options.format)
+    notice(f"{folder} holds {listed(files)}: outputs are those of predict within {TOLERANCE:.0e}")
+
+
 def export_grouping(options: ExportOptions) -> None:
     """Write a study file for each recommended group, and say how to run them."""
-    from mtlsearch.errors import UsageError
     from mtlsearch.terminal import notice
     from mtlsearch.tuning.grouping.export import grouping_files, write_grouping
 
-    if options.checkpoint is not None or options.search:
-        raise UsageError("--grouping writes study files: it goes with neither --checkpoint nor --search")
+    if options.checkpoint is not None or options.search or options.model is not None:
+        raise UsageError("--grouping writes study files: it goes with neither --checkpoint, --model nor --search")
     folder = options.output or Path()
     files = with_record(options, lambda record: grouping_files(record, folder), options.artifacts_path)
     write_grouping(files)

@@ -7,7 +7,7 @@ that give rows on request, stay on disk (`on_disk`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,11 +38,15 @@ Groups = Sequence[Any] | Array
 
 @dataclass(frozen=True)
 class Part:
-    """The examples of one split: `inputs` [N, ...], `labels` [N, ...] by column, and their `groups` [N] if known."""
+    """The examples of one split: `inputs` [N, ...], `labels` [N, ...] by column, and their `groups` [N] if known.
+
+    `raw` are the inputs as they were, where the others are features of them that augmentation changes.
+    """
 
     inputs: Tensor | OnDisk
     labels: Mapping[str, Tensor]
     groups: Tensor | None = None  # on the CPU
+    raw: Tensor | OnDisk | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -55,21 +59,30 @@ class Part:
     def taken(self, index: Tensor) -> "Part":
         """The part of the examples at `index` [n]; inputs on disk stay there, unread."""
         groups = None if self.groups is None else self.groups[index.cpu()]
-        if isinstance(self.inputs, Tensor):
-            return replace(self.rows(index), groups=groups)
         labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
-        return Part(self.inputs.taken(index.cpu()), labels, groups)
+        raw = None if self.raw is None else _taken(self.raw, index)
+        return Part(_taken(self.inputs, index), labels, groups, raw)
 
     def between(self, start: int, end: int) -> "Part":
         """The examples from `start` to `end`, which share the memory of these."""
-        if not isinstance(self.inputs, Tensor):
+        if not isinstance(self.inputs, Tensor) or self.raw is not None:
             device = next(iter(self.labels.values())).device
             return self.taken(torch.arange(start, end, device=device))
         groups = None if self.groups is None else self.groups[start:end]
         return Part(self.inputs[start:end], {name: y[start:end] for name, y in self.labels.items()}, groups)
 
     def to(self, device: torch.device) -> "Part":
-        return Part(self.inputs.to(device), {name: y.to(device) for name, y in self.labels.items()}, self.groups)
+        labels = {name: y.to(device) for name, y in self.labels.items()}
+        return Part(self.inputs.to(device), labels, self.groups, None if self.raw is None else self.raw.to(device))
+
+    @property
+    def augmented_from(self) -> Tensor | OnDisk:
+        """What augmentation changes: the raw inputs."""
+        return self.inputs if self.raw is None else self.raw
+
+
+def _taken(inputs: Tensor | OnDisk, index: Tensor) -> Tensor | OnDisk:
+    return inputs.index_select(0, index) if isinstance(inputs, Tensor) else inputs.taken(index.cpu())
 
 
 def joined(parts: Sequence[Part]) -> Part:
@@ -77,8 +90,7 @@ def joined(parts: Sequence[Part]) -> Part:
 
     Raises DataError where the groups of some are not known: a group could lie on both sides of a new division.
     """
-    inputs = [part.inputs for part in parts]
-    resident = [x for x in inputs if isinstance(x, Tensor)]
+    raw = [part.raw for part in parts if part.raw is not None]
     groups = [part.groups for part in parts if part.groups is not None]
     if 0 < len(groups) < len(parts):
         raise DataError(
@@ -86,10 +98,16 @@ def joined(parts: Sequence[Part]) -> Part:
             ' Data(groups={"train": …, "validation": …, "test": …})'
         )
     return Part(
-        torch.cat(resident) if len(resident) == len(parts) else joined_inputs(inputs),
+        _joined([part.inputs for part in parts]),
         {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
         torch.cat(groups) if groups else None,
+        _joined(raw) if raw else None,
     )
+
+
+def _joined(inputs: Sequence[Tensor | OnDisk]) -> Tensor | OnDisk:
+    resident = [x for x in inputs if isinstance(x, Tensor)]
+    return torch.cat(resident) if len(resident) == len(inputs) else joined_inputs(inputs)
 
 
 class Data:
@@ -207,6 +225,15 @@ class FittedSource(ABC):
 
 
 @dataclass(frozen=True)
+class InputFormat:
+    """The inputs of a source as it gave them: the `shape` of one, their `dtype` and `kind`."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: InputKind | None
+
+
+@dataclass(frozen=True)
 class Splits:
     """The data of one source, divided, with labels by task name, prepared for the loss."""
 
@@ -221,11 +248,19 @@ class Splits:
     over_all: bool = False  # whether the parts were drawn over all tasks
     drawn: frozenset[str] = frozenset()  # the parts that are not the user's own: validation, test
     rows: Tensor | None = None  # of `train`, those that train; None for all
+    given: InputFormat | None = None  # the inputs before they became features; None where they did not
+    features: Callable[[Tensor], Tensor] | None = None  # of a batch of the inputs as they were given
 
     @property
     def examples(self) -> int:
         """The number of examples that train."""
         return len(self.train) if self.rows is None else len(self.rows)
+
+    @property
+    def inputs_given(self) -> InputFormat:
+        """The inputs as the source gave them, and as a trained model takes them."""
+        inputs = self.train.inputs
+        return self.given or InputFormat(tuple(inputs.shape[1:]), inputs.dtype, self.kind)
 
     def to(self, device: torch.device) -> "Splits":
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))

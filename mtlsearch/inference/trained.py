@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.examples.kinds import as_input, former_kind
+from mtlsearch.data.examples.kinds import InputKind, as_input, former_kind
 from mtlsearch.errors import ModelError
 from mtlsearch.tasks.kinds import kind_named
 from mtlsearch.tasks.task import Description
@@ -36,6 +36,11 @@ class TrainedModel(nn.Module):
         tasks: Mapping[str, Description] = self.config["tasks"]
         return tasks
 
+    def input_kind(self, task: str) -> InputKind:
+        """What the inputs of a task are."""
+        about = self.tasks[task]
+        return about.get("input_kind") or former_kind(getattr(torch, about["input_dtype"]))
+
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self._check(inputs)
         outputs = self.model(self._taken(inputs))
@@ -64,8 +69,7 @@ class TrainedModel(nn.Module):
         taken: dict[int, Tensor] = {}
         for task, x in inputs.items():
             if id(x) not in taken:
-                about = self.tasks[task]
-                kind = about.get("input_kind") or former_kind(getattr(torch, about["input_dtype"]))
+                kind = self.input_kind(task)
                 real = x.is_floating_point()
                 taken[id(x)] = x if real and kind != "tokens" else as_input(x, torch.get_default_dtype(), kind)
         return {task: taken[id(x)] for task, x in inputs.items()}

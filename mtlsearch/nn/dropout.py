@@ -35,8 +35,13 @@ class Dropout(nn.Module):
 
 
 def noise_keys(module: nn.Module) -> list[str]:
-    """The names of the buffers that hold a dropout key, in the order of the module's layers."""
-    return [f"{name}.key" if name else "key" for name, layer in module.named_modules() if isinstance(layer, Dropout)]
+    """The names of the buffers that hold a dropout key, in the order of the module's layers.
+
+    Those in a module that is `left_as_it_is` are never in training.
+    """
+    left = tuple(f"{name}." for name, layer in module.named_modules() if getattr(layer, "left_as_it_is", False))
+    named = ((name, layer) for name, layer in module.named_modules() if not name.startswith(left))
+    return [f"{name}.key" if name else "key" for name, layer in named if isinstance(layer, Dropout)]
 
 
 def with_own_dropout(module: nn.Module) -> nn.Module:

@@ -52,6 +52,7 @@ def config_document(
         "task_weights": dict(config.task_weights),
         **_in_units(info, config),
         **({"at_least": info["fingerprint"]["at least"]} if "at least" in info["fingerprint"] else {}),
+        **({"pretrained": info["fingerprint"]["pretrained"]} if "pretrained" in info["fingerprint"] else {}),
         "hyperparameters": dict(config.hyperparameters),
         "validation": validation,
         "training": {**info["budget"], **training},

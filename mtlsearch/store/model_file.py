@@ -15,6 +15,7 @@ from mtlsearch.data.parts import FittedSource
 from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
 from mtlsearch.inference.trained import TrainedModel
+from mtlsearch.nn.pretrained.shared import load_own_state, shared_digest
 from mtlsearch.store.config_file import check_config, config_of
 from mtlsearch.store.json_text import read_json
 from mtlsearch.study.study import Study
@@ -105,8 +106,14 @@ def restore(study: Study, config: Mapping[str, Any], state: Mapping[str, Tensor]
         if isinstance(task.data, FittedSource):
             task.data.restore(config)
     model = study.build(config_of(config, study), seed=0)
+    due = config.get("pretrained")
+    if due is not None and due != shared_digest(study.build(study.default_config(), seed=0)):
+        raise ModelError(
+            f"the parameters in {path} belong to a pretrained module of other parameters than the study's: give the"
+            " study the module that it was trained with"
+        )
     try:
-        model.load_state_dict(dict(state))
+        load_own_state(model, state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"the parameters in {path} do not fit the study's model: {reason}") from error

@@ -47,9 +47,12 @@ def input_lines(loaded: LoadedStudy) -> list[str]:
     for splits in loaded.splits:
         trains = any(source is splits for source in loaded.batched)  # what is only measured has no part that trains
         parts = (splits.train, splits.validation, splits.test)[0 if trains else 1 :]
-        inputs, examples = splits.train.inputs, sum(map(len, parts))
-        shape, kind = (examples, *inputs.shape[1:]), splits.kind or former_kind(inputs.dtype)
-        lines.append(kind_line(splits.tasks, shape, inputs.dtype, kind))
+        given, examples = splits.inputs_given, sum(map(len, parts))
+        kind = given.kind or former_kind(given.dtype)
+        lines.append(kind_line(splits.tasks, (examples, *given.shape), given.dtype, kind))
+        if splits.given is not None:
+            size = " × ".join(f"{length:,}" for length in splits.train.inputs.shape[1:])
+            lines.append(f"inputs of {few(splits.tasks)}: {size} features of the frozen module, computed once")
         lines += _wide_lines(splits.fitted.get("table"))
     return lines
 
@@ -87,7 +90,7 @@ def _fitted(loaded: LoadedStudy) -> dict[str, Any]:
 
 
 def _describe_task(task: Task, target: Target, metric: Metric, splits: Splits) -> Description:
-    example = splits.train.inputs[0]
+    given = splits.inputs_given
     return {
         "kind": task.kind,
         "metric": metric.name,
@@ -95,9 +98,9 @@ def _describe_task(task: Task, target: Target, metric: Metric, splits: Splits) -
         "classes": list(target.classes),
         "mean": target.mean.tolist(),
         "std": target.std.tolist(),
-        "input_shape": list(example.shape),
-        "input_dtype": name_of(example.dtype),
-        "input_kind": splits.kind,
+        "input_shape": list(given.shape),
+        "input_dtype": name_of(given.dtype),
+        "input_kind": given.kind,
         "output_shape": list(target.output_shape),
         **task.about(),  # type: ignore[typeddict-item]
     }

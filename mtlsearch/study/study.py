@@ -23,6 +23,8 @@ from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
 from mtlsearch.nn.dropout import with_own_dropout
 from mtlsearch.nn.plain import Plain
+from mtlsearch.nn.pretrained.frozen import fed, with_own_frozen
+from mtlsearch.nn.pretrained.shared import placed, shared_digest, shared_tensors
 from mtlsearch.study.checks import (
     check_at_least,
     check_default,
@@ -36,6 +38,7 @@ from mtlsearch.study.checks import (
 )
 from mtlsearch.study.code import code_of, functions_of
 from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows, redivided, whole
+from mtlsearch.study.features import check_frozen, with_features
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
 from mtlsearch.study.space import Config, Space, Value, fixed_value
@@ -98,6 +101,7 @@ class Study:
     folds: int | None = None
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
+    fed: bool = False  # whether models take the features of their frozen modules, as `LoadedStudy` has them
 
     def __post_init__(self) -> None:
         names = self.task_names
@@ -215,7 +219,13 @@ class Study:
         )
 
     def build(self, config: Config, seed: int) -> nn.Module:
-        """The model of `config`, initialised from `seed` on the CPU. Raises ModelError where it cannot be built."""
+        """The model of `config` as it is trained, initialised from `seed` on the CPU. Raises ModelError."""
+        own = self.own(config, seed)
+        model = fed(own) if self.fed else with_own_frozen(own)
+        return with_own_dropout(model if self.tasks else Plain(model))
+
+    def own(self, config: Config, seed: int) -> nn.Module:
+        """The model as the study's own code makes it. Raises ModelError where it cannot be built."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -229,7 +239,7 @@ class Study:
                 raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
-        return with_own_dropout(model if self.tasks else Plain(model))
+        return model
 
     @stoppable()
     def load(
@@ -267,13 +277,14 @@ class Study:
             self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out, points=points
         )
         loaded.check_model()
+        loaded = loaded.with_features(model, torch.device(device))
         loaded = replace(
             loaded,
             splits=tuple(part.to(torch.device(device)) for part in loaded.splits),
             points=tuple(each.to(torch.device(device)) for each in points),
         )
         for number, augment in loaded.augments.items():
-            check_augment(augment, loaded.batched[number].train.inputs[:2])
+            check_augment(augment, loaded.batched[number].train.augmented_from[:2])
         loaded = replace(loaded, units=loaded.find_units() if units is None else units)
         return loaded if self.folds is None else loaded.with_scorable_folds()
 
@@ -291,6 +302,19 @@ class LoadedStudy:
     units: Mapping[str, float] = field(default_factory=dict)  # of a task that is left out, 1
     left_out: Mapping[str, str] = field(default_factory=dict)  # of the score: tasks, with the reason
     points: tuple[Points, ...] = ()
+
+    def with_features(self, model: nn.Module, device: torch.device) -> "LoadedStudy":
+        """The study on the features of its frozen modules, where it has some that take the inputs as they are.
+
+        `model` is the default one. Raises StudyError where what trials share depends on the seed.
+        """
+        study = self.study
+        if not shared_tensors(model):
+            return self
+        default, of_features = study.default_config(), replace(study, fed=True)
+        check_frozen(model, study.build(default, seed=1))
+        splits = with_features(self.splits, model, of_features.build(default, seed=0).eval(), device)
+        return self if splits is None else replace(self, study=of_features, splits=splits)
 
     @cached_property
     def batched(self) -> tuple[Splits | Points, ...]:
@@ -368,7 +392,7 @@ class LoadedStudy:
     @property
     def on_disk(self) -> dict[int, OnDisk]:
         """The training inputs that are read during training, by the number of their source."""
-        inputs = enumerate(source.train.inputs for source in self.batched)
+        inputs = enumerate(source.train.augmented_from for source in self.batched)
         return {number: x for number, x in inputs if isinstance(x, OnDisk)}
 
     @property
@@ -412,7 +436,7 @@ class LoadedStudy:
         default = study.default_config()
 
         def build(seed: int) -> nn.Module:
-            return study.build(default, seed).to(self.device)
+            return placed(study.build(default, seed), self.device)
 
         return {**units_of(study.tasks, self.splits, build), **term_units(study.terms, self.points, build)}
 
@@ -433,17 +457,19 @@ class LoadedStudy:
 
     def check_model(self) -> None:
         """Raise ModelError unless the default model's outputs fit the tasks."""
-        model = self.study.build(self.study.default_config(), seed=0).to(self.device).eval()
+        model = placed(self.study.build(self.study.default_config(), seed=0), self.device).eval()
         check_outputs(model, self.study.measured, self.splits, self.targets)
 
     def fingerprint(self) -> dict[str, Any]:
         """The parts of the definition that two studies must share for their trials to be compared."""
         study = self.study
-        model = study.build(study.default_config(), seed=0)
+        model = replace(study, fed=False).build(study.default_config(), seed=0)
         ranged = study.weight_prior == LOG_RATIOS and len(study.weighted) > 1
         measured = any(unit != 1 for unit in self.units.values())
         augments = {self.batched[n].tasks[0]: described(augment) for n, augment in self.augments.items()}
-        kinds = {s.tasks[0]: s.kind for s in self.splits if s.kind not in (None, former_kind(s.train.inputs.dtype))}
+        inputs = {splits.tasks[0]: splits.inputs_given for splits in self.splits}
+        kinds = {task: x.kind for task, x in inputs.items() if x.kind not in (None, former_kind(x.dtype))}
+        shared = shared_digest(model)
         groups = groups_digest(self.splits)
         return {
             "tasks": {
@@ -466,6 +492,7 @@ class LoadedStudy:
             # Studies that use none of these were stored without the keys.
             **({"terms": [term.name for term in study.terms]} if study.terms else {}),
             **({"augment": augments} if augments else {}),
+            **({"pretrained": shared} if shared else {}),
             **({"inputs": kinds} if kinds else {}),
             **({"left out of the score": sorted(self.left_out)} if self.left_out else {}),
             **({"weight range": study.weight_range} if ranged else {}),

@@ -35,6 +35,7 @@ class Points:
     kind: InputKind = "numbers"
     augment: None = None
     rows: None = None
+    features: None = None
 
     @property
     def examples(self) -> int:

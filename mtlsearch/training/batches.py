@@ -91,9 +91,11 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
     """Augment one step's inputs: those that were `read`, else the examples at `rows` [B]."""
     found = {}
     for number, augment in loaded.augments.items():
-        source = loaded.batched[number].train.inputs
-        inputs = read[number] if number in read else source.index_select(0, rows[number].to(loaded.device))
-        found[number] = augmented(augment, inputs, derived_seed("augment", *when, number))
+        source = loaded.batched[number]
+        raw = source.train.augmented_from
+        inputs = read[number] if number in read else raw.index_select(0, rows[number].to(loaded.device))
+        inputs = augmented(augment, inputs, derived_seed("augment", *when, number))
+        found[number] = inputs if source.features is None else source.features(inputs)
     return found
 
 
@@ -102,7 +104,9 @@ def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
     like: dict[int, Tensor | OnDisk] = dict(loaded.on_disk)
     like |= {number: source.train.inputs for number, source in loaded.drawn.items()}
     for number, augment in loaded.augments.items():  # it may turn bytes into floats
-        like[number] = augmented(augment, loaded.batched[number].train.inputs[:1], seed=0)
+        source = loaded.batched[number]
+        inputs = augmented(augment, source.train.augmented_from[:1], seed=0)
+        like[number] = inputs if source.features is None else source.features(inputs)
     return {
         number: torch.zeros((loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
         for number, inputs in like.items()

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mtlsearch.errors import StudyError
+from mtlsearch.nn.pretrained.shared import own_state
 from mtlsearch.study.results import EpochResult, FoldValues, Metrics, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.training.kept import Kept, of_prefix, under
@@ -181,4 +182,4 @@ def whole_state(training: Training, config: Config, epochs: int, entry_epoch: in
         result = member.advance()
         if result.reason is not None:
             raise StudyError(f"training on all of train and validation failed: {result.reason}")
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in member.model.state_dict().items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in own_state(member.model).items()}

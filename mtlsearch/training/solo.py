@@ -14,6 +14,7 @@ from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.nn.pretrained.shared import load_own_state, own_state, placed, shared_tensors
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
@@ -49,7 +50,7 @@ class SoloMember:
         loaded = training.loaded
         self.training, self.seed, self.config = training, seed, config
         self.progress = training.progress(number, entry_epoch)
-        self.model = training.built(config, seed).to(loaded.device, training.dtype)
+        self.model = placed(training.built(config, seed), loaded.device, training.dtype)
         self.settings = OptimizerSettings.of(config)
         self.weights = training.weights(config)
         self.method = method_named(training.method, len(self.weights))
@@ -249,14 +250,16 @@ def evaluate_state(
 ) -> Metrics:
     """Metrics on `split` of the model of `config` with the parameters `state`."""
     member = SoloMember(Training(loaded, precision=precision), 0, config, entry_epoch=0, seed=0)
-    member.model.load_state_dict(dict(state))
+    load_own_state(member.model, state)
     return member.evaluate(split)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in own_state(model).items()}
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer, those too that a state dict leaves out."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Every parameter and buffer of the trial, those too that a state dict leaves out."""
+    shared = shared_tensors(model)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor for name, tensor in tensors if name not in shared}

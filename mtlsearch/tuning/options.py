@@ -33,6 +33,7 @@ LONGEST_S = 10**9
 LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+MODEL_FORMATS = ("torch-export", "onnx")
 SAMPLERS = ("tpe", "random", "gp")
 PRUNERS = ("peers", "median", "hyperband", "halving", "none")
 DEFAULT_METHODS = ("equal", "tuned", "uncertainty", "rlw", "dwa", "famo", "geometric")
@@ -442,7 +443,7 @@ class BestOptions(SearchedOptions, ArtifactOptions, StudyOptions):
 
 
 @options
-class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
+class ExportOptions(SearchedOptions, StudyPathOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch export`."""
 
     output: Path | None = option(None, "-o", "--output", help="The JSON file.", default="stdout")
@@ -450,6 +451,21 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
         False, "--grouping", help="Write a study file for each group that `group` recommends, into the folder of -o."
     )
     checkpoint: Path | None = option(None, "--checkpoint", help="Write the trained parameters too (safetensors).")
+    model: Path | None = option(
+        None,
+        "--model",
+        help="Write the best model for use without mtlsearch: its parameters, and plain PyTorch for a shipped trunk.",
+        metavar="DIR",
+    )
+    format: str | None = option(
+        None, "--format", help="The program that --model adds.", choices=MODEL_FORMATS, default="none"
+    )
+
+    @property
+    def definition(self) -> str | None:
+        """The study file whose code may run, as it was named."""
+        named = self.study is not None and self.study.endswith(".py")
+        return self.study if self.study_path is None and named else self.study_path
 
 
 @options

@@ -187,9 +187,9 @@ def keep_whole(session: Session, config: Mapping[str, Any], holder: Record, tria
 
 def check_inputs(config: Mapping[str, Any], loaded: LoadedStudy) -> None:
     """Raise ConfigError where a task's inputs were taken for another kind when the config was trained."""
-    now = {task: (splits.kind, splits.train.inputs.dtype) for splits in loaded.splits for task in splits.tasks}
+    given = {task: splits.inputs_given for splits in loaded.splits for task in splits.tasks}
     for task, about in config["tasks"].items():
-        kind, dtype = now[task]
+        kind, dtype = given[task].kind, given[task].dtype
         before = about.get("input_kind") or former_kind(dtype)
         if before != (kind or before):
             raise ConfigError(

@@ -16,10 +16,12 @@ from torch import nn
 from mtlsearch.activity import doing
 from mtlsearch.errors import one_line
 from mtlsearch.kernels.launch import LINEAR_DTYPES
+from mtlsearch.nn.pretrained.adapters import with_rank
+from mtlsearch.nn.pretrained.shared import shared_digest, shared_tensors
 from mtlsearch.nn.widening import Widenable, pad
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.population.lane import Lane
-from mtlsearch.training.population.layout import lane_norm, lane_widths, skips_padding
+from mtlsearch.training.population.layout import highest_rank, lane_norm, lane_widths, skips_padding
 from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Steps, build_kernels
 from mtlsearch.training.trainer import Training
@@ -36,6 +38,7 @@ class Architectures:
         default = loaded.study.build(loaded.study.default_config(), seed=0)
         self.training, self.notice = training, notice
         self.widths, self.norm = lane_widths(loaded, default), lane_norm(loaded, default)
+        self.rank = highest_rank(loaded, default)
         self.by_kernels = steps.by_kernels
         self.skips = steps.by_kernels and training.dtype in LINEAR_DTYPES
         self.programs: dict[Key, LaneProgram | None] = {}
@@ -47,7 +50,7 @@ class Architectures:
 
     def _wide(self, module: nn.Module) -> nn.Module:
         if not isinstance(module, Widenable):
-            return module
+            return with_rank(module, self.rank) if self.rank else module
         widths, norm = self.widths, self.norm
         if self.skips_padding(module):
             widths, norm = widths[-1:], "any"
@@ -91,10 +94,12 @@ class Architectures:
 
 
 def structure(module: nn.Module) -> Key:
-    """A module's classes, shapes, and attributes other than tensors: equal for members that share a lane."""
+    """A module's classes, shapes, attributes other than tensors, and shared tensors: equal for members of one lane."""
     layers = tuple((name, type(layer), _attributes(layer)) for name, layer in module.named_modules())
-    tensors = (*module.named_parameters(), *module.named_buffers())
-    return layers, tuple((name, tuple(t.shape), t.dtype) for name, t in tensors)
+    shared = shared_tensors(module)
+    tensors = (each for each in (*module.named_parameters(), *module.named_buffers()) if each[0] not in shared)
+    own = tuple((name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
+    return layers, own, shared_digest(module)
 
 
 def _attributes(layer: nn.Module) -> Key:

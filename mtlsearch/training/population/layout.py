@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from mtlsearch.data.examples.kinds import as_input
+from mtlsearch.nn.pretrained.adapters import rank_dimensions
+from mtlsearch.nn.pretrained.shared import placed
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
 from mtlsearch.nn.widening import norm_dimension, width_dimension
 from mtlsearch.study.space import Config
@@ -163,6 +165,13 @@ def lane_widths(loaded: LoadedStudy, model: nn.Module) -> list[int]:
     return [*sorted(width for width in widths if NARROWEST * low <= width < high), int(high)]
 
 
+def highest_rank(loaded: LoadedStudy, model: nn.Module) -> int:
+    """The highest rank of adapters that the space holds, to which all are padded; 0 where it searches none."""
+    found = [loaded.study.space.get(dimension) for dimension in rank_dimensions(model)]
+    highs = [getattr(each, "high", None) or max(getattr(each, "choices", [0])) for each in found if each is not None]
+    return int(max(highs, default=0))
+
+
 def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
     """The normalisation of padded members: "any" where the space searches it, None for each member's own."""
     norms = loaded.study.space.get(norm_dimension(model))
@@ -216,8 +225,8 @@ def free_bytes(device: torch.device) -> int:
 def member_bytes(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int:
     """The memory of one member of the largest model, in bytes: its state, and a step's activations."""
     study = loaded.study
-    model = study.build(_widest(study), seed=0).to(loaded.device, dtype)
-    state = sum(p.numel() * p.element_size() for p in model.parameters())
+    model = placed(study.build(_widest(study), seed=0), loaded.device, dtype)
+    state = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     kept: dict[int, int] = {}
 
     def measure(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.activity import doing
+from mtlsearch.nn.pretrained.shared import own_state
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.training.batches import steps_per_epoch
@@ -77,7 +78,7 @@ class PopulationTrainer:
         if program is None:
             self.solo[number] = SoloMember(self.training.of(number), number, config, self.epoch, seed)
             return self.epoch
-        shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        shapes = {name: tensor.shape for name, tensor in own_state(module).items()}
         progress = self.training.progress(number, self.epoch)
         self.lanes.seat(LaneMember(number, config, settings, progress, padded, shapes, seed), program)
         return self.epoch

@@ -18,6 +18,7 @@ from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.nn.pretrained.shared import placed, shared_tensors
 from mtlsearch.nn.sharing import own_places
 from mtlsearch.training.batches import batch_parts
 from mtlsearch.training.losses import Forward, task_losses
@@ -119,7 +120,7 @@ class LaneProgram:
 
     def __init__(self, training: Training, module: nn.Module, by_kernels: bool = False) -> None:
         self.by_kernels = by_kernels
-        self.training, self.base = training, module.to(training.loaded.device, training.dtype)
+        self.training, self.base = training, placed(module, training.loaded.device, training.dtype)
         tensors = (
             *module.named_parameters(remove_duplicate=False),
             *module.named_buffers(remove_duplicate=False),
@@ -285,9 +286,13 @@ def empty_state(program: LaneProgram, slots: int) -> LaneState:
     def stacked(tensors: Iterable[tuple[str, Tensor]]) -> Tensors:
         return {name: t.new_zeros((slots, *t.shape), device=device) for name, t in tensors}
 
-    params = stacked((name, p.detach()) for name, p in base.named_parameters())
+    params = stacked((name, p.detach()) for name, p in base.named_parameters() if p.requires_grad)
     params |= stacked(program.learned.items())
-    buffers = stacked((name, b) for name, b in base.named_buffers() if name not in program.layers)
+    shared = shared_tensors(base)
+    # A parameter without gradients is a value of its member, as a buffer is; what is shared stays in the module.
+    constants = ((name, p.detach()) for name, p in base.named_parameters() if not p.requires_grad)
+    values = (each for each in (*constants, *base.named_buffers()) if each[0] not in shared)
+    buffers = stacked((name, b) for name, b in values if name not in program.layers)
     idle = IDLE.coefficients(1)
     return LaneState(
         params=params,

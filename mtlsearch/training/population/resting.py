@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from mtlsearch.nn.pretrained.shared import own_state
 from mtlsearch.nn.widening import Widenable, pad
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.training.kept import Kept, config_of_facts, member_facts
@@ -65,7 +66,7 @@ def _lane(lanes: Lanes, facts: Mapping[str, Any]) -> Lane:
 def _member(lanes: Lanes, facts: Mapping[str, Any]) -> LaneMember:
     config = config_of_facts(facts)
     module = lanes.training.loaded.study.build(config, facts["seed"])
-    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in own_state(module).items()}
     progress = TrialProgress(**facts["progress"])
     padded = lanes.architectures.padded(module)
     settings = OptimizerSettings.of(config)

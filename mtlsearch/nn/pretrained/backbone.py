@@ -4,6 +4,7 @@ Legend: B examples, C channels, H × W pixels, F features.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mtlsearch.download import DownloadError, answers
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.limits import check_heads
 from mtlsearch.nn.conv import pictures, with_own_batch_norm
+from mtlsearch.nn.pretrained.frozen import Frozen
 from mtlsearch.nn.sharing import LinearHeads, through
 
 COLOURS = 3
@@ -25,7 +27,8 @@ class Backbone(nn.Module):
 
     Maps {task: pictures [B, H, W], [B, 1, H, W] or [B, 3, H, W]} to {task: output [B, size]}; grey becomes colour.
     `weights` names trained parameters ("DEFAULT", "IMAGENET1K_V1", …), which are downloaded at first use; colours are
-    then normalised as they were for those. Without it the parameters are random. Raises DownloadError.
+    then normalised as they were for those. Without it the parameters are random. With `frozen` no trial trains the
+    network: its features are computed once (see `frozen`), and only the heads are trained. Raises DownloadError.
     """
 
     mean: Tensor
@@ -38,25 +41,67 @@ class Backbone(nn.Module):
         *,
         weights: str | None = None,
         in_channels: int = COLOURS,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         if in_channels not in (1, COLOURS):
             raise StudyError(f"in_channels must be 1 or {COLOURS} for a backbone, but got {in_channels}")
         check_heads(heads)
-        self.in_channels = in_channels
-        self.trunk, features, colours = headless(name, weights)
+        self.name, self.in_channels = name, in_channels
+        self.trunk: nn.Module
+        colours: dict[str, list[float]] = {}
+        if frozen:
+            network = _made_once(name, weights, in_channels)
+            self.trunk, features = Frozen(network), network.features
+        else:
+            self.trunk, features, colours = headless(name, weights)
         self.heads = LinearHeads(features, heads)
         for what, values in colours.items():
-            self.register_buffer(what, torch.tensor(values).view(COLOURS, 1, 1))
+            self.register_buffer(what, _by_channel(values))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        features = through(self.trunk, inputs, self.coloured)
+        features = through(self.trunk, inputs, self.prepared)
         outputs: Mapping[str, Tensor] = self.heads(features)
         return outputs
 
-    def coloured(self, x: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] as the network takes them."""
-        return (pictures(x, self.in_channels).expand(-1, COLOURS, -1, -1) - self.mean) / self.std
+    def prepared(self, x: Tensor) -> Tensor:
+        """Pictures as the trunk takes them: a frozen one normalises colours by itself."""
+        return normalised(x, self.in_channels, self.mean, self.std) if hasattr(self, "mean") else x
+
+
+class OnPictures(nn.Module):
+    """A network with the normalisation of its colours, so that nothing is left to do before it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, weights: str | None, in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.network, self.features, colours = headless(name, weights)
+        for what, values in colours.items():
+            self.register_buffer(what, _by_channel(values))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.network(normalised(x, self.in_channels, self.mean, self.std))
+        return found
+
+
+@cache
+def _made_once(name: str, weights: str | None, in_channels: int) -> OnPictures:
+    """The network that all trials share; random parameters do not depend on a trial's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return OnPictures(name, weights, in_channels)
+
+
+def _by_channel(values: list[float]) -> Tensor:
+    return torch.tensor(values).view(COLOURS, 1, 1)
+
+
+def normalised(x: Tensor, channels: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Pictures [B, H, W] or [B, C, H, W] as a network takes them, [B, 3, H, W]."""
+    return (pictures(x, channels).expand(-1, COLOURS, -1, -1) - mean) / std
 
 
 def headless(name: str, weights: str | None) -> tuple[nn.Module, int, dict[str, list[float]]]:

@@ -1,0 +1,1 @@
+"""Networks that were trained before: a backbone, frozen modules whose features are computed once, and adapters."""

@@ -1,0 +1,169 @@
+"""The features of frozen modules, computed once for each part of the data and kept on disk.
+
+A frozen module takes the inputs of a source as they are, or else its features are not those of an input. Whether it
+does is tried: a model that is fed the features must give the outputs of the whole model.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mtlsearch.activity import advance, doing
+from mtlsearch.data.examples.appended import appended
+from mtlsearch.data.examples.kinds import InputKind, as_input
+from mtlsearch.data.on_disk import OnDisk
+from mtlsearch.data.parts import Part, Splits
+from mtlsearch.errors import StudyError
+from mtlsearch.files import data_directory
+from mtlsearch.nn.pretrained.frozen import Frozen
+from mtlsearch.nn.pretrained.shared import placed, shared_digest
+from mtlsearch.study.code import code_of
+from mtlsearch.terminal import notice
+from mtlsearch.wording import few
+
+ROWS, TRIED = 256, 3  # of a batch; of the comparison with the whole model
+TOLERANCE = 1e-4
+MOST_RESIDENT = 2 << 30  # bytes of the features of a part in memory
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features [B, ...] of inputs [B, ...] of a `kind`, by a frozen module on the device."""
+
+    module: nn.Module
+    kind: InputKind | None
+    device: torch.device
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = self.module(as_input(inputs, torch.float32, self.kind))
+            return found
+
+
+def check_frozen(model: nn.Module, again: nn.Module) -> None:
+    """Raise StudyError where a frozen module differs between a model and the same with another seed."""
+    if shared_digest(model) != shared_digest(again):
+        raise StudyError(
+            "a frozen or adapted module must be the same in every trial, but its parameters change with the seed: make"
+            " or load it once, outside the function that makes the model"
+        )
+
+
+def with_features(
+    splits: Sequence[Splits], whole: nn.Module, of_features: nn.Module, device: torch.device
+) -> tuple[Splits, ...] | None:
+    """The splits with the features of each part as its inputs; None where the model takes no such inputs.
+
+    `whole` is the model on the CPU, and `of_features` the same that is fed features; both are in evaluation mode.
+    """
+    modules = [_taken(each, whole) for each in splits]
+    if any(isinstance(layer, Frozen) for layer in whole.modules()) and not all(
+        _gives_the_same(each, layer, whole, of_features) for each, layer in zip(splits, modules, strict=True)
+    ):
+        notice(
+            "a frozen module runs in every step, since it does not take the study's inputs as they are: put what comes"
+            " before it inside, as frozen(nn.Sequential(…))"
+        )
+        return None
+    if not any(modules):
+        return None
+    return tuple(
+        each if layer is None else _with_features(each, placed(Frozen(layer.module), device), device)
+        for each, layer in zip(splits, modules, strict=True)
+    )
+
+
+def _taken(splits: Splits, model: nn.Module) -> Frozen | None:
+    """The one frozen module that a source's inputs pass; None where they pass none, or more than one."""
+    passed: set[Frozen] = set()  # each task may pass it anew
+    layers = [layer for layer in model.modules() if isinstance(layer, Frozen)]
+    handles = [layer.register_forward_pre_hook(lambda layer, given: passed.add(layer)) for layer in layers]
+    try:
+        _outputs(splits, model, _tried(splits))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return passed.pop() if len(passed) == 1 else None
+
+
+def _tried(splits: Splits) -> Tensor:
+    return as_input(splits.train.inputs[:TRIED], torch.float32, splits.kind)
+
+
+def _outputs(splits: Splits, model: nn.Module, x: Tensor) -> Mapping[str, Tensor]:
+    with torch.no_grad():
+        outputs: Mapping[str, Tensor] = model(dict.fromkeys(splits.tasks, x))
+        return outputs
+
+
+def _gives_the_same(splits: Splits, layer: Frozen | None, whole: nn.Module, of_features: nn.Module) -> bool:
+    """Whether a model that is fed features gives the outputs of the whole one."""
+    x = _tried(splits)
+    try:
+        features = x if layer is None else layer(x)
+        if not isinstance(features, Tensor) or len(features) != len(x) or not features.is_floating_point():
+            return False
+        got, due = _outputs(splits, of_features, features), _outputs(splits, whole, x)
+        return all(torch.allclose(got[task], due[task], TOLERANCE, TOLERANCE) for task in splits.tasks)
+    except Exception:  # of any kind: the user's layers may take the inputs, and no features
+        return False
+
+
+def _with_features(splits: Splits, module: Frozen, device: torch.device) -> Splits:
+    features = Features(module, splits.kind, device)
+    parts, changes = (splits.train, splits.validation, splits.test), splits.augment is not None
+    with doing(f"computing the features of {few(splits.tasks)}", total=sum(map(len, parts))):
+        train, validation, test = (_featured(part, features, changes) for part in parts)
+    return replace(
+        splits,
+        train=train,
+        validation=validation,
+        test=test,
+        given=splits.inputs_given,
+        kind="numbers",
+        features=features,
+    )
+
+
+def _featured(part: Part, features: Features, augmented: bool) -> Part:
+    """A part whose inputs are features: in memory where the inputs are, unless they are very large."""
+    place = data_directory(None) / "features" / f"{_key(part.inputs, features)}.npy"
+
+    def make(start: int, end: int) -> NDArray[np.float32]:
+        return features(part.inputs[start:end].to(features.device)).float().cpu().numpy()
+
+    found = appended(place, len(part), ROWS, make, advance)
+    resident = isinstance(part.inputs, Tensor) and found.nbytes <= MOST_RESIDENT
+    inputs = torch.from_numpy(np.array(found)) if resident else OnDisk(found)
+    return replace(part, inputs=inputs, raw=part.inputs if augmented else None)
+
+
+def _key(inputs: Tensor | OnDisk, features: Features) -> str:
+    """A name for the features: of the inputs, of the module's parameters and code, and of what computes them."""
+    digest = hashlib.sha256()
+    module = features.module
+    about = [
+        shared_digest(module),
+        repr(module),
+        code_of({f"{name} {number}": type(layer) for number, (name, layer) in enumerate(module.named_modules())}),
+        features.kind,
+        str(inputs.dtype),
+        list(inputs.shape),
+        torch.__version__,
+        features.device.type,
+    ]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    if isinstance(inputs, Tensor):
+        for start in accumulate([0, *[ROWS] * ((len(inputs) - 1) // ROWS)]):
+            digest.update(inputs[start : start + ROWS].cpu().contiguous().numpy().tobytes())
+    else:
+        for piece in inputs.sample():
+            digest.update(piece)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
+from mtlsearch.nn.replacing import Make, with_replaced
 
 
 class LayerNorm(nn.Module):
@@ -65,6 +66,36 @@ class AnyNorm(nn.Module):
         layer = live_layer_norm(x, self.live, self.weight, self.bias)
         normed = torch.where(self.kind == NORMS.index("layer"), layer, batch)
         return torch.where(self.kind == NORMS.index("none"), x, normed)
+
+
+class PaddedLayerNorm(nn.LayerNorm):
+    """Takes the place of `nn.LayerNorm` where its units may be padded: it adds nothing to the state dict."""
+
+    live: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> nn.Module:
+        """`layer` itself, from now on of this class."""
+        layer.__class__ = cls
+        assert isinstance(layer, cls)
+        live = torch.ones(layer.normalized_shape, dtype=torch.bool)
+        layer.register_buffer("live", live, persistent=False)
+        return layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.elementwise_affine else x.new_ones(())
+        bias = self.bias if self.elementwise_affine and self.bias is not None else x.new_zeros(())
+        return live_layer_norm(x, self.live, weight, bias, self.eps)
+
+
+def with_live_norms(module: nn.Module) -> nn.Module:
+    """`module` with every `nn.LayerNorm` over one dimension replaced by one that leaves padded units out."""
+
+    def make(layer: nn.Module) -> Make | None:
+        fits = type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
+        return PaddedLayerNorm.of if fits else None
+
+    return with_replaced(module, make)
 
 
 def normalisation(norm: str, hidden: int) -> nn.Module:

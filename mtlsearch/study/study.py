@@ -21,8 +21,10 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.nn.batched.replacing import batchable
+from mtlsearch.nn.norms import with_live_norms
 from mtlsearch.nn.plain import Plain
+from mtlsearch.nn.widening import Widenable, width_dimension
 from mtlsearch.study.checks import (
     check_at_least,
     check_default,
@@ -229,7 +231,10 @@ class Study:
                 raise ModelError(f"the model cannot be built from {dict(config)}: {reason}") from error
         if not isinstance(model, nn.Module):
             raise StudyError(f"model must give an nn.Module, but got {type(model).__name__}")
-        return with_own_dropout(model if self.tasks else Plain(model))
+        model = batchable(model)
+        if isinstance(model, Widenable) and width_dimension(model) in self.space:
+            model = with_live_norms(model)
+        return model if self.tasks else Plain(model)
 
     @stoppable()
     def load(

@@ -164,7 +164,7 @@ def lane_widths(loaded: LoadedStudy, model: nn.Module) -> list[int]:
 
 def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
     """The normalisation of padded members: "any" where the space searches it, None for each member's own."""
-    norms = loaded.study.space.get(norm_dimension(model))
+    norms = loaded.study.space.get(norm_dimension(model) or "")
     return None if norms is None or norms.single() else "any"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.replacing import with_replaced
+from mtlsearch.nn.replacing import of_class, with_replaced
 from mtlsearch.nn.sharing import LinearHeads, Sharing, shared_layers, through
 from mtlsearch.nn.task_modules import TaskModules
 
@@ -90,12 +90,13 @@ class BatchNorm(nn.BatchNorm2d):
 def with_own_batch_norm(module: nn.Module) -> nn.Module:
     """`module` with every plain `nn.BatchNorm2d` replaced by a `BatchNorm` of the same state."""
 
-    def own(layer: nn.BatchNorm2d) -> BatchNorm:
+    def own(layer: nn.Module) -> nn.Module:
+        assert isinstance(layer, nn.BatchNorm2d)
         new = BatchNorm(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
         new.load_state_dict(layer.state_dict())
         return new
 
-    return with_replaced(module, nn.BatchNorm2d, own)
+    return with_replaced(module, of_class(nn.BatchNorm2d, own))
 
 
 def block(in_channels: int, channels: int, norm: str) -> nn.Sequential:

@@ -1,49 +1,37 @@
 """Dropout that is exact in a population: its rate is a value, and its noise a function of a key."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.errors import StudyError
-from mtlsearch.kernels.noise import BITS, noise
-from mtlsearch.nn.masking import where_positive
-from mtlsearch.nn.replacing import with_replaced
+from mtlsearch.nn.noisy import Noisy, checked_rate, dropped, new_key
 
 
-class Dropout(nn.Module):
+class Dropout(Noisy, nn.Module):
     """Dropout whose `rate` is a buffer, and whose noise is a function of the buffer `key`.
 
     A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise of each of their
     epochs.
     """
 
+    key_name: ClassVar[str] = "key"
+    numbered_last: ClassVar[bool] = False
+    own: ClassVar[bool] = True  # it stands in the user's code; its rate is part of the state dict
+
     rate: Tensor
     key: Tensor
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not 0.0 <= rate < 1.0:
-            raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
-        self.register_buffer("rate", torch.tensor(float(rate)))
-        self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
+        self.register_buffer("rate", torch.tensor(checked_rate(rate)), persistent=self.own)
+        self.register_buffer("key", new_key(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        threshold = (self.rate.double() * (1 << BITS)).int()
-        above = noise(self.key, x.shape) - (threshold - 1)  # positive where a unit is kept
-        return where_positive(x / (1 - self.rate).to(x.dtype), above.to(x.dtype))
+        return dropped(x, self.key, self.rate, self.mask_shape(x))
 
-
-def noise_keys(module: nn.Module) -> list[str]:
-    """The names of the buffers that hold a dropout key, in the order of the module's layers.
-
-    Those in a module that is `left_as_it_is` are never in training.
-    """
-    left = tuple(f"{name}." for name, layer in module.named_modules() if getattr(layer, "left_as_it_is", False))
-    named = ((name, layer) for name, layer in module.named_modules() if not name.startswith(left))
-    return [f"{name}.key" if name else "key" for name, layer in named if isinstance(layer, Dropout)]
-
-
-def with_own_dropout(module: nn.Module) -> nn.Module:
-    """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value."""
-    return with_replaced(module, nn.Dropout, lambda layer: Dropout(layer.p))
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        """The shape of the mask for `x`."""
+        return tuple(x.shape)

@@ -11,10 +11,5 @@ from torch import Tensor
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:
     """`x` where the bools `mask`, of a shape that broadcasts to that of `x`, are set; 0 elsewhere."""
-    return where_positive(x, mask.to(x.dtype))
-
-
-def where_positive(x: Tensor, numbers: Tensor) -> Tensor:
-    """`x` where `numbers`, of a shape that broadcasts to that of `x` and of its type, are above 0; 0 elsewhere."""
-    selected: Tensor = torch.ops.aten.threshold_backward(x, numbers, 0)
+    selected: Tensor = torch.ops.aten.threshold_backward(x, mask.to(x.dtype), 0)
     return selected

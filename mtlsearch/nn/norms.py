@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
 from mtlsearch.nn.masking import masked
+from mtlsearch.nn.replacing import Make, with_replaced
 
 
 class LayerNorm(nn.Module):
@@ -67,6 +68,36 @@ class AnyNorm(nn.Module):
         ways = {"none": x, "batch": batch, "layer": layer}
         none, *normed = (masked(ways[norm], self.kind == index) for index, norm in enumerate(NORMS))
         return sum(normed, none)
+
+
+class PaddedLayerNorm(nn.LayerNorm):
+    """Takes the place of `nn.LayerNorm` where its units may be padded: it adds nothing to the state dict."""
+
+    live: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> nn.Module:
+        """`layer` itself, from now on of this class."""
+        layer.__class__ = cls
+        assert isinstance(layer, cls)
+        live = torch.ones(layer.normalized_shape, dtype=torch.bool)
+        layer.register_buffer("live", live, persistent=False)
+        return layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.elementwise_affine else x.new_ones(())
+        bias = self.bias if self.elementwise_affine and self.bias is not None else x.new_zeros(())
+        return live_layer_norm(x, self.live, weight, bias, self.eps)
+
+
+def with_live_norms(module: nn.Module) -> nn.Module:
+    """`module` with every `nn.LayerNorm` over one dimension replaced by one that leaves padded units out."""
+
+    def make(layer: nn.Module) -> Make | None:
+        fits = type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
+        return PaddedLayerNorm.of if fits else None
+
+    return with_replaced(module, make)
 
 
 def normalisation(norm: str, hidden: int) -> nn.Module:

@@ -13,7 +13,7 @@ from torch.utils import _pytree
 
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.layers import Linear, shared_linear
-from mtlsearch.nn.replacing import with_replaced
+from mtlsearch.nn.replacing import of_class, with_replaced
 from mtlsearch.nn.task_modules import TaskModules, module_name
 
 T = TypeVar("T")
@@ -212,11 +212,12 @@ def whole_name(kind: str, number: int) -> str:
 def with_joined_heads(model: nn.Module, groups: Sequence[Sequence[str]]) -> nn.Module:
     """`model` with the heads of each of the `groups` of tasks as one product, where its `LinearHeads` allow that."""
 
-    def joined(heads: LinearHeads) -> nn.Module:
+    def joined(heads: nn.Module) -> nn.Module:
+        assert isinstance(heads, LinearHeads)
         whole = [group for group in groups if all(task in heads for task in group)]
         return JoinedHeads(heads, whole) if whole and not heads.apart else heads
 
-    return with_replaced(model, LinearHeads, joined) if groups else model
+    return with_replaced(model, of_class(LinearHeads, joined)) if groups else model
 
 
 def own_places(model: nn.Module) -> dict[str, tuple[str, int, int]]:

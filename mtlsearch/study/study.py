@@ -21,10 +21,12 @@ from mtlsearch.data.examples.kinds import former_kind
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError, check_distinct, kind_and_line
-from mtlsearch.nn.dropout import with_own_dropout
+from mtlsearch.nn.batched.replacing import batchable
+from mtlsearch.nn.norms import with_live_norms
 from mtlsearch.nn.plain import Plain
 from mtlsearch.nn.pretrained.frozen import fed, with_own_frozen
 from mtlsearch.nn.pretrained.shared import placed, shared_digest, shared_tensors
+from mtlsearch.nn.widening import Widenable, width_dimension
 from mtlsearch.study.checks import (
     check_at_least,
     check_default,
@@ -221,8 +223,10 @@ class Study:
     def build(self, config: Config, seed: int) -> nn.Module:
         """The model of `config` as it is trained, initialised from `seed` on the CPU. Raises ModelError."""
         own = self.own(config, seed)
-        model = fed(own) if self.fed else with_own_frozen(own)
-        return with_own_dropout(model if self.tasks else Plain(model))
+        model = batchable(fed(own) if self.fed else with_own_frozen(own))
+        if isinstance(model, Widenable) and width_dimension(model) in self.space:
+            model = with_live_norms(model)
+        return model if self.tasks else Plain(model)
 
     def own(self, config: Config, seed: int) -> nn.Module:
         """The model as the study's own code makes it. Raises ModelError where it cannot be built."""

@@ -197,7 +197,7 @@ def trained(study: Study, steps: Steps, device: str, dtype: torch.dtype) -> list
             for name, tensor in lane.state.params.items():
                 padding = tensor[slot].clone()
                 if name in member.shapes:
-                    corner(padding, torch.empty(member.shapes[name], device="meta")).zero_()
+                    corner(padding, member.shapes[name]).zero_()
                 assert not padding.any()
     return [tensor for number in range(3) for tensor in trainer.state(number).values()]
 

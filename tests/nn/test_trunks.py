@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import noise
-from mtlsearch.nn.dropout import noise_keys, with_own_dropout
+from mtlsearch.nn.batched.replacing import batchable
+from mtlsearch.nn.noisy import noise_keys
 from mtlsearch.nn.widening import corner, extent, pad
 from mtlsearch.training.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.training.seeds import epoch_keys, layer_keys
@@ -153,11 +154,11 @@ def test_dropout_outside_its_range_is_refused(rate: float) -> None:
 def test_plain_dropout_is_replaced_wherever_it_is() -> None:
     shared = nn.Dropout(0.3)
     module = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1), nn.Sequential(nn.Dropout(0.2)), shared, shared)
-    replaced = with_own_dropout(module)
+    replaced = batchable(module)
     assert [type(m) for m in replaced.modules() if isinstance(m, nn.Dropout)] == []
     layers = [layer for layer in replaced.modules() if isinstance(layer, Dropout)]
     assert [round(float(layer.rate), 6) for layer in layers] == [0.1, 0.2, 0.3, 0.3]
-    assert noise_keys(replaced) == ["1.key", "2.0.key", "3.key", "4.key"]
+    assert noise_keys(replaced) == ["1.key", "2.0.key", "3.key", "4.key", "noise_key"]
 
 
 def test_dropout_in_a_users_model_is_replaced_when_the_study_builds_it() -> None:
@@ -333,7 +334,7 @@ def test_padding_initialises_buffers_but_no_parameter() -> None:
     assert torch.equal(dict(wide.named_buffers())["scale"], torch.full((3,), 2.0))
     for name, parameter in small.named_parameters():
         padded = dict(wide.named_parameters())[name]
-        assert torch.equal(corner(padded, parameter), parameter)
+        assert torch.equal(corner(padded, parameter.shape), parameter)
         assert padded.count_nonzero() == parameter.count_nonzero()  # all else is zero
 
 
@@ -352,5 +353,5 @@ def test_building_a_model_depends_on_its_seed_alone_and_leaves_torchs_generator(
 @pytest.mark.parametrize("shape", [(), (4,), (1,), (2, 3), (4, 5), (3, 5), (4, 2), (1, 1)])
 def test_the_extent_of_a_corner_is_the_place_of_its_last_number(shape: tuple[int, ...]) -> None:
     padded = torch.zeros((4, 5)[: len(shape)])
-    corner(padded, torch.empty(shape)).fill_(1)
+    corner(padded, shape).fill_(1)
     assert extent(torch.Size(shape), padded.shape) == int(padded.flatten().nonzero().max()) + 1

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.pretrained.copies import copied
-from mtlsearch.nn.replacing import with_replaced
+from mtlsearch.nn.replacing import of_class, with_replaced
 
 
 class Frozen(nn.Module):
@@ -51,9 +51,14 @@ class Fed(nn.Module):
 
 def with_own_frozen(model: nn.Module) -> nn.Module:
     """`model` with a copy of every `Frozen` module, which may lie on another device; the copies share their tensors."""
-    return with_replaced(model, Frozen, lambda layer: Frozen(layer.module))
+
+    def copy(layer: nn.Module) -> nn.Module:
+        assert isinstance(layer, Frozen)
+        return Frozen(layer.module)
+
+    return with_replaced(model, of_class(Frozen, copy))
 
 
 def fed(model: nn.Module) -> nn.Module:
     """`model` with every `Frozen` module replaced by `Fed`; the modules themselves stay as they are."""
-    return with_replaced(model, Frozen, lambda layer: Fed())
+    return with_replaced(model, of_class(Frozen, lambda layer: Fed()))

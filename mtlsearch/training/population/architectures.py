@@ -16,9 +16,10 @@ from torch import nn
 from mtlsearch.activity import doing
 from mtlsearch.errors import one_line
 from mtlsearch.kernels.launch import LINEAR_DTYPES
+from mtlsearch.nn.noisy import Noisy
 from mtlsearch.nn.pretrained.adapters import with_rank
 from mtlsearch.nn.pretrained.shared import shared_digest, shared_tensors
-from mtlsearch.nn.widening import Widenable, pad
+from mtlsearch.nn.widening import Widenable, checked_width, pad
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.layout import highest_rank, lane_norm, lane_widths, skips_padding
@@ -54,7 +55,10 @@ class Architectures:
         widths, norm = self.widths, self.norm
         if self.skips_padding(module):
             widths, norm = widths[-1:], "any"
-        width = min((width for width in widths if width >= module.hidden), default=module.hidden)
+        if not widths and norm is None:
+            return module
+        own = checked_width(module)
+        width = min((width for width in widths if width >= own), default=own)
         wide = pad(module, width, norm)
         # A subclass that inherits `widened` would become its base class, without its own methods.
         return wide if type(wide) is type(module) else module
@@ -104,6 +108,8 @@ def structure(module: nn.Module) -> Key:
 
 def _attributes(layer: nn.Module) -> Key:
     hidden = {"_parameters", "_buffers", "_modules", "training"}
+    if isinstance(layer, Noisy):
+        hidden |= set(layer.held)
     values = {name: value for name, value in vars(layer).items() if name not in hidden}
     return tuple((name, _comparable(value)) for name, value in sorted(values.items()))
 

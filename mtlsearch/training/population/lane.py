@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.activity import advance
-from mtlsearch.nn.widening import corner, extent
+from mtlsearch.nn.widening import cut, extent, move, width_of
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
@@ -43,12 +43,6 @@ class LaneMember:
     def width(self) -> int:
         """The padded width at which it was first seated; 0 where it has no hidden units."""
         return width_of(self.module)
-
-
-def width_of(module: nn.Module) -> int:
-    """The hidden units of a module, padding included; 0 where it does not name their number."""
-    hidden = getattr(module, "hidden", 0)
-    return hidden if isinstance(hidden, int) else 0
 
 
 Step = Callable[["Lane", int], None]  # of a lane, and the 0-based number of its step in the epoch
@@ -117,7 +111,11 @@ class Lane:
         self._set_coefficients(slot, IDLE.coefficients(1))
 
     def _set_extents(self, slot: int, member: LaneMember) -> None:
-        extents = [extent(member.shapes.get(name, p.shape[1:]), p.shape[1:]) for name, p in self.state.params.items()]
+        blocks = self.program.blocks
+        extents = [
+            extent(member.shapes.get(name, p.shape[1:]), p.shape[1:], blocks.get(name))
+            for name, p in self.state.params.items()
+        ]
         self.state.extents[slot].copy_(torch.tensor(extents))
 
     def _set_coefficients(self, slot: int, coefficients: Mapping[str, float]) -> None:
@@ -238,9 +236,9 @@ class Lane:
         """The parameters and buffers of a member's best epoch, without padding, on the CPU."""
         member = self.members[slot]
         assert member is not None
-        best = {name: self.program.own(self.state.best, name, slot) for name in member.shapes}
+        program, best = self.program, self.state.best
         return {
-            name: corner(best[name], torch.empty(shape, device="meta")).to("cpu", copy=True)
+            name: cut(program.own(best, name, slot), shape, program.own_blocks(name)).to("cpu", copy=True)
             for name, shape in member.shapes.items()
         }
 
@@ -251,10 +249,8 @@ class Lane:
         """
         free, member = self.members.index(None), other.members[slot]
         assert member is not None
-        for own, tensor in zip(self.state.stacked(), other.state.stacked(), strict=True):
-            to, of = own[free], tensor[slot]
-            to.zero_()
-            corner(to, of).copy_(corner(of, to))
+        for (name, own), (_, tensor) in zip(self.state.named(), other.state.named(), strict=True):
+            move(tensor[slot], own[free], self.program.blocks.get(name))
         self._set_extents(free, member)
         member.moved |= self.program is not other.program
         self.members[free] = member

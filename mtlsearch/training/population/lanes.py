@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from mtlsearch.nn.widening import Widenable
+from mtlsearch.nn.widening import Widenable, widened, width_of
 from mtlsearch.training.population.architectures import Architectures, Key, structure
-from mtlsearch.training.population.lane import Lane, LaneMember, width_of
+from mtlsearch.training.population.lane import Lane, LaneMember
 from mtlsearch.training.population.layout import CUDA_SLOTS, counted_flop, lane_slots
 from mtlsearch.training.population.packing import Seat, packed
 from mtlsearch.training.population.program import LaneProgram
@@ -54,9 +54,9 @@ class Lanes:
     def family(self, module: nn.Module) -> Key | None:
         """A key that modules share which differ in width alone; None where members are not packed."""
         widths = self.architectures.widths
-        if not self.packs or not isinstance(module, Widenable) or module.hidden not in widths:
+        if not self.packs or not isinstance(module, Widenable) or width_of(module) not in widths:
             return None
-        return structure(module.widened(widths[-1]))
+        return structure(widened(module, widths[-1]))
 
     def _with_room(self, program: LaneProgram, seed: int | None) -> Lane:
         lanes = self.groups.setdefault((program, seed), [])

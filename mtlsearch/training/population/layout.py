@@ -174,7 +174,7 @@ def highest_rank(loaded: LoadedStudy, model: nn.Module) -> int:
 
 def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
     """The normalisation of padded members: "any" where the space searches it, None for each member's own."""
-    norms = loaded.study.space.get(norm_dimension(model))
+    norms = loaded.study.space.get(norm_dimension(model) or "")
     return None if norms is None or norms.single() else "any"
 
 

@@ -17,9 +17,10 @@ from torch.func import functional_call, grad, vmap
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
-from mtlsearch.nn.dropout import noise_keys
+from mtlsearch.nn.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import placed, shared_tensors
 from mtlsearch.nn.sharing import own_places
+from mtlsearch.nn.widening import blocks_of
 from mtlsearch.training.batches import batch_parts
 from mtlsearch.training.losses import Forward, task_losses
 from mtlsearch.training.optim import IDLE, SCALES, UpdateRule, clip_scale, update
@@ -77,12 +78,16 @@ class LaneState:
     tick: Tensor = field(default_factory=lambda: torch.tensor(0))
     read: dict[int, Tensor] = field(default_factory=dict)
 
-    def stacked(self) -> Iterable[Tensor]:
-        """Every tensor that has slots."""
+    def named(self) -> Iterable[tuple[str, Tensor]]:
+        """Every tensor that has slots; one that goes with a parameter or buffer has its name."""
         dicts = (self.params, self.buffers, self.first, self.second, self.best, self.coefficients)
         for tensors in (*dicts, self.weighting):
-            yield from tensors.values()
-        yield from (self.weights, self.step, self.bad, self.key, self.extents)
+            yield from tensors.items()
+        yield from (("", tensor) for tensor in (self.weights, self.step, self.bad, self.key, self.extents))
+
+    def stacked(self) -> Iterable[Tensor]:
+        """Every tensor that has slots."""
+        return (tensor for _, tensor in self.named())
 
     def all(self) -> Iterable[Tensor]:
         """Every tensor that a step reads or changes."""
@@ -128,7 +133,7 @@ class LaneProgram:
         first: dict[int, str] = {}
         self.names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors}
         self.places = own_places(module)
-        self.layers = noise_keys(module)
+        self.layers, self.blocks = noise_keys(module), blocks_of(module)
         self.method = METHODS[training.method]
         weights = training.weights(training.loaded.study.default_config())
         self.learned, self.weighting = self.method.learned(weights), self.method.initial(weights)
@@ -140,6 +145,10 @@ class LaneProgram:
             return tensors[self.names[name]][slot]
         whole, start, end = self.places[name]
         return tensors[self.names[whole]][slot][start:end]
+
+    def own_blocks(self, name: str) -> Sequence[int] | None:
+        """In how many blocks each dimension of the tensor is padded; None where it is one."""
+        return self.blocks.get(self.names.get(name, name))
 
     def gradients(self, state: LaneState) -> tuple[Tensors, Tensor]:
         """Every member's gradient of the weighted loss, and the task losses [M, T], at the state's `tick`."""

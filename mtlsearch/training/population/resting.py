@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from mtlsearch.nn.pretrained.shared import own_state
-from mtlsearch.nn.widening import Widenable, pad
+from mtlsearch.nn.widening import Widenable, pad, width_of
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.training.kept import Kept, config_of_facts, member_facts
 from mtlsearch.training.optim import OptimizerSettings
-from mtlsearch.training.population.lane import Lane, LaneMember, width_of
+from mtlsearch.training.population.lane import Lane, LaneMember
 from mtlsearch.training.population.lanes import Lanes
 from mtlsearch.training.population.steps import uncompiled
 

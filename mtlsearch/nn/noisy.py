@@ -1,0 +1,70 @@
+"""Layers whose noise is a function of a key, which a trainer sets before each step."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtlsearch.errors import StudyError
+from mtlsearch.kernels.noise import BITS, mix, noise
+from mtlsearch.nn.masking import masked
+
+DRAW = 0x3C6EF3  # between the keys of a layer's draws; at most 24 bits, as the factors of `noise`
+
+
+class Noisy:
+    """A layer that draws noise by the key in its buffer `key_name`.
+
+    `numbered_last` says that its key is numbered after those of all layers without it. `held` are the attributes whose
+    number a buffer holds: they may differ between the members of a lane.
+    """
+
+    key_name: ClassVar[str] = "noise_key"
+    numbered_last: ClassVar[bool] = True
+    held: ClassVar[tuple[str, ...]] = ()
+
+
+def noise_keys(module: nn.Module) -> list[str]:
+    """The names of the buffers that hold a noise key, in the order in which a trainer numbers them.
+
+    Those in a module that is `left_as_it_is` are never in training.
+    """
+    left = tuple(f"{name}." for name, layer in module.named_modules() if getattr(layer, "left_as_it_is", False))
+    named = ((name, layer) for name, layer in module.named_modules() if not name.startswith(left))
+    noisy = [(name, layer) for name, layer in named if isinstance(layer, Noisy)]
+    noisy.sort(key=lambda pair: pair[1].numbered_last)  # a stable sort
+    return [f"{name}.{layer.key_name}" if name else layer.key_name for name, layer in noisy]
+
+
+def new_key() -> Tensor:
+    """The key of a layer before a trainer sets it."""
+    return torch.tensor(0, dtype=torch.int32)
+
+
+def checked_rate(rate: float) -> float:
+    """A dropout rate as a number in [0, 1)."""
+    if not 0.0 <= rate < 1.0:
+        raise StudyError(f"dropout must lie in [0, 1), but got {rate}")
+    return float(rate)
+
+
+def key_of_draw(key: Tensor, number: int) -> Tensor:
+    """The key of a layer's draw `number`, where it draws several times in a step."""
+    return mix(key + number * DRAW)
+
+
+def kept_places(key: Tensor, rate: Tensor | float, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """Where dropout of `rate` keeps a number: a mask of `shape`, a function of `key` and of each place's indices."""
+    chance = rate.double() if isinstance(rate, Tensor) else torch.tensor(float(rate), dtype=torch.float64)
+    return noise(key, shape) >= (chance * (1 << BITS)).int().to(key.device)
+
+
+def dropped(x: Tensor, key: Tensor, rate: Tensor | float, shape: torch.Size | tuple[int, ...] | None = None) -> Tensor:
+    """`x` after dropout of `rate`; the mask has `shape`, which broadcasts to that of `x`, or that of `x` itself."""
+    kept = kept_places(key, rate, x.shape if shape is None else shape)
+    return masked(x / remaining(rate, x.dtype), kept)
+
+
+def remaining(rate: Tensor | float, dtype: torch.dtype) -> Tensor | float:
+    """1 − `rate` as a divisor of numbers of `dtype`."""
+    return (1 - rate).to(dtype) if isinstance(rate, Tensor) else 1 - rate

@@ -31,6 +31,7 @@ ROWS = {
     "readme": ["processor time"],
     "verdicts": ["units, repeat 0: score"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],
+    "many_tasks": ["8 tasks of one output: plain", "8 tasks of two outputs: columns"],
     "folds": ["wine, population of 2", "wine, one trial at a time"],
     "new_data": ["made up: y0", "made up: y1", "made up"],
     "grouping": ["two groups", "no groups"],

@@ -109,13 +109,12 @@ _pytree.register_pytree_node(
 
 def columns_of(outputs: Mapping[str, Tensor], tasks: Sequence[str]) -> Tensor:
     """The outputs of K tasks, each [..., C], as columns [..., K, C]."""
-    if isinstance(outputs, JoinedOutputs) and all(task in outputs.places for task in tasks):
+    if isinstance(outputs, JoinedOutputs) and tasks[0] in outputs.places and tasks[-1] in outputs.places:
         product, start, first_end = outputs.places[tasks[0]]
+        last_product, _, end = outputs.places[tasks[-1]]
         size = first_end - start
-        # A group of the heads holds them in the order of the losses' group.
-        adjacent = [(product, start + i * size, start + (i + 1) * size) for i in range(len(tasks))]
-        if product in outputs.products and [outputs.places[task] for task in tasks] == adjacent:
-            end = start + size * len(tasks)
+        # Both follow from one list of tasks (`training.columns.study.joined`), so what lies between is in order too.
+        if product == last_product and product in outputs.products and end - start == size * len(tasks):
             columns = outputs.products[product][..., start:end]
             return columns.reshape(*columns.shape[:-1], len(tasks), size)
     return torch.stack([outputs[task] for task in tasks], -2)
@@ -149,9 +148,10 @@ class JoinedHeads(nn.Module):
             given = [features[task] for task in group if task in features]
             if len(given) == len(group) and all(x is given[0] for x in given):
                 products[number] = shared_linear(given[0], *self._whole(number))
-        for task, x in features.items():
-            if task not in self.places or self.places[task][0] not in products:
-                others[task] = self._own(task, x)
+        whole = len(products) == len(self.groups)
+        for task in self.others if whole else features:
+            if task in features and (whole or task not in self.places or self.places[task][0] not in products):
+                others[task] = self._own(task, features[task])
         return JoinedOutputs(products, self.places, others)
 
     def _whole(self, number: int) -> tuple[Tensor, Tensor]:

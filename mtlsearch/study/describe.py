@@ -11,6 +11,8 @@ from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Description, Target, Task
 from mtlsearch.wording import few
 
+MOST_LINES = 4  # of tasks that are left out of the score, one for each
+
 
 def describe(loaded: LoadedStudy) -> dict[str, Any]:
     """The description of a study; with it, the study's models are used without its data."""
@@ -67,6 +69,21 @@ def _wide_lines(table: dict[str, Any] | None) -> list[str]:
         f"the {len(wide.levels):,} levels of column {wide.column!r} share {wide.shared} inputs, by a hash of their"
         " text; the table's most_levels= gives more levels an input each"
         for wide in Encoding.from_dict(table).wide
+    ]
+
+
+def left_out_lines(loaded: LoadedStudy) -> list[str]:
+    """Lines on the tasks that are left out of the score: one for each, or one for all where they are many."""
+    found = loaded.left_out
+    if len(found) <= MOST_LINES:
+        return [
+            f"task {task!r} is trained and left out of the score, as it cannot be scored {why}"
+            for task, why in found.items()
+        ]
+    name, why = next(iter(found.items()))
+    return [
+        f"{len(found)} of {len(loaded.study.measured)} tasks are trained and left out of the score, as they cannot be"
+        f" scored: {few(list(found))}; {name!r} {why}"
     ]
 
 

@@ -8,6 +8,7 @@ Shapes: N examples, B of a batch, K tasks, C outputs of each.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from mtlsearch.tasks.metrics import (
 
 Losses = Callable[[Tensor, Tensor], Tensor]  # from outputs [B, K, C] and labels [B, K, ...] to the K means
 Measure = Callable[[Tensor, Tensor], Tensor]  # of yes-or-no labels [N, C]: `aurocs`, `average_precisions`
+AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 24}  # numbers that are sorted: they stay in a CPU's cache, or fill a GPU
 OF_CLASSES: dict[str, Measure] = {"auroc": aurocs, "average_precision": average_precisions}
 
 
@@ -64,7 +66,7 @@ def of_classes(name: str, classes: int) -> WholeMetric:
     """`auroc` or `average_precision` of each column of class labels [N, K], −1 where missing; see `metrics.auroc`."""
     measure = OF_CLASSES[name]
 
-    def compute(outputs: Tensor, labels: Tensor) -> Tensor:
+    def some(outputs: Tensor, labels: Tensor) -> Tensor:
         known, count = labels >= 0, labels.shape[1]
         ids = torch.arange(1 if classes == 2 else 0, classes, device=labels.device)
         odds = log_odds(outputs.double().flatten(0, 1))[:, ids].view(len(labels), -1)
@@ -72,17 +74,24 @@ def of_classes(name: str, classes: int) -> WholeMetric:
         found = measure(odds, answers.flatten(1)).view(count, -1)
         return _unbroken(found, (outputs.isnan().any(-1) & known).any(0))
 
-    return WholeMetric(name, compute)
+    return WholeMetric(name, partial(_few_at_once, some))
 
 
 def macro_auroc_of_columns() -> WholeMetric:
     """`multilabel_macro_auroc` of each column of labels [N, K, C]."""
 
-    def compute(outputs: Tensor, labels: Tensor) -> Tensor:
+    def some(outputs: Tensor, labels: Tensor) -> Tensor:
         found = aurocs(outputs.flatten(1), labels.flatten(1)).view(labels.shape[1:])
         return _unbroken(found, (outputs.isnan() & ~labels.isnan()).any(-1).any(0))
 
-    return WholeMetric("macro_auroc", compute)
+    return WholeMetric("macro_auroc", partial(_few_at_once, some))
+
+
+def _few_at_once(some: Losses, outputs: Tensor, labels: Tensor) -> Tensor:
+    """`some` of outputs [N, K, C] and labels, on so few columns at once that what it computes takes little memory."""
+    size = max(1, AT_ONCE[outputs.device.type] // outputs[:, 0].numel())
+    parts = zip(torch.split(outputs, size, 1), torch.split(labels, size, 1), strict=True)
+    return torch.cat([some(*part) for part in parts])
 
 
 def _unbroken(found: Tensor, broken: Tensor) -> Tensor:

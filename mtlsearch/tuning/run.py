@@ -22,7 +22,7 @@ from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
-from mtlsearch.study.describe import describe, fold_lines, input_lines
+from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -129,8 +129,8 @@ def open_session(
     if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
             progress.notice(line)
-    for task, why in loaded.left_out.items():
-        progress.notice(f"task {task!r} is trained and left out of the score, as it cannot be scored {why}")
+    for line in left_out_lines(loaded):
+        progress.notice(line)
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])
     record.study.sampler = seeded_asks(options.sampler, seed)

@@ -25,12 +25,31 @@ class Dropout(nn.Module):
         self.register_buffer("rate", torch.tensor(float(rate)))
         self.register_buffer("key", torch.tensor(0, dtype=torch.int32), persistent=False)
 
+    @property
+    def p(self) -> Tensor | float:
+        """The rate, by the name that code reads which drops by itself, such as attention of Hugging Face."""
+        return self.rate
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         threshold = (self.rate.double() * (1 << BITS)).int()
         kept = noise(self.key, x.shape) >= threshold
         return torch.where(kept, x / (1 - self.rate).to(x.dtype), 0)
+
+
+class NoDropout(Dropout):
+    """Takes the place of an `nn.Dropout` of rate 0: it draws nothing, and code that reads its rate gets a number."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    @property
+    def p(self) -> float:
+        return 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 def noise_keys(module: nn.Module) -> list[str]:
@@ -45,4 +64,4 @@ def noise_keys(module: nn.Module) -> list[str]:
 
 def with_own_dropout(module: nn.Module) -> nn.Module:
     """`module` with every plain `nn.Dropout` replaced by `Dropout`, so that its rate is a value."""
-    return with_replaced(module, nn.Dropout, lambda layer: Dropout(layer.p))
+    return with_replaced(module, nn.Dropout, lambda layer: Dropout(layer.p) if layer.p else NoDropout())

@@ -7,7 +7,7 @@ that give rows on request, stay on disk (`on_disk`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -224,6 +224,15 @@ class FittedSource(ABC):
         """Take `Data.fitted` back from a model's file, so that the model is built without the training data."""
 
 
+class BatchFeatures(Protocol):
+    """Gives the features of a batch of inputs; `key` tells them, and the training inputs, from all others."""
+
+    @property
+    def key(self) -> str: ...
+
+    def __call__(self, inputs: Tensor, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class InputFormat:
     """The inputs of a source as it gave them: the `shape` of one, their `dtype` and `kind`."""
@@ -249,7 +258,7 @@ class Splits:
     drawn: frozenset[str] = frozenset()  # the parts that are not the user's own: validation, test
     rows: Tensor | None = None  # of `train`, those that train; None for all
     given: InputFormat | None = None  # the inputs before they became features; None where they did not
-    features: Callable[[Tensor], Tensor] | None = None  # of a batch of the inputs as they were given
+    features: BatchFeatures | None = None  # of a batch of the inputs as they were given
 
     @property
     def examples(self) -> int:

@@ -27,6 +27,11 @@ class Dropout(Noisy, nn.Module):
         self.register_buffer("rate", torch.tensor(checked_rate(rate)), persistent=self.own)
         self.register_buffer("key", new_key(), persistent=False)
 
+    @property
+    def p(self) -> Tensor | float:
+        """The rate, by the name that code reads which drops by itself, such as attention of Hugging Face."""
+        return self.rate
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x

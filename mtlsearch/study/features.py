@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtlsearch.activity import advance, doing
-from mtlsearch.data.examples.appended import appended
+from mtlsearch.data.examples.appended import appended, features_file
 from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import StudyError
-from mtlsearch.files import data_directory
 from mtlsearch.nn.pretrained.frozen import Frozen
 from mtlsearch.nn.pretrained.shared import placed, shared_digest
 from mtlsearch.study.code import code_of
@@ -35,11 +34,15 @@ MOST_RESIDENT = 2 << 30  # bytes of the features of a part in memory
 
 @dataclass(frozen=True)
 class Features:
-    """The features [B, ...] of inputs [B, ...] of a `kind`, by a frozen module on the device."""
+    """The features [B, ...] of inputs [B, ...] of a `kind`, by a frozen module on the device.
+
+    `key` tells them, and the training inputs, from all others.
+    """
 
     module: nn.Module
     kind: InputKind | None
     device: torch.device
+    key: str = ""
 
     def __call__(self, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -119,8 +122,12 @@ def _gives_the_same(splits: Splits, layer: Frozen | None, whole: nn.Module, of_f
 def _with_features(splits: Splits, module: Frozen, device: torch.device) -> Splits:
     features = Features(module, splits.kind, device)
     parts, changes = (splits.train, splits.validation, splits.test), splits.augment is not None
+    with doing(f"hashing the data of {few(splits.tasks)}"):
+        keys = [_key(part.inputs, features) for part in parts]
     with doing(f"computing the features of {few(splits.tasks)}", total=sum(map(len, parts))):
-        train, validation, test = (_featured(part, features, changes) for part in parts)
+        train, validation, test = (
+            _featured(part, features, key, changes) for part, key in zip(parts, keys, strict=True)
+        )
     return replace(
         splits,
         train=train,
@@ -128,18 +135,17 @@ def _with_features(splits: Splits, module: Frozen, device: torch.device) -> Spli
         test=test,
         given=splits.inputs_given,
         kind="numbers",
-        features=features,
+        features=replace(features, key=keys[0]),
     )
 
 
-def _featured(part: Part, features: Features, augmented: bool) -> Part:
+def _featured(part: Part, features: Features, key: str, augmented: bool) -> Part:
     """A part whose inputs are features: in memory where the inputs are, unless they are very large."""
-    place = data_directory(None) / "features" / f"{_key(part.inputs, features)}.npy"
 
     def make(start: int, end: int) -> NDArray[np.float32]:
         return features(part.inputs[start:end].to(features.device)).float().cpu().numpy()
 
-    found = appended(place, len(part), ROWS, make, advance)
+    found = appended(features_file(key), len(part), ROWS, make, advance)
     resident = isinstance(part.inputs, Tensor) and found.nbytes <= MOST_RESIDENT
     inputs = torch.from_numpy(np.array(found)) if resident else OnDisk(found)
     return replace(part, inputs=inputs, raw=part.inputs if augmented else None)

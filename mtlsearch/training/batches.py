@@ -5,14 +5,19 @@ So members in training share each batch, and a trial can be repeated alone from 
 Legend: S steps of an epoch, B examples of a batch.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlsearch.data.augment import augmented
+from mtlsearch.activity import advance, doing
+from mtlsearch.data.augment import augmented, described
+from mtlsearch.data.examples.appended import appended, features_file
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part
 from mtlsearch.errors import DataError
@@ -72,9 +77,13 @@ def epoch_reads(loaded: LoadedStudy, seed: int, epoch: int) -> Iterator[Iterator
     rows = epoch_rows(loaded, seed, epoch)
     points = {number: source.drawn(seed, epoch) for number, source in loaded.drawn.items()}
 
+    features = {number: _features_of_epoch(loaded, number, rows[number], (seed, epoch)) for number in augments}
+    size = loaded.study.batch_size
+
     def read(step: int) -> Read:
-        of_disk = {number: inputs.read(rows[number][step].numpy()) for number, inputs in on_disk.items()}
-        return of_disk | {number: drawn[rows[number][step]] for number, drawn in points.items()}
+        kept = {n: torch.from_numpy(x[step * size :][:size].copy()) for n, x in features.items() if x is not None}
+        of_disk = {n: inputs.read(rows[n][step].numpy()) for n, inputs in on_disk.items() if n not in kept}
+        return kept | of_disk | {number: drawn[rows[number][step]] for number, drawn in points.items()}
 
     with read_ahead(read, steps) as batches:
         on_device = (
@@ -92,11 +101,36 @@ def _augmented(loaded: LoadedStudy, rows: Sequence[Tensor], read: Read, when: tu
     found = {}
     for number, augment in loaded.augments.items():
         source = loaded.batched[number]
-        raw = source.train.augmented_from
-        inputs = read[number] if number in read else raw.index_select(0, rows[number].to(loaded.device))
-        inputs = augmented(augment, inputs, derived_seed("augment", *when, number))
-        found[number] = inputs if source.features is None else source.features(inputs)
+        if source.features is None:
+            raw = source.train.inputs
+            inputs = read[number] if number in read else raw.index_select(0, rows[number].to(loaded.device))
+            found[number] = augmented(augment, inputs, derived_seed("augment", *when, number))
     return found
+
+
+def _features_of_epoch(
+    loaded: LoadedStudy, number: int, rows: Tensor, when: tuple[int, int]
+) -> NDArray[np.float32] | None:
+    """The features [S·B, ...] of the augmented inputs of an epoch, kept on disk; None where inputs are no features.
+
+    All trials of a seed take the same ones, at once or one after the other. `rows` are [S, B].
+    """
+    source = loaded.batched[number]
+    augment, features = source.augment, source.features
+    if augment is None or features is None:
+        return None
+    steps, size = rows.shape
+
+    def make(start: int, end: int) -> NDArray[np.float32]:
+        step = start // size
+        inputs = source.train.augmented_from.index_select(0, rows[step].to(loaded.device))
+        found = features(augmented(augment, inputs, derived_seed("augment", *when, step, number)))
+        return found.float().cpu().numpy()
+
+    about = f"{features.key} {described(augment)} {when} {number} {size}".encode()
+    key = hashlib.sha256(about + rows.numpy().tobytes()).hexdigest()
+    with doing("computing the features of an epoch", steps * size):
+        return appended(features_file(key), steps * size, size, make, advance)
 
 
 def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
@@ -106,7 +140,7 @@ def empty_reads(loaded: LoadedStudy) -> dict[int, Tensor]:
     for number, augment in loaded.augments.items():  # it may turn bytes into floats
         source = loaded.batched[number]
         inputs = augmented(augment, source.train.augmented_from[:1], seed=0)
-        like[number] = inputs if source.features is None else source.features(inputs)
+        like[number] = inputs if source.features is None else source.train.inputs[:1]
     return {
         number: torch.zeros((loaded.study.batch_size, *inputs.shape[1:]), dtype=inputs.dtype, device=loaded.device)
         for number, inputs in like.items()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mtlsearch.nn.pretrained.shared import load_own_state
 from mtlsearch.study.loading import examples
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
@@ -26,7 +27,7 @@ def gradient_shares(training: Training, config: Config, state: Mapping[str, Tens
     Empty where no parameter is shared, or all gradients are zero.
     """
     member = SoloMember(replace(training, columns=False), 0, config, entry_epoch=0, seed=training.seed)
-    member.model.load_state_dict(dict(state))
+    load_own_state(member.model, state)
     member.model.train()
     norms = _norms(member)
     total = float(norms.sum())

@@ -18,10 +18,16 @@ from numpy.typing import NDArray
 
 from mtlsearch.activity import doing
 from mtlsearch.errors import DataError, one_line
+from mtlsearch.files import data_directory
 
 MOST_BYTES = 1 << 34  # of all files of a folder; the ones that were not used for longest go
 LOOK_SECONDS = 0.2
 Make = Callable[[int, int], NDArray[np.float32]]  # the examples [n, ...] from one row to another
+
+
+def features_file(key: str) -> Path:
+    """The file of the user's cache for the features that `key` tells from all others."""
+    return data_directory(None) / "features" / f"{key}.npy"
 
 
 def appended(place: Path, rows: int, batch: int, make: Make, advance: Callable[[int], None]) -> NDArray[np.float32]:
@@ -86,18 +92,25 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     """The file at `path`, which this process alone writes; another one is waited for."""
     with path.open("ab") as held:
         pass
-    with path.open("r+b") as held, doing("waiting for the features that another run computes"):
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(LOOK_SECONDS)
+    with path.open("r+b") as held:
+        if not _lock(held):
+            with doing("waiting for the features that another run computes"):
+                while not _lock(held):
+                    time.sleep(LOOK_SECONDS)
         if path.exists() and path.stat().st_ino == os.fstat(held.fileno()).st_ino:
             yield held
             return
     with _locked(path) as file:  # the other one has ended, and the file has its final name
         yield file
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file, if no other process has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _forget(place: Path) -> None:

@@ -9,15 +9,30 @@ ROWS = 5
 
 
 def samples(model: TrainedModel, rows: int = ROWS) -> dict[str, Tensor]:
-    """{task: inputs [rows, ...]}, the same ones for tasks whose inputs have one format; the same at every call."""
-    ids = [layer.num_embeddings for layer in model.modules() if isinstance(layer, nn.Embedding)]
+    """{task: inputs [rows, ...]}, the same ones for tasks whose inputs have one format; the same at every call.
+
+    Tokens are drawn from as many ids as the largest embedding has that the model takes whole.
+    """
+    counts = {layer.num_embeddings for layer in model.modules() if isinstance(layer, nn.Embedding)}
+    for ids in sorted(counts, reverse=True):
+        given = _samples(model, rows, ids)
+        try:
+            with torch.no_grad():
+                model.eval()(given)
+        except (IndexError, RuntimeError):  # the embedding is one of positions, or of kinds
+            continue
+        return given
+    return _samples(model, rows, ids=2)
+
+
+def _samples(model: TrainedModel, rows: int, ids: int) -> dict[str, Tensor]:
     found: dict[object, Tensor] = {}
     given = {}
     for task, about in model.tasks.items():
         kind, dtype = model.input_kind(task), getattr(torch, about["input_dtype"])
         key = tuple(about["input_shape"]), dtype, kind
         if key not in found:
-            most = min(ids, default=2) if kind == "tokens" else 256 if dtype == torch.uint8 else 10
+            most = ids if kind == "tokens" else 256 if dtype == torch.uint8 else 10
             found[key] = _drawn((rows, *about["input_shape"]), dtype, most)
         given[task] = found[key]
     return given

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
@@ -24,8 +23,7 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        with torch.no_grad():
-            return self.module(*inputs, **named)
+        return self.module(*inputs, **named)
 
 
 def frozen(module: nn.Module) -> Frozen:

@@ -26,12 +26,12 @@ def shared_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of `model` that are the same in every trial, by their names."""
     found: dict[str, Tensor] = {}
     for path, layer in model.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
         if isinstance(layer, Frozen):
-            tensors = (*layer.named_parameters(prefix=path), *layer.named_buffers(prefix=path))
-            found |= dict(tensors)
+            found |= dict(layer.named_parameters(path, remove_duplicate=False))
+            found |= dict(layer.named_buffers(path, remove_duplicate=False))
         elif is_adapted(layer):
-            found |= {f"{prefix}{name}": p for name, p in layer.named_parameters() if not p.requires_grad}
+            named = layer.named_parameters(path, remove_duplicate=False)  # tied ones have two names in a state dict
+            found |= {name: p for name, p in named if not p.requires_grad}
     return found
 
 

@@ -191,6 +191,11 @@ def test_with_augmentation_features_are_those_of_each_changed_batch(monkeypatch)
     results = trainer.advance()
     assert CALLS.count(16) == 5  # once for all four members
     monkeypatch.setattr("mtlsearch.study.study.with_features", lambda *given: None)
+    CALLS.clear()
+    again = SoloTrainer(Training(loaded, seed=3))
+    again.add(0, loaded.study.default_config())
+    assert again.advance()[0].score == pytest.approx(results[0].score, abs=1e-6)
+    assert not CALLS  # the features of that epoch are kept
     whole = SoloTrainer(Training(defined.load(None), seed=3))
     whole.add(0, loaded.study.default_config())
     assert results[0].score == pytest.approx(whole.advance()[0].score, abs=1e-3)

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from mtlsearch.data.torchvision_images import TorchvisionImages as TorchvisionImages
     from mtlsearch.errors import MtlsearchError as MtlsearchError
     from mtlsearch.nn.backbone import Backbone as Backbone
+    from mtlsearch.nn.batched.dropout import Dropout as Dropout
     from mtlsearch.nn.conv import ConvTrunk as ConvTrunk
     from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
-    from mtlsearch.nn.dropout import Dropout as Dropout
     from mtlsearch.nn.norms import LayerNorm as LayerNorm
     from mtlsearch.nn.task_modules import TaskModules as TaskModules
     from mtlsearch.nn.text import TextTrunk as TextTrunk
+    from mtlsearch.nn.transformer import TransformerTrunk as TransformerTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
     from mtlsearch.store.model_file import load_model as load_model
@@ -60,7 +61,7 @@ _HOMES = {
     "Data": "data.parts",
     "DenseTrunk": "nn.dense",
     "Depth": "tasks.dense",
-    "Dropout": "nn.dropout",
+    "Dropout": "nn.batched.dropout",
     "Evaluation": "tasks.evaluation",
     "LayerNorm": "nn.norms",
     "MedMNIST": "data.medmnist",
@@ -85,6 +86,7 @@ _HOMES = {
     "TextTrunk": "nn.text",
     "TokenTagging": "tasks.tagging",
     "TorchvisionImages": "data.torchvision_images",
+    "TransformerTrunk": "nn.transformer",
     "cached": "data.cached",
     "choice": "study.space",
     "integer": "study.space",

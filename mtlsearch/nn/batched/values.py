@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import nn
 
-from mtlsearch.nn.noisy import Noisy
+from mtlsearch.nn.batched.noisy import Noisy
 
 Place = tuple[str, str]  # the path of a layer, and the name of its attribute
 PACKAGES = ("torch", "mtlsearch")  # their layers take a number for what it is
@@ -25,8 +25,8 @@ def has_numbers(module: nn.Module) -> bool:
 
 def _numbers(module: nn.Module) -> Iterator[tuple[Place, float]]:
     for path, layer in module.named_modules():
-        if isinstance(layer, Noisy) and hasattr(layer, "drops"):
-            yield (path, "drops"), bool(layer.drops)
+        if isinstance(layer, Noisy) and layer.drops is not None:
+            yield (path, "drops"), layer.drops
         if type(layer).__module__.split(".")[0] not in PACKAGES:
             yield from (((path, name), number) for name, number in vars(layer).items() if type(number) is float)
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from mtlsearch.activity import doing
 from mtlsearch.kernels.launch import LINEAR_DTYPES
+from mtlsearch.nn.batched.noisy import Noisy
 from mtlsearch.nn.batched.values import Place, as_buffers, as_numbers, has_numbers, varying
-from mtlsearch.nn.noisy import Noisy
 from mtlsearch.nn.widening import Widenable, checked_width, pad
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.population.lane import Lane

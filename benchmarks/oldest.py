@@ -22,7 +22,7 @@ TESTS = (
     "tests/training/population/test_terms.py",
     "tests/training/test_solo.py",
 )
-PACKAGES = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100")
+PACKAGES = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
 
 
 def oldest(package: str) -> str:
@@ -45,11 +45,7 @@ def main() -> None:
         "import torch, torchvision, sys; print(sys.version.split()[0], torch.__version__, torchvision.__version__)"
     )
     subprocess.run([python, "-c", versions], check=True)
-    sys.exit(
-        subprocess.run(
-            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], cwd=ROOT, check=False
-        ).returncode
-    )
+    sys.exit(subprocess.run([python, "-m", "pytest", "-n", "0", "-q", *TESTS], cwd=ROOT, check=False).returncode)
 
 
 if __name__ == "__main__":

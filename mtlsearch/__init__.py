@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mtlsearch.data.text_files import TextFiles as TextFiles
     from mtlsearch.data.torchvision_images import TorchvisionImages as TorchvisionImages
     from mtlsearch.errors import MtlsearchError as MtlsearchError
+    from mtlsearch.nn.batched.dropout import Dropout as Dropout
     from mtlsearch.nn.conv import ConvTrunk as ConvTrunk
     from mtlsearch.nn.dense import DenseTrunk as DenseTrunk
-    from mtlsearch.nn.dropout import Dropout as Dropout
     from mtlsearch.nn.norms import LayerNorm as LayerNorm
     from mtlsearch.nn.pretrained.adapters import adapted as adapted
     from mtlsearch.nn.pretrained.backbone import Backbone as Backbone
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.sharing import LinearHeads as LinearHeads
     from mtlsearch.nn.task_modules import TaskModules as TaskModules
     from mtlsearch.nn.text import TextTrunk as TextTrunk
+    from mtlsearch.nn.transformer import TransformerTrunk as TransformerTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
     from mtlsearch.store.model_file import load_model as load_model
@@ -63,7 +64,7 @@ _HOMES = {
     "Data": "data.parts",
     "DenseTrunk": "nn.dense",
     "Depth": "tasks.dense",
-    "Dropout": "nn.dropout",
+    "Dropout": "nn.batched.dropout",
     "Evaluation": "tasks.evaluation",
     "LayerNorm": "nn.norms",
     "LinearHeads": "nn.sharing",
@@ -90,6 +91,7 @@ _HOMES = {
     "TokenTagging": "tasks.tagging",
     "TorchvisionImages": "data.torchvision_images",
     "adapted": "nn.pretrained.adapters",
+    "TransformerTrunk": "nn.transformer",
     "cached": "data.cached",
     "choice": "study.space",
     "frozen": "nn.pretrained.frozen",

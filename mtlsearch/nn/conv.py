@@ -1,7 +1,7 @@
 """A small convolutional network with a linear head per task.
 
-Members of different widths train in different lanes, so give a search few widths to choose from. Padded channels,
-unlike padded hidden units, would cost more than they save.
+Padded channels stay exactly 0, so members of several widths may share a lane. Arithmetic grows with the square of the
+width, so a search whose widths lie far apart does better with few choices, each a lane of its own.
 
 Legend: B examples, C channels, H × W pixels.
 """
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
-from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.replacing import of_class, with_replaced
+from mtlsearch.nn.batched.dropout import Dropout
+from mtlsearch.nn.batched.replacing import of_class, with_replaced
 from mtlsearch.nn.sharing import LinearHeads, Sharing, shared_layers, through
-from mtlsearch.nn.task_modules import TaskModules
+from mtlsearch.nn.task_modules import TaskModules, outputs_of
 
 CONV_NORMS = ("none", "batch")
 
@@ -28,6 +28,8 @@ class ConvTrunk(nn.Module):
     channels, and each later one twice as many. `norm` is "none" or "batch". `sharing` is "shared", "separate" or
     k: then the tasks share the first k blocks alone.
     """
+
+    width_dimension = "channels"  # of the space (`Widenable`)
 
     def __init__(
         self,
@@ -47,9 +49,9 @@ class ConvTrunk(nn.Module):
         check_most(MOST_UNITS, **{"the channels of the last block": channels * 2 ** (depth - 1)})
         check_most(MOST_UNITS, in_channels=in_channels)
         check_heads(heads)
-        self.in_channels = in_channels
+        self.in_channels, self.channels, self.depth, self.norm = in_channels, channels, depth, norm
         widths = [in_channels, *(channels * 2**k for k in range(depth))]
-        shared = shared_layers(sharing, depth)
+        self.shared = shared = shared_layers(sharing, depth)
 
         def layers(first: int, last: int) -> nn.Sequential:
             blocks = [block(i, o, norm) for i, o in pairwise(widths[first : last + 1])]
@@ -66,6 +68,17 @@ class ConvTrunk(nn.Module):
             features = {task: self.branches[task](x) for task, x in features.items()}
         outputs: Mapping[str, Tensor] = self.heads(features)
         return outputs
+
+    def widened(self, channels: int) -> "ConvTrunk":
+        """The same trunk with other channels (`Widenable`)."""
+        return ConvTrunk(
+            outputs_of(self.heads),
+            in_channels=self.in_channels,
+            channels=channels,
+            depth=self.depth,
+            norm=self.norm,
+            sharing=self.shared,
+        )
 
 
 class GlobalPool(nn.Module):

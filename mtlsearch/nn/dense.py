@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
+from mtlsearch.nn.batched.dropout import Dropout
 from mtlsearch.nn.conv import conv_layer, pictures
-from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
 from mtlsearch.nn.task_modules import TaskModules
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.kernels.shared_product import shared_product
-from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.masking import masked
+from mtlsearch.nn.batched.dropout import Dropout
+from mtlsearch.nn.batched.masking import masked
 from mtlsearch.nn.norms import AnyNorm, normalisation
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.launch import NORMS
-from mtlsearch.nn.masking import masked
-from mtlsearch.nn.replacing import Make, with_replaced
+from mtlsearch.nn.batched.masking import masked
+from mtlsearch.nn.batched.replacing import Make, with_replaced
 
 
 class LayerNorm(nn.Module):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from mtlsearch.errors import StudyError
+from mtlsearch.nn.batched.replacing import of_class, with_replaced
 from mtlsearch.nn.layers import Linear, shared_linear
-from mtlsearch.nn.replacing import of_class, with_replaced
 from mtlsearch.nn.task_modules import TaskModules, module_name
 
 T = TypeVar("T")

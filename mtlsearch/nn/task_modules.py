@@ -48,6 +48,15 @@ class TaskModules(nn.ModuleDict):
         return {task: self[task] for task in self.module_names}.items()
 
 
+def outputs_of(heads: TaskModules) -> dict[str, int]:
+    """The outputs of each task's linear head."""
+    sizes = {}
+    for task, head in heads.items():
+        assert isinstance(head, nn.Linear)
+        sizes[task] = head.out_features
+    return sizes
+
+
 def module_name(task: str) -> str:
     """The name of a task's module among a model's parameters, a different one for each task."""
     name = quote(task, safe="").replace(".", "%2E").replace("~", "%7E")

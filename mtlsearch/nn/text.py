@@ -7,6 +7,7 @@ Legend: B texts, L tokens, K ids of a token, H hidden units, C outputs.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_IDS, MOST_LAYERS, MOST_UNITS, check_heads, check_most
-from mtlsearch.nn.dropout import Dropout
+from mtlsearch.nn.batched.dropout import Dropout
 from mtlsearch.nn.sharing import distinct
 from mtlsearch.nn.task_modules import TaskModules
 
@@ -29,6 +30,8 @@ class TextTrunk(nn.Module):
     text, or ("tokens", C) for one a token, [L, C]. `vocabulary` is the number of ids. A token is the sum of its K
     embeddings; dropout drops a unit from all tokens of a text.
     """
+
+    width_dimension = "hidden"  # of the space (`Widenable`)
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class TextTrunk(nn.Module):
         check_most(MOST_LAYERS, depth=depth)
         check_most(MOST_IDS, vocabulary=vocabulary)
         check_heads({task: kind if isinstance(kind, int) else kind[1] for task, kind in heads.items()})
-        self.hidden, self.vocabulary = hidden, vocabulary
+        self.hidden, self.vocabulary, self.outputs = hidden, vocabulary, dict(heads)
         self.embedding = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
         self.dropout = Dropout(dropout)
@@ -64,6 +67,10 @@ class TextTrunk(nn.Module):
         parts = list(zip(torch.split(features, sizes), torch.split(present, sizes), strict=True))
         return {task: self.heads[task](*parts[place[task]]) for task in inputs}
 
+    def widened(self, hidden: int) -> "TextTrunk":
+        """The same trunk with other hidden units (`Widenable`)."""
+        return TextTrunk(self.vocabulary, self.outputs, hidden=hidden, depth=len(self.layers))
+
     def features(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, L, H], at least 0 and exactly 0 without a token, and the mask of tokens [B, L, 1]."""
         present = ids[..., :1] > 0
@@ -76,6 +83,8 @@ class TextTrunk(nn.Module):
 
 class WindowLayer(nn.Module):
     """A residual layer in which every token sees itself and its two neighbours, with 0 beyond the ends."""
+
+    blocks: ClassVar = {"window.weight": (1, 3)}  # left, own, right (`Widenable`)
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -110,6 +119,8 @@ class TokenHead(nn.Module):
 
 class TextHead(nn.Module):
     """An output [C] a text, from the mean and the maximum of its tokens' features."""
+
+    blocks: ClassVar = {"output.weight": (1, 2)}  # mean, maximum (`Widenable`)
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from mtlsearch.limits import MOST_LAYERS, MOST_UNITS, check_heads, check_most
 from mtlsearch.nn.layers import HiddenLayer, MaybeBiased
 from mtlsearch.nn.norms import AnyNorm
 from mtlsearch.nn.sharing import LinearHeads, Sharing, shared_layers, through
-from mtlsearch.nn.task_modules import TaskModules
+from mtlsearch.nn.task_modules import TaskModules, outputs_of
 
 
 class SharedTrunk(nn.Module):
@@ -68,10 +68,9 @@ class SharedTrunk(nn.Module):
         return outputs
 
     def widened(self, hidden: int, norm: str | None = None) -> "SharedTrunk":
-        heads = {task: _size(head) for task, head in self.heads.items()}
         wide = SharedTrunk(
             self.in_features,
-            heads,
+            outputs_of(self.heads),
             hidden=hidden,
             depth=self.depth,
             norm=norm or self.norm,
@@ -127,8 +126,3 @@ def flat(x: Tensor, features: int) -> Tensor:
     if size != features:
         raise StudyError(f"the model takes inputs of {features} numbers, but got {tuple(x.shape[1:])}, {size} numbers")
     return x.flatten(1)
-
-
-def _size(head: nn.Module) -> int:
-    assert isinstance(head, nn.Linear)
-    return head.out_features

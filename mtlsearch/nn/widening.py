@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mtlsearch.errors import StudyError
+from mtlsearch.nn.batched.noisy import copy_drops
 from mtlsearch.nn.batched.replacing import batchable
 from mtlsearch.nn.norms import with_live_norms
 
@@ -123,6 +124,7 @@ def pad(module: nn.Module, width: int, norm: str | None = None) -> nn.Module:
     small = _tensors(module)
     like = next(tensor for tensor in small.values() if tensor.is_floating_point())
     wide = widened(module, width, norm).to(like.device, like.dtype)
+    copy_drops(module, wide)
     blocks, kept = blocks_of(wide), wide.state_dict().keys()
     with torch.no_grad():
         for name, tensor in _tensors(wide).items():
@@ -143,12 +145,15 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def blocks_of(module: nn.Module) -> dict[str, Sequence[int]]:
-    """In how many blocks each dimension of a module's tensors is padded, where it is not one."""
+    """In how many blocks each dimension of a module's tensors is padded, where it is not one.
+
+    What an outer layer says counts more than what an inner one says.
+    """
     found: dict[str, Sequence[int]] = {}
     for path, layer in module.named_modules(remove_duplicate=False):
         own = getattr(layer, "blocks", None)
         if isinstance(own, Mapping):
-            found |= {f"{path}.{name}" if path else name: each for name, each in own.items()}
+            found = {f"{path}.{name}" if path else name: each for name, each in own.items()} | found
     return found
 
 

@@ -51,6 +51,13 @@ def _check_bounds(kind: str, low: float, high: float, least: float | None) -> No
         raise StudyError(f"{kind}(low, high, log=True) needs a low above 0, {got}")
 
 
+def numbers_of(distribution: BaseDistribution) -> list[int | float]:
+    """The choices of a dimension, where all are numbers."""
+    choices = getattr(distribution, "choices", ())
+    numbers = [value for value in choices if isinstance(value, int | float) and not isinstance(value, bool)]
+    return numbers if len(numbers) == len(choices) else []
+
+
 def choice(*values: Value) -> BaseDistribution:
     """One of `values`, which have no order."""
     if not values:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
-from mtlsearch.nn.noisy import noise_keys
+from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import load_own_state, own_state, placed, shared_tensors
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from mtlsearch import Dropout, LayerNorm, SeparateTrunks, SharedTrunk
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import noise
+from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.batched.replacing import batchable
-from mtlsearch.nn.noisy import noise_keys
 from mtlsearch.nn.widening import corner, extent, pad
 from mtlsearch.training.optim import OPTIMIZERS, OptimizerSettings
 from mtlsearch.training.seeds import epoch_keys, layer_keys

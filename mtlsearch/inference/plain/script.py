@@ -9,9 +9,9 @@ from torch import nn
 
 from mtlsearch import __version__
 from mtlsearch.inference.plain import networks
+from mtlsearch.nn.batched.dropout import Dropout
 from mtlsearch.nn.conv import ConvTrunk, GlobalPool
 from mtlsearch.nn.dense import DenseTrunk
-from mtlsearch.nn.dropout import Dropout
 from mtlsearch.nn.layers import HiddenLayer
 from mtlsearch.nn.pretrained.backbone import Backbone
 from mtlsearch.nn.pretrained.frozen import Frozen

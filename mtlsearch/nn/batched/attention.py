@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlsearch.nn.noisy import Noisy, checked_rate, dropped, new_key
+from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, new_key
 
 Drop = Callable[[Tensor], Tensor]  # of attention weights [..., L, S]
 
@@ -29,7 +29,6 @@ class MultiheadAttention(Noisy, nn.MultiheadAttention):
     noise_key: Tensor
     rate: Tensor
     scale: Tensor
-    drops: bool
 
     @classmethod
     def of(cls, layer: nn.MultiheadAttention) -> "MultiheadAttention":

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mtlsearch.nn.batched import attention
-from mtlsearch.nn.batched.dropouts import alpha_dropped, channel_shape
+from mtlsearch.nn.batched.dropout import alpha_dropped, channel_shape
 from mtlsearch.nn.batched.embedding_bag import embedding_bag
+from mtlsearch.nn.batched.noisy import Noisy, dropped, key_of_draw, new_key
 from mtlsearch.nn.batched.packing import pack_padded, pad_packed
-from mtlsearch.nn.noisy import Noisy, dropped, key_of_draw, new_key
 
 
 class OwnFunctions(TorchFunctionMode):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from mtlsearch.nn.batched.cells import GATES
+from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, key_of_draw, new_key
 from mtlsearch.nn.batched.packing import repacked, unpacked
 from mtlsearch.nn.batched.recurrence_function import Recurrence
-from mtlsearch.nn.noisy import Noisy, checked_rate, dropped, key_of_draw, new_key
 
 State = tuple[Tensor, Tensor]  # the hidden states and the cells [N D, B, H]; other layers than LSTM use no cells
 
@@ -27,7 +27,6 @@ class Recurrent(Noisy, nn.RNNBase):
     held: ClassVar[tuple[str, ...]] = ("dropout",)
     noise_key: Tensor
     rate: Tensor
-    drops: bool
 
     @classmethod
     def of(cls, layer: nn.RNNBase) -> nn.RNNBase:
@@ -104,7 +103,9 @@ class Recurrent(Noisy, nn.RNNBase):
         last_h, last_c = [], []
         for layer in range(self.num_layers):
             if layer and self.drops and self.training:
-                x = dropped(x, key_of_draw(self.noise_key, layer), self.rate)
+                # Directions apart: a unit's noise must not depend on their width.
+                x = torch.unflatten(x, -1, (directions, -1))
+                x = dropped(x, key_of_draw(self.noise_key, layer), self.rate).flatten(-2)
             own = slice(layer * directions, (layer + 1) * directions)
             hidden, cells = self._layer(x, layer, h[own], c[own], masks)
             x = torch.cat(list(self._directed(hidden)), -1)

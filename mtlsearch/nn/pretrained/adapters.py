@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.limits import MOST_UNITS, check_most
-from mtlsearch.nn.dropout import Dropout
+from mtlsearch.nn.batched.dropout import Dropout
 from mtlsearch.nn.pretrained.copies import copied
 from mtlsearch.wording import few
 

@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
+from mtlsearch.nn.batched.replacing import of_class, with_replaced
 from mtlsearch.nn.pretrained.copies import copied
-from mtlsearch.nn.replacing import of_class, with_replaced
 
 
 class Frozen(nn.Module):

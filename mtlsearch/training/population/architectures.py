@@ -14,17 +14,18 @@ import torch
 from torch import nn
 
 from mtlsearch.activity import doing
-from mtlsearch.errors import one_line
 from mtlsearch.kernels.launch import LINEAR_DTYPES
-from mtlsearch.nn.noisy import Noisy
+from mtlsearch.nn.batched.noisy import Noisy
+from mtlsearch.nn.batched.values import Place, as_buffers, as_numbers, has_numbers, varying
 from mtlsearch.nn.pretrained.adapters import with_rank
 from mtlsearch.nn.pretrained.shared import shared_digest, shared_tensors
 from mtlsearch.nn.widening import Widenable, checked_width, pad
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.population.lane import Lane
-from mtlsearch.training.population.layout import highest_rank, lane_norm, lane_widths, skips_padding
+from mtlsearch.training.population.layout import highest_rank, lane_norm, lane_widths, largest, skips_padding
 from mtlsearch.training.population.program import LaneProgram
 from mtlsearch.training.population.steps import Steps, build_kernels
+from mtlsearch.training.population.unbatchable import named_twice, told
 from mtlsearch.training.trainer import Training
 
 Key = tuple[Any, ...]
@@ -42,14 +43,28 @@ class Architectures:
         self.rank = highest_rank(loaded, default)
         self.by_kernels = steps.by_kernels
         self.skips = steps.by_kernels and training.dtype in LINEAR_DTYPES
+        self.varying = self._varying(default)
+        self.numbers: dict[Place, float] = {}  # of the module that was padded last
         self.programs: dict[Key, LaneProgram | None] = {}
+        self.failed: dict[Key, str] = {}  # why an architecture has no program, whatever its numbers are
+        self.told: set[str] = set()
         self.builds: list[Future[None]] = []  # of programs' kernels, while members are added
 
-    def padded(self, module: nn.Module) -> nn.Module:
-        """Pad a module to the narrowest lane width that holds it, or to the widest where padding costs nothing."""
-        return self.training.joined(self._wide(module))
+    def _varying(self, default: nn.Module) -> set[Place]:
+        """The places of numbers that the space varies, as buffers hold them; none where nothing can vary."""
+        study = self.training.loaded.study
+        return varying(default, study.build(largest(study), seed=0)) if has_numbers(default) else set()
 
-    def _wide(self, module: nn.Module) -> nn.Module:
+    def padded(self, module: nn.Module, width: int | None = None) -> nn.Module:
+        """Pad a module to `width`, else to the narrowest lane width that holds it; numbers that vary become buffers.
+
+        Where padding costs nothing, that is the widest.
+        """
+        wide = self.training.joined(self._padded(module, width))
+        self.numbers = as_buffers(wide, self.varying)
+        return wide
+
+    def _padded(self, module: nn.Module, width: int | None) -> nn.Module:
         if not isinstance(module, Widenable):
             return with_rank(module, self.rank) if self.rank else module
         widths, norm = self.widths, self.norm
@@ -58,7 +73,8 @@ class Architectures:
         if not widths and norm is None:
             return module
         own = checked_width(module)
-        width = min((width for width in widths if width >= own), default=own)
+        if width is None:
+            width = min((width for width in widths if width >= own), default=own)
         wide = pad(module, width, norm)
         # A subclass that inherits `widened` would become its base class, without its own methods.
         return wide if type(wide) is type(module) else module
@@ -70,12 +86,29 @@ class Architectures:
     def program(self, module: nn.Module) -> LaneProgram | None:
         """The program of a padded module's architecture, None where `vmap` cannot batch it."""
         key = structure(module)
-        if key not in self.programs:
-            self.programs[key] = self._new_program(module)
+        if key in self.programs:
+            return self.programs[key]
+        family = structure(module, numbers=False)
+        found = self.failed.get(family) or self._new_program(module)
+        if isinstance(found, str) and self.numbers:
+            # A layer may need its numbers as such: then each number has a lane.
+            as_numbers(module, self.numbers)
+            self.varying, self.numbers = {place for place in self.varying if place[1] == "drops"}, {}
+            return self.program(module)
+        if isinstance(found, str):
+            self.failed[family] = found
+            self._tell(f"{type(module).__name__} is trained one at a time: {found}")
+        self.programs[key] = None if isinstance(found, str) else found
         return self.programs[key]
 
-    def _new_program(self, module: nn.Module) -> LaneProgram | None:
-        """Try an architecture on one step, while its kernels are built in a thread."""
+    def _tell(self, line: str) -> None:
+        """Give a notice, once."""
+        if line not in self.told:
+            self.told.add(line)
+            self.notice(line)
+
+    def _new_program(self, module: nn.Module) -> LaneProgram | str:
+        """Try an architecture on one step, while its kernels are built in a thread; a line says why it has none."""
         program = LaneProgram(self.training, module, self.by_kernels)
         build: Future[None] | None = None
         if self.skips_padding(module):
@@ -84,8 +117,7 @@ class Architectures:
             build = in_a_thread(build_kernels, copy)
         reason = why_not(program)
         if reason is not None:
-            self.notice(f"{type(module).__name__} is trained one at a time: {reason}")
-            return None
+            return reason
         if build is not None:
             self.builds.append(build)
         return program
@@ -97,20 +129,25 @@ class Architectures:
                 self.builds.pop().result()
 
 
-def structure(module: nn.Module) -> Key:
-    """A module's classes, shapes, attributes other than tensors, and shared tensors: equal for members of one lane."""
-    layers = tuple((name, type(layer), _attributes(layer)) for name, layer in module.named_modules())
+def structure(module: nn.Module, numbers: bool = True) -> Key:
+    """A module's classes, shapes, attributes other than tensors, and shared tensors: equal for members of one lane.
+
+    Without `numbers`, all those attributes that are of the class `float` are equal.
+    """
+    layers = tuple((name, type(layer), _attributes(layer, numbers)) for name, layer in module.named_modules())
     shared = shared_tensors(module)
     tensors = (each for each in (*module.named_parameters(), *module.named_buffers()) if each[0] not in shared)
     own = tuple((name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
     return layers, own, shared_digest(module)
 
 
-def _attributes(layer: nn.Module) -> Key:
+def _attributes(layer: nn.Module, numbers: bool) -> Key:
     hidden = {"_parameters", "_buffers", "_modules", "training"}
     if isinstance(layer, Noisy):
         hidden |= set(layer.held)
     values = {name: value for name, value in vars(layer).items() if name not in hidden}
+    if not numbers:
+        values = {name: float if isinstance(value, float) else value for name, value in values.items()}
     return tuple((name, _comparable(value)) for name, value in sorted(values.items()))
 
 
@@ -129,9 +166,8 @@ def _comparable(value: object) -> object:
 
 def why_not(program: LaneProgram) -> str | None:
     """Say why `vmap` cannot batch a program, None where it can: one step of a small lane is tried."""
-    layers = [x for _, x in program.base.named_modules(remove_duplicate=False) if x._parameters or x._buffers]
-    if len(layers) > len(set(layers)):
-        return "a layer has two names"  # torch.func.functional_call would leave its own tensors in it
+    if (twice := named_twice(program.base)) is not None:
+        return twice  # torch.func.functional_call would leave its own tensors in it
     lane = Lane(program, 2, seed=None if program.training.mixes_seeds else 0)
     lane.begin_epoch(0)
     with warnings.catch_warnings():
@@ -143,5 +179,5 @@ def why_not(program: LaneProgram) -> str | None:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            return one_line(error)[:200]
+            return told(program.base, error)
     return None

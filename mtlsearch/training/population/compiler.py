@@ -6,7 +6,7 @@ Dynamo's checks for code that may change are not needed: they take a tenth of a 
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,8 +19,13 @@ from mtlsearch.errors import one_line
 from mtlsearch.training.population.program import EpochTables, LaneProgram, LaneState
 
 Call = Callable[[], object]
-_pytree.register_dataclass(EpochTables)
-_pytree.register_dataclass(LaneState)
+
+
+@cache
+def register_states() -> None:
+    """Tell torch that a lane's state consists of tensors. It is done once, and not before: torch 2.6 cannot."""
+    _pytree.register_dataclass(EpochTables)
+    _pytree.register_dataclass(LaneState)
 
 
 class NotCompiledError(Exception):
@@ -34,6 +39,7 @@ class Compiler:
         self.program = program
         self.code: Callable[..., object] | None = None
         self.data: list[Tensor] = []
+        register_states()
 
     def first(self, state: LaneState) -> Call:
         """Take one step of a state, and give the call for every later one. Raises NotCompiledError."""
@@ -75,6 +81,8 @@ def compiled(program: LaneProgram) -> Callable[[LaneState], Call]:
 def traced(program: LaneProgram, state: LaneState) -> tuple[GraphModule, list[Tensor]]:
     """The graph of a step of states like this one, and the data that it takes as inputs after their tensors."""
     from torch.fx.experimental.proxy_tensor import make_fx
+
+    register_states()
 
     def step(state: LaneState) -> None:
         program.step(state)

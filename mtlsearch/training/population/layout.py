@@ -14,8 +14,8 @@ from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.nn.pretrained.adapters import rank_dimensions
 from mtlsearch.nn.pretrained.shared import placed
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
-from mtlsearch.nn.widening import norm_dimension, width_dimension
-from mtlsearch.study.space import Config
+from mtlsearch.nn.widening import Widenable, norm_dimension, width_dimension
+from mtlsearch.study.space import Config, numbers_of
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.columns.study import separate_losses
@@ -30,7 +30,7 @@ CUDA_LANES, CUDA_SLOTS = 8, 8
 # Lane widths, as fractions of the widest hidden size. They lie close together where most arithmetic is, since a search
 # soon prefers wide members, and where most members are drawn. A width is compiled once members fill a lane of it.
 WIDTH_FRACTIONS = (1 / 8, 1 / 4, 7 / 16, 11 / 16, 7 / 8)
-WIDTH_STEP = 32
+WIDTH_STEP, WIDE, NARROW_STEP = 32, 128, 8  # of lane widths, where the widest is that wide, and where it is narrower
 NARROWEST = 2  # the least lane width, in multiples of the least hidden size
 SMALL_FLOP = 3e7  # of one member's step: below it, padding to the full width costs less than another lane
 # For the first lane shape, and for each other one, while torch's cache holds neither.
@@ -148,20 +148,27 @@ def counted_flop(loaded: LoadedStudy, model: nn.Module) -> float:
 
 
 def lane_widths(loaded: LoadedStudy, model: nn.Module) -> list[int]:
-    """Few widths: fractions of the widest hidden size that the space holds, so that padding wastes little anywhere.
+    """Few widths, so that padding wastes little anywhere: choices of the space, or fractions of the widest.
 
-    `model` is any model of the study; it names the dimension of hidden sizes (`width_dimension`).
+    `model` is any model of the study; it names the dimension of its widths (`width_dimension`). There are none where it
+    cannot be padded.
     """
     study = loaded.study
     dimension = width_dimension(model)
     distribution = study.space.get(dimension)
-    high, low = getattr(distribution, "high", None), getattr(distribution, "low", 1)
+    if distribution is None or not isinstance(model, Widenable):
+        return []
+    choices = sorted({value for value in numbers_of(distribution) if isinstance(value, int)})
+    high = choices[-1] if choices else getattr(distribution, "high", None)
     if high is None:
         return []
     widest = study.build(_changed(study, {dimension: int(high)}), seed=0)
-    if slot_flop(loaded, widest) < SMALL_FLOP:
+    if _is_small(loaded, widest):
         return [int(high)]
-    widths = {-(-int(high * fraction) // WIDTH_STEP) * WIDTH_STEP for fraction in WIDTH_FRACTIONS}
+    if choices:
+        return choices
+    low, step = getattr(distribution, "low", 1), WIDTH_STEP if high >= WIDE else NARROW_STEP
+    widths = {-(-int(high * fraction) // step) * step for fraction in WIDTH_FRACTIONS}
     return [*sorted(width for width in widths if NARROWEST * low <= width < high), int(high)]
 
 
@@ -170,6 +177,14 @@ def highest_rank(loaded: LoadedStudy, model: nn.Module) -> int:
     found = [loaded.study.space.get(dimension) for dimension in rank_dimensions(model)]
     highs = [getattr(each, "high", None) or max(getattr(each, "choices", [0])) for each in found if each is not None]
     return int(max(highs, default=0))
+
+
+def _is_small(loaded: LoadedStudy, widest: nn.Module) -> bool:
+    """Whether padding any member to the `widest` model costs less than another lane."""
+    if slot_flop(loaded, widest) >= SMALL_FLOP:
+        return False
+    # Linear layers are counted already where each is used once for an example.
+    return skips_padding(widest) or counted_flop(loaded, widest) < SMALL_FLOP
 
 
 def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
@@ -249,13 +264,20 @@ def member_bytes(loaded: LoadedStudy, dtype: torch.dtype = torch.float32) -> int
     return COPIES * state + 2 * sum(kept.values())
 
 
+def largest(study: Study) -> Config:
+    """The default config with every number of the space at its upper end."""
+    ends = {name: distribution.high for name, distribution in study.space.items() if hasattr(distribution, "high")}
+    choices = {name: numbers_of(distribution) for name, distribution in study.space.items()}
+    return _changed(study, ends | {name: max(numbers) for name, numbers in choices.items() if numbers})
+
+
 def _widest(study: Study) -> Config:
     """The default config with every whole number of the space at its upper end: usually the largest model."""
     highs = {name: getattr(d, "high", None) for name, d in study.space.items()}
     return _changed(study, {name: high for name, high in highs.items() if isinstance(high, int)})
 
 
-def _changed(study: Study, values: Mapping[str, int]) -> Config:
+def _changed(study: Study, values: Mapping[str, int | float]) -> Config:
     """The default config with other `values`."""
     default = study.default_config()
     return Config({**default.hyperparameters, **values}, default.task_weights)

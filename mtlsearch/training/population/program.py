@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, vmap
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
-from mtlsearch.nn.noisy import noise_keys
+from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import placed, shared_tensors
 from mtlsearch.nn.sharing import own_places
 from mtlsearch.nn.widening import blocks_of

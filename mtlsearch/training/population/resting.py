@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from mtlsearch.nn.pretrained.shared import own_state
-from mtlsearch.nn.widening import Widenable, pad, width_of
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.training.kept import Kept, config_of_facts, member_facts
 from mtlsearch.training.optim import OptimizerSettings
@@ -76,7 +75,4 @@ def _member(lanes: Lanes, facts: Mapping[str, Any]) -> LaneMember:
 def _at_width(lanes: Lanes, member: Mapping[str, Any], lane: Mapping[str, Any]) -> nn.Module:
     """A member's module as wide as its lane, which may be wider than the narrowest that holds it."""
     module = lanes.training.loaded.study.build(config_of_facts(member), member["seed"])
-    padded = lanes.architectures.padded(module)
-    if width_of(padded) == lane["width"] or not isinstance(module, Widenable):
-        return padded
-    return lanes.training.joined(pad(module, lane["width"], lanes.architectures.norm))
+    return lanes.architectures.padded(module, lane["width"] or None)

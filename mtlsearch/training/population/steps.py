@@ -22,6 +22,7 @@ from mtlsearch.training.population.layout import compiling_line, compiling_pays
 from mtlsearch.training.population.program import LaneProgram
 
 WARM_UP = 3
+COMPILES_EXACTLY = (2, 14)  # of torch: what 2.9 and 2.11 compile for a CPU is not always what it is uncompiled
 BUILT_ROWS = 256  # of an evaluation; its kernels are the same for any number of rows
 CPU = torch.device("cpu")
 
@@ -222,6 +223,9 @@ def choose_steps(
     worth_it = compiling_pays(loaded, trials, population) if compiles is None else compiles
     if worth_it and has_compiler():
         return replayed(Compiled(notice), loaded.device)
+    if worth_it and not compiles_exactly():
+        known = ".".join(map(str, COMPILES_EXACTLY))
+        notice(f"torch {torch.__version__} is not known to compile a step exactly: steps run uncompiled; {known} is")
     return uncompiled(loaded.device)
 
 
@@ -253,11 +257,17 @@ def steps_like(name: str, device: torch.device) -> Steps:
     kinds: dict[str, Callable[[], Steps]] = {
         "eager": Eager,
         "fused": lambda: Fused(device),
-        "compiled": Compiled,
+        "compiled": Compiled if compiles_exactly() else lambda: _fastest(device),
     }
     return replayed(kinds[inner](), device)
 
 
+def compiles_exactly() -> bool:
+    """Whether a step that the installed torch compiles is known to be what it is uncompiled."""
+    major, minor, *_ = torch.__version__.split(".")
+    return (int(major), int(minor)) >= COMPILES_EXACTLY
+
+
 def has_compiler() -> bool:
-    """Whether torch.compile can build code here."""
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+    """Whether steps can be compiled here, exactly."""
+    return compiles_exactly() and any(shutil.which(name) for name in ("c++", "g++", "clang++"))

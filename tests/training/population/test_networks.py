@@ -136,17 +136,16 @@ class Functions(Net):
     """A network that keeps its rate as an attribute, and calls functions that draw noise."""
 
     def make(self, rate):
-        self.drop = nn.Dropout(rate)
+        self.rate = rate
         self.q, self.k, self.v = (nn.Linear(UNITS, UNITS) for _ in range(3))
 
     def run(self, x, padding):
-        rate = 0.3
-        x = F.dropout(x, rate, self.training)
+        x = F.dropout(x, self.rate, self.training)
         q, k, v = (layer(x).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         seen = ~padding[:, None, None]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=rate if self.training else 0.0)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=self.rate if self.training else 0.0)
         y = F.scaled_dot_product_attention(y, k, v, is_causal=True)
-        return self.drop(F.alpha_dropout(y.transpose(1, 2).flatten(2), rate, self.training))
+        return F.alpha_dropout(y.transpose(1, 2).flatten(2), self.rate, self.training)
 
 
 class Bags(Net):
@@ -186,7 +185,94 @@ def test_mixed_rates_a_pruned_and_a_late_member_share_one_lane_and_equal_solo(ne
     trainer.drop(1)
     assert trainer.add(2, configs[2]) == 1
     assert len(list(trainer.lanes)) == 1
-    for _ in range(EPOCHS):
+    for _ in range(EPOCHS - 1):
         results += trainer.advance()
-    assert_as_alone(trainer, 0, configs[0], [r for r in results if r.epoch < EPOCHS or r.number])
-    assert_as_alone(trainer, 2, configs[2], results, entry_epoch=1)
+    assert_as_alone(trainer, 0, configs[0], results)
+    trainer.drop(0)
+    assert_as_alone(trainer, 2, configs[2], results + trainer.advance(), entry_epoch=1)
+
+
+def test_sixteen_rates_are_one_lane_and_one_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtlsearch.training.population import architectures
+
+    for net in (Encoder, Recurrence, Functions):
+        probes: list[object] = []
+        monkeypatch.setattr(architectures, "why_not", probes.append)
+        study = study_of(net)
+        trainer = PopulationTrainer(double(study), 16, Eager(), pytest.fail)
+        for number in range(16):
+            trainer.add(number, config(study, rate=number / 32))  # 0 too
+        assert len(list(trainer.lanes)) == len(probes) == 1
+
+
+class Draws(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rand_like(x)
+
+
+class Floats(Net):
+    """It needs its rate as a number, and has a layer that cannot be batched."""
+
+    def make(self, rate):
+        self.rate = rate
+        self.body = nn.Sequential(nn.Linear(UNITS, UNITS), Draws())
+
+    def run(self, x, padding):
+        return self.body(x) * float(self.rate)
+
+
+class Floating(Floats):
+    """It needs its rate as a number."""
+
+    def make(self, rate):
+        self.rate, self.body = rate, nn.Linear(UNITS, UNITS)
+
+
+def test_what_cannot_be_batched_is_told_once_with_its_place_and_what_to_write() -> None:
+    study, notices = study_of(Floats), list[str]()
+    trainer = PopulationTrainer(double(study), 3, Eager(), notices.append)
+    for number in range(3):
+        trainer.add(number, config(study, rate=0.1 + number / 10))
+    assert notices == [
+        "Floats is trained one at a time: its layer body.1 (Draws) draws noise that is no function of seed and step;"
+        " draw it by nn.Dropout, F.dropout or mtlsearch.Dropout"
+    ]
+    assert len(trainer.solo) == 3
+
+
+def test_a_number_that_a_layer_needs_as_such_has_a_lane_for_each_value() -> None:
+    study = study_of(Floating)
+    trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
+    for number, rate in enumerate((0.1, 0.2, 0.2)):
+        trainer.add(number, config(study, rate=rate))
+    assert sorted(len(lane.active) for lane in trainer.lanes) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        (lambda x: x * x.sum().item(), "reads a value out of a tensor, as .item(), .tolist() and `if` do"),
+        (lambda x: x if x.sum() > 0 else -x, "use torch.where"),
+        (lambda x: x[x > 0].sum() * x, "use torch.where instead of indexing by a mask"),
+        (lambda x: torch.zeros(x.shape).add_(x), "write x = x + y instead of x += y"),
+        (lambda x: F.rrelu(x, training=True), "calls aten::rrelu_with_noise, which torch cannot batch"),
+    ],
+)
+def test_the_reason_is_in_words_of_our_own(does: Callable[[Tensor], Tensor], told: str) -> None:
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return does(x)
+
+    class Does(Net):
+        def make(self, rate):
+            self.body = nn.Sequential(nn.Linear(UNITS, UNITS), Layer())
+
+        def run(self, x, padding):
+            return self.body(x)
+
+    study, notices = study_of(Does), list[str]()
+    trainer = PopulationTrainer(double(study), 1, Eager(), notices.append)
+    trainer.add(0, config(study))
+    assert len(notices) == 1
+    assert notices[0].startswith("Does is trained one at a time: its layer body.1 (Layer) ")
+    assert told in notices[0]

@@ -361,7 +361,10 @@ def test_a_model_with_a_layer_under_two_names_is_trained_solo():
     trainer = PopulationTrainer(double(study), 1, Eager(), notices.append)
     trainer.add(0, config(study, rate=0.2))
     results = [trainer.advance()[0] for _ in range(EPOCHS)]
-    assert notices == ["Twice is trained one at a time: a layer has two names"]
+    assert notices == [
+        "Twice is trained one at a time: its layer body (Linear) is again too;"
+        " give it one name, and call it twice by that"
+    ]
     assert_as_alone(trainer, 0, config(study, rate=0.2), results)
 
 

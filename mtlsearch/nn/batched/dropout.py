@@ -1,16 +1,52 @@
-"""torch's dropout layers, with their rate as a value and their noise as a function of a key."""
+"""Dropout that is exact in a population: its rate is a value, and its noise a function of a key.
+
+Legend: N examples, C channels.
+"""
 
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.nn.dropout import Dropout
-from mtlsearch.nn.noisy import kept_places
+from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, kept_places, new_key
 
 # The value of a dropped number: SELU's limit for large negative inputs.
 # Source: Klambauer et al., "Self-Normalizing Neural Networks", 2017, section "New dropout technique".
 ALPHA = -1.7580993408473766
+
+
+class Dropout(Noisy, nn.Module):
+    """Dropout whose `rate` is a buffer, and whose noise is a function of the buffer `key`.
+
+    A trainer sets `key` before each step (`noise_keys`). Members of a population share the noise of each of their
+    epochs.
+    """
+
+    key_name: ClassVar[str] = "key"
+    numbered_last: ClassVar[bool] = False
+    own: ClassVar[bool] = True  # it stands in the user's code; its rate is part of the state dict
+
+    rate: Tensor
+    key: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.register_buffer("rate", torch.tensor(checked_rate(rate)), persistent=self.own)
+        self.register_buffer("key", new_key(), persistent=False)
+
+    @property
+    def p(self) -> Tensor:
+        """The rate, by the name that code reads which drops by itself, such as attention of Hugging Face."""
+        return self.rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return dropped(x, self.key, self.rate, self.mask_shape(x))
+
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        """The shape of the mask for `x`."""
+        return tuple(x.shape)
 
 
 class PlainDropout(Dropout):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import BITS, mix, noise
-from mtlsearch.nn.masking import masked
+from mtlsearch.nn.batched.masking import masked
 
 DRAW = 0x3C6EF3  # between the keys of a layer's draws; at most 24 bits, as the factors of `noise`
 
@@ -16,12 +16,14 @@ class Noisy:
     """A layer that draws noise by the key in its buffer `key_name`.
 
     `numbered_last` says that its key is numbered after those of all layers without it. `held` are the attributes whose
-    number a buffer holds: they may differ between the members of a lane.
+    number a buffer holds: they may differ between the members of a lane. `drops` says of some layers whether they draw
+    at all: with a rate of 0 they need not.
     """
 
     key_name: ClassVar[str] = "noise_key"
     numbered_last: ClassVar[bool] = True
     held: ClassVar[tuple[str, ...]] = ()
+    drops: bool | None = None
 
 
 def noise_keys(module: nn.Module) -> list[str]:
@@ -34,6 +36,14 @@ def noise_keys(module: nn.Module) -> list[str]:
     noisy = [(name, layer) for name, layer in named if isinstance(layer, Noisy)]
     noisy.sort(key=lambda pair: pair[1].numbered_last)  # a stable sort
     return [f"{name}.{layer.key_name}" if name else layer.key_name for name, layer in noisy]
+
+
+def copy_drops(source: nn.Module, target: nn.Module) -> None:
+    """Have the layers of `target` draw noise where those of `source` of the same names do."""
+    layers = dict(target.named_modules())
+    for name, layer in source.named_modules():
+        if isinstance(layer, Noisy) and layer.drops is not None and isinstance(own := layers.get(name), Noisy):
+            own.drops = layer.drops
 
 
 def new_key() -> Tensor:

@@ -38,8 +38,11 @@ def studies(as_json: bool) -> None:
 @takes(BestOptions)
 @json_option
 def best(options: BestOptions, as_json: bool) -> None:
-    """Show the best config, its metrics and the verdict."""
-    config = with_record(options, lambda record: best_config(record, options.search)[0], options.artifacts_path)
+    """Show the best config, its metrics and the verdict.
+
+    Or ask for another trial: one that reaches a metric, is best in a task, or trades the tasks off in a given way.
+    """
+    config = with_record(options, lambda record: best_config(record, options)[0], options.artifacts_path)
     print_result(config, as_json, options.every)
 
 
@@ -47,7 +50,7 @@ def best(options: BestOptions, as_json: bool) -> None:
 @click.argument("study", required=False)
 @takes(ExportOptions)
 def export(options: ExportOptions) -> None:
-    """Export the best config as JSON, and its parameters.
+    """Export the best config as JSON, and its parameters; or that of another trial, as `best` asks for it.
 
     With --grouping it writes a study file for each group of tasks that `group` recommends.
     """
@@ -55,14 +58,18 @@ def export(options: ExportOptions) -> None:
         export_grouping(options)
         return
     from mtlsearch.files import check_writable
+    from mtlsearch.terminal import notice
 
     check_writable(options.output, options.checkpoint)
 
     def work(record: "Record") -> tuple[Mapping[str, Any], Path | None]:
-        config, holder, trial = best_config(record, options.search)
+        config, holder, trial = best_config(record, options)
         return config, None if options.checkpoint is None else holder.parameters(trial)
 
-    config, parameters = with_record(options, work, options.artifacts_path)
+    found, parameters = with_record(options, work, options.artifacts_path)
+    config = dict(found)
+    for line in config.pop("question", {}).get("lines", ()):
+        notice(line)
     write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
 
 

@@ -42,7 +42,15 @@ def best(options: BestOptions, as_json: bool) -> None:
 
     Or ask for another trial: one that reaches a metric, is best in a task, or trades the tasks off in a given way.
     """
-    config = with_record(options, lambda record: best_config(record, options)[0], options.artifacts_path)
+
+    def work(record: "Record") -> Mapping[str, Any]:
+        from mtlsearch.evidence.importance.mattered import said
+
+        config = best_config(record, options)[0]
+        lines = [] if "question" in config else said(record, record.best_or_none())
+        return {**config, **({"mattered": {"lines": lines}} if lines else {})}
+
+    config = with_record(options, work, options.artifacts_path)
     print_result(config, as_json, options.every)
 
 

@@ -37,7 +37,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
         console.print()
         for line in verdict["lines"] if every else verdict_lines(verdict):
             console.print(visible(line), markup=False, soft_wrap=whole)
-    for line in config.get("searches", {}).get("lines", ()):
+    for line in [*config.get("searches", {}).get("lines", ()), *config.get("mattered", {}).get("lines", ())]:
         console.print(visible(line), markup=False, soft_wrap=whole)
 
 

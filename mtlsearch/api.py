@@ -10,10 +10,12 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+from optuna.trial import TrialState
 from rich.console import Console
 
 from mtlsearch.errors import UsageError
 from mtlsearch.evidence.answer import best_answer
+from mtlsearch.evidence.questions.asking import Question, asked_answer, front_of, metrics_of, question
 from mtlsearch.inference.plain.folder import write_folder
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.report.terminal_table import show_config
@@ -61,13 +63,39 @@ class Result:
     def front(self) -> "pd.DataFrame":
         """The complete trials that no other beats on every task: the possible trade-offs between tasks."""
         frame = self.frame[self.frame["state"] == "complete"]
-        oriented = [
-            frame[f"validation.{task}.{about['metric']}"] * (1 if about["higher_is_better"] else -1)
-            for task, about in self.best["tasks"].items()
-            if f"validation.{task}.{about['metric']}" in frame  # a task that is left out of the score has none
-        ]
-        rows = list(zip(*oriented, strict=True))
-        return frame[[not any(_dominates(other, row) for other in rows) for row in rows]]
+        with open_storage(self.storage, create=False) as storage:
+            record = find_record(storage, self.name, self.artifacts)
+            metrics = metrics_of(record.info)
+            found = front_of(record.trials(TrialState.COMPLETE), metrics, metrics)
+        return frame[frame["number"].isin([trial.number for trial in found])]
+
+    def choose(
+        self,
+        *,
+        at_least: Mapping[str, float] | None = None,
+        maximize: str | None = None,
+        prefer: Mapping[str, float] | str | None = None,
+        knee: bool = False,
+        trial: int | None = None,
+    ) -> Mapping[str, Any]:
+        """The config of the trial that answers a question, without training, as `mtlsearch best` asks it.
+
+        `at_least` holds metrics that the trial must reach, by task. Of those that do, it is the one that is best in the
+        task `maximize`, nearest to the best of all tasks by their weights in `prefer`, or the `knee` of the front; else
+        the one of the best score. The sentences that say why are in `["question"]["lines"]`. Raises UsageError, and
+        StoreError where no trial meets the requirements.
+        """
+        with open_storage(self.storage, create=False) as storage:
+            record = find_record(storage, self.name, self.artifacts)
+            asked = question(
+                list(metrics_of(record.info)),
+                at_least=at_least,
+                maximize=maximize,
+                prefer=prefer,
+                knee=knee,
+                trial=trial,
+            )
+            return asked_answer(record, asked or Question())[0]
 
     def model(self) -> TrainedModel:
         """The best model in evaluation mode on the CPU: {task: input} -> {task: output in the label's unit}."""
@@ -147,8 +175,3 @@ def search(options: RunOptions) -> Result:
         best = run_search(options, progress, Event())
     artifacts = artifacts_folder(options.storage, options.artifacts_path)
     return Result(definition, options.storage, name, artifacts, best)
-
-
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether `one` is as good everywhere and better somewhere."""
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))

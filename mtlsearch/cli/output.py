@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mtlsearch.tuning.options import StudyOptions
+from mtlsearch.tuning.options import QuestionOptions, StudyOptions
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -20,13 +20,27 @@ MOST_SHOWN = 2000  # answers on the screen
 MOST_TOLD = 5  # lines on damaged trials
 
 
-def best_config(record: "Record", from_search: bool) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
-    """The best config of a record, and the record and trial that hold its parameters."""
+def best_config(record: "Record", options: QuestionOptions) -> "tuple[Mapping[str, Any], Record, FrozenTrial]":
+    """The best config of a record, or the one that is asked for, and the record and trial that hold its parameters.
+
+    The sentences that answer a question are under "question".
+    """
     from mtlsearch.evidence.answer import best_answer, outdated
+    from mtlsearch.evidence.questions.asking import asked_answer, metrics_of, question
     from mtlsearch.terminal import notice
 
-    answer = best_answer(record, from_search)
-    told = None if from_search else outdated(record, answer[0])
+    asked = question(
+        list(metrics_of(record.info)),
+        at_least=options.at_least,
+        maximize=options.maximize,
+        prefer=options.prefer,
+        knee=options.knee,
+        trial=options.trial,
+    )
+    if asked is not None:
+        return asked_answer(record, asked)
+    answer = best_answer(record, options.search)
+    told = None if options.search else outdated(record, answer[0])
     if told:
         notice(told)
     return answer

@@ -39,8 +39,19 @@ def studies(as_json: bool) -> None:
 @takes(BestOptions)
 @json_option
 def best(options: BestOptions, as_json: bool) -> None:
-    """Show the best config, its metrics and the verdict."""
-    config = with_record(options, lambda record: best_config(record, options.search)[0], options.artifacts_path)
+    """Show the best config, its metrics and the verdict.
+
+    Or ask for another trial: one that reaches a metric, is best in a task, or trades the tasks off in a given way.
+    """
+
+    def work(record: "Record") -> Mapping[str, Any]:
+        from mtlsearch.evidence.importance.mattered import said
+
+        config = best_config(record, options)[0]
+        lines = [] if "question" in config else said(record, record.best_or_none())
+        return {**config, **({"mattered": {"lines": lines}} if lines else {})}
+
+    config = with_record(options, work, options.artifacts_path)
     print_result(config, as_json, options.every)
 
 
@@ -48,7 +59,7 @@ def best(options: BestOptions, as_json: bool) -> None:
 @click.argument("study", required=False)
 @takes(ExportOptions)
 def export(options: ExportOptions) -> None:
-    """Export the best config as JSON, and its parameters.
+    """Export the best config as JSON, and its parameters; or that of another trial, as `best` asks for it.
 
     With --model it writes the best model for use without mtlsearch; with --grouping a study file for each group of
     tasks that `group` recommends.
@@ -62,14 +73,18 @@ def export(options: ExportOptions) -> None:
     if options.format is not None:
         raise UsageError("--format adds a program to a model: name its folder by --model")
     from mtlsearch.files import check_writable
+    from mtlsearch.terminal import notice
 
     check_writable(options.output, options.checkpoint)
 
     def work(record: "Record") -> tuple[Mapping[str, Any], Path | None]:
-        config, holder, trial = best_config(record, options.search)
+        config, holder, trial = best_config(record, options)
         return config, None if options.checkpoint is None else holder.parameters(trial)
 
-    config, parameters = with_record(options, work, options.artifacts_path)
+    found, parameters = with_record(options, work, options.artifacts_path)
+    config = dict(found)
+    for line in config.pop("question", {}).get("lines", ()):
+        notice(line)
     write_export(json.dumps(config, indent=2) + "\n", options.output, config, parameters, options.checkpoint)
 
 

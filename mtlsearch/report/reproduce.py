@@ -46,7 +46,8 @@ def _again(concluded: Mapping[str, Any]) -> dict[str, object]:
     # Earlier versions knew one division only, and recorded none.
     divided = None if divisions is None else len(divisions)
     seeds = None if divided else concluded["verdict"]["seeds"]
-    return {"seeds": seeds, "resplit": divided, "top": len(concluded["configs"])}
+    chosen = {"trial": concluded["asked"]} if "asked" in concluded else {"top": len(concluded["configs"])}
+    return {"seeds": seeds, "resplit": divided, **chosen}
 
 
 def _search(report: Report) -> str:
@@ -65,7 +66,8 @@ def _search(report: Report) -> str:
         "score": _score(info),
     }
     if report.searches is not None and report.concluded is not None:
-        options |= {"searches": len(report.searches["found"]), **_again(report.concluded)}
+        again = {name: value for name, value in _again(report.concluded).items() if name != "trial"}
+        options |= {"searches": len(report.searches["found"]), **again}
         fixed += _not_alone(report)
     return command("run", *named(report), *fixed, **options, storage=AGAIN)
 

@@ -21,6 +21,8 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     score, verdict = config["score"], config.get("verdict")
     console = console or Console(highlight=False)
     whole = not console.is_terminal  # lines are wrapped for a person, and not for a program that reads them
+    for line in config.get("question", {}).get("lines", ()):
+        console.print(visible(line), markup=False, soft_wrap=whole)
     value = f"{measured(score['value'])}{in_folds(config)}"
     scored = f"{_training(config)}, {score['kind']} score {value} on validation{_test_score(config)}"
     console.print(Text.assemble((visible(config["study"]["name"]), "bold"), f": {visible(scored)}"), soft_wrap=whole)
@@ -35,7 +37,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
         console.print()
         for line in verdict["lines"] if every else verdict_lines(verdict):
             console.print(visible(line), markup=False, soft_wrap=whole)
-    for line in config.get("searches", {}).get("lines", ()):
+    for line in [*config.get("searches", {}).get("lines", ()), *config.get("mattered", {}).get("lines", ())]:
         console.print(visible(line), markup=False, soft_wrap=whole)
 
 

@@ -24,6 +24,7 @@ from mtlsearch.evidence.answer import (
     task_metrics,
 )
 from mtlsearch.evidence.effects import Blame
+from mtlsearch.evidence.questions.asking import numbered
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_alone, open_confirmation
 from mtlsearch.evidence.verdict import Verdict
 from mtlsearch.store.artifacts import artifacts_folder
@@ -94,14 +95,14 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
     Raises StudyError where every seed of every config failed, Interrupted after a stop; the same call goes on.
     """
     record, training = session.record, session.training
-    if not candidates(record, options.top):
+    if not configs_of(record, options):
         return False
     confirmation = open_confirmation(record)
     confirmation.take_over()
     singles = alone(training.loaded, options.single, session.watcher)
     plan, divisions = make_plans(session, options, list(singles))
     searches = own_searches(session, singles, options)
-    tell_cost(session, confirmation, plan, searches, hint)
+    tell_cost(session, confirmation, plan, searches, hint, asked_for(options))
     if not train_all(session, confirmation, plan.shared(), divisions):
         return False
     winner = plan.winner(ended(confirmation))
@@ -113,7 +114,7 @@ def confirm(session: Session, options: AgainOptions, hint: str = "") -> bool:
         if not train_all(session, confirmation, [r for each in plan.alone(winner, task) for r in each], divisions):
             return False
     abandon(confirmation)
-    conclude(session, confirmation, plan, searches)
+    conclude(session, confirmation, plan, searches, asked_for(options))
     keep_whole(session, *best_answer(record))
     scorings = confirmation.test_scorings()
     session.watcher.notice(f"confirmed {repeats_told(plan)}; the test split was scored {scorings} times")
@@ -147,7 +148,7 @@ def make_plan(
     """
     seeds = fresh_seeds(int(record.info["seed"]), divisions or options.seeds)
     return Plan(
-        candidates(record, options.top),
+        configs_of(record, options),
         seeds,
         scored,
         loaded.study.auxiliary_tasks,
@@ -156,6 +157,19 @@ def make_plan(
         terms=[term.name for term in loaded.study.terms],
         divisions=[derived_seed(seed, "division") for seed in seeds] if divisions else (),
     )
+
+
+def configs_of(record: Record, options: AgainOptions) -> dict[int, Config]:
+    """The configs to confirm by the number of their trial: the one that is asked for, else the best ones."""
+    asked = asked_for(options)
+    if asked is None:
+        return candidates(record, options.top)
+    return {asked: trial_config(record.info, numbered(record, asked))}
+
+
+def asked_for(options: AgainOptions) -> int | None:
+    """The number of the trial that is asked for."""
+    return options.trial if isinstance(options, ConfirmOptions) else None
 
 
 def repeats_told(plan: Plan) -> str:
@@ -223,7 +237,12 @@ def search_alone(searches: Mapping[str, Session], trials: int) -> dict[str, dict
 
 
 def tell_cost(
-    session: Session, confirmation: Confirmation, plan: Plan, searches: Mapping[str, Session], hint: str
+    session: Session,
+    confirmation: Confirmation,
+    plan: Plan,
+    searches: Mapping[str, Session],
+    hint: str,
+    asked: int | None = None,
 ) -> None:
     """Say beforehand what is to be trained, in trial-epochs and expected time."""
     study, found, repeats = session.study, ended(confirmation), plan.shared()
@@ -244,7 +263,8 @@ def tell_cost(
     seconds = expected_seconds(session.record, (epochs - search_epochs) / (study.folds or 1) + search_epochs)
     time_told = "" if seconds is None else f", about {duration(seconds)}"
     many = len(plan.configs)
-    configs = f"best {many} configs with their twins" if many > 1 else "best config with its twin"
+    configs = f"the best {many} configs with their twins" if many > 1 else "the best config with its twin"
+    configs = configs if asked is None else f"trial {asked} with its twin"
     more = f" and {listed(plan.scored)} alone" if plan.scored else ""
     done = f" ({before} are done)" if before else ""
     own = f" after a search of its own in {search_epochs:,} trial-epochs" if search_epochs else ""
@@ -252,7 +272,7 @@ def tell_cost(
         session.watcher.notice(line)
     each = f"on {len(plan.divisions)} new divisions" if plan.divisions else f"{len(plan.seeds)} seeds each"
     session.watcher.notice(
-        f"confirming the {configs} of equal weights{more}{own}, {each}:"
+        f"confirming {configs} of equal weights{more}{own}, {each}:"
         f" {len(left) + to_come} trainings{done}, up to {epochs:,} trial-epochs{time_told}{hint}"
     )
 
@@ -277,19 +297,28 @@ def epochs_left(search: Session, trials: int) -> int:
     return search.budget - trial_epochs(record.trials())
 
 
-def conclude(session: Session, confirmation: Confirmation, plan: Plan, searches: Mapping[str, Session]) -> None:
-    """Store the verdict on trainings that have all ended."""
+def conclude(
+    session: Session,
+    confirmation: Confirmation,
+    plan: Plan,
+    searches: Mapping[str, Session],
+    asked: int | None = None,
+) -> None:
+    """Store the verdict on trainings that have all ended; `asked` is the trial that was asked for."""
     record, loaded = session.record, session.training.loaded
     divided = overlaps(loaded.splits) if plan.divisions else None
     found, metrics = ended(confirmation), task_metrics(record, test_examples(loaded), divided)
     budgets = {task: trial_epochs(each.record.trials()) for task, each in searches.items()}
     notes = [budget_line(trial_epochs(record.trials()), budgets)] if budgets else []
+    if asked is not None:
+        notes.append(f"trial {asked} was asked for; `mtlsearch confirm {record.name}` confirms the best of the search")
     score = loaded.study.scoring
     first = plan.judge(found, metrics, score)
     blame = find_blame(session, confirmation, plan, first)
     verdict = plan.judge(found, metrics, score, blame, notes)
     concluded = conclusion(record, plan, found, verdict, confirmation.test_scorings())
-    confirmation.study.set_user_attr("conclusion", {**concluded, "trial_epochs_alone": budgets})
+    about = {"trial_epochs_alone": budgets, **({} if asked is None else {"asked": asked})}
+    confirmation.study.set_user_attr("conclusion", {**concluded, **about})
 
 
 def budget_line(shared: int, alone: Mapping[str, int]) -> str:

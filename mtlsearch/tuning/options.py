@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_S = 10**9
+LARGEST_TRIAL = 10**9
 LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -345,6 +346,14 @@ class ConfirmOptions(
 ):
     """Options of `mtlsearch confirm`."""
 
+    trial: int | None = option(
+        None,
+        "--trial",
+        help="Confirm this trial, as a question chose it, instead of the best ones.",
+        low=0,
+        high=LARGEST_TRIAL,
+    )
+
 
 @options
 class CompareOptions(
@@ -435,15 +444,34 @@ class SearchedOptions(Options):
     search: bool = option(False, "--search", help="Optuna's best trial, before confirmation.")
 
 
+@group
+class QuestionOptions(SearchedOptions):
+    """Which trial is asked for."""
+
+    at_least: Mapping[str, object] | None = option(
+        None,
+        "--at-least",
+        help="What the trial must reach in a task (at most that, where lower is better).",
+        pairs=True,
+        metavar="TASK=VALUE",
+    )
+    maximize: str | None = option(None, "--maximize", help="The trial that is best in this task.", metavar="TASK")
+    prefer: str | Mapping[str, float] | None = option(
+        None, "--prefer", help="The trade-off in which tasks weigh so much: TASK=WEIGHT,TASK=WEIGHT."
+    )
+    knee: bool = option(False, "--knee", help="The trial beyond which a task gains little for what others lose.")
+    trial: int | None = option(None, "--trial", help="This trial.", low=0, high=LARGEST_TRIAL)
+
+
 @options
-class BestOptions(SearchedOptions, ArtifactOptions, StudyOptions):
+class BestOptions(QuestionOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch best`."""
 
     every: bool = option(False, "--all", help="Show every task, where they are many.")
 
 
 @options
-class ExportOptions(SearchedOptions, StudyPathOptions, ArtifactOptions, StudyOptions):
+class ExportOptions(QuestionOptions, StudyPathOptions, ArtifactOptions, StudyOptions):
     """Options of `mtlsearch export`."""
 
     output: Path | None = option(None, "-o", "--output", help="The JSON file.", default="stdout")

@@ -1,7 +1,6 @@
 """The study that a command means, with the changes that its options or its record make."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from optuna.distributions import json_to_distribution
 
 from mtlsearch.download import DownloadError
 from mtlsearch.errors import StoreError, StudyError, UsageError
+from mtlsearch.evidence.questions.asking import required
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Info, find_record
 from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
@@ -139,18 +139,7 @@ def score_option(given: str | Mapping[str, float], study: Study) -> Score:
 
 def least_option(given: Mapping[str, object], study: Study) -> dict[str, float]:
     """The metrics that `--at-least` names. Raises UsageError."""
-    found = {}
-    for task, value in given.items():
-        if task not in study.task_names:
-            known = ", ".join(study.task_names)
-            raise UsageError(f"--at-least {task}={value}: the study has no task {task!r}; it has {known}")
-        try:
-            found[task] = float(str(value))
-        except ValueError:
-            raise UsageError(f"--at-least {task}={value}: it must be a number") from None
-        if not math.isfinite(found[task]):
-            raise UsageError(f"--at-least {task}={value}: it must be finite")
-    return found
+    return required("--at-least", given, study.task_names)
 
 
 def as_recorded(study: Study, info: Info) -> Study:

@@ -42,7 +42,7 @@ from mtlsearch.training.trainer import Interrupted, Training
 from mtlsearch.tuning import session as sessions
 from mtlsearch.tuning.confirm import alone, confirm, fresh_seeds, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.options import AgainOptions
+from mtlsearch.tuning.options import AgainOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.studies import as_recorded
 
@@ -777,3 +777,14 @@ def test_recorded_study_is_the_one_that_was_searched() -> None:
     again = describe(replace(as_recorded(study, info), source=str(FILE)).load(NOWHERE))
     assert again["fingerprint"] == info["fingerprint"]
     assert again["default"] == info["default"]
+
+
+def test_a_trial_that_is_asked_for_is_confirmed_instead_of_the_best(searched: tuple[Record, Training]) -> None:
+    record, training = searched
+    asked = next(trial.number for trial in record.trials() if trial.number not in candidates(record, 2))
+    assert confirm(session(record, training), ConfirmOptions(seeds=2, top=1, trial=asked, single=False))
+    best = best_answer(record)[0]
+    assert (best["trial"], best["confirmation"]["configs"]) == (asked, [asked])
+    assert any(f"trial {asked} was asked for" in line for line in best["verdict"]["lines"])
+    assert confirm(session(record, training), QUICK)
+    assert best_answer(record)[0]["trial"] in candidates(record, 2)

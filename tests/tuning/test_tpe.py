@@ -18,7 +18,7 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.tuning.samplers.foresight import Foresight
+from mtlsearch.store.foresight import Foresight
 from mtlsearch.tuning.samplers.tpe import Density, SharedTPESampler, log_mass, tpe_sampler
 
 SPACE: dict[str, BaseDistribution] = {

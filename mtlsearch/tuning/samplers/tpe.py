@@ -32,7 +32,7 @@ from optuna.samplers._tpe.probability_distributions import (
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.tuning.samplers.foresight import Foresight
+from mtlsearch.store.foresight import Foresight
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]

@@ -1,0 +1,1 @@
+"""What mattered in a search: shares of the score's variation, and the edges of the space."""

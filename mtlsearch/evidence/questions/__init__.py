@@ -1,0 +1,1 @@
+"""Questions to a finished search, which its trials answer without training."""

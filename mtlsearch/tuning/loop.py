@@ -19,10 +19,12 @@ from mtlsearch.study.study import Study
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.population.maker import TrainerMaker
+from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.crews.crews import Crews, K
 from mtlsearch.tuning.interruption.keeper import Asked, Keeper
+from mtlsearch.tuning.progress import Watcher
 from mtlsearch.tuning.session import Session, crews_of, recipe_of, share_of
 
 WAIT_SECONDS = 1.0
@@ -47,9 +49,10 @@ def search(session: Session, total: int) -> None:
 
     try:
         crews.resume()
-        while session.is_in_time() or crews.are_under_way():
-            with doing("adding trials"):
-                add_trials(session, crews, ask)
+        while (in_time := session.is_in_time()) or crews.are_under_way():
+            if in_time:
+                with doing("adding trials"):
+                    add_trials(watcher, crews, ask)
             if not crews.is_training():
                 if not (crews.resume() or _wait_for_others(session, total)):
                     return
@@ -82,23 +85,23 @@ def _search_crews(session: Session, total: int) -> Crews[Keeper]:
     def keeper(conditions: Conditions, trainer: Trainer, crew: int | None) -> Keeper:
         return Keeper(record, training, conditions, session.watcher, trainer, crew)
 
-    recipe = recipe_of(make)
-    recipe = replace(recipe, population=min(recipe.population, share_of(session, total)))
+    def recipe() -> Recipe:
+        made = recipe_of(make)
+        return replace(made, population=min(made.population, share_of(session, total)))
+
     return crews_of(session, record, trainer, recipe, keeper)
 
 
-def add_trials(session: Session, crews: Crews[K], ask: Callable[[K, bool], Asked | None]) -> None:
-    """Fill the room of the crews that rest, and begin their epochs; nothing is begun after the deadline.
+def add_trials(watcher: Watcher, crews: Crews[K], ask: Callable[[K, bool], Asked | None]) -> None:
+    """Fill the room of the crews that rest, and begin their epochs.
 
     `ask(keeper, more)` gives the next trial; where there was none for one crew, there is `more` for no other.
     """
-    if not session.is_in_time():
-        return
     more = True
     for keeper in crews.resting():
         while asked := ask(keeper, more):
             keeper.seat(*asked)
-            session.watcher.asked(*asked)
+            watcher.asked(*asked)
         more = more and keeper.trainer.room() <= 0
         crews.begin(keeper)
 

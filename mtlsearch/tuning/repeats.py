@@ -24,6 +24,7 @@ from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.crews.crews import Crews
+from mtlsearch.tuning.interruption.keeper import Asked
 from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import add_trials, barrier, wait_a_moment
 from mtlsearch.tuning.options import AgainOptions, GroupOptions
@@ -118,10 +119,15 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
     clear_unfinished(book.artifacts, UNFINISHED)
     training = together(session.training, repeats, share_of(session, len(repeats)))
     crews = _crews(replace(session, training=training), book, repeats)
+
+    def ask(keeper: RepeatKeeper, more: bool) -> Asked | None:
+        return keeper.next(session.study) if more else keeper.queued()
+
     try:
         crews.resume()
-        while session.is_in_time() or crews.are_under_way():
-            add_trials(session, crews, lambda keeper, more: keeper.next(session.study) if more else keeper.queued())
+        while (in_time := session.is_in_time()) or crews.are_under_way():
+            if in_time:
+                add_trials(watcher, crews, ask)
             if not crews.is_training():
                 if not (crews.resume() or _others_train(session, book, repeats)):
                     return True
@@ -158,7 +164,7 @@ def _crews(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> C
 
     share = share_of(session, len(repeats))
     own = None if plan is None else replace(plan, population=min(plan.population, share))
-    return crews_of(session, book, trainer, recipe_of(make, own), keeper)
+    return crews_of(session, book, trainer, lambda: recipe_of(make, own), keeper)
 
 
 def together(training: Training, repeats: Sequence[Repeat], most: int) -> Training:

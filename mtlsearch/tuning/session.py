@@ -67,7 +67,7 @@ def crews_of(
     session: Session,
     record: Record,
     make: Callable[[], Trainer],
-    recipe: Recipe,
+    recipe: Callable[[], Recipe],
     keep: Callable[[Conditions, Trainer, int | None], K],
 ) -> Crews[K]:
     """The crews that train for `record`: those of the workers by the `recipe`, else the one that `make` makes."""
@@ -75,7 +75,7 @@ def crews_of(
         return OwnCrew(record, keep(session.conditions, make(), None))
     give_up = session.make_trainer.give_up if isinstance(session.make_trainer, TrainerMaker) else session.watcher.notice
     return RemoteCrews(
-        session.staff, record, session.training, session.conditions, recipe, keep, session.watcher.staffed, give_up
+        session.staff, record, session.training, session.conditions, recipe(), keep, session.watcher.staffed, give_up
     )
 
 

@@ -36,6 +36,11 @@ def staffed(session: Session, options: WorkerOptions) -> Iterator[Session]:
 
 def transport_of(options: WorkerOptions, conditions: Conditions) -> Transport | None:
     """What starts the workers, None where this process trains."""
+    if options.ray is not None:
+        from mtlsearch.training.remote.ray_actors import RayActors
+
+        threads = conditions.threads
+        return RayActors(options.ray, options.workers, options.resources, threads, conditions.precision)
     if options.devices is None:
         return None
     devices = named_devices(options.devices)

@@ -132,6 +132,9 @@ class Processes:
                 ready.append(line)
         return list(ready)
 
+    def gone(self, line: Line) -> None:
+        self.lines = [other for other in self.lines if other is not line]
+
     def parcel(self, packed: Packed) -> Parcel:
         file = SharedFile(packed)
         self.files[file.parcel.key] = file

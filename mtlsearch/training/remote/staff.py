@@ -109,15 +109,16 @@ class Staff:
         self.changes += 1
 
     def _fails(self, line: Line, why: str) -> None:
-        """Try once more after a worker that did not get ready. Raises WorkerError after MOST_STARTS, or at the first.
+        """Try again after a worker that did not get ready. Raises WorkerError where no worker ever got ready.
 
-        The first worker of a run shows whether any can start.
+        And after MOST_STARTS in a row at one place.
         """
         place = self.place_of.pop(line)
         self.starting[place].remove(line)
         line.kill()
+        self.transport.gone(line)
         self.failed[place] += 1
-        if not self.lines or self.failed[place] == MOST_STARTS:
+        if not self.changes or self.failed[place] == MOST_STARTS:
             raise WorkerError(f"worker {line.name} died at its start: {why}")
         self.follow()
 
@@ -141,6 +142,7 @@ class Staff:
         self.changes += 1
         del self.place_of[line]
         line.kill()
+        self.transport.gone(line)
         self.follow()
 
     def parcel(self, training: Training) -> Parcel:

@@ -93,6 +93,9 @@ class Transport(Protocol):
     def wait(self, lines: Sequence[Line], seconds: float) -> list[Line]:
         """The lines whose call has ended, or whose worker has died; after `seconds` none."""
 
+    def gone(self, line: Line) -> None:
+        """Take note that the worker of a line has ended."""
+
     def parcel(self, packed: Packed) -> Parcel:
         """The packed training as something that workers can open; it lasts until `discard`."""
 

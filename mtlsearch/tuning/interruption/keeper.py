@@ -205,8 +205,8 @@ class Keeper:
                 self.watcher.asked(number, config)
             else:
                 self._haunt(record.trial(number), entry_epoch)
-        if self.trains():
-            many = sum(number in record.running for number in self.entries)
+        many = len(self.queue) + sum(number in record.running for number in self.entries)
+        if many:
             self._tell(f"{many} trials in training go on from their last epoch that was kept")
 
     def replace(self, trainer: Trainer, conditions: Conditions) -> None:
@@ -224,6 +224,8 @@ class Keeper:
         own = (trial for trial in self.record.trials() if self.works or trial.state is TrialState.RUNNING)
         self.queue = sorted(trial.number for trial in own if self._is_own(trial))
         self.record.adopt(self.queue, self.owner)
+        if many := sum(number in self.record.running for number in self.queue):
+            self._tell(f"{many} trials in training begin anew, since no state of them was kept yet")
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return any(same(trial.user_attrs.get("owner"), owner) for owner in self.owners)

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from mtlsearch.activity import doing
 from mtlsearch.limits import CORES
 from mtlsearch.training.device import Conditions, use_device
 from mtlsearch.training.remote.devices import named_devices
 from mtlsearch.training.remote.processes import Processes
+from mtlsearch.training.remote.ray_actors import RayActors, check_cluster
 from mtlsearch.training.remote.staff import Staff
 from mtlsearch.training.remote.transport import Transport
 from mtlsearch.training.remote.worker import threads_each
@@ -16,7 +18,12 @@ from mtlsearch.tuning.session import Session
 
 
 def ready_device(options: WorkerOptions, precision: str) -> Conditions:
-    """The conditions of this process: on the device that is named, or on the first one of workers on this machine."""
+    """The conditions of this process: on the device that is named, or on the first one of workers on this machine.
+
+    Raises UsageError for workers that cannot be.
+    """
+    if options.ray is not None:
+        check_cluster(options.ray, options.resources)
     first = options.device if options.devices is None else named_devices(options.devices)[0]
     return use_device(first, options.threads, precision)
 
@@ -37,10 +44,9 @@ def staffed(session: Session, options: WorkerOptions) -> Iterator[Session]:
 def transport_of(options: WorkerOptions, conditions: Conditions) -> Transport | None:
     """What starts the workers, None where this process trains."""
     if options.ray is not None:
-        from mtlsearch.training.remote.ray_actors import RayActors
-
         threads = conditions.threads
-        return RayActors(options.ray, options.workers, options.resources, threads, conditions.precision)
+        with doing("connecting to the Ray cluster"):
+            return RayActors(options.ray, options.workers, options.resources, threads, conditions.precision)
     if options.devices is None:
         return None
     devices = named_devices(options.devices)

@@ -15,6 +15,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -143,13 +144,10 @@ class RayActors:
     def start(self, place: str) -> RayLine:
         amounts = {"num_cpus": self.needs.get("CPU", 0.0), "num_gpus": self.needs.get("GPU", 0.0)}
         others = {name: amount for name, amount in self.needs.items() if name not in ("CPU", "GPU")}
-        from mtlsearch.training.remote.ray_worker import SIGNS, RayWorker
+        from mtlsearch.training.remote.ray_worker import SIGNS, RayWorker  # imports Ray, which may not be there
 
-        actor = (
-            self.ray.remote(concurrency_groups={SIGNS: 1}, max_restarts=0)(RayWorker)
-            .options(**amounts, resources=others)
-            .remote()
-        )
+        actors = self.ray.remote(concurrency_groups={SIGNS: 1}, max_restarts=0)(RayWorker)
+        actor = actors.options(**amounts, resources=others).remote()
         line = RayLine(self.ray, actor, self.device, self.threads, self.precision)
         self.lines.append(line)
         return line
@@ -185,16 +183,21 @@ class RayActors:
         self.ray.shutdown()
 
 
-def connected(address: str) -> Any:
-    """Ray, connected to the cluster. Raises UsageError where it is not installed, WorkerError where none answers."""
+def check_cluster(address: str, resources: Mapping[str, object] | None) -> None:
+    """Raise UsageError for an address or resources that cannot be, and where Ray is not installed."""
     if address not in ("local", "auto") and not address.startswith("ray://"):
         raise UsageError(f"--ray must be local, auto or ray://HOST:PORT, but got {address!r}")
+    needs_of(resources or {})
+    if find_spec("ray") is None:
+        raise UsageError("--ray needs Ray: pip install 'mtlsearch[ray]'")
+
+
+def connected(address: str) -> Any:
+    """Ray, connected to the cluster. Raises WorkerError where none answers within CONNECT_S seconds."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise UsageError("--ray needs Ray: pip install 'mtlsearch[ray]'") from None
+    import ray
+
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"address": address, "logging_level": "error", "log_to_driver": False}
     if address == "local":

@@ -151,6 +151,7 @@ RESULTS = {
 
 EXTRAS = {
     "postgres": "stores in PostgreSQL, for searches by several machines",
+    "ray": "workers on a Ray cluster: `--ray`",
     "jd": "the methods of `compare` that look at gradients (TorchJD)",
     "explain": "`explain` (Captum)",
     "medmnist": "the download of the data of `chest`",

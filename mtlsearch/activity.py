@@ -41,12 +41,12 @@ _stoppable: list[None] = []
 
 
 @contextmanager
-def doing(text: str, total: int = 0) -> Iterator[None]:
+def doing(text: str, total: int = 0) -> Iterator[Activity]:
     """Inside, `text` is what the program is doing; with a `total`, `advance` counts towards it."""
     activity = Activity(text, time.monotonic(), total)
     _activities.append(activity)
     try:
-        yield
+        yield activity
     finally:
         _activities.remove(activity)
 

@@ -6,7 +6,8 @@ MtlsearchError            one line on stderr, exit status 1
 ├── DataError             data that are missing, broken or unusable
 ├── ModelError            a model that does not fit its tasks, or a broken file of parameters
 ├── ConfigError           an exported config that cannot be used
-└── StoreError            the store, or a study in it
+├── StoreError            the store, or a study in it
+└── WorkerError           a worker that cannot be started, or dies again and again
 
 Anything else that is raised is a defect of mtlsearch and keeps its traceback.
 """
@@ -45,6 +46,10 @@ class ConfigError(MtlsearchError):
 
 class StoreError(MtlsearchError):
     """The store cannot be opened, read or written, or a study in it does not fit."""
+
+
+class WorkerError(MtlsearchError):
+    """A worker cannot be started, differs from the driver, or dies again and again."""
 
 
 def check_distinct(names: Sequence[str], rule: str, kind: type[MtlsearchError]) -> None:

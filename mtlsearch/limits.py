@@ -15,6 +15,7 @@ LARGEST_SEED = 2**63 - 1
 MOST_UNITS = 2**17  # of a hidden layer, or channels of a map
 MOST_FOLDS = 100
 MOST_SEARCHES = 100
+MOST_WORKERS = 10_000
 MOST_LAYERS = 1000
 MOST_CLASSES = 10**6  # and other outputs of a task
 LONGEST_TASK = 200  # letters of a task's name: with what is added to it, Optuna's columns hold it

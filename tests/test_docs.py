@@ -182,7 +182,7 @@ def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
 
 
 def test_pages_that_show_commands_are_run() -> None:
-    pages = ("bring-your-own", "evidence", "from-your-loop", "physics", "python", "speed", "store", "trade-offs")
+    pages = ("bring-your-own", "distributed", "evidence", "from-your-loop", "physics", "python", "speed", "store", "trade-offs")
     assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 

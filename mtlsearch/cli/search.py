@@ -27,6 +27,9 @@ def run(options: RunOptions, as_json: bool) -> None:
 
     STUDY is a shipped name or a file. The same command goes on where it stopped. Then the best configs are trained
     again with fresh seeds, and a verdict is given on their task weights.
+
+    One device needs no option. Several devices of this machine take --devices, a cluster with Ray --ray. On a cluster
+    without Ray give the same command in each job, with one PostgreSQL store.
     """
 
     def work(progress: "Progress", stop: "Event") -> Mapping[str, Any]:

@@ -103,7 +103,7 @@ def export_model(options: ExportOptions, folder: Path) -> None:
     check_place(folder, options.format)
 
     def work(record: "Record") -> tuple[Mapping[str, Any], Path]:
-        config, holder, trial = best_config(record, options.search)
+        config, holder, trial = best_config(record, options)
         return config, holder.parameters(trial)
 
     config, parameters = with_record(options, work, options.artifacts_path)

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.errors import StoreError
-from mtlsearch.processes import this_process
+from mtlsearch.processes import Owner, this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import damage, fault_of_conclusion, is_damaged
 from mtlsearch.store.database.opening import is_counted
@@ -140,14 +140,14 @@ class Confirmation(Record):
             return None
         return concluded
 
-    def begin(self, repeat: Repeat, study: "Study") -> int | None:
-        """Store a training as running; its number, None where another process has begun it meanwhile."""
+    def begin(self, repeat: Repeat, study: "Study", owner: Owner | None = None) -> int | None:
+        """Store a training of `owner` as running; its number, None where another process has begun it meanwhile."""
         # Task weights are attributes alone: a twin's may lie outside what the search could ask.
         template = create_trial(
             state=TrialState.RUNNING,
             params={name: repeat.config[name] for name in study.space},
             distributions=dict(study.space),
-            user_attrs={**repeat.attrs(), "owner": this_process()},
+            user_attrs={**repeat.attrs(), "owner": owner or this_process()},
         )
         trial_id = self.storage.create_unless(
             self.study._study_id, template, lambda trials: repeat.key in self._begun(trials)

@@ -5,8 +5,8 @@ Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
-from mtlsearch.processes import this_process
+from mtlsearch.processes import Owner, this_process
 from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
@@ -163,9 +163,9 @@ class Record:
 
     # The life of a trial.
 
-    def ask(self, space: Space, total: int) -> tuple[optuna.Trial, Config] | None:
-        """Reserve a trial below `total` and suggest its config; None where all are reserved."""
-        trial = self.storage.ask(self.study, total, {"owner": this_process()})
+    def ask(self, space: Space, total: int, owner: Owner | None = None) -> tuple[optuna.Trial, Config] | None:
+        """Reserve a trial below `total` for `owner`, and suggest its config; None where all are reserved."""
+        trial = self.storage.ask(self.study, total, {"owner": owner or this_process()})
         if trial is None:
             return None
         self.running[trial.number] = InTraining(trial)
@@ -177,12 +177,12 @@ class Record:
         trial.set_user_attr("task_weights", dict(config.task_weights))
         return config
 
-    def adopt(self, numbers: Iterable[int]) -> None:
-        """Make this process the owner of trials that a dead one had in training, all in one commit."""
+    def adopt(self, numbers: Iterable[int], owner: Owner | None = None) -> None:
+        """Make this process, as `owner`, own trials that a dead one had in training, all in one commit."""
         for number in numbers:
             trial = self.trial(number)
             if trial.state is TrialState.RUNNING:
-                self.storage.adopt(trial._trial_id, {"owner": this_process()})
+                self.storage.adopt(trial._trial_id, {"owner": owner or this_process()})
         self.storage.flush()
 
     def ask_again(self, number: int, space: Space, seconds: float = 0.0) -> Config | None:
@@ -203,9 +203,10 @@ class Record:
         running = self.running.get(number)
         return 0.0 if running is None else time.monotonic() - running.begun
 
-    def enter(self, number: int, entry_epoch: int, conditions: Mapping[str, Any]) -> None:
-        """Note the epoch at which a trial entered the shared batches, and the conditions of its training."""
-        self.running[number].attrs |= {"entry_epoch": entry_epoch, "trained_on": dict(conditions)}
+    def enter(self, number: int, entry_epoch: int, conditions: Mapping[str, Any], worker: str | None = None) -> None:
+        """Note the epoch at which a trial entered the shared batches, its conditions, and the worker that trains it."""
+        told = {} if worker is None else {"worker": worker}
+        self.running[number].attrs |= {"entry_epoch": entry_epoch, "trained_on": dict(conditions), **told}
         if self.heart is None:
             self.heart = Heart(self._in_training)
 
@@ -264,18 +265,22 @@ class Record:
             del self.running[number]
         return lost
 
-    def interrupt(self, *, leave: bool = False) -> None:
-        """End the trials in training as interrupted; or `leave` them running, to go on from their kept states."""
+    def interrupt(self, numbers: Collection[int] | None = None, *, leave: bool = False) -> None:
+        """End the trials in training as interrupted, or those of `numbers`.
+
+        Or `leave` them running, to go on from their kept states.
+        """
         if self.heart is not None:
             self.heart.stop()
             self.heart = None
-        for number, running in list(self.running.items()):
+        for number in [number for number in self.running if numbers is None or number in numbers]:
+            trial = self.running.pop(number).trial
             if leave:
-                with self.losing(number):
-                    running.trial.set_user_attr("owner", leaving(this_process()))
+                with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                    owner = self._stored(trial).user_attrs.get("owner") or this_process()
+                    trial.set_user_attr("owner", leaving(owner))
             else:
-                self._withdraw(running.trial._trial_id)
-        self.running.clear()
+                self._withdraw(trial._trial_id)
         self.storage.flush()
 
     def take_over(self) -> int:

@@ -98,6 +98,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         **metrics,
         **{f"params.{name}": value for name, value in trial.params.items()},
         **{name: attrs.get(name) for name in SHOWN_ATTRIBUTES},
+        **({"worker": attrs["worker"]} if "worker" in attrs else {}),
         "started": trial.datetime_start,
         "completed": trial.datetime_complete,
     }

@@ -25,13 +25,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 class Conditions:
     """The device, CPU threads and precision of training; the last bits of a trial depend on them.
 
-    `method` is the weighting method, where several are compared.
+    `method` is the weighting method, where several are compared, and `worker` the name of the one that trains.
     """
 
     device: torch.device
     threads: int
     precision: str = "fp32"
     method: str | None = None
+    worker: str | None = None
 
     def with_threads(self, threads: int) -> "Conditions":
         """The same with other CPU threads, no more than the cores; torch uses as many from here on."""

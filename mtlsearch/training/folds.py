@@ -50,6 +50,9 @@ class FoldTrainer:
     def room(self) -> int:
         return min(trainer.room() for trainer in self.of_folds)
 
+    def entry(self) -> int:
+        return self.of_folds[0].entry()
+
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         entries = {trainer.add(number, config, entry_epoch=entry_epoch, seed=seed) for trainer in self.of_folds}
         (entry,) = entries  # all have trained the same epochs
@@ -139,6 +142,9 @@ class OfFold:
 
     def room(self) -> int:
         return self.shared.inner.room() // self.shared.folds
+
+    def entry(self) -> int:
+        return self.shared.inner.entry()
 
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         return self.shared.inner.add(self._number(number), config, entry_epoch=entry_epoch, seed=seed)

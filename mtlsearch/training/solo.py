@@ -199,6 +199,9 @@ class SoloTrainer:
     def room(self) -> int:
         return 1 - len(self.members)
 
+    def entry(self) -> int:
+        return 0
+
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         entry = entry_epoch or 0
         seed = self.training.seed if seed is None else seed

@@ -111,6 +111,9 @@ class Trainer(Protocol):
     def room(self) -> int:
         """The number of members that can be added now."""
 
+    def entry(self) -> int:
+        """The entry epoch of a member that is added now without one."""
+
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         """Add trial `number`, and give its entry epoch, on which its batches depend.
 

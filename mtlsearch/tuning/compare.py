@@ -21,7 +21,7 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
-from mtlsearch.training.device import use_device, with_recorded
+from mtlsearch.training.device import with_recorded
 from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
 from mtlsearch.training.population.layout import search_population
@@ -31,6 +31,7 @@ from mtlsearch.training.weighting import METHODS, STATIC
 from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import fresh_seeds, test_examples
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
+from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.options import CompareOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.session import Session, show_in_dashboard
@@ -52,7 +53,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
     for method in methods:
         if method in GRADIENT_BASED:
             aggregator(method, len(study.weighted))  # a missing package is told now, not hours later
-    conditions = use_device(options.device, options.threads, options.precision)
+    conditions = ready_device(options, options.precision)
     loaded = study.load(options.directory, conditions.device, units)
     if options.artifacts is not None:
         check_folder(artifacts)
@@ -63,11 +64,11 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
         record = open_record(storage, name, {**describe(loaded), "population": population}, None, artifacts)
         conditions = with_recorded(conditions, options.threads, record.info)
         training = Training(loaded, int(record.info["seed"]), options.precision, stop=stop)
-        session = Session(record, training, SoloTrainer, progress, conditions)
+        opened = Session(record, training, SoloTrainer, progress, conditions)
         size = options.population or int(record.info["population"])
         searched = {"sampler": options.sampler, "pruner": options.pruner, "population": size}
         entrants, records = [], [record]
-        with removed_if_unbegun(records):
+        with removed_if_unbegun(records), staffed(opened, options) as session:
             for method in methods:
                 entrants.append(entrant(session, method, options.trials, searched))
                 records.append(entrants[-1].record)

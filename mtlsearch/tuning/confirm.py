@@ -38,18 +38,20 @@ from mtlsearch.study.describe import describe
 from mtlsearch.study.divisions import overlaps
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.device import use_device, with_recorded
+from mtlsearch.training.device import with_recorded
 from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
 from mtlsearch.tuning.retrain import keep_whole
-from mtlsearch.tuning.session import Session, TrainerMaker, makes_searches, show_in_dashboard
+from mtlsearch.tuning.session import Session, makes_searches, show_in_dashboard
 from mtlsearch.tuning.studies import as_recorded, recorded_units
 from mtlsearch.wording import duration, listed
 
@@ -65,7 +67,7 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     if options.wanted is None:
         progress.notice(f"study {name}")
     path = options.study if options.study and options.study.endswith(".py") else None
-    conditions = use_device(options.device, options.threads, options.precision)
+    conditions = ready_device(options, options.precision)
     conditions = with_recorded(conditions, options.threads, info)
     study = as_recorded(study_of({"study": info}, options.study_path or path), info)
     loaded = study.load(options.directory, conditions.device, recorded_units(info))
@@ -76,7 +78,8 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     with open_storage(options.storage, create=True) as storage:
         record = find_record(storage, name, artifacts)
         record.best()  # without a complete trial there is nothing to confirm
-        confirm(Session(record, training, make_trainer, progress, conditions), options)
+        with staffed(Session(record, training, make_trainer, progress, conditions), options) as session:
+            confirm(session, options)
         show_in_dashboard(record)
         return best_answer(record)[0]
 

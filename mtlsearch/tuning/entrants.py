@@ -15,12 +15,13 @@ from mtlsearch.store.trials import best_of, busy_seconds
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.weighting import STATIC
 from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.repeats import train_repeats
-from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
+from mtlsearch.tuning.session import MakeTrainer, Session
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The search: Optuna asks, a trainer trains, the store keeps; one loop that fits on a screen."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from mtlsearch.store.states import FOLDER
 from mtlsearch.store.trials import trial_epochs
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import Study
+from mtlsearch.training.device import Conditions
 from mtlsearch.training.folds import search_trainer
+from mtlsearch.training.population.maker import TrainerMaker
+from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
-from mtlsearch.tuning.interruption.keeper import Keeper
-from mtlsearch.tuning.session import Session, TrainerMaker
+from mtlsearch.tuning.crews.crews import Crews, K
+from mtlsearch.tuning.interruption.keeper import Asked, Keeper
+from mtlsearch.tuning.progress import Watcher
+from mtlsearch.tuning.session import Session, crews_of, recipe_of, share_of
 
 WAIT_SECONDS = 1.0
 
@@ -33,49 +39,86 @@ def search(session: Session, total: int) -> None:
     which goes on from their states (`interruption`), or asks them again.
     """
     record, watcher = session.record, session.watcher
-    make = session.make_trainer
-    trainer = (
-        make.of_search(session.training) if isinstance(make, TrainerMaker) else search_trainer(make, session.training)
-    )
-    keeper = Keeper(record, session.training, session.conditions, watcher, trainer)
+    crews = _search_crews(session, total)
     default = session.study.search_space.params(session.study.default_config())
     for folder in (record.artifacts, record.artifacts / FOLDER):
         clear_unfinished(folder, UNFINISHED)
+
+    def ask(keeper: Keeper, more: bool) -> Asked | None:
+        return keeper.ask(total, lambda: more and session.affords_a_trial())
+
     try:
-        keeper.resume()
-        while session.is_in_time():
-            with doing("adding trials"):
-                while asked := keeper.ask(total, session.affords_a_trial):
-                    keeper.seat(*asked)
-                    watcher.asked(*asked)
-            if not (record.running or keeper.queue):
-                keeper.drop_ghosts()
-                if not (keeper.resume() or _wait_for_others(session, total)):
+        crews.resume()
+        while (in_time := session.is_in_time()) or crews.are_under_way():
+            if in_time:
+                with doing("adding trials"):
+                    add_trials(watcher, crews, ask)
+            if not crews.is_training():
+                if not (crews.resume() or _wait_for_others(session, total)):
                     return
                 continue
-            keeper.keep_if_due()
-            results = barrier(record, trainer, keeper.living)
-            for result in results:
-                record.report(result)
-                watcher.reported(result)
-            for result in results:
-                if result.number not in record.running:  # another process has just taken it over
-                    trainer.drop(result.number)
-                elif (state := _outcome(record, result, default)) and _end(record, trainer, result, state):
-                    watcher.ended(record.trial(result.number))
-        keeper.keep()
+            ended = barrier(record, crews)
+            if ended is None:
+                continue
+            keeper, results = ended
+            with crews.minding(keeper):
+                for result in results:
+                    record.report(result)
+                    watcher.reported(result)
+                for result in results:
+                    if result.number not in record.running:  # another process has just taken it over
+                        keeper.drop(result.number)
+                    elif (state := _outcome(record, result, default)) and _end(record, keeper, result, state):
+                        watcher.ended(record.trial(result.number))
+        crews.keep()
     finally:
-        keeper.close()
+        crews.close()
 
 
-def barrier(
-    record: Record, trainer: Trainer, chosen: Callable[[list[EpochResult]], list[EpochResult]] = list
-) -> list[EpochResult]:
-    """Train an epoch and drop the trials that other processes took over; the `chosen` results by trial number."""
-    results = sorted(chosen(trainer.advance()), key=lambda result: result.number)
+def _search_crews(session: Session, total: int) -> Crews[Keeper]:
+    """The crews of a search; few trials are shared out over many workers."""
+    record, training, make = session.record, session.training, session.make_trainer
+
+    def trainer() -> Trainer:
+        return make.of_search(training) if isinstance(make, TrainerMaker) else search_trainer(make, training)
+
+    def keeper(conditions: Conditions, trainer: Trainer, crew: int | None) -> Keeper:
+        return Keeper(record, training, conditions, session.watcher, trainer, crew)
+
+    def recipe() -> Recipe:
+        made = recipe_of(make)
+        return replace(made, population=min(made.population, share_of(session, total)))
+
+    return crews_of(session, record, trainer, recipe, keeper)
+
+
+def add_trials(watcher: Watcher, crews: Crews[K], ask: Callable[[K, bool], Asked | None]) -> None:
+    """Fill the room of the crews that rest, and begin their epochs.
+
+    `ask(keeper, more)` gives the next trial; where there was none for one crew, there is `more` for no other.
+    """
+    more = True
+    for keeper in crews.resting():
+        while asked := ask(keeper, more):
+            keeper.seat(*asked)
+            watcher.asked(*asked)
+        more = more and keeper.trainer.room() <= 0
+        crews.begin(keeper)
+
+
+def barrier(record: Record, crews: Crews[K]) -> tuple[K, list[EpochResult]] | None:
+    """Wait for the end of a crew's epoch; its results by trial number, None where a worker came or went instead.
+
+    Trials that other processes took over are dropped.
+    """
+    ended = crews.first()
+    if ended is None:
+        return None
+    keeper, found = ended
+    results = sorted(keeper.living(found), key=lambda result: result.number)
     for number in record.refresh():
-        trainer.drop(number)
-    return [result for result in results if result.number in record.running]
+        crews.drop(number)
+    return keeper, [result for result in results if result.number in record.running]
 
 
 def _outcome(record: Record, result: EpochResult, default: Mapping[str, Any]) -> TrialState | None:
@@ -88,15 +131,16 @@ def _outcome(record: Record, result: EpochResult, default: Mapping[str, Any]) ->
     return TrialState.PRUNED if prunes else None
 
 
-def _end(record: Record, trainer: Trainer, result: EpochResult, state: TrialState) -> bool:
+def _end(record: Record, keeper: Keeper, result: EpochResult, state: TrialState) -> bool:
     """Tell a trial's outcome and free its room; False where another process has just taken it over."""
+    trainer = keeper.trainer
 
     def save(path: Path, config: dict[str, Any]) -> None:
         write_model(path, trainer.state(result.number), config)
 
     record.note(result.number, trainer.conditions(result.number))
     told = record.tell(result, state, save)
-    trainer.drop(result.number)
+    keeper.drop(result.number)
     return told
 
 

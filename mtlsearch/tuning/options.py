@@ -21,6 +21,7 @@ from mtlsearch.limits import (
     MOST_SEARCHES,
     MOST_SEEDS,
     MOST_TRIALS,
+    MOST_WORKERS,
 )
 from mtlsearch.wording import shortened
 
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 LONGEST_S = 10**9
 LARGEST_TRIAL = 10**9
+LONGEST_TEXT = 1000  # letters of a list of devices, or of an address
 LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -197,6 +199,51 @@ class DeviceOptions(Options):
 
 
 @group
+class WorkerOptions(DeviceOptions):
+    """Workers that train instead of this process: on several devices of this machine, or on a Ray cluster."""
+
+    devices: str | None = option(
+        None,
+        "--devices",
+        help="Train in a process for each device of this machine: all, cuda:0,cuda:1, or cpu*2.",
+        longest=LONGEST_TEXT,
+        default="train in this process",
+    )
+    ray: str | None = option(
+        None,
+        "--ray",
+        help="Train on a Ray cluster: local starts one here, auto takes the running one, or ray://HOST:10001.",
+        longest=LONGEST_TEXT,
+        default="no cluster",
+    )
+    workers: int | None = option(
+        None,
+        "--workers",
+        help="Workers on the Ray cluster.",
+        low=1,
+        high=MOST_WORKERS,
+        default="as many as it has room for",
+    )
+    resources: Mapping[str, object] | None = option(
+        None,
+        "--resources",
+        help="What each Ray worker takes, such as gpu=1 or cpu=2.",
+        pairs=True,
+        metavar="NAME=AMOUNT",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.devices is not None and self.ray is not None:
+            raise UsageError("--devices is for this machine and --ray for a cluster: give one of them")
+        if self.devices is not None and self.device != "auto":
+            raise UsageError(f"--devices names all devices, but got --device {self.device} too: give one of them")
+        for name in ("workers", "resources"):
+            if getattr(self, name) is not None and self.ray is None:
+                raise UsageError(f"--{name} is for the workers of a Ray cluster: name it with --ray")
+
+
+@group
 class PrecisionOptions(Options):
     """The precision of matrix products."""
 
@@ -274,7 +321,7 @@ class StudyPathOptions(Options):
 
 @options
 class RunOptions(
-    QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, DeviceOptions, RecordOptions
+    QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, WorkerOptions, RecordOptions
 ):
     """Options of `mtlsearch run` and of `mtlsearch.search`."""
 
@@ -341,7 +388,7 @@ class ConfirmOptions(
     StudyPathOptions,
     ArtifactOptions,
     PrecisionOptions,
-    DeviceOptions,
+    WorkerOptions,
     StudyOptions,
 ):
     """Options of `mtlsearch confirm`."""
@@ -357,7 +404,7 @@ class ConfirmOptions(
 
 @options
 class CompareOptions(
-    QuietOptions, ArtifactOptions, AskOptions, SeedsOptions, PrecisionOptions, DeviceOptions, StudyOptions
+    QuietOptions, ArtifactOptions, AskOptions, SeedsOptions, PrecisionOptions, WorkerOptions, StudyOptions
 ):
     """Options of `mtlsearch compare`."""
 

@@ -67,6 +67,10 @@ class Watcher(Protocol):
         """Nothing is left to ask while other processes train `others` trials."""
         ...
 
+    def staffed(self, workers: int, places: int) -> None:
+        """So many `workers` are ready, of those that there should be."""
+        ...
+
     def notice(self, text: str) -> None:
         """A line for the user."""
         ...
@@ -102,6 +106,7 @@ class Progress:
         self.total, self.epochs, self.done = total, 0, 0
         self.spent = 0
         self.budget: int | None = None  # of trial-epochs, `spent` among them
+        self.workers = ""  # how many there are, in words; empty where this process trains
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}
@@ -217,6 +222,10 @@ class Progress:
             self.is_waiting = True
             self.say(f"nothing left to ask; waiting for {others} trials that other processes train")
 
+    def staffed(self, workers: int, places: int) -> None:
+        many = "worker" if places == 1 else "workers"
+        self.workers = f"{workers} {many}" if workers == places else f"{workers} of {places} {many}"
+
     def say(self, text: str, *, live: bool = False) -> None:
         """Tell an event: a plain line without a live one; above the live one only where `live` asks for it."""
         if self.is_live and live:
@@ -278,6 +287,7 @@ class Progress:
         parts = [
             self._done("/", " trials"),
             self._state(),
+            self.workers,
             self.pace.rate_in_words(self._under_way()),
             "" if left is None else f"{clock(left)} left",
             self._best_so_far(),

@@ -18,13 +18,17 @@ from mtlsearch.study.divisions import labelled_examples, moved_labels, new_rows
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
+from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.cost import Plan
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.solo import evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.crews.crews import Crews
+from mtlsearch.tuning.interruption.keeper import Asked
 from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
-from mtlsearch.tuning.loop import barrier, wait_a_moment
+from mtlsearch.tuning.loop import add_trials, barrier, wait_a_moment
 from mtlsearch.tuning.options import AgainOptions, GroupOptions
-from mtlsearch.tuning.session import Session, TrainerMaker
+from mtlsearch.tuning.session import Session, crews_of, recipe_of, share_of
 from mtlsearch.wording import described, few
 
 SMALL = 2000  # labelled examples of a task: of fewer, one division tells little of new data
@@ -113,37 +117,58 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
         return True
     watcher = session.watcher
     clear_unfinished(book.artifacts, UNFINISHED)
-    training = together(session.training, repeats)
-    trainer = trainer_of(session, book, training, repeats)
-    keeper = RepeatKeeper(book, training, session.conditions, watcher, trainer, repeats)
+    training = together(session.training, repeats, share_of(session, len(repeats)))
+    crews = _crews(replace(session, training=training), book, repeats)
+
+    def ask(keeper: RepeatKeeper, more: bool) -> Asked | None:
+        return keeper.next(session.study) if more else keeper.queued()
+
     try:
-        keeper.resume()
-        while session.is_in_time():
-            while asked := keeper.next(session.study):
-                keeper.seat(*asked)
-                watcher.asked(*asked)
-            if not (book.running or keeper.queue):
-                keeper.drop_ghosts()
-                if not (keeper.resume() or _others_train(session, book, repeats)):
+        crews.resume()
+        while (in_time := session.is_in_time()) or crews.are_under_way():
+            if in_time:
+                add_trials(watcher, crews, ask)
+            if not crews.is_training():
+                if not (crews.resume() or _others_train(session, book, repeats)):
                     return True
                 continue
-            keeper.keep_if_due()
-            for result in barrier(book, trainer, keeper.living):
-                book.report(result)
-                watcher.reported(result)
-                if result.number not in book.running:  # another process has just taken it over
-                    trainer.drop(result.number)
-                elif result.finished:
-                    told = _end(book, trainer, training, result, keeper.repeat_of(result.number))
-                    watcher.confirmed(result.number, told)
-        keeper.keep()
+            found = barrier(book, crews)
+            if found is None:
+                continue
+            keeper, results = found
+            with crews.minding(keeper):
+                for result in results:
+                    book.report(result)
+                    watcher.reported(result)
+                    if result.number not in book.running:  # another process has just taken it over
+                        keeper.drop(result.number)
+                    elif result.finished:
+                        told = _end(book, keeper, training, result, keeper.repeat_of(result.number))
+                        watcher.confirmed(result.number, told)
+        crews.keep()
         return _all_ended(book, repeats)
     finally:
-        keeper.close()
+        crews.close()
 
 
-def together(training: Training, repeats: Sequence[Repeat]) -> Training:
-    """The training of repeats, with lanes that hold as many of them as can be.
+def _crews(session: Session, book: Confirmation, repeats: Sequence[Repeat]) -> Crews[RepeatKeeper]:
+    """The crews of repeats; how each trains is measured once, and recorded with them."""
+    training, make = session.training, session.make_trainer
+    plan = plan_of(make, book, training, repeats) if isinstance(make, TrainerMaker) else None
+
+    def trainer() -> Trainer:
+        return make.again(training, plan) if isinstance(make, TrainerMaker) and plan is not None else make(training)
+
+    def keeper(conditions: Conditions, trainer: Trainer, crew: int | None) -> RepeatKeeper:
+        return RepeatKeeper(book, training, conditions, session.watcher, trainer, repeats, crew)
+
+    share = share_of(session, len(repeats))
+    own = None if plan is None else replace(plan, population=min(plan.population, share))
+    return crews_of(session, book, trainer, lambda: recipe_of(make, own), keeper)
+
+
+def together(training: Training, repeats: Sequence[Repeat], most: int) -> Training:
+    """The training of repeats, with lanes that hold as many of them as can be, `most` of them in one trainer.
 
     On a CPU a lane holds any seeds, each with batches of its own. Elsewhere, and where batches are read or so many that
     a table of each seed's takes much memory, it holds those of one seed, which share its batches: more slots would stay
@@ -152,20 +177,17 @@ def together(training: Training, repeats: Sequence[Repeat]) -> Training:
     loaded, seeds = training.loaded, {repeat.seed for repeat in repeats}
     rows = len(seeds) * steps_per_epoch(loaded) * loaded.study.batch_size * len(loaded.splits)
     if loaded.device.type == "cpu" and not loaded.reads and rows <= MOST_ROWS:
-        return replace(training, slots=len(repeats), mixes_seeds=True)
-    return replace(training, slots=max(Counter(repeat.seed for repeat in repeats).values()))
+        return replace(training, slots=most, mixes_seeds=True)
+    return replace(training, slots=min(most, max(Counter(repeat.seed for repeat in repeats).values())))
 
 
-def trainer_of(session: Session, book: Confirmation, training: Training, repeats: Sequence[Repeat]) -> Trainer:
-    """The trainer of repeats; how they are trained is measured once, and recorded with them."""
-    make = session.make_trainer
-    if not isinstance(make, TrainerMaker):
-        return make(training)
+def plan_of(make: TrainerMaker, book: Confirmation, training: Training, repeats: Sequence[Repeat]) -> Plan:
+    """How repeats are trained: it is measured once, and recorded with them."""
     whose, plans = plan_key(repeats), book.study.user_attrs.get("plans", {})
     plan = Plan(**plans[whose]) if whose in plans else make.plan_of(training, [repeat.config for repeat in repeats])
     if whose not in plans:
         book.study.set_user_attr("plans", {**plans, whose: plan.recorded()})
-    return make.again(training, plan)
+    return plan
 
 
 def _all_ended(book: Confirmation, repeats: Sequence[Repeat]) -> bool:
@@ -183,9 +205,9 @@ def _others_train(session: Session, book: Confirmation, repeats: Sequence[Repeat
     return True
 
 
-def _end(book: Confirmation, trainer: Trainer, training: Training, result: EpochResult, repeat: Repeat) -> str:
+def _end(book: Confirmation, keeper: RepeatKeeper, training: Training, result: EpochResult, repeat: Repeat) -> str:
     """Score a member on test, once, and store how it ended; a line that says so."""
-    number, told = result.number, result.reason
+    number, told, trainer = result.number, result.reason, keeper.trainer
     if result.reason is None and not repeat.scores_test:
         told = f"validation {described(result.best_validation)}"
     elif result.reason is None:
@@ -203,6 +225,6 @@ def _end(book: Confirmation, trainer: Trainer, training: Training, result: Epoch
     if number in book.running:
         book.note(number, trainer.conditions(number))
         book.tell(result, TrialState.COMPLETE if result.reason is None else TrialState.FAIL, save)
-    trainer.drop(number)
+    keeper.drop(number)
     divided = "" if repeat.division is None else " on a new division"
     return f"{repeat}, seed {repeat.seed}{divided}: {told}"

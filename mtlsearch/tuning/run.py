@@ -6,7 +6,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -31,22 +30,22 @@ from mtlsearch.training.device import (
     fastest_threads,
     products,
     slow_choices,
-    use_device,
     with_recorded,
 )
 from mtlsearch.training.first_step import take_first_step
-from mtlsearch.training.population.cost import Bench, Checked, Plan, planned
+from mtlsearch.training.population.cost import Bench, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
-from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.training.population.maker import TrainerMaker
+from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import again_trainer, confirm
+from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.searches import check_repeatable, repeat_searches, told_beforehand
-from mtlsearch.tuning.session import Session, TrainerMaker, show_in_dashboard
+from mtlsearch.tuning.session import Session, show_in_dashboard
 from mtlsearch.tuning.studies import load_with_fallback, recorded_name
 
 Notice = Callable[[str], None]
@@ -61,13 +60,13 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
         session = open_session(storage, options, chosen, progress, stop, deadline)
         if options.searches > 1 and session.record.counted() < options.trials:
             progress.notice(told_beforehand(options, session))
-        with removed_if_unbegun([session.record]):
+        with removed_if_unbegun([session.record]), staffed(session, options) as session:
             search_study(session, options, progress)
-        keep_best_of_folds(session, options.trials)
-        if options.confirm and session.record.counted() >= options.trials:
-            make_again = makes_again(session, options, progress.notice)
-            confirm_best(replace(session, make_trainer=make_again), options, progress)
-            repeat_searches(session, options, make_again)
+            keep_best_of_folds(session, options.trials)
+            if options.confirm and session.record.counted() >= options.trials:
+                make_again = makes_again(session, options, progress.notice)
+                confirm_best(replace(session, make_trainer=make_again), options, progress)
+                repeat_searches(session, options, make_again)
         return answer(session.record, options, progress.notice)
 
 
@@ -88,7 +87,7 @@ class Chosen:
 def choose(options: RunOptions, notice: Notice) -> Chosen:
     """Make the device ready, load the study, and check every name, all before the store is touched."""
     with stoppable(), doing("getting the device ready"):
-        conditions = use_device(options.device, options.threads, options.precision)
+        conditions = ready_device(options, options.precision)
     for line in slow_choices(conditions, given=options.threads is not None):
         notice(line)
     if conditions.device.type == "cuda":
@@ -138,8 +137,10 @@ def open_session(
     training = Training(loaded, seed, options.precision, stop=stop)
     members = options.population or int(record.info["population"])
     compiles = None if options.population else (record.info.get("plan") or {}).get("compiles")
-    check = partial(checked, record, plan, progress.notice)
-    make_trainer = TrainerMaker(loaded, members, options.trials, progress.notice, compiles=compiles, check=check)
+    give_up = gives_up(record, progress.notice)
+    make_trainer = TrainerMaker(
+        loaded, members, options.trials, progress.notice, compiles=compiles, epoch=plan.epoch, give_up=give_up
+    )
     return Session(record, training, make_trainer, progress, conditions, deadline)
 
 
@@ -166,16 +167,16 @@ def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notic
     return plan, conditions
 
 
-def checked(record: Record, plan: Plan, notice: Notice, trainer: PopulationTrainer) -> Trainer:
-    """The trainer, held to the plan's measurement where there is one; a population that is slow is given up."""
+def gives_up(record: Record, notice: Notice) -> Notice:
+    """What is done where a population is slow: it is told once, and the trials after these train one at a time."""
 
     def give_up(told: str) -> None:
-        if int(record.info["population"]) == 1:  # another fold's trainer has told it
+        if int(record.info["population"]) == 1:  # the trainer of another fold or worker has told it
             return
         notice(f"{told}: the trials after these train one at a time")
         record.change(population=1)
 
-    return trainer if plan.epoch is None else Checked(trainer, plan.epoch, give_up)
+    return give_up
 
 
 def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStudy:

@@ -21,12 +21,13 @@ from mtlsearch.evidence.trainings import ended, find_confirmation, open_confirma
 from mtlsearch.store.record import Policy, Record
 from mtlsearch.study.divisions import overlaps
 from mtlsearch.study.study import Study
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.confirm import make_plans, test_examples
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.repeats import new_divisions, train_all
-from mtlsearch.tuning.session import MakeTrainer, Session, TrainerMaker
+from mtlsearch.tuning.session import MakeTrainer, Session
 from mtlsearch.wording import duration
 
 NO_PARAMETERS = Policy(asks_again=False, group=lambda trial: None)

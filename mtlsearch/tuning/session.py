@@ -1,9 +1,8 @@
 """A session: one study in work, with all that a search, a confirmation or a comparison needs of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from optuna.trial import TrialState
 
@@ -11,16 +10,16 @@ from mtlsearch.activity import doing
 from mtlsearch.report.dashboard import publish
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import trial_epochs
-from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.training.device import Conditions
-from mtlsearch.training.folds import search_trainer
-from mtlsearch.training.population.cost import Plan, planned_repeats
-from mtlsearch.training.population.layout import folds_share_lanes
-from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.steps import Steps, choose_steps
+from mtlsearch.training.population.cost import Plan
+from mtlsearch.training.population.maker import TrainerMaker
+from mtlsearch.training.remote.staff import Staff
+from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Trainer, Training
+from mtlsearch.tuning.crews.crews import Crews, K, OwnCrew
+from mtlsearch.tuning.crews.remote import RemoteCrews
 from mtlsearch.tuning.progress import Watcher
 
 MakeTrainer = Callable[[Training], Trainer]
@@ -31,7 +30,7 @@ class Session:
     """A study's record, its training, the trainers that do it, and the watcher who is told.
 
     `deadline` is a time of the monotonic clock, after which nothing new is trained. `budget` is the number of
-    trial-epochs that all trials together may take.
+    trial-epochs that all trials together may take. With a `staff`, workers train instead of this process.
     """
 
     record: Record
@@ -41,6 +40,7 @@ class Session:
     conditions: Conditions
     deadline: float | None = None
     budget: int | None = None
+    staff: Staff | None = None
 
     @property
     def study(self) -> Study:
@@ -58,58 +58,33 @@ class Session:
         return self.deadline is None or time.monotonic() < self.deadline
 
 
-class TrainerMaker:
-    """Makes the trainers for about `trials` trials: populations of `population` members, or solo where that is 1.
+def share_of(session: Session, many: int) -> int:
+    """The trainings of each crew where there are so `many`."""
+    return many if session.staff is None else -(-many // max(1, session.staff.wanted()))
 
-    With `compiles` it is decided whether steps are compiled. A population with a `check` goes through it. Where it
-    `measures`, repeats on a CPU are trained at once only if that is measured to be faster.
-    """
 
-    def __init__(
-        self,
-        loaded: LoadedStudy,
-        population: int,
-        trials: int,
-        notice: Callable[[str], None],
-        *,
-        compiles: bool | None = None,
-        check: Callable[[PopulationTrainer], Trainer] = lambda trainer: trainer,
-        measures: bool = True,
-    ) -> None:
-        self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
-        self.compiles, self.check, self.measures = compiles, check, measures
+def crews_of(
+    session: Session,
+    record: Record,
+    make: Callable[[], Trainer],
+    recipe: Callable[[], Recipe],
+    keep: Callable[[Conditions, Trainer, int | None], K],
+) -> Crews[K]:
+    """The crews that train for `record`: those of the workers by the `recipe`, else the one that `make` makes."""
+    if session.staff is None:
+        return OwnCrew(record, keep(session.conditions, make(), None))
+    give_up = session.make_trainer.give_up if isinstance(session.make_trainer, TrainerMaker) else session.watcher.notice
+    return RemoteCrews(
+        session.staff, record, session.training, session.conditions, recipe(), keep, session.watcher.staffed, give_up
+    )
 
-    @cached_property
-    def steps(self) -> Steps:
-        """The way to run a step, chosen once for all trainers."""
-        return choose_steps(self.loaded, self.trials, self.population, self.notice, self.compiles)
 
-    def __call__(self, training: Training) -> Trainer:
-        if self.population == 1:
-            return SoloTrainer(training)
-        members = self.population * max(1, len(training.folds))
-        return self.check(PopulationTrainer(training, members, self.steps, self.notice))
-
-    def of_search(self, training: Training) -> Trainer:
-        """The trainer of a search, with folds or without."""
-        shares = self.population > 1 and folds_share_lanes(training.loaded)
-        return search_trainer(self, training, shares)
-
-    def plan_of(self, training: Training, configs: Sequence[Config]) -> Plan:
-        """How repeats of these configs are trained."""
-        if self.population == 1 or not self.measures or training.loaded.device.type != "cpu":
-            return Plan(self.population, self.compiles)
-        with doing("measuring whether trainings are faster at once"):
-            return planned_repeats(training, configs, self.population)
-
-    def again(self, training: Training, plan: Plan) -> Trainer:
-        """The trainer of repeats by their plan."""
-        if plan.population == 1:
-            return SoloTrainer(training)
-        if plan.compiles is None:
-            return PopulationTrainer(training, plan.population, self.steps, self.notice)
-        steps = choose_steps(training.loaded, self.trials, plan.population, self.notice, plan.compiles)
-        return PopulationTrainer(training, plan.population, steps, self.notice)
+def recipe_of(make: MakeTrainer, plan: Plan | None = None) -> Recipe:
+    """How workers make the trainers that `make` makes in this process."""
+    if isinstance(make, TrainerMaker):
+        return Recipe(make.population, make.trials, make.compiles, make.epoch, plan)
+    assert make is SoloTrainer, "a worker makes no other trainers"
+    return Recipe(population=1)
 
 
 def makes_searches(session: Session, loaded: LoadedStudy, trials: int) -> MakeTrainer:

@@ -34,12 +34,12 @@ from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
+from mtlsearch.training.population import maker as makers
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Interrupted, Training
-from mtlsearch.tuning import session as sessions
 from mtlsearch.tuning.confirm import alone, confirm, fresh_seeds, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import AgainOptions, ConfirmOptions
@@ -750,7 +750,7 @@ def test_confirm_command_measures_all_its_trainings_once_and_trains_seeds_togeth
         measured.append(len(configs))
         return Plan(population, compiles=False, gain=2.0)
 
-    monkeypatch.setattr(sessions, "planned_repeats", noted)
+    monkeypatch.setattr(makers, "planned_repeats", noted)
     command("confirm", FILE, "--top", 4, "--seeds", 3, "--no-single", *store)
     trials = optuna.load_study(study_name="known_weights/confirmation", storage=store[1]).trials
     shared = [trial for trial in trials if trial.user_attrs["kind"] in ("config", "twin")]

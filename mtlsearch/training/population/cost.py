@@ -292,6 +292,9 @@ class Checked:
     def room(self) -> int:
         return self.inner.room()
 
+    def entry(self) -> int:
+        return self.inner.entry()
+
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         return self.inner.add(number, config, entry_epoch=entry_epoch, seed=seed)
 

@@ -64,6 +64,9 @@ class PopulationTrainer:
         # With folds a trial is a member of each.
         return (max(1, len(self.training.folds)) if self.alone else self.size) - len(self)
 
+    def entry(self) -> int:
+        return self.epoch
+
     def add(self, number: int, config: Config, *, entry_epoch: int | None = None, seed: int | None = None) -> int:
         if entry_epoch is not None and not len(self):
             self.epoch = entry_epoch

@@ -35,6 +35,7 @@ from mtlsearch.training.device import use_device, with_recorded
 from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_shares import used_parameters
 from mtlsearch.training.population.layout import repeat_population, search_population
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.confirm import test_examples
@@ -42,7 +43,7 @@ from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.options import GroupOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
-from mtlsearch.tuning.session import Session, TrainerMaker
+from mtlsearch.tuning.session import Session
 from mtlsearch.tuning.studies import defined
 from mtlsearch.wording import duration
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError, kind_and_line
-from mtlsearch.processes import is_alive, is_here, same, this_process
+from mtlsearch.processes import Owner, is_alive, is_here, same, this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import Anything, Number, Shape, Whole, fault
 from mtlsearch.store.record import Record
@@ -31,6 +31,7 @@ from mtlsearch.training.trainer import Trainer, Training
 
 LEAST_SECONDS = 2.0  # of training that are worth a file
 SHARE = 0.03  # of the time, that keeping may take
+CREW = "crew"  # of an owner: which of the trainers of its process
 VERSIONS = ("mtlsearch", "torch")
 FACTS: Shape = {"made_by": [Anything], "members": list, "asked": list, "trainer": [Anything]}
 MEMBER: Shape = {0: Whole, 1: Whole, 2: Number}  # its trial's number, its entry epoch, its seconds in training
@@ -57,17 +58,25 @@ class Keeper:
     """Keeps the members of `trainer` while a study is searched, and brings back those of a run that was cut off."""
 
     def __init__(
-        self, record: Record, training: Training, conditions: Conditions, watcher: Told, trainer: Trainer
+        self,
+        record: Record,
+        training: Training,
+        conditions: Conditions,
+        watcher: Told,
+        trainer: Trainer,
+        crew: int | None = None,
     ) -> None:
         self.record, self.training, self.conditions, self.watcher = record, training, conditions, watcher
         self.trainer = trainer
         self.file: StateFile | None = None
-        self.owners = [this_process()]
+        self.owner: Owner = this_process() if crew is None else {**this_process(), CREW: crew}
+        self.owners = [self.owner]
         self.entries: dict[int, int] = {}  # the entry epoch of each member, by its trial's number
         self.asked: set[int] = set()  # the trials that this run, and those that it goes on from, have asked
         self.queue: list[int] = []  # the trials that were asked after the states were kept
         self.ghosts: dict[int, int] = {}  # the epochs after which each ended
         self.cost, self.last = 0.0, time.monotonic()
+        self.crews = 1  # whose states this process keeps
         # An aggregator of gradients may keep a state that nothing outside of it can read.
         self.works = training.method not in GRADIENT_BASED
 
@@ -78,17 +87,17 @@ class Keeper:
 
         A new one needs `affords_a_trial`; the others were counted when they were asked.
         """
-        if (queued := self._queued()) is not None:
+        if (queued := self.queued()) is not None:
             return queued
         if self.trainer.room() <= 0 or not affords_a_trial():
             return None
-        new = self.record.ask(self.training.loaded.study.search_space, total)
+        new = self.record.ask(self.training.loaded.study.search_space, total, self.owner)
         if new is None:
             return None
         self.asked.add(new[0].number)
         return new[0].number, new[1]
 
-    def _queued(self) -> Asked | None:
+    def queued(self) -> Asked | None:
         """The next of the trials that were asked before an interruption; those that have ended become ghosts."""
         while self.queue and self.trainer.room() > 0:
             number = self.queue.pop(0)
@@ -118,7 +127,12 @@ class Keeper:
 
     def _enter(self, number: int, entry_epoch: int) -> None:
         self.entries[number] = entry_epoch
-        self.record.enter(number, entry_epoch, self.conditions.recorded())
+        self.record.enter(number, entry_epoch, self.conditions.recorded(), self.conditions.worker)
+
+    def drop(self, number: int) -> None:
+        """Let a member leave that has ended, or that another process took over."""
+        self.entries.pop(number, None)
+        self.trainer.drop(number)
 
     # Going on.
 
@@ -160,7 +174,7 @@ class Keeper:
 
     def _take(self, file: StateFile) -> bool:
         """Make a file this process's own; False where another process was faster, or where it is damaged."""
-        record, me = self.record, this_process()
+        record, me = self.record, self.owner
         owners = [*(owner for owner in file.owners if not same(owner, me)), me]
         try:
             own = write_states(record.artifacts, record.name, owners, file.tensors(), file.facts)
@@ -182,7 +196,7 @@ class Keeper:
         self.asked = {*facts["asked"]}
         self.queue = sorted(trial.number for trial in self._of(file) if trial.number not in self.asked)
         self._restore(file)
-        record.adopt([*(number for number, _, _ in facts["members"]), *self.queue])
+        record.adopt([*(number for number, _, _ in facts["members"]), *self.queue], self.owner)
         self.entries, self.ghosts = {}, {}
         for number, entry_epoch, seconds in facts["members"]:
             config = self._again(number, seconds)
@@ -191,8 +205,34 @@ class Keeper:
                 self.watcher.asked(number, config)
             else:
                 self._haunt(record.trial(number), entry_epoch)
-        if record.running:
-            self._tell(f"{len(record.running)} trials in training go on from their last epoch that was kept")
+        many = len(self.queue) + sum(number in record.running for number in self.entries)
+        if many:
+            self._tell(f"{many} trials in training go on from their last epoch that was kept")
+
+    def replace(self, trainer: Trainer, conditions: Conditions) -> None:
+        """Go on with another trainer, which has no members yet, since the worker of the one before was lost.
+
+        Its members go on from their last kept state; without one they begin anew. Their numbers stay.
+        """
+        self.trainer, self.conditions = trainer, conditions
+        if self.file is not None:
+            self._seat()
+            return
+        # All that this crew has trained is repeated, so that each trial enters at the epoch at which it did; where
+        # states cannot be kept, trials are trained alone, from epoch 0.
+        self.entries, self.ghosts, self.asked = {}, {}, set()
+        own = (trial for trial in self.record.trials() if self.works or trial.state is TrialState.RUNNING)
+        self.queue = sorted(trial.number for trial in own if self._is_own(trial))
+        self.record.adopt(self.queue, self.owner)
+        if many := sum(number in self.record.running for number in self.queue):
+            self._tell(f"{many} trials in training begin anew, since no state of them was kept yet")
+
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        return any(same(trial.user_attrs.get("owner"), owner) for owner in self.owners)
+
+    def trains(self) -> bool:
+        """Whether a trial is in training or waits for room, apart from ghosts."""
+        return bool(self.queue) or any(number in self.record.running for number in self.entries)
 
     def _of(self, file: StateFile) -> list[FrozenTrial]:
         """The trials that the owners of a file had in training."""
@@ -226,24 +266,24 @@ class Keeper:
         return [result for result in results if result.number not in ghosts]
 
     def drop_ghosts(self) -> None:
-        """Drop all ghosts: nothing is in training whose place they keep."""
+        """Drop all ghosts, where nothing is in training whose place they keep."""
         for number in [*self.ghosts]:
             self._drop(number)
 
     def _drop(self, number: int) -> None:
         del self.ghosts[number]
-        self.trainer.drop(number)
+        self.drop(number)
 
     # Keeping.
 
     def keep_if_due(self) -> None:
-        """Keep the states where that takes a small share of the time since they were kept last."""
-        if time.monotonic() - self.last >= max(LEAST_SECONDS, self.cost / SHARE):
+        """Keep the states where keeping those of all crews takes a small share of the time since they were kept."""
+        if time.monotonic() - self.last >= max(LEAST_SECONDS, self.crews * self.cost / SHARE):
             self.keep()
 
     def keep(self) -> None:
         """Keep all members. A failure is told once, and the search goes on."""
-        if not (self.works and self.record.running):
+        if not (self.works and self.trains()):
             return
         begun, record, kept = time.monotonic(), self.record, self.trainer.keep()
         record.storage.flush()  # the store may be ahead of the file, but not behind it
@@ -281,8 +321,8 @@ class Keeper:
     def close(self) -> None:
         """End the run: trials in training wait for the next one, where there is a file of their states."""
         kept = self.file is not None and self.file.path.is_file()
-        running = bool(self.record.running) or bool(self.queue)
-        self.record.interrupt(leave=kept)
+        running = self.trains()
+        self.record.interrupt({*self.asked, *self.queue}, leave=kept)
         if self.file is not None and not running:
             with suppress(StoreError):  # the run has ended well; the next one finds the file without an owner
                 self.file.remove()

@@ -27,17 +27,18 @@ class RepeatKeeper(Keeper):
         watcher: Told,
         trainer: Trainer,
         repeats: Sequence[Repeat],
+        crew: int | None = None,
     ) -> None:
-        super().__init__(book, training, conditions, watcher, trainer)
+        super().__init__(book, training, conditions, watcher, trainer, crew)
         self.book, self.repeats, self.plan = book, repeats, plan_key(repeats)
         self.known = {repeat.key: repeat for repeat in repeats}
 
     def next(self, study: Study) -> Asked | None:
         """The next training for the trainer's room, begun in the store; None where none is left or there is no room."""
-        if (queued := self._queued()) is not None:
+        if (queued := self.queued()) is not None:
             return queued
         while self.trainer.room() > 0 and (left := self.book.left(self.repeats)):
-            number = self.book.begin(left[0], study)
+            number = self.book.begin(left[0], study, self.owner)
             if number is not None:  # else another process was faster
                 self.asked.add(number)
                 return number, left[0].config

@@ -11,11 +11,11 @@ from population_asserts import joint_study
 from mtlsearch import Study
 from mtlsearch.training.population import cost
 from mtlsearch.training.population.cost import Bench, Checked, Layout, Plan, cheapest, planned
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SOLO_CONDITIONS, SoloTrainer
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.session import TrainerMaker
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from mtlsearch.cli.init import init
 from mtlsearch.cli.model import predict, train, verify
 from mtlsearch.cli.report import report
 from mtlsearch.cli.search import confirm, run
+from mtlsearch.cli.serve import serve
 from mtlsearch.cli.store import best, dashboard, export, studies, trials
 from mtlsearch.collection import exit_soon
 
@@ -26,6 +27,7 @@ GROUPS = {
     "Answer": (best, confirm, compare, group, export),
     "Model": (train, verify, predict, explain),
     "Look": (trials, report, dashboard),
+    "Service": (serve,),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mtlsearch import __version__
+from mtlsearch.cli.client import fetch, status, stop, submit
 from mtlsearch.cli.compare import compare
 from mtlsearch.cli.ending import forget_stdout, status_of
 from mtlsearch.cli.explain import explain
@@ -27,7 +28,7 @@ GROUPS = {
     "Answer": (best, confirm, compare, group, export),
     "Model": (train, verify, predict, explain),
     "Look": (trials, report, dashboard),
-    "Service": (serve,),
+    "Service": (serve, submit, status, stop, fetch),
 }
 
 

@@ -1,5 +1,6 @@
 """The API: /api/v1, as its OpenAPI page describes it. What a request does stands in `office`."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from mtlsearch.limits import MOST_TRIALS
 from mtlsearch.service.office import Office
 from mtlsearch.service.queue import Search
 from mtlsearch.service.results import KINDS
-from mtlsearch.service.submission import LONGEST_NAME, Submission, model_of
+from mtlsearch.service.submission import LONGEST_NAME, model_of
 from mtlsearch.service.views import Problem, SearchList, SearchView, State
 
 PREFIX = "/api/v1"
@@ -22,18 +23,25 @@ MOST_LISTED = 200
 MOST_LINES = 2000
 LONGEST_KEY = 200
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request cannot be read."},
-    401: {"model": Problem, "description": "The token is missing or wrong."},
-    403: {"model": Problem, "description": "A foreign Host header, or a request from another site."},
-    413: {"model": Problem, "description": "The body is too large."},
-    422: {"model": Problem, "description": "A value is not allowed."},
-    503: {"model": Problem, "description": "The store is away, or its disk is full: try again later."},
-}
-MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such search."}}
-CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"model": Problem, "description": "The search is not in a state for that, or has no such result yet."}
-}
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _refusals(**descriptions: str) -> Responses:
+    """How refusals are described: JSON, whatever the route answers else."""
+    problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {int(code[1:]): {"content": problem, "description": text} for code, text in descriptions.items()}
+
+
+REFUSALS = _refusals(
+    _400="The request cannot be read.",
+    _401="The token is missing or wrong.",
+    _403="A foreign Host header, or a request from another site.",
+    _413="The body is too large.",
+    _422="A value is not allowed.",
+    _503="The store is away, or its disk is full: try again later.",
+)
+MISSING = _refusals(_404="There is no such search.")
+CONFLICT = _refusals(_409="The search is not in a state for that, or has no such result yet.")
 
 router = APIRouter(prefix=PREFIX, responses=REFUSALS)
 Id = Annotated[int, PathParameter(alias="search_id", ge=1, le=2**31 - 1, description="The id of the search.")]
@@ -73,25 +81,30 @@ class More(BaseModel):
     trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="The new total of trials.")
 
 
-@router.get("/studies", summary="List the studies that may be submitted")
+@router.get(
+    "/studies",
+    summary="List the studies that may be submitted",
+    responses={503: {"model": Problem}},  # so that the description knows the model
+)
 def list_studies(office: TheOffice) -> StudyList:
     return StudyList(studies=office.machine.studies.names())
 
 
-@router.get("/searches", summary="List searches, the newest first")
+@router.get("/searches", summary="List searches, the newest first", response_model=SearchList)
 def list_searches(
     office: TheOffice,
     state: Annotated[list[State] | None, Query(description="Those in one of these states.")] = None,
     name: Annotated[str | None, Query(max_length=LONGEST_NAME, description="Those of this study.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Those with an id below this.")] = None,
-) -> SearchList:
+) -> Response:
     states = None if state is None else ["running" if each == "stopping" else each for each in state]
-    if name is not None and "\0" in name:
-        return SearchList(searches=[], next_before=None)
-    found = office.queue.find(states=states, name=name, limit=limit + 1, before=before)
-    shown = [office.show(each) for each in found[:limit]]
-    return SearchList(searches=shown, next_before=shown[-1].id if len(found) > limit else None)
+    unknown = name is not None and "\0" in name
+    found = [] if unknown else office.queue.find(states=states, name=name, limit=limit + 1, before=before)
+    after = found[limit - 1].id if len(found) > limit else None
+    # The texts are joined, and not made and checked again: fifty clients may ask for them at once.
+    texts = ",".join(office.text(each) for each in found[:limit])
+    return Response(f'{{"searches":[{texts}],"next_before":{json.dumps(after)}}}', media_type="application/json")
 
 
 @router.post(
@@ -152,7 +165,9 @@ def resume(search_id: Id, office: TheOffice, request: Annotated[More | None, Bod
     summary="Submit a confirmation of a search",
     responses={200: {"model": SearchView, "description": "It was submitted before."}, **MISSING, **CONFLICT},
 )
-def confirm(search_id: Id, request: ConfirmRequest, office: TheOffice, response: Response, key: Key = None) -> SearchView:  # type: ignore[valid-type]
+def confirm(
+    search_id: Id, request: ConfirmRequest, office: TheOffice, response: Response, key: Key = None
+) -> SearchView:  # type: ignore[valid-type]
     return _submitted(office, response, *office.submit_after(search_id, "confirm", request, key))
 
 
@@ -162,7 +177,9 @@ def confirm(search_id: Id, request: ConfirmRequest, office: TheOffice, response:
     summary="Submit a comparison of weighting methods on a search's study",
     responses={200: {"model": SearchView, "description": "It was submitted before."}, **MISSING, **CONFLICT},
 )
-def compare(search_id: Id, request: CompareRequest, office: TheOffice, response: Response, key: Key = None) -> SearchView:  # type: ignore[valid-type]
+def compare(
+    search_id: Id, request: CompareRequest, office: TheOffice, response: Response, key: Key = None
+) -> SearchView:  # type: ignore[valid-type]
     return _submitted(office, response, *office.submit_after(search_id, "compare", request, key))
 
 
@@ -215,7 +232,9 @@ async def answer(office: Office, search: SearchView, kind: str) -> FileResponse:
 
 
 def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")[:80] or "search"
+    return (
+        "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")[:80] or "search"
+    )
 
 
 @router.get("/searches/{search_id}/best", **_file("best", "The best config, its metrics and the verdict"))

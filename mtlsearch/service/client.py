@@ -34,9 +34,7 @@ class Service:
     def __init__(self, url: str, token: str | None) -> None:
         self.url, self._token = url, token
 
-    def submit(
-        self, study: str, *, priority: int = 0, key: str | None = None, **options: Any
-    ) -> "RemoteSearch":
+    def submit(self, study: str, *, priority: int = 0, key: str | None = None, **options: Any) -> "RemoteSearch":
         """Submit a search of a shipped study, or of a file below the server's `--studies`.
 
         `options` are those of `mtlsearch.search` that are no matter of the machine, such as `trials`, `name` or
@@ -133,7 +131,11 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     except (OSError, ValueError, KeyError, TypeError, HTTPException):
         return f"the server answers with status {error.code} ({error.reason})"
     if isinstance(detail, list):
-        wrong = [f"{'.'.join(map(str, each.get('loc', ())[1:2]))}: {each.get('msg')}" for each in detail if isinstance(each, dict)]
+        wrong = [
+            f"{'.'.join(map(str, each.get('loc', ())[1:2]))}: {each.get('msg')}"
+            for each in detail
+            if isinstance(each, dict)
+        ]
         return "; ".join(wrong)
     return str(detail)
 
@@ -192,7 +194,9 @@ class RemoteSearch:
 
     def _after(self, kind: str, options: Mapping[str, Any]) -> "RemoteSearch":
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        return RemoteSearch(self.service, int(self.service._json("POST", f"/searches/{self.id}/{kind}", options, key)["id"]))
+        return RemoteSearch(
+            self.service, int(self.service._json("POST", f"/searches/{self.id}/{kind}", options, key)["id"])
+        )
 
     def delete(self, confirm: str) -> None:
         """Delete it with its study; `confirm` is the study's name, as a second asking. Raises ServiceError."""
@@ -234,7 +238,13 @@ def connect(url: str | None = None, token_file: str | Path | None = None) -> Ser
     """
     url = (url or os.environ.get("MTLSEARCH_SERVER") or "http://127.0.0.1:8080").rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not url.isprintable():
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or not url.isprintable()
+    ):
         raise UsageError(f"a server's URL is http://HOST:PORT or https://HOST, but got {url!r}")
     if parts.username is not None:
         raise UsageError("a server's URL holds no password: its token is in --token-file or MTLSEARCH_TOKEN")
@@ -244,4 +254,6 @@ def connect(url: str | None = None, token_file: str | Path | None = None) -> Ser
     try:
         return Service(url, Path(token_file).read_text(encoding="utf-8").strip())
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"--token-file {token_file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(
+            f"--token-file {token_file} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error

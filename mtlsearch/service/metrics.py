@@ -29,9 +29,13 @@ class Numbers(Collector):
             searches.add_metric([state], number)
         yield searches
         rate = sum(self.office.board.rates.values())
-        yield GaugeMetricFamily("mtlsearch_trial_epochs_per_second", "Trial-epochs that all searches train a second.", rate)
+        yield GaugeMetricFamily(
+            "mtlsearch_trial_epochs_per_second", "Trial-epochs that all searches train a second.", rate
+        )
         ended = self.office.board.trials_per_second()
-        yield GaugeMetricFamily("mtlsearch_trials_per_second", "Trials that ended a second, over the last minute.", ended)
+        yield GaugeMetricFamily(
+            "mtlsearch_trials_per_second", "Trials that ended a second, over the last minute.", ended
+        )
         trials = GaugeMetricFamily("mtlsearch_trials", "Trials of each running search.", labels=["search", "study"])
         for each in active:
             if each.state == RUNNING:

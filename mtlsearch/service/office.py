@@ -1,7 +1,8 @@
 """What is done for a request, whether it comes from the API or from a page: submit, stop, go on, delete, look up."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mtlsearch.service.submission import Submission, check_name, check_options, 
 from mtlsearch.service.views import SearchView, view
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.deleting import delete_study
+
+MOST_TEXTS = 2000
 
 
 class Missing(MtlsearchError):
@@ -32,6 +35,7 @@ class Office:
     scheduler: Scheduler
     board: Board
     results: Results
+    texts: "OrderedDict[int, tuple[object, str]]" = field(default_factory=OrderedDict)  # of searches that have ended
 
     def find(self, search_id: int) -> Search:
         """The search with that id. Raises Missing."""
@@ -47,7 +51,21 @@ class Office:
             return view(search)
         return on_board
 
-    def submit(self, kind: str, study: str, name: str | None, request: Submission, key: str | None) -> tuple[Search, bool]:
+    def text(self, search: Search) -> str:
+        """A search with its latest progress as JSON; of one that has ended it is kept, since lists are asked for often."""
+        if search.is_active:
+            return self.show(search).model_dump_json()
+        key = search.state, search.ended, search.options
+        kept = self.texts.pop(search.id, None)
+        text = kept[1] if kept is not None and kept[0] == key else view(search).model_dump_json()
+        self.texts[search.id] = key, text
+        while len(self.texts) > MOST_TEXTS:
+            self.texts.popitem(last=False)
+        return text
+
+    def submit(
+        self, kind: str, study: str, name: str | None, request: Submission, key: str | None
+    ) -> tuple[Search, bool]:
         """Queue a search; with whether it is new. Raises UsageError for what could not run here, Conflict."""
         options = given_options(request)
         check_options(kind, options)
@@ -120,4 +138,3 @@ class Office:
     def counts(self) -> Mapping[str, int]:
         """How many searches there are in each state."""
         return self.queue.counts()
-

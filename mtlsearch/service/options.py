@@ -92,4 +92,6 @@ class FetchOptions(ServerOptions):
     output: Path | None = option(None, "-o", "--output", help="The JSON file of the best config.", default="stdout")
     checkpoint: Path | None = option(None, "--checkpoint", help="Write the trained parameters too (safetensors).")
     report: Path | None = option(None, "--report", help="Write the report too (HTML).", metavar="FILE")
-    trials: Path | None = option(None, "--trials", help="Write every trial too (.csv, .json or .parquet).", metavar="FILE")
+    trials: Path | None = option(
+        None, "--trials", help="Write every trial too (.csv, .json or .parquet).", metavar="FILE"
+    )

@@ -58,11 +58,12 @@ def curve(search: SearchView) -> str:
     """The points of a polyline in a box of 220 by 46: the best score by trial number."""
     if len(search.curve) < 2:
         return ""
-    numbers, scores = [n for n, _ in search.curve], [s for _, s in search.curve]
+    numbers, scores = [at.trial for at in search.curve], [at.score for at in search.curve]
     width = max(numbers[-1] - numbers[0], 1)
     height = max(scores) - min(scores) or 1.0
     return " ".join(
-        f"{3 + 214 * (n - numbers[0]) / width:.1f},{42 - 38 * (s - min(scores)) / height:.1f}" for n, s in search.curve
+        f"{3 + 214 * (number - numbers[0]) / width:.1f},{42 - 38 * (score - min(scores)) / height:.1f}"
+        for number, score in zip(numbers, scores, strict=True)
     )
 
 
@@ -192,7 +193,9 @@ def ask_to_delete(search_id: Id, office: TheOffice) -> HTMLResponse:
     if search.is_active:
         return ask("Delete a search", f"Search {search_id} is {search.state}: stop it first.", 409, back=where)
     words = f"This deletes {office.what_goes(search)}. It cannot be undone."
-    return ask(f"Delete {search.name}?", words, action=f"{where}/delete", confirm=search.name, button="Delete", back=where)
+    return ask(
+        f"Delete {search.name}?", words, action=f"{where}/delete", confirm=search.name, button="Delete", back=where
+    )
 
 
 def submission(kind: str, given: Mapping[str, str]) -> Submission:
@@ -262,7 +265,14 @@ def form_fields(office: Office) -> dict[str, dict[str, Any]]:
         kind = "number" if number else "lines" if dict in kinds and str not in kinds[:1] else "text"
         label = name.replace("_", " ")
         value = "" if default is None else default
-        found[name] = {"name": name, "label": label, "help": about.description, "choices": choices, "kind": kind, "value": value}
+        found[name] = {
+            "name": name,
+            "label": label,
+            "help": about.description,
+            "choices": choices,
+            "kind": kind,
+            "value": value,
+        }
     return found
 
 

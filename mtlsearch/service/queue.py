@@ -259,5 +259,7 @@ def _search(row: sa.Row[Any]) -> Search:
         for name in ("options", "owner", "progress"):
             values[name] = json.loads(values[name]) if values[name] is not None else None
     except ValueError as error:
-        raise StoreError(f"search {values['id']} of the queue is damaged ({error}): restore a copy of the store") from error
+        raise StoreError(
+            f"search {values['id']} of the queue is damaged ({error}): restore a copy of the store"
+        ) from error
     return Search(**{**values, "progress": values["progress"] or {}})

@@ -40,7 +40,7 @@ from mtlsearch.tuning.progress import PROGRESS_FILE
 from mtlsearch.wording import message_line
 
 LOOK_S = 0.5
-MOST_TRIES = 5  # processes of a search that die without a new trial
+MOST_TRIES = 8  # processes of a search that die without a new trial
 INTERRUPTED = 130  # the status of an interrupted command
 ANY_DEVICE = "auto"
 
@@ -165,7 +165,9 @@ class Scheduler:
         names = {search.name for search in busy}  # two processes would share the study's total
         waiting = sorted((s for s in active if s.state == QUEUED), key=lambda s: (-s.priority, s.id))
         for search in waiting:
-            free = [each for each in self.machine.slots(str(search.options.get("device", ANY_DEVICE))) if room[each] > 0]
+            free = [
+                each for each in self.machine.slots(str(search.options.get("device", ANY_DEVICE))) if room[each] > 0
+            ]
             if not free or search.name in names:
                 continue
             device = max(free, key=lambda each: room[each])
@@ -335,7 +337,11 @@ class Scheduler:
         """How far a search has come: its process's live line, and what the store holds."""
         line = self.folder.read_progress(search.id) or {}
         found = self._standing(search, result if result is not None else line.get("line"))
-        kept = {"trials": found.counted, "best": found.best, "curve": found.curve, "verdict": found.verdict} if found else {}
+        kept = (
+            {"trials": found.counted, "best": found.best, "curve": found.curve, "verdict": found.verdict}
+            if found
+            else {}
+        )
         told = {name: line[name] for name in ("line", "rate", "seconds_left") if name in line}
         return {**search.progress, **kept, **told, **({} if result is None else _summary(search.kind, result))}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from mtlsearch.errors import UsageError
 from mtlsearch.report.serving import LOOPBACK, is_named
 
@@ -28,6 +30,7 @@ OPEN = ("/login", "/healthz")  # without a token
 SAFE = ("GET", "HEAD", "OPTIONS")
 LARGEST_BODY = 64 << 10  # bytes; the options of a search are arguments of a process
 SHORTEST_TOKEN = 16
+TOO_LARGE = f"a body has at most {LARGEST_BODY} bytes"
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
@@ -66,7 +69,9 @@ class Keys:
 
     def __init__(self, token: str | None) -> None:
         self.token = token
-        self.cookie = None if token is None else hmac.new(token.encode(), b"mtlsearch cookie", hashlib.sha256).hexdigest()
+        self.cookie = (
+            None if token is None else hmac.new(token.encode(), b"mtlsearch cookie", hashlib.sha256).hexdigest()
+        )
 
     def opens(self, given: str) -> bool:
         """Whether it is the token."""
@@ -124,7 +129,7 @@ class Guard:
             return 401, "this server needs its token: Authorization: Bearer TOKEN", {b"www-authenticate": b"Bearer"}
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > LARGEST_BODY:
-            return 413, f"a body has at most {LARGEST_BODY} bytes", {b"connection": b"close"}
+            return 413, TOO_LARGE, {b"connection": b"close"}
         return None
 
     def _is_foreign(self, scope: Scope, headers: Mapping[bytes, bytes], host: str) -> bool:
@@ -141,8 +146,11 @@ class Guard:
         return urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower()
 
 
-class TooLarge(Exception):
-    """A body without a length was longer than it may be."""
+class TooLarge(HTTPException):
+    """A body without a length was longer than it may be; FastAPI lets an error of this kind through."""
+
+    def __init__(self) -> None:
+        super().__init__(413, TOO_LARGE)
 
 
 def _limited(receive: Receive) -> Receive:

@@ -160,7 +160,9 @@ class Studies:
         if study in shipped_studies():
             return study
         if self.folder is None:
-            raise UsageError(f"no study {study!r}: this server has the shipped ones alone ({', '.join(shipped_studies())})")
+            raise UsageError(
+                f"no study {study!r}: this server has the shipped ones alone ({', '.join(shipped_studies())})"
+            )
         try:
             path = (self.folder / study).resolve()
             is_inside = is_text(study) and path.is_relative_to(self.folder.resolve()) and not _is_hidden(study)
@@ -183,7 +185,9 @@ def _is_hidden(name: str) -> bool:
 def check_name(name: str) -> str:
     """The name of a study in the store. Raises UsageError where it is none that a file's name can hold."""
     if not (re.match(NAME, name) and is_text(name) and name not in (".", "..") and len(name) <= LONGEST_NAME):
-        raise UsageError(f"a name has 1 to {LONGEST_NAME} letters, without slashes and control characters, but got {name!r}")
+        raise UsageError(
+            f"a name has 1 to {LONGEST_NAME} letters, without slashes and control characters, but got {name!r}"
+        )
     return name
 
 

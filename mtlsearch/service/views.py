@@ -18,6 +18,13 @@ class Problem(BaseModel):
     detail: str | list[dict[str, Any]] = Field(description="One line, or for a wrong body what is wrong in each field.")
 
 
+class Point(BaseModel):
+    """A point of a curve: the best score after a trial."""
+
+    trial: int
+    score: float
+
+
 class SearchView(BaseModel):
     """A search: what was submitted, where it stands, and what it has found."""
 
@@ -36,7 +43,7 @@ class SearchView(BaseModel):
     trials: int = Field(description="Trials with an outcome of their own.")
     total: int | None = Field(description="The trials that it is to have; null for a confirmation.")
     best: float | None = Field(description="The best score so far.")
-    curve: list[tuple[int, float]] = Field(description="The best score by trial number, at most 60 points.")
+    curve: list[Point] = Field(description="The best score by trial, at most 60 points.")
     verdict: str | None = Field(description="The verdict in a sentence.")
     line: str | None = Field(description="The live line of its command.")
     seconds_left: float | None
@@ -72,7 +79,7 @@ def view(search: Search, progress: Mapping[str, Any] | None = None) -> SearchVie
         trials=int(told.get("trials") or 0),
         total=total,
         best=told.get("best"),
-        curve=[(int(number), float(score)) for number, score in told.get("curve") or ()],
+        curve=[Point(trial=number, score=score) for number, score in told.get("curve") or ()],
         verdict=told.get("verdict"),
         line=told.get("line") if search.is_active else None,
         seconds_left=told.get("seconds_left") if search.state == "running" else None,

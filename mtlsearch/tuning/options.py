@@ -178,6 +178,7 @@ class DataOptions(Options):
     data: str | Path | None = option(
         None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache", local=True
     )
+
     @property
     def directory(self) -> Path:
         """The data directory."""

@@ -43,7 +43,7 @@ def test_a_search_that_is_submitted_has_its_trials_and_its_best_score(served: Se
     assert (now["state"], now["trials"], now["total"]) == ("done", 4, 4)
     assert len(trials) == 4
     best = max(trial.value for trial in trials if trial.value is not None)
-    assert now["best"] == best == now["curve"][-1][1]
+    assert now["best"] == best == now["curve"][-1]["score"]
     assert now["options"] == {**{k: v for k, v in TINY.items() if k != "study"}, "trials": 4}
 
 
@@ -80,33 +80,6 @@ def test_commands_submit_follow_and_list(served: Served) -> None:
     assert "none of that study" in refused("status", "nothing", *to)
 
 
-def test_the_same_key_twice_is_one_search(served: Served) -> None:
-    one = served.client.submit(**TINY, trials=1, name="keyed", key="k1")
-    assert served.client.submit(**TINY, trials=1, name="keyed", key="k1").id == one.id
-    with pytest.raises(ServiceError, match="another submission"):
-        served.client.submit(**TINY, trials=2, name="keyed", key="k1")
-    assert len(served.client.searches("keyed")) == 1
-    one.wait()
-
-
-def test_a_search_stops_goes_on_and_is_deleted_when_asked_twice(served: Served) -> None:
-    search = served.client.submit(**TINY, trials=5000, name="long")
-    next(now for now in search.follow() if now["trials"] >= 1)
-    search.stop()
-    stopped = search.wait()
-    assert stopped["state"] == "stopped"
-    assert stopped["trials"] >= 1
-    assert search.resume(trials=stopped["trials"])["state"] == "queued"
-    assert search.wait()["state"] == "done"
-    with pytest.raises(ServiceError, match=r"this deletes search .* 'long' with its \d+ trials"):
-        search.delete("")
-    search.delete("long")
-    with pytest.raises(ServiceError, match="there is no search"):
-        search.status()
-    assert "holds no study 'long'" in refused("best", "long", "--storage", f"sqlite:///{served.folder / 'store.db'}")
-    assert not (served.folder / "store.service" / str(search.id)).exists()
-
-
 def test_a_search_that_fails_shows_its_reason_and_its_log(served: Served) -> None:
     (served.folder / "studies" / "wrong.py").write_text("study = 1\n")
     search = served.client.submit("wrong.py", trials=1)
@@ -117,38 +90,43 @@ def test_a_search_that_fails_shows_its_reason_and_its_log(served: Served) -> Non
     assert command("status", search.id, "--server", served.url).status == 1
 
 
-def test_higher_priority_goes_first_then_first_come(served: Served) -> None:
-    blocking = served.client.submit(**TINY, trials=5000, name="blocking")
-    next(now for now in blocking.follow() if now["state"] == "running")
-    names = {"low": -1, "one": 0, "two": 0, "high": 5}
-    waiting = {name: served.client.submit(**TINY, trials=1, name=name, priority=p) for name, p in names.items()}
-    assert {each.status()["state"] for each in waiting.values()} == {"queued"}
-    blocking.stop()
-    ended = {name: search.wait() for name, search in waiting.items()}
-    begun = re.findall(r"search \d+ \((low|one|two|high)\) begins", served.log)
-    assert begun == ["high", "one", "two", "low"]
-    assert {each["state"] for each in ended.values()} == {"done"}
-
-
 def test_metrics_tell_queue_trials_and_leases(served: Served, finished) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     found = {family.name: family for family in text_string_to_metric_families(get(served, "/metrics"))}
     states = {sample.labels["state"]: sample.value for sample in found["mtlsearch_searches"].samples}
     assert states["done"] >= 1
-    assert {"mtlsearch_trials_per_second", "mtlsearch_trial_epochs_per_second", "mtlsearch_lease_oldest_seconds"} <= set(found)
+    assert {
+        "mtlsearch_trials_per_second",
+        "mtlsearch_trial_epochs_per_second",
+        "mtlsearch_lease_oldest_seconds",
+    } <= set(found)
     assert {"mtlsearch_queue_oldest_seconds", "mtlsearch_device_memory_bytes"} <= set(found)
 
 
-def test_a_graceful_stop_pauses_searches_within_ten_seconds_and_they_go_on_at_the_next_start(served: Served) -> None:
-    search = served.client.submit(**TINY, trials=5000, name="paused")
+def test_a_graceful_stop_pauses_searches_within_ten_seconds_and_they_go_on_until_they_are_stopped_and_deleted(
+    served: Served,
+) -> None:
+    search = served.client.submit(**TINY, trials=5000, name="paused", key="k")
+    assert served.client.submit(**TINY, trials=5000, name="paused", key="k").id == search.id
     before = next(now for now in search.follow() if now["trials"] >= 1)
     begun = time.monotonic()
     assert served.stop(signal.SIGTERM) == 0
     assert time.monotonic() - begun < 10
     served.start()
-    next(now for now in search.follow() if now["state"] == "running")
     now = next(now for now in search.follow() if now["trials"] > before["trials"])
     assert now["reason"] is None
     search.stop()
-    assert search.wait()["state"] == "stopped"
+    stopped = search.wait()
+    assert stopped["state"] == "stopped"
+    assert search.resume(trials=stopped["trials"])["state"] == "queued"
+    assert search.wait()["state"] == "done"
+    with pytest.raises(ServiceError, match=r"this deletes search .* 'paused' with its \d+ trials"):
+        search.delete("")
+    search.delete("paused")
+    with pytest.raises(ServiceError, match="there is no search"):
+        search.status()
+    assert "holds no study 'paused'" in refused(
+        "best", "paused", "--storage", f"sqlite:///{served.folder / 'store.db'}"
+    )
+    assert not (served.folder / "store.service" / str(search.id)).exists()

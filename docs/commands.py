@@ -13,7 +13,8 @@ import click
 from mtlsearch.cli.interrupt import INTERRUPTED
 from mtlsearch.cli.main import GROUPS, main
 from mtlsearch.errors import MtlsearchError, UsageError
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.shipped import shipped_studies
+from mtlsearch.study.study_file import load_study
 
 PAGE = Path(__file__).with_suffix(".md")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.text import TextTrunk as TextTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
-    from mtlsearch.service.client import connect as connect
+    from mtlsearch.service.remote.client import connect as connect
     from mtlsearch.store.model_file import load_model as load_model
     from mtlsearch.study.score import Score as Score
     from mtlsearch.study.space import Config as Config
@@ -88,7 +88,7 @@ _HOMES = {
     "TorchvisionImages": "data.torchvision_images",
     "cached": "data.cached",
     "choice": "study.space",
-    "connect": "service.client",
+    "connect": "service.remote.client",
     "integer": "study.space",
     "load_model": "store.model_file",
     "load_study": "study.study_file",

@@ -6,11 +6,11 @@ from pathlib import Path
 from commands import STUDY_FILE
 from starlette.testclient import TestClient
 
-from mtlsearch.service.app import make_application
 from mtlsearch.service.office import Office
 from mtlsearch.service.options import ServeOptions
-from mtlsearch.service.security import Keys
-from mtlsearch.service.serve import make_office
+from mtlsearch.service.web.app import make_application
+from mtlsearch.service.web.security import Keys
+from mtlsearch.service.web.serve import make_office
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

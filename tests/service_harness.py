@@ -64,7 +64,9 @@ def processes(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def play(folder: Path, kills: int, trials: int, seed: int, tell: bool = False) -> tuple[Seen, Counter[str]]:
+def play(  # noqa: PLR0912, PLR0915
+    folder: Path, kills: int, trials: int, seed: int, tell: bool = False
+) -> tuple[Seen, Counter[str]]:
     """Queue three searches, kill, and wait for their ends; what was seen, and the kills by victim."""
     chance, seen, killed = random.Random(seed), Seen(), Counter[str]()
     server = Served(folder, ("--at-once", "2")).start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from commands import STUDY_FILE
 
 import mtlsearch
-from mtlsearch.service.client import Service
+from mtlsearch.service.remote.client import Service
 
 PATIENCE_S = 120.0
 # A search of `tiny.py` that costs two seconds.

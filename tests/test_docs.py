@@ -31,7 +31,8 @@ from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.judge import judge
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.store.config_file import schema
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.shipped import shipped_studies
+from mtlsearch.study.study_file import load_study
 from mtlsearch.training.losses import task_losses
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from mtlsearch.service.options import FetchOptions, ServerOptions, StatusOptions
 from mtlsearch.tuning.options import Options, RunOptions
 
 if TYPE_CHECKING:
-    from mtlsearch.service.client import RemoteSearch, Service
+    from mtlsearch.service.remote.client import RemoteSearch, Service
 
 SHOWN = ("id", "state", "study", "trials", "best", "submitted", "verdict or reason")
 
@@ -100,7 +100,7 @@ def fetch(options: FetchOptions, search: str) -> None:
 
 def service(options: ServerOptions) -> "Service":
     """The server that a command talks to."""
-    from mtlsearch.service.client import connect
+    from mtlsearch.service.remote.client import connect
 
     return connect(options.server, options.token_file)
 
@@ -110,7 +110,7 @@ def changed(options: Options) -> dict[str, Any]:
     from pathlib import Path
 
     found = {}
-    for each in fields(options):  # type: ignore[arg-type]
+    for each in fields(options):
         value = getattr(options, each.name)
         if "flag" in each.metadata and not each.metadata["flag"].local and value != each.default:
             found[each.name] = str(value) if isinstance(value, Path) else value
@@ -159,7 +159,7 @@ def show_search(now: Mapping[str, Any], as_json: bool) -> None:
 
 def follow(search: "RemoteSearch", as_json: bool) -> None:
     """Show the live line of a search until its end; an interruption ends the showing alone."""
-    from mtlsearch.service.following import shown
+    from mtlsearch.service.remote.following import shown
     from mtlsearch.terminal import notice
 
     try:

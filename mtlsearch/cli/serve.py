@@ -16,7 +16,7 @@ def serve(options: ServeOptions) -> None:
     from mtlsearch.errors import UsageError
 
     try:
-        from mtlsearch.service.serve import serve as serve_until_stopped
+        from mtlsearch.service.web.serve import serve as serve_until_stopped
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("mtlsearch"):
             raise

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @json_option
 def studies(as_json: bool) -> None:
     """List the shipped studies, with what each needs."""
-    from mtlsearch.study.study_file import load_study, shipped_studies
+    from mtlsearch.study.shipped import shipped_studies
+    from mtlsearch.study.study_file import load_study
     from mtlsearch.terminal import show_rows
     from mtlsearch.wording import few
 

@@ -52,7 +52,7 @@ class Office:
         return on_board
 
     def text(self, search: Search) -> str:
-        """A search with its latest progress as JSON; of one that has ended it is kept, since lists are asked for often."""
+        """A search with its latest progress as JSON; of one that has ended it is kept, since lists are asked often."""
         if search.is_active:
             return self.show(search).model_dump_json()
         key = search.state, search.ended, search.options

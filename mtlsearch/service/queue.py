@@ -156,7 +156,7 @@ class Queue:
         """How many searches there are in each state."""
         query = sa.select(_SEARCHES.c.state, sa.func.count()).group_by(_SEARCHES.c.state)
         with self.connection() as connection:
-            found = {state: number for state, number in connection.execute(query)}
+            found = {row.state: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
 
     # Change.
@@ -225,7 +225,13 @@ class Queue:
 
     def end(self, search: Search, state: str, reason: str | None, progress: Mapping[str, Any]) -> bool:
         """End a search that this launch began, or put it back into the queue."""
-        values = {"state": state, "reason": reason, "progress": json.dumps(progress), "owner": None, "wanted": None}
+        values: dict[str, Any] = {
+            "state": state,
+            "reason": reason,
+            "progress": json.dumps(progress),
+            "owner": None,
+            "wanted": None,
+        }
         values |= {"launch": None, "device": None, "ended": time.time() if state in ENDED else None}
         if state == QUEUED and reason is None:  # a pause is no death
             values["tries"] = 0

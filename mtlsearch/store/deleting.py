@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from mtlsearch.store.artifacts import kept_files
 from mtlsearch.store.database.opening import Storage
@@ -20,7 +21,8 @@ def delete_study(storage: Storage, name: str, artifacts: Path) -> int:
     for each in [n for n in names if n == name or n.startswith(f"{name}/")]:
         study = optuna.load_study(storage=storage, study_name=each)
         found = study.get_trials(deepcopy=False)
-        for owner in (study, *found):
+        owners: list[optuna.Study | FrozenTrial] = [study, *found]
+        for owner in owners:
             for path in list(kept_files(storage, artifacts, owner, lambda given: True)):
                 with suppress(OSError):
                     path.unlink(missing_ok=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.files import check_path
-from mtlsearch.study.shipped import shipped_studies as shipped_studies
-from mtlsearch.study.shipped import study_name as study_name
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study import Study
 
 

@@ -1,4 +1,3 @@
 """Chromium, for the tests that look at a page."""
 
-from browsing import browser as browser
-from browsing import chromium as chromium
+from browsing import browser, chromium  # noqa: F401

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import browser as browser
-from browsing import chromium as chromium
+from browsing import browser, chromium  # noqa: F401
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

@@ -13,7 +13,7 @@ from commands import command, done, refused, stored
 from serving import TINY, Served
 
 import mtlsearch
-from mtlsearch.service.client import ServiceError
+from mtlsearch.service.remote.client import ServiceError
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def finished(served: Served) -> mtlsearch.service.client.RemoteSearch:
+def finished(served: Served) -> mtlsearch.service.remote.client.RemoteSearch:
     """A search of four trials that has ended."""
     search = served.client.submit(**TINY, trials=4, name="first")
     assert search.wait()["state"] == "done", served.log

@@ -57,7 +57,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis
 
     patch = pytest.MonkeyPatch()
     patch.setattr(Results, "make", make)
-    patch.setattr("mtlsearch.service.security.is_named", lambda host, header: True)
+    patch.setattr("mtlsearch.service.web.security.is_named", lambda host, header: True)
     guard = client_of(office).app
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

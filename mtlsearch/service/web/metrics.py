@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from mtlsearch.service.api import TheOffice
 from mtlsearch.service.office import Office
 from mtlsearch.service.queue import QUEUED, RUNNING
+from mtlsearch.service.web.api import TheOffice
 
 router = APIRouter()
 

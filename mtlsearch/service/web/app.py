@@ -13,12 +13,12 @@ from fastapi.responses import JSONResponse, Response
 
 from mtlsearch import __version__
 from mtlsearch.errors import MtlsearchError, StoreError, UsageError
-from mtlsearch.service import api, metrics, pages
 from mtlsearch.service.logs import log
 from mtlsearch.service.office import Missing, Office
 from mtlsearch.service.queue import Conflict
 from mtlsearch.service.results import NotYet
-from mtlsearch.service.security import Guard, Keys
+from mtlsearch.service.web import api, metrics, pages
+from mtlsearch.service.web.security import Guard, Keys
 from mtlsearch.store.artifacts import artifact_store
 from mtlsearch.store.database.opening import open_storage
 
@@ -80,7 +80,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     wrong = [{"loc": list(map(str, each["loc"])), "msg": str(each["msg"])} for each in error.errors()]
     if request.url.path.startswith(api.PREFIX):
         return JSONResponse({"detail": wrong}, 422)
-    return pages.ask("This did not work", wrong[0]["msg"], 422, back="/")
+    return pages.ask("This did not work", str(wrong[0]["msg"]), 422, back="/")
 
 
 class WithDashboard:
@@ -117,4 +117,5 @@ class WithDashboard:
 
         storage = open_storage(self.storage, create=False)
         dashboard = wsgi(storage, artifact_store(self.artifacts) if self.artifacts.is_dir() else None)
-        return WSGIMiddleware(WithFigures(dashboard, storage, self.artifacts), workers=1)
+        figures: Any = WithFigures(dashboard, storage, self.artifacts)
+        return WSGIMiddleware(figures, workers=1)

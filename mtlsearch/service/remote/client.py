@@ -216,10 +216,10 @@ class RemoteSearch:
         query = ""
         if what == "trials":
             query = f"?format={quote(path.suffix.removeprefix('.') or 'csv', safe='')}"
-        with self.service._answer("GET", f"/searches/{self.id}/{what}{query}") as answer, replacing(path) as partial:
-            with partial.open("wb") as file:
-                while piece := answer.read(1 << 20):
-                    file.write(piece)
+        address = f"/searches/{self.id}/{what}{query}"
+        with self.service._answer("GET", address) as answer, replacing(path) as partial, partial.open("wb") as file:
+            while piece := answer.read(1 << 20):
+                file.write(piece)
         return path
 
 

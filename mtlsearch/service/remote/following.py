@@ -1,4 +1,4 @@
-"""The live line of a remote search, as `run` shows that of a local one: on a terminal live, else a line now and then."""
+"""The live line of a remote search, as `run` shows that of a local one: live on a terminal, else a line at times."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mtlsearch.service.client import RemoteSearch
+from mtlsearch.service.remote.client import RemoteSearch
 from mtlsearch.wording import visible
 
 LOG_S = 8.0  # between two lines of a log, while the state is the same

@@ -22,11 +22,11 @@ from pydantic import ValidationError
 
 from mtlsearch.errors import MtlsearchError, UsageError
 from mtlsearch.offline_page import render
-from mtlsearch.service.api import Found, Id, TheOffice, answer
 from mtlsearch.service.office import Office
-from mtlsearch.service.security import COOKIE, Keys
 from mtlsearch.service.submission import Submission, model_of
 from mtlsearch.service.views import SearchView
+from mtlsearch.service.web.api import Found, Id, TheOffice, answer
+from mtlsearch.service.web.security import COOKIE, Keys
 from mtlsearch.wording import measured
 
 ON_A_PAGE = 20
@@ -44,13 +44,15 @@ router = APIRouter(include_in_schema=False)
 @cache
 def _script() -> tuple[str, str]:
     """The script of the pages, and its digest for the Content-Security-Policy."""
-    text = files("mtlsearch.service").joinpath("templates/service.js").read_text(encoding="utf-8")
+    text = files("mtlsearch.service.web").joinpath("templates/service.js").read_text(encoding="utf-8")
     return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     script, digest = _script()
-    text = render(f"service/templates/{template}", script=script, digest=digest, curve=curve, score=measured, **values)
+    text = render(
+        f"service/web/templates/{template}", script=script, digest=digest, curve=curve, score=measured, **values
+    )
     return HTMLResponse(text, status)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -15,8 +15,9 @@ from mtlsearch.limits import MOST_TRIALS
 from mtlsearch.service.office import Office
 from mtlsearch.service.queue import Search
 from mtlsearch.service.results import KINDS
-from mtlsearch.service.submission import LONGEST_NAME, model_of
+from mtlsearch.service.submission import SearchSubmission, Submission, model_of
 from mtlsearch.service.views import Problem, SearchList, SearchView, State
+from mtlsearch.tuning.options import LONGEST_NAME
 
 PREFIX = "/api/v1"
 MOST_LISTED = 200
@@ -55,7 +56,16 @@ Key = Annotated[
         description="The same submission with the same key is one search.",
     ),
 ]
-RunRequest, ConfirmRequest, CompareRequest = map(model_of, ("run", "confirm", "compare"))
+if TYPE_CHECKING:  # a type checker cannot know models that are made from the options
+
+    class RunRequest(SearchSubmission):
+        name: str | None
+
+    class ConfirmRequest(Submission): ...
+
+    class CompareRequest(Submission): ...
+else:
+    RunRequest, ConfirmRequest, CompareRequest = map(model_of, ("run", "confirm", "compare"))
 
 
 def office(request: Request) -> Office:
@@ -113,8 +123,8 @@ def list_searches(
     summary="Submit a search",
     responses={200: {"model": SearchView, "description": "It was submitted before with this key."}, **CONFLICT},
 )
-def submit(request: RunRequest, office: TheOffice, response: Response, key: Key = None) -> SearchView:  # type: ignore[valid-type]
-    return _submitted(office, response, *office.submit("run", request.study, request.name, request, key))  # type: ignore[attr-defined]
+def submit(request: RunRequest, office: TheOffice, response: Response, key: Key = None) -> SearchView:
+    return _submitted(office, response, *office.submit("run", request.study, request.name, request, key))
 
 
 @router.get("/searches/{search_id}", summary="Show a search", responses=MISSING)
@@ -167,7 +177,7 @@ def resume(search_id: Id, office: TheOffice, request: Annotated[More | None, Bod
 )
 def confirm(
     search_id: Id, request: ConfirmRequest, office: TheOffice, response: Response, key: Key = None
-) -> SearchView:  # type: ignore[valid-type]
+) -> SearchView:
     return _submitted(office, response, *office.submit_after(search_id, "confirm", request, key))
 
 
@@ -179,7 +189,7 @@ def confirm(
 )
 def compare(
     search_id: Id, request: CompareRequest, office: TheOffice, response: Response, key: Key = None
-) -> SearchView:  # type: ignore[valid-type]
+) -> SearchView:
     return _submitted(office, response, *office.submit_after(search_id, "compare", request, key))
 
 
@@ -257,7 +267,7 @@ async def report(search: Found, office: TheOffice) -> FileResponse:
     return await answer(office, search, "report")
 
 
-_TRIALS = {KINDS[kind].media_type: {"schema": {}} for kind in ("json", "csv", "parquet")}
+_TRIALS: dict[str, Any] = {KINDS[kind].media_type: {"schema": {}} for kind in ("json", "csv", "parquet")}
 
 
 @router.get(

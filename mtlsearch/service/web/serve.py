@@ -8,7 +8,6 @@ import uvicorn
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_path
 from mtlsearch.report.serving import check_free
-from mtlsearch.service.app import make_application
 from mtlsearch.service.board import Board
 from mtlsearch.service.folder import Folder, server_folder
 from mtlsearch.service.logs import log, set_up
@@ -17,8 +16,9 @@ from mtlsearch.service.options import ServeOptions
 from mtlsearch.service.queue import Queue
 from mtlsearch.service.results import Results
 from mtlsearch.service.scheduler import Machine, Scheduler
-from mtlsearch.service.security import Keys, check_reach, read_token
 from mtlsearch.service.submission import DEVICE, Studies
+from mtlsearch.service.web.app import make_application
+from mtlsearch.service.web.security import Keys, check_reach, read_token
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import mask_password
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from mtlsearch.service.folder import Folder
 from mtlsearch.service.office import Office
-from mtlsearch.service.security import COOKIE, LARGEST_BODY, Keys
+from mtlsearch.service.web.security import COOKIE, LARGEST_BODY, Keys
 
 SUBMISSION = {"study": "digits", "trials": 3}
 OURS = "http://127.0.0.1:8080"
@@ -68,7 +68,7 @@ def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("mtlsearch.service.security.hmac.compare_digest", compare)
+    monkeypatch.setattr("mtlsearch.service.web.security.hmac.compare_digest", compare)
     keys = Keys(TOKEN)
     assert keys.opens(TOKEN)
     assert not keys.admits({b"authorization": b"Bearer no", b"cookie": f"{COOKIE}=no".encode()})

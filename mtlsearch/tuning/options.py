@@ -280,9 +280,28 @@ class StudyPathOptions(Options):
     )
 
 
+@group
+class TrackingOptions(Options):
+    """Where trials are told too."""
+
+    mlflow: str | None = option(
+        None, "--mlflow", help="Tell the trials to this MLflow tracking URI too.", metavar="URI", local=True
+    )
+    tensorboard: Path | None = option(
+        None, "--tensorboard", help="Write the trials into this folder for TensorBoard too.", metavar="DIR", local=True
+    )
+
+
 @options
 class RunOptions(
-    QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, DeviceOptions, RecordOptions
+    TrackingOptions,
+    QuietOptions,
+    AgainOptions,
+    ArtifactOptions,
+    PrecisionOptions,
+    AskOptions,
+    DeviceOptions,
+    RecordOptions,
 ):
     """Options of `mtlsearch run` and of `mtlsearch.search`."""
 
@@ -463,8 +482,15 @@ class ExportOptions(SearchedOptions, ArtifactOptions, StudyOptions):
 
 
 @options
-class TrialsOptions(FormatOptions, StudyOptions):
+class TrialsOptions(TrackingOptions, FormatOptions, StudyOptions):
     """Options of `mtlsearch trials`."""
+
+    to: str | None = option(
+        None,
+        "--to",
+        help="Tell the trials to MLflow or TensorBoard instead: at --mlflow or --tensorboard, else where these look.",
+        choices=("mlflow", "tensorboard"),
+    )
 
 
 @options

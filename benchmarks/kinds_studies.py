@@ -11,8 +11,9 @@ import numpy as np
 from torch import nn
 
 from mtlsearch import Backbone, Classification, ConvTrunk, Data, Regression, SharedTrunk, Study, choice, integer, real
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.space import Config
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.study_file import load_study
 
 CLASSES = 3
 RATES = {"learning_rate": real(1e-4, 1e-1, log=True)}

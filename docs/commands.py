@@ -13,7 +13,8 @@ import click
 from mtlsearch.cli.interrupt import INTERRUPTED
 from mtlsearch.cli.main import GROUPS, main
 from mtlsearch.errors import MtlsearchError, UsageError
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.shipped import shipped_studies
+from mtlsearch.study.study_file import load_study
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -138,6 +139,22 @@ RESULTS = {
             "trunk": "how much of the trunk each task uses, and how alike the tasks use it; null without a trunk",
         },
     ),
+    ("submit", "status", "stop"): (
+        "The search as the server shows it (`status` without a SEARCH: a list of them):",
+        {
+            "id": "its number",
+            "kind": "run, confirm or compare",
+            "study, name": "what was submitted, and the study's name in the store",
+            "state": "queued, starting, running, stopping, done, failed or stopped",
+            "reason": "why it failed, stopped or begins again",
+            "options, priority, device": "what was asked for, and the device it runs on",
+            "submitted, began, ended": "when, as ISO 8601 in UTC",
+            "trials, total": "trials with an outcome of their own, and how many it is to have",
+            "best, curve": "the best score, and the best score after each trial, at most 60 points",
+            "verdict": "in a sentence",
+            "line, seconds_left": "the live line of its command, and the time left",
+        },
+    ),
     ("studies",): (
         "A list of objects:",
         {
@@ -158,6 +175,9 @@ EXTRAS = {
     "text": "the download of the data of `tweets` from the Hugging Face hub",
     "parquet": "tables in Parquet files, `trials --format parquet`",
     "png": "`report --png` (Kaleido, which drives Chrome or Chromium)",
+    "serve": "`serve` (FastAPI, uvicorn)",
+    "mlflow": "`run --mlflow`, `trials --to mlflow`",
+    "tensorboard": "`run --tensorboard`, `trials --to tensorboard`",
     "all": "all of these",
     "test": "what the tests and checks need",
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mtlsearch.nn.transformer import TransformerTrunk as TransformerTrunk
     from mtlsearch.nn.trunks import SeparateTrunks as SeparateTrunks
     from mtlsearch.nn.trunks import SharedTrunk as SharedTrunk
+    from mtlsearch.service.remote.client import connect as connect
     from mtlsearch.store.model_file import load_model as load_model
     from mtlsearch.study.score import Score as Score
     from mtlsearch.study.space import Config as Config
@@ -90,10 +91,11 @@ _HOMES = {
     "TextTrunk": "nn.text",
     "TokenTagging": "tasks.tagging",
     "TorchvisionImages": "data.torchvision_images",
-    "adapted": "nn.pretrained.adapters",
     "TransformerTrunk": "nn.transformer",
+    "adapted": "nn.pretrained.adapters",
     "cached": "data.cached",
     "choice": "study.space",
+    "connect": "service.remote.client",
     "frozen": "nn.pretrained.frozen",
     "integer": "study.space",
     "load_model": "store.model_file",

@@ -31,7 +31,8 @@ from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.judge import judge
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.store.config_file import schema
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.shipped import shipped_studies
+from mtlsearch.study.study_file import load_study
 from mtlsearch.training.losses import task_losses
 
 ROOT = Path(__file__).parent.parent
@@ -182,7 +183,17 @@ def test_blocks_run_in_the_order_of_their_page_and_leave_the_files_they_name(
 
 
 def test_pages_that_show_commands_are_run() -> None:
-    pages = ("bring-your-own", "distributed", "evidence", "from-your-loop", "physics", "python", "speed", "store", "trade-offs")
+    pages = (
+        "bring-your-own",
+        "distributed",
+        "evidence",
+        "from-your-loop",
+        "physics",
+        "python",
+        "speed",
+        "store",
+        "trade-offs",
+    )
     assert set(RUN) == {"README.md", *(f"docs/{name}.md" for name in pages)}
 
 

@@ -16,7 +16,7 @@ MOST_AT_ROOT = 12
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("api",),
+    ("service", "api"),
     ("tuning",),
     ("report",),
     ("evidence",),

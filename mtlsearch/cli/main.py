@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mtlsearch import __version__
+from mtlsearch.cli.client import fetch, status, stop, submit
 from mtlsearch.cli.compare import compare
 from mtlsearch.cli.ending import forget_stdout, status_of
 from mtlsearch.cli.explain import explain
@@ -15,6 +16,7 @@ from mtlsearch.cli.init import init
 from mtlsearch.cli.model import predict, train, verify
 from mtlsearch.cli.report import report
 from mtlsearch.cli.search import confirm, run
+from mtlsearch.cli.serve import serve
 from mtlsearch.cli.store import best, dashboard, export, studies, trials
 from mtlsearch.collection import exit_soon
 
@@ -26,6 +28,7 @@ GROUPS = {
     "Answer": (best, confirm, compare, group, export),
     "Model": (train, verify, predict, explain),
     "Look": (trials, report, dashboard),
+    "Service": (serve, submit, status, stop, fetch),
 }
 
 

@@ -28,20 +28,34 @@ PATH = PathType(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
-def takes(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take the options of `kind`: it is called with an instance, and its other parameters by name."""
-    names = [each.name for each in fields(kind)]
+def takes(*kinds: type[Options], remote: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the options of `kinds`: it is called with an instance of each, and others by name.
+
+    A `remote` command leaves out options that are a matter of the machine on which a server runs.
+    """
+    taken = {kind: [each for each in _ordered(kind) if not (remote and each.metadata["flag"].local)] for kind in kinds}
+    arguments = {each.name for kind in kinds for each in fields(kind) if "flag" not in each.metadata}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def call(**values: Any) -> None:
-            given = {name: values.pop(name) for name in names}
-            command(kind(**given), **values)
+            made = []
+            for kind, flagged in taken.items():
+                # A bound of this machine says nothing about the server's.
+                there = {each.name for each in flagged if remote and each.metadata["flag"].here}
+                names = [each.name for each in flagged if each.name not in there]
+                names += [] if remote else [each.name for each in fields(kind) if each.name in arguments]
+                made.append(kind(**{name: values.pop(name) for name in names}))
+                for name in there:
+                    setattr(made[-1], name, None if values[name] == "auto" else values[name])
+                    del values[name]
+            command(*made, **values)
 
         made: Callable[..., None] = call
-        hints = get_type_hints(kind, localns={"Study": str})
-        for each in reversed(_ordered(kind)):
-            made = _flag(each, hints[each.name])(made)
+        for kind, flagged in reversed(taken.items()):
+            hints = get_type_hints(kind, localns={"Study": str})
+            for each in reversed(flagged):
+                made = _flag(each, hints[each.name])(made)
         return made
 
     return decorate
@@ -62,7 +76,7 @@ def _flag(each: "Field[Any]", hint: Any) -> Callable[[Callable[..., None]], Call
         "help": flag.help,
         "envvar": flag.envvar,
         "show_envvar": flag.envvar is not None,
-        "show_default": flag.default or default is not None,
+        "show_default": flag.default or default not in (None, ()),
     }
     if flag.metavar:
         settings["metavar"] = flag.metavar

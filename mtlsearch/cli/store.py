@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @json_option
 def studies(as_json: bool) -> None:
     """List the shipped studies, with what each needs."""
-    from mtlsearch.study.study_file import load_study, shipped_studies
+    from mtlsearch.study.shipped import shipped_studies
+    from mtlsearch.study.study_file import load_study
     from mtlsearch.terminal import show_rows
     from mtlsearch.wording import few
 
@@ -132,12 +133,41 @@ def export_grouping(options: ExportOptions) -> None:
 @click.argument("study", required=False)
 @takes(TrialsOptions)
 def trials(options: TrialsOptions) -> None:
-    """Show every trial, as a table, CSV, JSON or Parquet."""
+    """Show every trial, as a table, CSV, JSON or Parquet.
+
+    With --to it tells them to MLflow or TensorBoard.
+    """
+    if options.to is not None or options.mlflow is not None or options.tensorboard is not None:
+        tell_trials(options)
+        return
     from mtlsearch.cli.frames import write_frame
     from mtlsearch.store.trials import trials_frame
 
     frame = with_record(options, lambda record: trials_frame(record.trials()))
     write_frame(frame, options.format, options.output, options.raw)
+
+
+def tell_trials(options: TrialsOptions) -> None:
+    """Tell the stored trials, and the verdict where there is one, to MLflow or TensorBoard."""
+    from mtlsearch.errors import UsageError
+    from mtlsearch.evidence.trainings import found_verdict
+    from mtlsearch.report.tracking.choosing import DEFAULT_FOLDER, trackers
+    from mtlsearch.report.tracking.tracker import tell_all
+    from mtlsearch.terminal import notice
+
+    if options.output is not None:
+        raise UsageError("--to writes no file: it goes without -o")
+    mlflow = options.mlflow if options.mlflow is not None or options.to != "mlflow" else ""
+    folder = options.tensorboard or (DEFAULT_FOLDER if options.to == "tensorboard" else None)
+
+    def work(record: "Record") -> int:
+        told = 0
+        for tracker in trackers(mlflow, folder, record.name):
+            told = tell_all(tracker, record.trials(), found_verdict(record))
+            tracker.close()
+        return told
+
+    notice(f"told {with_record(options, work)} trials")
 
 
 @click.command()

@@ -277,6 +277,13 @@ def find_confirmation(record: Record) -> Confirmation | None:
     return Confirmation.of(record, study)
 
 
+def found_verdict(record: Record) -> Mapping[str, Any] | None:
+    """The verdict of a study's confirmation, None before that has ended."""
+    confirmation = find_confirmation(record)
+    concluded = None if confirmation is None else confirmation.conclusion
+    return None if concluded is None else concluded["verdict"]
+
+
 def key_of(trial: FrozenTrial, record: Record) -> str:
     """The key of a stored training."""
     attrs = trial.user_attrs

@@ -5,14 +5,16 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from mtlsearch.errors import UsageError
-from mtlsearch.report.dashboard_figures import Application, WithFigures
 from mtlsearch.store.artifacts import artifact_store, artifacts_folder
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.terminal import notice
+
+if TYPE_CHECKING:
+    from mtlsearch.report.dashboard_figures import Application
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -20,6 +22,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def serve(storage_url: str, artifacts: Path | None, host: str, port: int) -> None:
     """Serve the dashboard until it is interrupted. Raises StoreError, and UsageError where it cannot listen."""
     from optuna_dashboard import wsgi
+
+    from mtlsearch.report.dashboard_figures import WithFigures
 
     with open_storage(storage_url, create=False) as storage:
         folder = artifacts_folder(storage_url, artifacts)
@@ -61,7 +65,7 @@ def check_free(host: str, port: int) -> None:
         raise UsageError(f"cannot listen on {host}:{port} ({reason}): choose another --host or --port") from error
 
 
-def only_for(host: str, application: Application) -> Application:
+def only_for(host: str, application: "Application") -> "Application":
     """The application, answering only requests whose Host header names `host`, this machine or an address.
 
     A page of another site can let its own name lead to this machine (DNS rebinding). The browser then sends that name,

@@ -37,6 +37,8 @@ def oriented_curve(trial: FrozenTrial, signs: Sequence[int]) -> Array:
     """The values [epochs, T] that a trial has reported, oriented so that higher is better."""
     found = task_curves(trial)
     if found:
-        return np.array(list(found.values()), dtype=np.float64).T * np.array(signs)
+        curves: Array = np.array(list(found.values()), dtype=np.float64).T * np.array(signs)
+        return curves
     scores = [score for _, score in sorted(trial.intermediate_values.items())]
-    return np.array(scores, dtype=np.float64)[:, None] * signs[0]
+    column: Array = np.array(scores, dtype=np.float64)[:, None] * signs[0]
+    return column

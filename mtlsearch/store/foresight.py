@@ -50,7 +50,8 @@ class Foresight:
             return None
         gains = np.array(self._gains[len(best)]).reshape(-1, len(self._signs))
         gains = gains[~np.isnan(gains).any(axis=1)]
-        return best[-1] + (np.median(gains, axis=0) if len(gains) else 0.0)
+        found: Array = best[-1] + (np.median(gains, axis=0) if len(gains) else 0.0)
+        return found
 
     def of(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as complete with its expected values, if it is in training and has enough epochs; else as it is."""

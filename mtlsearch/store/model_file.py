@@ -18,8 +18,9 @@ from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.nn.pretrained.shared import load_own_state, shared_digest
 from mtlsearch.store.config_file import check_config, config_of
 from mtlsearch.store.json_text import read_json
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study import Study
-from mtlsearch.study.study_file import load_study, shipped_studies
+from mtlsearch.study.study_file import load_study
 
 METADATA_KEY = "mtlsearch"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.files import check_path
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study import Study
 
 
@@ -42,19 +43,6 @@ def _let_import_beside(path: Path) -> None:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The files of the shipped studies by name."""
-    package = Path(__file__).parent.parent
-    # In a checkout the studies lie beside the package, in a wheel inside it.
-    folder = next(path for path in (package / "studies", package.parent / "studies") if path.is_dir())
-    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("[!_]*.py"))}
-
-
-def study_name(source: str) -> str:
-    """The name that a study from `source` has in the store: its shipped name, or the file's stem."""
-    return source if source in shipped_studies() else Path(source).stem
 
 
 def source_sha256(source: str) -> str:

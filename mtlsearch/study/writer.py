@@ -14,7 +14,7 @@ from mtlsearch.data.table_rows import former_name
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, write_text
 from mtlsearch.limits import LONGEST_TASK
-from mtlsearch.study.study_file import shipped_studies
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.tasks.classification import Classification
 from mtlsearch.tasks.regression import Regression
 from mtlsearch.tasks.task import Task

@@ -48,7 +48,8 @@ class Flag(NamedTuple):
     `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
     `default` says in words what None stands for. A text has at most `longest` letters. `here` tells that `high`
-    depends on the machine. With `auto`, that word stands for None.
+    depends on the machine. With `auto`, that word stands for None. A `local` option is a matter of the machine that the
+    command runs on, so that no client of a server can give it.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,7 @@ class Flag(NamedTuple):
     longest: int | None = None
     here: bool = False
     auto: bool = False
+    local: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -130,7 +132,7 @@ def is_text(text: str) -> bool:
 class StoreOptions(Options):
     """The store to use."""
 
-    storage: str = option(DEFAULT_STORAGE, "--storage", help="The store's URL.", envvar="MTLSEARCH_STORAGE")
+    storage: str = option(DEFAULT_STORAGE, "--storage", help="The store's URL.", envvar="MTLSEARCH_STORAGE", local=True)
 
 
 @group
@@ -165,7 +167,7 @@ class ArtifactOptions(Options):
     """The folder of trained parameters."""
 
     artifacts: str | Path | None = option(
-        None, "--artifacts", help="The folder of trained parameters.", default="beside a SQLite store"
+        None, "--artifacts", help="The folder of trained parameters.", default="beside a SQLite store", local=True
     )
 
     @property
@@ -174,12 +176,23 @@ class ArtifactOptions(Options):
 
 
 @group
-class DeviceOptions(Options):
-    """The data, the device and the CPU threads of a command that trains."""
+class DataOptions(Options):
+    """Where the data lie."""
 
     data: str | Path | None = option(
-        None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache"
+        None, "--data", help="The data directory.", envvar="MTLSEARCH_DATA", default="the user's cache", local=True
     )
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return data_directory(None if self.data is None else Path(self.data))
+
+
+@group
+class DeviceOptions(DataOptions):
+    """The data, the device and the CPU threads of a command that trains."""
+
     device: str = option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
     threads: int | None = option(
         None,
@@ -191,11 +204,6 @@ class DeviceOptions(Options):
         auto=True,
         default="auto",
     )
-
-    @property
-    def directory(self) -> Path:
-        """The data directory."""
-        return data_directory(None if self.data is None else Path(self.data))
 
 
 @group
@@ -309,19 +317,40 @@ class AgainOptions(ResplitOptions, SeedsOptions):
 class QuietOptions(Options):
     """How much is told."""
 
-    quiet: bool = option(False, "--quiet", help="No progress on stderr.")
+    quiet: bool = option(False, "--quiet", help="No progress on stderr.", local=True)
 
 
 @options
 class StudyPathOptions(Options):
     """The file of a user's study."""
 
-    study_path: str | None = option(None, "--study", help="The study file of a user's config or model; its code runs.")
+    study_path: str | None = option(
+        None, "--study", help="The study file of a user's config or model; its code runs.", local=True
+    )
+
+
+@group
+class TrackingOptions(Options):
+    """Where trials are told too."""
+
+    mlflow: str | None = option(
+        None, "--mlflow", help="Tell the trials to this MLflow tracking URI too.", metavar="URI", local=True
+    )
+    tensorboard: Path | None = option(
+        None, "--tensorboard", help="Write the trials into this folder for TensorBoard too.", metavar="DIR", local=True
+    )
 
 
 @options
 class RunOptions(
-    QuietOptions, AgainOptions, ArtifactOptions, PrecisionOptions, AskOptions, WorkerOptions, RecordOptions
+    TrackingOptions,
+    QuietOptions,
+    AgainOptions,
+    ArtifactOptions,
+    PrecisionOptions,
+    AskOptions,
+    WorkerOptions,
+    RecordOptions,
 ):
     """Options of `mtlsearch run` and of `mtlsearch.search`."""
 
@@ -544,8 +573,15 @@ class ExportOptions(QuestionOptions, StudyPathOptions, ArtifactOptions, StudyOpt
 
 
 @options
-class TrialsOptions(FormatOptions, StudyOptions):
+class TrialsOptions(TrackingOptions, FormatOptions, StudyOptions):
     """Options of `mtlsearch trials`."""
+
+    to: str | None = option(
+        None,
+        "--to",
+        help="Tell the trials to MLflow or TensorBoard instead: at --mlflow or --tensorboard, else where these look.",
+        choices=("mlflow", "tensorboard"),
+    )
 
 
 @options
@@ -556,9 +592,14 @@ class ReportOptions(StudyOptions):
     png: Path | None = option(None, "--png", help="Write every figure as a PNG too.", metavar="DIR")
 
 
-@options
-class DashboardOptions(ArtifactOptions, StoreOptions):
-    """Options of `mtlsearch dashboard`."""
+@group
+class AddressOptions(Options):
+    """Where a server listens."""
 
     host: str = option("127.0.0.1", "--host", help="The address to listen on.", longest=253)
     port: int = option(8080, "--port", help="The port to listen on.", low=1, high=65535)
+
+
+@options
+class DashboardOptions(AddressOptions, ArtifactOptions, StoreOptions):
+    """Options of `mtlsearch dashboard`."""

@@ -1,8 +1,12 @@
 """Progress of a search on stderr: a live line on a terminal, else a plain line for each event and each 10 s between."""
 
 import html
+import json
+import os
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from statistics import stdev
 from threading import Event, Thread
 from types import TracebackType
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from mtlsearch.study.results import EpochResult
     from mtlsearch.study.space import Config
 
+PROGRESS_FILE = "MTLSEARCH_PROGRESS_FILE"  # names a file that holds the live line, for a server that started the run
 NOTEBOOK_SECONDS = 0.25
 SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
 Place = tuple[float, float, int]  # the sort key of "best", smaller for better trials
@@ -119,6 +124,7 @@ class Progress:
         self.is_live = console.is_terminal and not quiet
         self.notebook = NotebookLine() if console.is_jupyter and not quiet else None
         self.told = time.monotonic()
+        self.file = Path(os.environ[PROGRESS_FILE]) if os.environ.get(PROGRESS_FILE) else None
         self.ends = Event()
         self.beats = Thread(target=self._beat, name="mtlsearch-progress", daemon=True)
 
@@ -141,11 +147,13 @@ class Progress:
         elif not self.quiet:
             self.ends.set()
             self.beats.join()
+            self._write()
         self._draw(last=True)
 
     def _beat(self) -> None:
-        """Break each silence of a log, and draw a notebook's line again, until the end."""
+        """Break each silence of a log, and write or draw the line again, until the end."""
         while not self.ends.wait(1.0):
+            self._write()
             if self.notebook is not None:
                 self._draw()
             elif time.monotonic() - self.told > SILENCE_SECONDS:
@@ -240,6 +248,17 @@ class Progress:
             if self.budget is not None:
                 done, total = self.spent + self.pace.trial_epochs, self.budget
             self.notebook.draw(self.line().plain, done, total, last=last)
+
+    def _write(self) -> None:
+        """Write the live line and its numbers into the file of a server; a full disk does not end a search."""
+        if self.file is None:
+            return
+        partial = self.file.with_suffix(".part")
+        with suppress(OSError, RuntimeError):  # the main thread may change a dict just now; the next second will do
+            now = {"line": self.line().plain, "done": self.done, "total": self.total}
+            now |= {"seconds_left": self.pace.seconds_left(), "rate": self.pace.rate()}
+            partial.write_text(json.dumps(now), encoding="utf-8")
+            partial.replace(self.file)
 
     def notice(self, text: str) -> None:
         """Show a line always, above the live one where there is one."""

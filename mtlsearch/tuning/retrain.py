@@ -20,9 +20,10 @@ from mtlsearch.store.model_file import study_of, write_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import EpochResult
+from mtlsearch.study.shipped import study_name
 from mtlsearch.study.space import Config
 from mtlsearch.study.study import LoadedStudy, Study
-from mtlsearch.study.study_file import load_study, study_name
+from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions, use_device
 from mtlsearch.training.folds import search_trainer, whole_state
 from mtlsearch.training.population.population import PopulationTrainer

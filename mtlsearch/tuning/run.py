@@ -4,7 +4,8 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -15,8 +16,12 @@ from optuna.pruners import BasePruner
 from mtlsearch.activity import doing, stoppable
 from mtlsearch.errors import StudyError
 from mtlsearch.evidence.answer import best_answer, outdated
+from mtlsearch.evidence.trainings import found_verdict
 from mtlsearch.kernels.available import works
 from mtlsearch.limits import CORES
+from mtlsearch.report.tracking.choosing import trackers as opened_trackers
+from mtlsearch.report.tracking.tracker import Tracker
+from mtlsearch.report.tracking.watching import Tracked
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
@@ -42,7 +47,7 @@ from mtlsearch.tuning.confirm import again_trainer, confirm
 from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
-from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.searches import check_repeatable, repeat_searches, told_beforehand
 from mtlsearch.tuning.session import Session, show_in_dashboard
@@ -56,12 +61,17 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     chosen = choose(options, progress.notice)
     check_repeatable(options, chosen.loaded.study)
+    trackers = opened_trackers(options.mlflow, options.tensorboard, chosen.name)
     with open_storage(options.storage, create=True) as storage:
         session = open_session(storage, options, chosen, progress, stop, deadline)
         if options.searches > 1 and session.record.counted() < options.trials:
             progress.notice(told_beforehand(options, session))
-        with removed_if_unbegun([session.record]), staffed(session, options) as session:
-            search_study(session, options, progress)
+        with (
+            tracking(session, trackers) as watcher,
+            removed_if_unbegun([session.record]),
+            staffed(session, options) as session,
+        ):
+            search_study(replace(session, watcher=watcher), options, progress)
             keep_best_of_folds(session, options.trials)
             if options.confirm and session.record.counted() >= options.trials:
                 make_again = makes_again(session, options, progress.notice)
@@ -213,6 +223,19 @@ def keep_best_of_folds(session: Session, trials: int) -> None:
     is_done = record.counted() >= trials and record.best_or_none() is not None
     if session.study.folds is not None and is_done and session.is_in_time():
         keep_whole(session, *best_answer(record, from_search=True))
+
+
+@contextmanager
+def tracking(session: Session, trackers: Sequence[Tracker]) -> Iterator[Watcher]:
+    """A watcher of the search that tells the trackers too, and at the end the verdict."""
+    if not trackers:
+        yield session.watcher
+        return
+    tracked = Tracked(session.watcher, session.record, trackers)
+    try:
+        yield tracked
+    finally:
+        tracked.close(found_verdict(session.record))
 
 
 # Confirm.

@@ -13,9 +13,10 @@ from mtlsearch.evidence.questions.asking import required
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Info, find_record
 from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
+from mtlsearch.study.shipped import shipped_studies, study_name
 from mtlsearch.study.space import fixed_value
 from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
-from mtlsearch.study.study_file import load_study, shipped_studies, study_name
+from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.tuning.options import RunOptions, StudyOptions, is_text
 from mtlsearch.tuning.progress import Watcher

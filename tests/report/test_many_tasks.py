@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.report.terminal_table import _test_score, show_config, verdict_lines
-from mtlsearch.study.study_file import shipped_studies
+from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.trainer import Training

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mtlsearch import Classification, Config, CustomTask, Study, choice, integer, load_study, real
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.study.describe import describe
-from mtlsearch.study.study_file import shipped_studies, study_name
+from mtlsearch.study.shipped import shipped_studies, study_name
 
 SHIPPED = "boxes, chest, digits, klein-gordon, mnist-fashion, mnist-fashion-separate, poisson, scenes, tweets"
 

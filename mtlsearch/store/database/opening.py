@@ -62,6 +62,20 @@ def _open_sqlite(url: URL, create: bool, timeout: float) -> Storage:
     return storage
 
 
+def open_engine(url: str, timeout: float = TIMEOUT_S) -> sa.Engine:
+    """Connections to the database of a store that exists, for tables beside Optuna's; they write.
+
+    On SQLite the file is set to WAL, so that a reader and a writer do not wait for each other.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        settings = {"connect_timeout": 10, "options": f"-c lock_timeout={int(timeout * 1000)}"}
+        return sa.create_engine(parsed, pool_pre_ping=True, connect_args=settings)
+    path = Path(str(parsed.database))
+    sqlite.use_wal(path, timeout)
+    return sa.create_engine("sqlite://", creator=partial(sqlite.connect, path, timeout), poolclass=sa.QueuePool)
+
+
 def _check_contents(path: Path, found: sqlite.Look) -> None:
     if not found.tables:
         raise StoreError(f"store {path}: it is empty; `mtlsearch run` fills it, --storage names another")

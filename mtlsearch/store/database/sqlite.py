@@ -15,8 +15,6 @@ from optuna.storages import RDBStorage
 
 from mtlsearch.errors import StoreError
 
-_MAGIC = b"SQLite format 3\0"
-
 
 @dataclass(frozen=True)
 class Look:
@@ -34,7 +32,7 @@ def look(path: Path, timeout: float) -> Look:
     """
     if not path.exists():
         return Look(exists=False)
-    _check_magic(path)
+    _check_readable(path)
     with closing(connect_read_only(path, timeout, read_only_mode(path))) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         tables = frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
@@ -45,16 +43,16 @@ def look(path: Path, timeout: float) -> Look:
     return Look(True, tables, revision)
 
 
-def _check_magic(path: Path) -> None:
+def _check_readable(path: Path) -> None:
+    """Raise StoreError for what is no file, or may not be read; SQLite itself tells whether it is a database.
+
+    The file is not opened here: closing it would drop the locks that SQLite holds on it for other connections of this
+    process (POSIX), and then another process, which thinks itself the last one, removes the `-wal` in use.
+    """
     if not path.is_file():
         raise StoreError(f"store {path}: it is not a file; name one, such as sqlite:///{path}/mtlsearch.db")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError as e:
-        raise StoreError(f"store {path}: it cannot be read ({e.strerror}); correct its permissions") from e
-    if head not in (b"", _MAGIC):
-        raise StoreError(f"store {path}: it is not a SQLite database; choose another file with --storage")
+    if not os.access(path, os.R_OK):
+        raise StoreError(f"store {path}: it cannot be read (permission denied); correct its permissions")
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:

@@ -1,0 +1,1 @@
+"""Trials where people look already: MLflow and TensorBoard, live and afterwards."""

@@ -9,7 +9,8 @@ averaged by column; it keeps labels and inputs in memory.
 
 *Step* is forward, loss, gradient and update, *epoch* the training of an epoch and validation, with the AUROC of each
 task for ours and with none for the plain model. *One by one* is the reference: a product, a loss and a metric for each
-task. *Ask* is one suggestion of TPE after 50 trials, in the space of the study. *Memory* is what reading the data and
+task. *Ask* is one suggestion of TPE after 50 trials, in the space of the study by default and with a weight of each
+task (`weights="each"`). *Memory* is what reading the data and
 an epoch add to the peak of a process that has imported all that it needs, each case in one of its own. All times are
 medians over rounds in which the cases take turns; on one CPU thread they are CPU time.
 """
@@ -18,6 +19,7 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -235,7 +237,8 @@ def rows_of(count: int, classes: bool, options: argparse.Namespace) -> list[list
     loaded = make_study(source).load(Path(), torch.device(options.device))
     found = times(source, loaded, options)
     study = loaded.study
-    asks = {"columns": ask_seconds(study.search_space, dict(study.default))}
+    each = replace(study, weights="each")
+    asks = [ask_seconds(one.search_space, dict(study.default)) for one in (study, each)]
     lines = []
     for case in cases:
         step, epoch = found[case]
@@ -243,7 +246,7 @@ def rows_of(count: int, classes: bool, options: argparse.Namespace) -> list[list
         line += [rounded(1000 * step), f"{step / found['plain'][0]:.2f}"]
         line += [rounded(epoch), f"{epoch / found['plain'][1]:.2f}"]
         line += [rounded(added[case] / 2**20), f"{added[case] / max(added['plain'], 1):.2f}"]
-        line += [rounded(1000 * asks[case]) if case in asks else ""]
+        line += [rounded(1000 * ask) if case == "columns" else "" for ask in asks]
         print(line, flush=True)
         lines.append(line)
     return lines
@@ -262,7 +265,17 @@ def main() -> None:
         options.threads, options.rounds, options.steps, options.tasks, options.rows = 1, 1, 2, [8], 320
     use_device(options.device, options.threads)
     lines = [line for count in options.tasks for classes in (False, True) for line in rows_of(count, classes, options)]
-    head: Sequence[str] = ("", "step, ms", "÷ plain", "epoch, s", "÷ plain", "memory, MiB", "÷ plain", "ask, ms")
+    head: Sequence[str] = (
+        "",
+        "step, ms",
+        "÷ plain",
+        "epoch, s",
+        "÷ plain",
+        "memory, MiB",
+        "÷ plain",
+        "ask, ms",
+        "of each weight",
+    )
     note = f"- {options.threads} CPU threads, {options.rounds} rounds of {options.steps} steps."
     conclude(
         options,

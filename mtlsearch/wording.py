@@ -17,6 +17,11 @@ def shown_tasks(weights: Mapping[str, float]) -> list[str]:
     return ranked[:MOST_WEIGHED] + ranked[MOST_WEIGHED + 1 - MANY_TASKS :]
 
 
+# How a search sets the task weights: by itself, one for each, equal ones, by the number of labels, in groups.
+AUTO, EACH, EQUAL, LABELS, GROUPS = "auto", "each", "equal", "labels", "groups"
+WEIGHT_CHOICES = (AUTO, EACH, EQUAL, LABELS, GROUPS)
+
+
 def few(names: Sequence[str], most: int = 4) -> str:
     """Names on one line; of more than `most` the first ones and the number of the others."""
     if len(names) <= most:

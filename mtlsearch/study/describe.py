@@ -5,11 +5,11 @@ from typing import Any
 from mtlsearch.data.examples.kinds import former_kind, kind_line, name_of
 from mtlsearch.data.parts import Splits
 from mtlsearch.study.divisions import moved_labels
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.study import LoadedStudy, Study
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Description, Target, Task
-from mtlsearch.wording import few
+from mtlsearch.wording import AUTO, EACH, few
 
 MOST_LINES = 4  # of tasks that are left out of the score, one for each
 
@@ -84,6 +84,16 @@ def left_out_lines(loaded: LoadedStudy) -> list[str]:
     return [
         f"{len(found)} of {len(loaded.study.measured)} tasks are trained and left out of the score, as they cannot be"
         f" scored: {few(list(found))}; {name!r} {why}"
+    ]
+
+
+def weights_lines(study: Study) -> list[str]:
+    """A line that says how the weights of many tasks are searched, where the study leaves that open."""
+    if study.weights != AUTO or study.weights_choice == EACH:
+        return []
+    return [
+        f"{len(study.weighted)} tasks: their weights follow the number of labels to a searched power, since a search"
+        " learns little about a weight of each; --weights each searches those"
     ]
 
 

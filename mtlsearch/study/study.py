@@ -43,6 +43,17 @@ from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows
 from mtlsearch.study.features import check_frozen, with_features
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
+from mtlsearch.study.shared_weights import (
+    MANY,
+    MOST_EACH,
+    GroupWeights,
+    PowerOfLabels,
+    by_labels,
+    check_weights_choice,
+    described_choice,
+    label_counts,
+    of_groups,
+)
 from mtlsearch.study.space import Config, Space, Value, fixed_value
 from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
 from mtlsearch.study.term_units import term_units
@@ -52,6 +63,7 @@ from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.points import Points, read_points
 from mtlsearch.tasks.task import Loss, Target, Task
 from mtlsearch.tasks.term import Term
+from mtlsearch.wording import AUTO, EACH, EQUAL, GROUPS, LABELS
 
 # The distribution of task weights: log ratios; in studies that were begun before them, uniform on the simplex.
 LOG_RATIOS, SIMPLEX = "log ratios", "simplex"
@@ -75,6 +87,10 @@ class Study:
     the first task's classes ("first"), as studies do that were begun by an earlier version. `spare_heads` names heads
     of the model that are no task's, which is else taken for a slip.
 
+    `weights` says how the task weights are searched: "each" by itself; "equal", not at all; "labels", as the number of
+    a task's labels to a searched power; "groups", one weight for each quarter of the tasks by their number of labels;
+    or groups of your own, {name: [task, …]}. "auto" takes each, and of many tasks what won in benchmarks/RESULTS.md.
+
     `terms` have a loss and a weight, but no metric; `evaluations` have a metric, which counts in the score, but no
     loss. The model of a study without tasks takes a tensor and gives one: its terms call it as they like, and its
     evaluations with their inputs. Raises StudyError where a definition cannot work.
@@ -96,6 +112,7 @@ class Study:
     needs: str = "its own data"
     source: str = ""
     weight_range: float = DEFAULT_RANGE
+    weights: str | Mapping[str, Sequence[str]] = AUTO
     at_least: Mapping[str, float] = field(default_factory=dict)
     spare_heads: Sequence[str] = ()
     weight_prior: str = LOG_RATIOS
@@ -104,6 +121,7 @@ class Study:
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
     fed: bool = False  # whether models take the features of their frozen modules, as `LoadedStudy` has them
+    label_counts: Mapping[str, float] = field(default_factory=dict)  # of the training data; `load` fills them in
 
     def __post_init__(self) -> None:
         names = self.task_names
@@ -133,6 +151,7 @@ class Study:
                 raise StudyError(f"{name} must be {' or '.join(known)}, but got {getattr(self, name)!r}")
         self.scoring.check(names)
         check_range(self.weight_range)
+        check_weights_choice(self.weights, [task.name for task in self.tasks], [term.name for term in self.terms])
         check_at_least(self.at_least, names)
 
     @cached_property
@@ -175,7 +194,22 @@ class Study:
         """How the task weights are searched."""
         if self.weight_prior == SIMPLEX:
             return Simplex(self.weighted, self.fixed_weights)
+        names, choice = self.weighted, self.weights_choice
+        if len(names) > 1 and choice != EACH and not self.fixed_weights:
+            if choice == EQUAL:
+                return LogRatios(names, fixed=dict.fromkeys(names, 1 / len(names)))
+            if choice == LABELS:
+                return PowerOfLabels(names, self.label_counts)
+            groups = by_labels(names, self.label_counts) if isinstance(choice, str) else choice
+            return GroupWeights(names, groups, self.weight_range)
         return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
+
+    @property
+    def weights_choice(self) -> str | Mapping[str, Sequence[str]]:
+        """How the task weights are searched, with what "auto" stands for: one for each, unless they are many."""
+        if self.weights != AUTO:
+            return self.weights
+        return EACH if len(self.weighted) <= MOST_EACH or self.terms else MANY
 
     @property
     def search_space(self) -> Space:
@@ -217,6 +251,7 @@ class Study:
             score=self.scoring.of_tasks(tasks) if several else "mean",
             at_least={task: least for task, least in self.at_least.items() if task in tasks} if several else {},
             fixed_weights={},
+            weights=of_groups(self.weights, [task.name for task in kept]),
             spare_heads=[*self.spare_heads, *others],
         )
 
@@ -277,8 +312,10 @@ class Study:
             raise DataError(f"no task can be scored, such as {name!r} {why}: hold out more of the data")
         model = self.build(self.default_config(), seed=0).eval()
         check_heads(model, [*self.task_names, *self.spare_heads])
+        counted = self.weights_choice in (LABELS, GROUPS)
+        study = replace(self, label_counts=label_counts(self.tasks, splits)) if counted else self
         loaded = LoadedStudy(
-            self, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out, points=points
+            study, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out, points=points
         )
         loaded.check_model()
         loaded = loaded.with_features(model, torch.device(device))
@@ -502,6 +539,7 @@ class LoadedStudy:
             **({"inputs": kinds} if kinds else {}),
             **({"left out of the score": sorted(self.left_out)} if self.left_out else {}),
             **({"weight range": study.weight_range} if ranged else {}),
+            **({} if study.weights_choice == EACH else {"weights": described_choice(study.weights_choice)}),
             **({"units": dict(self.units)} if measured else {}),
             **({"at least": dict(study.at_least)} if study.at_least else {}),
             **({} if study.folds is None else {"folds": study.folds}),

@@ -21,7 +21,8 @@ from mtlsearch.errors import UsageError
 
 WEIGHT_PREFIX = "weight:"  # and a task's name: a weight that is fixed, or the quantile of a weight on the simplex
 RATIO_PREFIX, KEEP_PREFIX = "log_ratio:", "keep:"
-PREFIXES = (WEIGHT_PREFIX, RATIO_PREFIX, KEEP_PREFIX)
+GROUP_PREFIX, LABEL_POWER = "group_ratio:", "label_power"  # of `shared_weights`
+PREFIXES = (WEIGHT_PREFIX, RATIO_PREFIX, KEEP_PREFIX, GROUP_PREFIX, LABEL_POWER)
 DEFAULT_RANGE = 100.0
 CROWDING = 0.25  # power of T−1 by which log ratios are searched nearer to equal weights (benchmarks/weights.py)
 EDGE = 0.95  # of the way to an end of a log ratio's range: weights beyond it lie at the edge

@@ -23,7 +23,7 @@ from mtlsearch.limits import (
     MOST_TRIALS,
     MOST_WORKERS,
 )
-from mtlsearch.wording import shortened
+from mtlsearch.wording import WEIGHT_CHOICES, shortened
 
 if TYPE_CHECKING:
     from mtlsearch.study.study import Study
@@ -400,6 +400,13 @@ class RunOptions(
         low=2,
         high=MOST_FOLDS,
         default="the study's; without folds, one validation part",
+    )
+    weights: str | None = option(
+        None,
+        "--weights",
+        help="How the task weights are searched: each, equal, labels (their number to a power), groups (by it).",
+        choices=WEIGHT_CHOICES,
+        default="the study's",
     )
     timeout: float | None = option(
         None, "--timeout", help="Seconds after which nothing new is trained.", low=0, high=LONGEST_S, above=True

@@ -26,7 +26,7 @@ from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
-from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines
+from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines, weights_lines
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -138,7 +138,7 @@ def open_session(
     if not record.trials() and not options.quiet:
         for line in input_lines(loaded):
             progress.notice(line)
-    for line in left_out_lines(loaded):
+    for line in [*left_out_lines(loaded), *weights_lines(chosen.loaded.study)]:
         progress.notice(line)
     enqueue_default(record, loaded.study)
     seed = int(record.info["seed"])

@@ -20,6 +20,7 @@ from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.tuning.options import RunOptions, StudyOptions, is_text
 from mtlsearch.tuning.progress import Watcher
+from mtlsearch.wording import AUTO, EACH
 
 DEFAULT_STUDY = "mnist-fashion"
 FALLBACK_STUDY = "digits"
@@ -74,6 +75,8 @@ def begun_with(study: Study, info: Info | None) -> Study:
         return study
     if study.folds is None:
         study = replace(study, folds=info["fingerprint"].get("folds"))
+    if study.weights == AUTO:
+        study = replace(study, weights=info["fingerprint"].get("weights", EACH))
     if len(study.weighted) == 1 or "weight range" in info["fingerprint"]:
         return study
     return replace(study, weight_prior=SIMPLEX)
@@ -118,6 +121,8 @@ def configured(study: Study, options: RunOptions) -> Study:
         study = replace(study, epochs=options.epochs)
     if options.folds is not None:
         study = replace(study, folds=options.folds)
+    if options.weights is not None:
+        study = replace(study, weights=options.weights)
     if options.score is not None:
         study = replace(study, score=score_option(options.score, study))
     if options.at_least is not None:
@@ -153,6 +158,7 @@ def as_recorded(study: Study, info: Info) -> Study:
         score=score_of(study, info),
         at_least=fingerprint.get("at least", {}),
         folds=fingerprint.get("folds"),
+        weights=fingerprint.get("weights", EACH),
         weight_range=fingerprint.get("weight range", study.weight_range),
     )
     for name, dimension in fingerprint["space"].items():

@@ -27,12 +27,14 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers._tpe.probability_distributions import (
     _BatchedCategoricalDistributions,
+    _BatchedTruncNormDistributions,
     _MixtureOfProductDistribution,
 )
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.foresight import Foresight
+from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, drawn
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
@@ -73,6 +75,8 @@ class SharedTPESampler(TPESampler):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._read_space: Space = {}
+        self._rows: dict[tuple[int, int], Array] = {}
         self._foresight = Foresight()
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
@@ -84,13 +88,18 @@ class SharedTPESampler(TPESampler):
         running = [t for t in foreseen if t.state == TrialState.RUNNING]
         finished = [t for t in foreseen if t.state != TrialState.RUNNING]
         split = self._shared(study, finished, told_of(trials), search_space)
-        above = Density(self._above(study, split, running)._mixture_distribution)
-        samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
+        above = density_of(self._above(study, split, running))
+        if len(search_space) < MANY:
+            samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
+        else:
+            found = drawn(split.below._mixture_distribution, self._rng.rng, self._n_ei_candidates)
+            samples = split.below._untransform(found)
         candidates = split.below._transform(samples)
         best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
     def _shared(self, study: optuna.Study, finished: list[FrozenTrial], told: Told, space: Space) -> Split:
+        self._parzen_estimator_cls = CrowdEstimator if len(space) >= MANY else _ParzenEstimator
         if self._split is None or self._split.told != told or self._split.space != space:
             gamma = self._gamma or default_gamma
             below, above = _split_trials(study, finished, gamma(len(finished)))
@@ -98,7 +107,7 @@ class SharedTPESampler(TPESampler):
             numbers = np.array([t.number for t in whole], dtype=np.int64)
             estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
             others = self._get_internal_repr(whole, space, study)
-            density = Density(estimator._mixture_distribution)
+            density = density_of(estimator)
             self._split = Split(told, space, estimator, density, numbers, others)
         return self._split
 
@@ -110,12 +119,40 @@ class SharedTPESampler(TPESampler):
         merged = {name: np.insert(split.above[name], places, more[name]) for name in split.space}
         return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
 
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: Space, study: optuna.Study
+    ) -> dict[str, Array]:
+        """The params of trials that have all of them; of a crowd of dimensions each trial is read once."""
+        if len(search_space) < MANY:
+            return super()._get_internal_repr(trials, search_space, study)
+        if self._read_space != search_space:
+            self._read_space, self._rows = dict(search_space), {}
+        rows = [row for t in trials if (row := self._row(t, search_space, study)) is not None]
+        found = np.array(rows).reshape(-1, len(search_space))
+        return {name: found[:, i] for i, name in enumerate(search_space)}
+
+    def _row(self, trial: FrozenTrial, space: Space, study: optuna.Study) -> Array | None:
+        """A trial's params [D], None unless it has all of them."""
+        key = study._study_id, trial.number
+        if key not in self._rows:
+            params = self._get_params(trial, study)
+            if not space.keys() <= params.keys():
+                return None
+            self._rows[key] = np.array([d.to_internal_repr(params[name]) for name, d in space.items()])
+        return self._rows[key]
+
 
 def told_of(trials: list[FrozenTrial]) -> Told:
     """The history that a split follows from."""
     training = [t for t in trials if t.state == TrialState.RUNNING]
     scores = tuple((t.number, len(t.intermediate_values)) for t in training if t.intermediate_values)
     return len(trials) - len(training), scores
+
+
+def density_of(estimator: _ParzenEstimator) -> "Density":
+    """The density of an estimator, by the way that suits its number of dimensions."""
+    kind = CrowdDensity if isinstance(estimator, CrowdEstimator) else Density
+    return kind(estimator._mixture_distribution)
 
 
 class Density:
@@ -146,6 +183,14 @@ class Density:
 
     def log(self, candidates: Array) -> Array:
         """The logarithm of the density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C]."""
+        total_CK = self.of_kernels(candidates)
+        highest_C = total_CK.max(axis=1)
+        highest_C[np.isneginf(highest_C)] = 0
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
+
+    def of_kernels(self, candidates: Array) -> Array:
+        """The logarithm of each kernel's weight and density [C, K] at candidates [C, D]."""
         ones = np.ones((len(candidates), 1))
         features, more_CK = [ones], []
         for x_C, d in zip(candidates.T, self.distributions, strict=True):
@@ -159,11 +204,29 @@ class Density:
             else:
                 features.append(ones)
                 more_CK.append(_discrete(x_C, d))
-        total_CK = sum(more_CK, np.hstack(features) @ self.factors)
-        highest_C = total_CK.max(axis=1)
-        highest_C[np.isneginf(highest_C)] = 0
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
+        return np.asarray(sum(more_CK, np.hstack(features) @ self.factors))
+
+
+class CrowdDensity(Density):
+    """The same for many dimensions: truncated normals without a logarithm and without steps are taken together."""
+
+    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
+        every = mixture.distributions
+        self.together = [i for i, d in enumerate(every) if isinstance(d, _BatchedTruncNormDistributions)]
+        self.rest = [i for i in range(len(every)) if i not in self.together]
+        super().__init__(mixture._replace(distributions=[every[i] for i in self.rest]))
+        normal: list[Any] = [every[i] for i in self.together]
+        mu_DK, sigma_DK = (np.array([getattr(d, of) for d in normal]) for of in ("mu", "sigma"))
+        low, high = (np.array([[getattr(d, of)] for d in normal]) for of in ("low", "high"))
+        self.low, from_low, half_DK = low.T, mu_DK - low, 0.5 / sigma_DK**2
+        whole_DK = log_mass((low - mu_DK) / sigma_DK, (high - mu_DK) / sigma_DK)
+        self.constant = (-half_DK * from_low**2 - whole_DK - np.log(sigma_DK) - _LOG_SQRT_2PI).sum(axis=0)
+        self.powers = np.vstack([-half_DK, 2 * half_DK * from_low])
+
+    def of_kernels(self, candidates: Array) -> Array:
+        x_CD = candidates[:, self.together] - self.low
+        total_CK = np.hstack([x_CD**2, x_CD]) @ self.powers + self.constant
+        return np.asarray(super().of_kernels(candidates[:, self.rest]) + total_CK)
 
 
 def _quadratic(d: Any, whole_K: Array) -> Array:

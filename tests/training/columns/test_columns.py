@@ -13,12 +13,14 @@ from torch import nn
 from mtlsearch import Config, LinearHeads, Regression, SharedTrunk, Study
 from mtlsearch.training.batches import batch_parts, epoch_batches
 from mtlsearch.training.columns.study import StudyInColumns, in_columns, separate_losses
+from mtlsearch.training.device import Conditions
 from mtlsearch.training.evaluation import evaluate
 from mtlsearch.training.losses import task_losses
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Eager, Fused, has_compiler
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
+from mtlsearch.tuning.retrain import train, verify
 
 EXACT = 1e-8
 
@@ -214,6 +216,18 @@ class Cubed(Regression):
 
     def loss(self, outputs, labels):
         return super().loss(outputs, labels) ** 3
+
+
+def test_verify_takes_the_path_that_a_config_was_trained_by() -> None:
+    study = crowd(epochs=1)
+    conditions = Conditions(torch.device("cpu"), torch.get_num_threads(), "fp32")
+    training = Training(study.load(Path()), seed=5)
+    for columns in (True, False):
+        own = replace(training, columns=columns)
+        config, _ = train(own, weighed(study, 0), conditions, lambda result: None, "crowd")
+        assert config["training"].get("columns", False) == columns
+        assert verify(training, config, conditions)["rule"] == "bitwise"
+        assert verify(training, config, conditions)["agrees"]
 
 
 def test_a_kind_that_inherits_columns_has_its_own_loss() -> None:

@@ -225,10 +225,10 @@ def search_part(options: argparse.Namespace) -> str:
 
         run = ("run", "on_features.py", "--trials", str(trials), "--no-confirm", "--quiet")
         passed = _pass_seconds(folder / "on_features.py", environment)
-        kept = mtlsearch(*run, "--name", "again")
         for path in folder.rglob("*.npy"):
             path.unlink()
         whole = mtlsearch(*run, "--name", "first")
+        kept = whole if options.quick else mtlsearch(*run, "--name", "again")
     rows = [
         ["one pass of the frozen module over all parts", *map(rounded, passed)],
         [f"{trials} trials, features computed first", *map(rounded, whole)],

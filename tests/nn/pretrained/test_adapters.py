@@ -12,6 +12,7 @@ from mtlsearch.nn.pretrained.adapters import AdaptedLinear
 from mtlsearch.nn.pretrained.shared import own_state, shared_tensors
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused
+from mtlsearch.training.solo import SoloTrainer
 
 
 class Attention(nn.Module):
@@ -142,6 +143,25 @@ def test_a_late_member_and_a_dropped_one_are_as_alone():
     trainer.drop(0)
     results += trainer.advance()
     assert_as_alone(trainer, 3, configs[3], results, entry)
+
+
+@pytest.mark.parametrize("kind", ["population", "solo"])
+def test_a_kept_state_leaves_the_shared_weights_out_and_goes_on(kind):
+    searched = study(pretrained())
+    training = double(searched)
+
+    def made():
+        return PopulationTrainer(training, 2, Eager(), pytest.fail) if kind == "population" else SoloTrainer(training)
+
+    trainer, again = made(), made()
+    trainer.add(0, config(searched, [0.5, 0.5], **MIXED[2]))
+    trainer.advance()
+    kept = trainer.keep()
+    assert not any("embed" in name for name in kept.tensors)
+    again.restore(kept)
+    assert again.advance()[0].score == trainer.advance()[0].score
+    for name, tensor in trainer.state(0).items():
+        assert torch.equal(again.state(0)[name], tensor)
 
 
 def test_parameters_without_gradients_stay_in_a_population_too():

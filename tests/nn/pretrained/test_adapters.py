@@ -1,5 +1,7 @@
 """Adapters in a population: the pretrained weights are one tensor, and each member trains as it does alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -104,14 +106,13 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("steps", [Eager(), Fused()], ids=["eager", "fused"])
-def test_adapters_of_mixed_ranks_train_in_one_lane_as_alone(steps):
+def test_adapters_of_mixed_ranks_train_in_one_lane_as_alone():
     base = pretrained()
     searched = study(base)
     configs = [config(searched, [w, 1 - w], **values) for w, values in zip((0.5, 0.2, 0.7, 0.9), MIXED, strict=True)]
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     training = double(searched)
-    trainer = PopulationTrainer(training, len(configs), steps, pytest.fail)
+    trainer = PopulationTrainer(training, len(configs), Fused(), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [result for _ in range(searched.epochs) for result in trainer.advance()]
@@ -157,6 +158,7 @@ def test_a_kept_state_leaves_the_shared_weights_out_and_goes_on(kind):
     trainer.add(0, config(searched, [0.5, 0.5], **MIXED[2]))
     trainer.advance()
     kept = trainer.keep()
+    kept = replace(kept, tensors={name: tensor.clone() for name, tensor in kept.tensors.items()})
     assert not any("embed" in name for name in kept.tensors)
     again.restore(kept)
     assert again.advance()[0].score == trainer.advance()[0].score

@@ -268,6 +268,17 @@ def test_what_cannot_be_frozen_is_refused(model, rule):
         study(model).load(None)
 
 
+def test_a_frozen_module_that_depends_on_the_config_is_refused_and_not_taken_for_the_default():
+    one, two = frozen(encoder()), encoder()
+    two.out.bias.data += 1
+    other_one = frozen(two)
+    defined = study(lambda config: Net(one if config["which"] == "one" else other_one), default={"which": "one"})
+    loaded = defined.load(None)
+    changed = replace(loaded.study.default_config(), hyperparameters={"which": "two"})
+    with pytest.raises(StudyError, match="must be the same in every trial"):
+        loaded.study.build(changed, seed=0)
+
+
 def test_a_frozen_backbone_gives_what_it_gives_unfrozen():
     name, heads = "shufflenet_v2_x0_5", {"bright": 2, "ink": 1}
     loaded = study(lambda config: Backbone(name, heads, in_channels=1, frozen=True)).load(None)

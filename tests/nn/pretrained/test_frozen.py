@@ -170,6 +170,25 @@ def half(x):
     return x / 2
 
 
+def clamped(x):
+    """Pictures as they are, but no features."""
+    return x.clamp(0, 1)
+
+
+@pytest.mark.parametrize("before", [half, clamped])
+def test_heads_of_zeros_hide_no_change_before_a_frozen_module(before, capsys):
+    trunk = frozen(encoder())
+
+    def model(config):
+        net = Net(trunk, before)
+        for parameter in net.heads.parameters():
+            nn.init.zeros_(parameter)
+        return net
+
+    assert not study(model).load(None).study.fed
+    assert "a frozen module runs in every step" in capsys.readouterr().err
+
+
 def brighter(x):
     return (x.float() * (0.5 + torch.rand(()))).clamp(max=255).to(torch.uint8)
 

@@ -27,6 +27,7 @@ ROWS = {
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
     "weights": ["2 tasks, best up to 1 : 10, simplex", "3 tasks, best up to 1 : 100, 1 : 100"],
+    "adapters": ["solo", "population, uncompiled", "above the one pass"],
     "terms": ["repeat 0", "solo", "population of 16, fused"],
     "readme": ["processor time"],
     "verdicts": ["units, repeat 0: score"],

@@ -6,9 +6,10 @@ does is tried: a model that is fed the features must give the outputs of the who
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from mtlsearch.data.examples.kinds import InputKind, as_input
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import StudyError
+from mtlsearch.nn.pretrained.copies import copied
 from mtlsearch.nn.pretrained.frozen import Frozen
 from mtlsearch.nn.pretrained.shared import placed, shared_digest
 from mtlsearch.study.code import code_of
@@ -84,16 +86,18 @@ def with_features(
 
 
 def _taken(splits: Splits, model: nn.Module) -> Frozen | None:
-    """The one frozen module that a source's inputs pass; None where they pass none, or more than one."""
-    passed: set[Frozen] = set()  # each task may pass it anew
+    """The one frozen module that takes a source's inputs as they are; None where none does, or more than one."""
+    x, given = _tried(splits), list[tuple[Frozen, tuple[Any, ...]]]()
     layers = [layer for layer in model.modules() if isinstance(layer, Frozen)]
-    handles = [layer.register_forward_pre_hook(lambda layer, given: passed.add(layer)) for layer in layers]
+    handles = [layer.register_forward_pre_hook(lambda layer, inputs: given.append((layer, inputs))) for layer in layers]
     try:
-        _outputs(splits, model, _tried(splits))
+        _outputs(splits, model, x)
     finally:
         for handle in handles:
             handle.remove()
-    return passed.pop() if len(passed) == 1 else None
+    passed = {layer for layer, _ in given}  # each task may pass it anew
+    as_they_are = all(len(inputs) == 1 and torch.equal(inputs[0], x) for _, inputs in given)
+    return passed.pop() if len(passed) == 1 and as_they_are else None
 
 
 def _tried(splits: Splits) -> Tensor:
@@ -107,16 +111,30 @@ def _outputs(splits: Splits, model: nn.Module, x: Tensor) -> Mapping[str, Tensor
 
 
 def _gives_the_same(splits: Splits, layer: Frozen | None, whole: nn.Module, of_features: nn.Module) -> bool:
-    """Whether a model that is fed features gives the outputs of the whole one."""
+    """Whether a model that is fed features gives the outputs of the whole one.
+
+    Both are disturbed alike: outputs of a fresh model may not depend on its inputs, as behind a layer of zeros.
+    """
     x = _tried(splits)
     try:
         features = x if layer is None else layer(x)
         if not isinstance(features, Tensor) or len(features) != len(x) or not features.is_floating_point():
             return False
-        got, due = _outputs(splits, of_features, features), _outputs(splits, whole, x)
+        got, due = _outputs(splits, disturbed(of_features), features), _outputs(splits, disturbed(whole), x)
         return all(torch.allclose(got[task], due[task], TOLERANCE, TOLERANCE) for task in splits.tasks)
     except Exception:  # of any kind: the user's layers may take the inputs, and no features
         return False
+
+
+def disturbed(model: nn.Module) -> nn.Module:
+    """A copy of `model` with other trained parameters, the same for parameters of one name and shape."""
+    new = copied(model)
+    for layer_name, layer in new.named_modules():
+        for name, p in layer._parameters.items():
+            if p is not None and p.requires_grad:
+                generator = torch.Generator().manual_seed(zlib.crc32(f"{layer_name}.{name}".encode()))
+                layer._parameters[name] = nn.Parameter(p.detach() + torch.randn(p.shape, generator=generator))
+    return new
 
 
 def _with_features(splits: Splits, module: Frozen, device: torch.device) -> Splits:
@@ -167,7 +185,7 @@ def _key(inputs: Tensor | OnDisk, features: Features) -> str:
     ]
     digest.update(json.dumps(about, sort_keys=True).encode())
     if isinstance(inputs, Tensor):
-        for start in accumulate([0, *[ROWS] * ((len(inputs) - 1) // ROWS)]):
+        for start in range(0, len(inputs), ROWS):
             digest.update(inputs[start : start + ROWS].cpu().contiguous().numpy().tobytes())
     else:
         for piece in inputs.sample():

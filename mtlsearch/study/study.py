@@ -25,7 +25,7 @@ from mtlsearch.nn.batched.replacing import batchable
 from mtlsearch.nn.norms import with_live_norms
 from mtlsearch.nn.plain import Plain
 from mtlsearch.nn.pretrained.frozen import fed, with_own_frozen
-from mtlsearch.nn.pretrained.shared import placed, shared_digest, shared_tensors
+from mtlsearch.nn.pretrained.shared import frozen_tensors, placed, shared_digest, shared_tensors, tensors_digest
 from mtlsearch.nn.widening import Widenable, width_dimension
 from mtlsearch.study.checks import (
     check_at_least,
@@ -120,7 +120,6 @@ class Study:
     folds: int | None = None
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
-    fed: bool = False  # whether models take the features of their frozen modules, as `LoadedStudy` has them
     label_counts: Mapping[str, float] = field(default_factory=dict)  # of the training data; `load` fills them in
 
     def __post_init__(self) -> None:
@@ -258,6 +257,11 @@ class Study:
     def build(self, config: Config, seed: int) -> nn.Module:
         """The model of `config` as it is trained, initialised from `seed` on the CPU. Raises ModelError."""
         own = self.own(config, seed)
+        if self.fed and tensors_digest(frozen_tensors(own)) != self.fed:
+            raise StudyError(
+                f"a frozen module must be the same in every trial, but that of {dict(config)} is not the default's:"
+                " make it once, outside the function that makes the model"
+            )
         model = batchable(fed(own) if self.fed else with_own_frozen(own))
         if isinstance(model, Widenable) and width_dimension(model) in self.space:
             model = with_live_norms(model)
@@ -352,9 +356,9 @@ class LoadedStudy:
         study = self.study
         if not shared_tensors(model):
             return self
-        default, of_features = study.default_config(), replace(study, fed=True)
+        default, of_features = study.default_config(), replace(study, fed=tensors_digest(frozen_tensors(model)))
         check_frozen(model, study.build(default, seed=1))
-        if study.terms:  # they call the model with points of their own
+        if study.terms or not of_features.fed:  # terms call the model with points of their own
             return self
         splits = with_features(self.splits, model, of_features.build(default, seed=0).eval(), device)
         return self if splits is None else replace(self, study=of_features, splits=splits)
@@ -506,7 +510,7 @@ class LoadedStudy:
     def fingerprint(self) -> dict[str, Any]:
         """The parts of the definition that two studies must share for their trials to be compared."""
         study = self.study
-        model = replace(study, fed=False).build(study.default_config(), seed=0)
+        model = replace(study, fed="").build(study.default_config(), seed=0)
         ranged = study.weight_prior == LOG_RATIOS and len(study.weighted) > 1
         measured = any(unit != 1 for unit in self.units.values())
         augments = {self.batched[n].tasks[0]: described(augment) for n, augment in self.augments.items()}

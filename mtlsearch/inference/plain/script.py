@@ -29,7 +29,8 @@ HEAD = '''"""{title}: the network in plain PyTorch, as mtlsearch {version} has f
 
 {imports}# Of each task: its name among the parameters, what its inputs are, and the mean and deviation of its labels.
 TASKS = {tasks}
-# The factor of each loss, for a training loop of your own: sum(TASK_WEIGHTS[task] * loss[task] for task in TASKS).
+# The factor of each loss, for a training loop of your own: sum(TASK_WEIGHTS[name] * losses[name] for name in losses).
+# A loss is a mean over labelled examples, of numbers standardised by the mean and deviation above.
 TASK_WEIGHTS = {weights}
 
 

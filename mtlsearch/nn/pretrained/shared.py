@@ -24,14 +24,21 @@ _digests: MutableMapping[Tensor, tuple[object, bytes]] = WeakTensorKeyDictionary
 
 def shared_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of `model` that are the same in every trial, by their names."""
+    found = frozen_tensors(model)
+    for path, layer in model.named_modules(remove_duplicate=False):
+        if is_adapted(layer):
+            named = layer.named_parameters(path, remove_duplicate=False)  # tied ones have two names in a state dict
+            found |= {name: p for name, p in named if not p.requires_grad}
+    return found
+
+
+def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the frozen modules in `model`, by their names."""
     found: dict[str, Tensor] = {}
     for path, layer in model.named_modules(remove_duplicate=False):
         if isinstance(layer, Frozen):
             found |= dict(layer.named_parameters(path, remove_duplicate=False))
             found |= dict(layer.named_buffers(path, remove_duplicate=False))
-        elif is_adapted(layer):
-            named = layer.named_parameters(path, remove_duplicate=False)  # tied ones have two names in a state dict
-            found |= {name: p for name, p in named if not p.requires_grad}
     return found
 
 
@@ -88,15 +95,17 @@ def without_mtlsearch(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shared_digest(model: nn.Module) -> str:
-    """The SHA-256 of the shared tensors with their names, empty where there are none."""
-    shared = shared_tensors(model)
-    if not shared:
-        return ""
+    """The digest of the shared tensors, empty where there are none."""
+    return tensors_digest(shared_tensors(model))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors with their names and shapes, empty where there are none."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(shared.items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(_digest(tensor))
-    return digest.hexdigest()
+    return digest.hexdigest() if tensors else ""
 
 
 def _digest(tensor: Tensor) -> bytes:

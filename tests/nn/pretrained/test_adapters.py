@@ -1,5 +1,7 @@
 """Adapters in a population: the pretrained weights are one tensor, and each member trains as it does alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from mtlsearch.nn.pretrained.adapters import AdaptedLinear
 from mtlsearch.nn.pretrained.shared import own_state, shared_tensors
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused
+from mtlsearch.training.solo import SoloTrainer
 
 
 class Attention(nn.Module):
@@ -103,14 +106,13 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("steps", [Eager(), Fused()], ids=["eager", "fused"])
-def test_adapters_of_mixed_ranks_train_in_one_lane_as_alone(steps):
+def test_adapters_of_mixed_ranks_train_in_one_lane_as_alone():
     base = pretrained()
     searched = study(base)
     configs = [config(searched, [w, 1 - w], **values) for w, values in zip((0.5, 0.2, 0.7, 0.9), MIXED, strict=True)]
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     training = double(searched)
-    trainer = PopulationTrainer(training, len(configs), steps, pytest.fail)
+    trainer = PopulationTrainer(training, len(configs), Fused(), pytest.fail)
     for number, member in enumerate(configs):
         trainer.add(number, member)
     results = [result for _ in range(searched.epochs) for result in trainer.advance()]
@@ -142,6 +144,26 @@ def test_a_late_member_and_a_dropped_one_are_as_alone():
     trainer.drop(0)
     results += trainer.advance()
     assert_as_alone(trainer, 3, configs[3], results, entry)
+
+
+@pytest.mark.parametrize("kind", ["population", "solo"])
+def test_a_kept_state_leaves_the_shared_weights_out_and_goes_on(kind):
+    searched = study(pretrained())
+    training = double(searched)
+
+    def made():
+        return PopulationTrainer(training, 2, Eager(), pytest.fail) if kind == "population" else SoloTrainer(training)
+
+    trainer, again = made(), made()
+    trainer.add(0, config(searched, [0.5, 0.5], **MIXED[2]))
+    trainer.advance()
+    kept = trainer.keep()
+    kept = replace(kept, tensors={name: tensor.clone() for name, tensor in kept.tensors.items()})
+    assert not any("embed" in name for name in kept.tensors)
+    again.restore(kept)
+    assert again.advance()[0].score == trainer.advance()[0].score
+    for name, tensor in trainer.state(0).items():
+        assert torch.equal(again.state(0)[name], tensor)
 
 
 def test_parameters_without_gradients_stay_in_a_population_too():

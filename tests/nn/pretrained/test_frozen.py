@@ -170,6 +170,25 @@ def half(x):
     return x / 2
 
 
+def clamped(x):
+    """Pictures as they are, but no features."""
+    return x.clamp(0, 1)
+
+
+@pytest.mark.parametrize("before", [half, clamped])
+def test_heads_of_zeros_hide_no_change_before_a_frozen_module(before, capsys):
+    trunk = frozen(encoder())
+
+    def model(config):
+        net = Net(trunk, before)
+        for parameter in net.heads.parameters():
+            nn.init.zeros_(parameter)
+        return net
+
+    assert not study(model).load(None).study.fed
+    assert "a frozen module runs in every step" in capsys.readouterr().err
+
+
 def brighter(x):
     return (x.float() * (0.5 + torch.rand(()))).clamp(max=255).to(torch.uint8)
 
@@ -266,6 +285,17 @@ def test_the_least_used_files_of_features_go(tmp_path, monkeypatch):
 def test_what_cannot_be_frozen_is_refused(model, rule):
     with pytest.raises(StudyError, match=rule):
         study(model).load(None)
+
+
+def test_a_frozen_module_that_depends_on_the_config_is_refused_and_not_taken_for_the_default():
+    one, two = frozen(encoder()), encoder()
+    two.out.bias.data += 1
+    other_one = frozen(two)
+    defined = study(lambda config: Net(one if config["which"] == "one" else other_one), default={"which": "one"})
+    loaded = defined.load(None)
+    changed = replace(loaded.study.default_config(), hyperparameters={"which": "two"})
+    with pytest.raises(StudyError, match="must be the same in every trial"):
+        loaded.study.build(changed, seed=0)
 
 
 def test_a_frozen_backbone_gives_what_it_gives_unfrozen():

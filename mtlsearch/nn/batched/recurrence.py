@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from mtlsearch.nn.batched.attention import transforming
 from mtlsearch.nn.batched.cells import GATES
-from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, key_of_draw, new_key
+from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, key_of_draw, new_key, transforming
 from mtlsearch.nn.batched.packing import repacked, unpacked
 from mtlsearch.nn.batched.recurrence_function import Recurrence
 

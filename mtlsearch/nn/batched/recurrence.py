@@ -111,7 +111,7 @@ class Recurrent(Noisy, nn.RNNBase):
                 x, h_of, c_of = self._torchs_layer(x, layer, h[own], c[own])
             else:
                 hidden, cells = self._layer(x, layer, h[own], c[own], masks)
-                x = torch.cat(list(self._directed(hidden)), -1)
+                x = hidden[0] if directions == 1 else torch.cat(list(self._directed(hidden)), -1)
                 h_of, c_of = hidden[:, -1], cells[:, -1] if self.mode == "LSTM" else c[own]
             last_h.append(h_of)
             last_c.append(c_of)
@@ -140,7 +140,9 @@ class Recurrent(Noisy, nn.RNNBase):
             bias, b = stacked("bias_ih"), stacked("bias_hh")
             bias = bias if self.mode == "GRU" else bias + b
         products = F.linear(x, w_ih.flatten(0, 1), None if bias is None else bias.flatten(0, 1))
-        each = self._directed(torch.stack(products.chunk(self.num_directions, -1)))
+        each = products.unsqueeze(0)
+        if self.num_directions > 1:
+            each = self._directed(torch.stack(products.chunk(self.num_directions, -1)))
         hidden, cells, _ = Recurrence.apply(self.mode, each, w_hh, b, h, c, masks)
         return hidden[:, 1:], cells
 

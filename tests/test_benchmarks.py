@@ -21,6 +21,7 @@ ROWS = {
     "search": ["mtlsearch run", "the loop people write, unpruned", "training", "evaluation", "store"],
     "quality": ["one at a time", "population"],
     "disk": ["population 1", "population 2"],
+    "networks": ["transformer encoder, dropout", "GRU", "LSTM", "small CNN"],
     "kinds": ["table, 300 × 8, 2 tasks, init's space", "from disk, 600 × 784", "digits"],
     "studies": ["wine: grower", "wine: alcohol"],
     "tasks": ["joint, 2 tasks", "joint, 3 tasks", "disjoint, 2 tasks", "disjoint, 3 tasks"],

@@ -21,7 +21,7 @@ import torch
 import xrays
 from commands import done, stored
 from PIL import Image
-from population_asserts import assert_population_equals_solo, config
+from population_asserts import assert_as_alone, assert_population_equals_solo, config, double
 
 import mtlsearch
 from mtlsearch import Data
@@ -34,6 +34,8 @@ from mtlsearch.store.config_file import schema
 from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.losses import task_losses
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Eager
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -519,6 +521,22 @@ def test_readers_own_cnn_trains_in_the_population_as_alone(followed: Path) -> No
     assert_population_equals_solo(study, members)
 
 
+@pytest.mark.parametrize("name", ["encoder.py", "recurrent.py"])
+def test_a_readers_transformer_and_lstm_are_short_and_share_a_lane(name: str, tmp_path: Path) -> None:
+    (block,) = blocks("docs/bring-your-own.md", "python", name)
+    assert len(block.text.splitlines()) < 40
+    (tmp_path / name).write_text(block.text, encoding="utf-8")
+    study = replace(load_study(str(tmp_path / name)), epochs=1)
+    trainer = PopulationTrainer(double(study), 3, Eager(), pytest.fail)
+    members = [config(study, dropout=rate) for rate in (0.0, 0.1, 0.5)]
+    for number, member in enumerate(members):
+        trainer.add(number, member)
+    assert len(list(trainer.lanes)) == 1
+    results = trainer.advance()
+    for number, member in enumerate(members):
+        assert_as_alone(trainer, number, member, results)
+
+
 @pytest.mark.slow
 @reader_of("docs/bring-your-own.md")
 def test_what_the_reader_brings_trains_in_the_population(followed: Path) -> None:
@@ -527,6 +545,8 @@ def test_what_the_reader_brings_trains_in_the_population(followed: Path) -> None
         "wine",
         "wine_table",
         "cnn",
+        "encoder",
+        "recurrent",
         "sharing",
         "quantile",
         "series",

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
@@ -132,9 +133,9 @@ class OptimizerSettings:
         counts = list(torch.full((len(params),), float(step)).unbind())
         if self.optimizer in ("adam", "adamw"):
             beta1, beta2 = BETAS
-            adam(
+            run = adamw if self.optimizer == "adamw" else adam
+            run(
                 params, grads, first, second, [], counts, fused=True, amsgrad=False, maximize=False,
-                decoupled_weight_decay=self.optimizer == "adamw",
                 beta1=beta1, beta2=beta2, lr=rate, weight_decay=decay, eps=EPS,
             )  # fmt: skip
         elif self.optimizer == "rmsprop":

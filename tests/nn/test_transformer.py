@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from population_asserts import assert_population_equals_solo, config, double
+from population_asserts import assert_as_alone, assert_population_equals_solo, config, double
 from torch import Tensor, nn
 
-from mtlsearch import Classification, ConvTrunk, Data, Study, TextTrunk, TransformerTrunk, choice, integer
+from mtlsearch import Classification, ConvTrunk, Data, Study, TextTrunk, TransformerTrunk, choice, integer, real
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.batched.replacing import batchable
@@ -84,10 +84,10 @@ class Recurrent(nn.Module):
 
     width_dimension = "units"
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, rate: float = 0.2) -> None:
         super().__init__()
-        self.units = units
-        self.lstm = nn.LSTM(5, units, num_layers=2, dropout=0.2, bidirectional=True, batch_first=True)
+        self.units, self.rate = units, rate
+        self.lstm = nn.LSTM(5, units, num_layers=2, dropout=rate, bidirectional=True, batch_first=True)
         self.gru = nn.GRU(2 * units, units, batch_first=True)
         self.attention = nn.MultiheadAttention(units, 2, dropout=0.1, batch_first=True)
         self.norm = nn.LayerNorm(units)
@@ -103,7 +103,7 @@ class Recurrent(nn.Module):
         return {task: output(x) for task, x in inputs.items()}
 
     def widened(self, units: int) -> "Recurrent":
-        return Recurrent(units)
+        return Recurrent(units, self.rate)
 
 
 NETS: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...], Tensor]] = {
@@ -191,6 +191,28 @@ def test_the_extent_of_blocks_is_the_place_of_their_last_number(blocks: tuple[in
     assert extent(shape, padded.shape, blocks) == int(padded.flatten().nonzero().max()) + 1
     assert cut(padded, shape, blocks).shape == shape
     assert in_blocks(torch.ones(shape), blocks).shape == corner(padded, shape, blocks).shape
+
+
+def test_a_module_whose_rate_is_a_number_is_padded_with_it() -> None:
+    study = Study(
+        tasks=[Classification("a", source(SERIES))],
+        model=lambda config: Recurrent(config["units"], config["rate"]),
+        space={"units": integer(4, 8), "rate": real(0, 0.5)},
+        default={"units": 8, "rate": 0.1},
+        epochs=1,
+        batch_size=12,
+    )
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    members = [config(study, units=4, rate=0.0), config(study, units=8, rate=0.4)]
+    trainer.lanes.architectures.widths = [4, 8]  # as of larger modules
+    trainer.lanes.packs = True
+    for number, member in enumerate(members):
+        trainer.add(number, member)
+    trainer.lanes.arrange(0)
+    assert len([lane for lane in trainer.lanes if lane.active]) == 1
+    results = trainer.advance()
+    for number, member in enumerate(members):
+        assert_as_alone(trainer, number, member, results)
 
 
 def test_a_module_that_can_be_widened_must_name_its_width() -> None:

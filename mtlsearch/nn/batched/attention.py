@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, new_key
+from mtlsearch.nn.batched.noisy import Noisy, checked_rate, dropped, new_key, transforming
 
 Drop = Callable[[Tensor], Tensor]  # of attention weights [..., L, S]
 
@@ -238,8 +238,3 @@ def scaled(q: Tensor, scale: Tensor | float | None) -> Tensor:
     """Queries times the scale of the scores, 1/√D unless it is given."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     return q * (scale.to(q.dtype) if isinstance(scale, Tensor) else scale)
-
-
-def transforming() -> bool:
-    """Whether `vmap` or `grad` runs now: torch's own attention then falls back to one member after the other."""
-    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from mtlsearch.nn.batched import attention
 from mtlsearch.nn.batched.dropout import alpha_dropped, channel_shape
 from mtlsearch.nn.batched.embedding_bag import embedding_bag
-from mtlsearch.nn.batched.noisy import Noisy, dropped, key_of_draw, new_key
+from mtlsearch.nn.batched.noisy import Noisy, dropped, key_of_draw, new_key, transforming
 from mtlsearch.nn.batched.packing import pack_padded, pad_packed
 
 
@@ -123,7 +123,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Any:
     drop = _drop(own, dropout_p)
-    if drop is None and not attention.transforming():
+    if drop is None and not transforming():
         return NotImplemented  # torch's own is faster, and has no noise
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))

@@ -1,14 +1,18 @@
 """Layers whose noise is a function of a key, which a trainer sets before each step."""
 
-from typing import ClassVar
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 
 from mtlsearch.errors import StudyError
 from mtlsearch.kernels.noise import BITS, mix, noise
 from mtlsearch.nn.batched.masking import masked
 
+LARGE = 4096  # numbers of a mask, from which sharing it between members saves more than it costs
 DRAW = 0x3C6EF3  # between the keys of a layer's draws; at most 24 bits, as the factors of `noise`
 
 
@@ -63,13 +67,55 @@ def key_of_draw(key: Tensor, number: int) -> Tensor:
     return mix(key + number * DRAW)
 
 
-def kept_places(key: Tensor, rate: Tensor | float, shape: torch.Size | tuple[int, ...]) -> Tensor:
+def kept_places(key: Tensor, rate: Tensor | float, shape: Sequence[int]) -> Tensor:
     """Where dropout of `rate` keeps a number: a mask of `shape`, a function of `key` and of each place's indices."""
     chance = rate.double() if isinstance(rate, Tensor) else torch.tensor(float(rate), dtype=torch.float64)
-    return noise(key, shape) >= (chance * (1 << BITS)).int().to(key.device)
+    least = (chance * (1 << BITS)).int().to(key.device)
+    if key.device.type == "cpu" and transforming() and math.prod(shape) >= LARGE:
+        mask: Tensor = KeptPlaces.apply(key, least, tuple(shape))
+        return mask
+    return noise(key, shape) >= least
 
 
-def dropped(x: Tensor, key: Tensor, rate: Tensor | float, shape: torch.Size | tuple[int, ...] | None = None) -> Tensor:
+class KeptPlaces(torch.autograd.Function):
+    """Where the noise of `shape` is at least `least` []; members with one key draw its noise once.
+
+    For a CPU, where one operator after the other passes over memory. A compiler joins them, and gets them as they are.
+    """
+
+    @staticmethod
+    def forward(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return noise(key, shape) >= least
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None]:
+        return None, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], key: Tensor, least: Tensor, shape: tuple[int, ...]
+    ) -> tuple[Tensor, int]:
+        keys, leasts = (
+            x if dim == 0 else x.expand(info.batch_size) for x, dim in ((key, in_dims[0]), (least, in_dims[1]))
+        )
+        leasts = leasts.view(-1, *[1] * len(shape))
+        if isinstance(keys, FakeTensor):
+            return torch.vmap(lambda each: noise(each, shape))(keys) >= leasts, 0
+        distinct, place = torch.unique(keys, return_inverse=True)
+        drawn = torch.stack([noise(each, shape) for each in distinct])
+        return (drawn if len(distinct) == 1 else drawn.index_select(0, place)) >= leasts, 0
+
+
+def transforming() -> bool:
+    """Whether `vmap` or `grad` runs now."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def dropped(x: Tensor, key: Tensor, rate: Tensor | float, shape: Sequence[int] | None = None) -> Tensor:
     """`x` after dropout of `rate`; the mask has `shape`, which broadcasts to that of `x`, or that of `x` itself."""
     kept = kept_places(key, rate, x.shape if shape is None else shape)
     return masked(x / remaining(rate, x.dtype), kept)

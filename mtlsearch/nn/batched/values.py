@@ -1,6 +1,7 @@
 """Numbers that a user's layer keeps as attributes, as buffers: so they may differ between the members of a lane."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -51,3 +52,18 @@ def as_numbers(module: nn.Module, numbers: Mapping[Place, float]) -> None:
     for (path, name), number in numbers.items():
         delattr(layers[path], name)
         setattr(layers[path], name, number)
+
+
+@contextmanager
+def numbers_again(module: nn.Module, places: Iterable[Place]) -> Iterator[None]:
+    """Numbers that `as_buffers` has turned into buffers are numbers while it lasts, as the module's code knows them."""
+    layers = dict(module.named_modules())
+    buffers = {(path, name): layers[path]._buffers.get(name) for path, name in places if path in layers}
+    found = {place: buffer for place, buffer in buffers.items() if buffer is not None}
+    as_numbers(module, {place: float(buffer) for place, buffer in found.items()})
+    try:
+        yield
+    finally:
+        for (path, name), buffer in found.items():
+            delattr(layers[path], name)
+            layers[path].register_buffer(name, buffer, persistent=False)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from mtlsearch.nn.batched.values import as_buffers
+from mtlsearch.nn.batched.values import as_buffers, numbers_again
 from mtlsearch.nn.widening import Widenable, widened, width_of
 from mtlsearch.training.population.architectures import Architectures, Key, structure
 from mtlsearch.training.population.lane import Lane, LaneMember
@@ -57,7 +57,8 @@ class Lanes:
         widths = self.architectures.widths
         if not self.packs or not isinstance(module, Widenable) or width_of(module) not in widths:
             return None
-        wide = widened(module, widths[-1])
+        with numbers_again(module, self.architectures.varying):
+            wide = widened(module, widths[-1])
         as_buffers(wide, self.architectures.varying)
         return structure(wide)
 

@@ -8,7 +8,7 @@ import torch
 from population_asserts import TOLERANCE, config, disjoint_study, double, joint_study
 
 from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.steps import Compiled, Eager, Fused
+from mtlsearch.training.population.steps import Compiled, Eager, Fused, has_compiler
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Trainer, Training
 
@@ -86,6 +86,7 @@ def test_lanes_that_are_kept_go_on_bit_for_bit_with_every_seed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="nothing is compiled here")
 def test_compiled_lane_of_several_seeds_is_as_alone() -> None:
     study = joint_study()
     training = double(study, mixes_seeds=True)

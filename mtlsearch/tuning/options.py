@@ -303,7 +303,7 @@ class RunOptions(
     score: str | Mapping[str, float] | None = option(
         None,
         "--score",
-        help="mean or min over the tasks, a main task, or TASK=WEIGHT,TASK=WEIGHT.",
+        help="mean or min over the tasks, pareto (each task by itself), a main task, or TASK=WEIGHT,TASK=WEIGHT.",
         default="the study's",
     )
     at_least: Mapping[str, object] | None = option(

@@ -23,6 +23,7 @@ from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines
+from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -98,7 +99,10 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
     for line in told(loaded.units, [*loaded.study.tasks, *loaded.study.terms]):
         notice(line)
     make_sampler(options.sampler, 0)
-    pruner = make_pruner(options.pruner, loaded.study.epochs)
+    several = loaded.study.scoring.kind == PARETO
+    if several and len(loaded.scored) < 2:
+        raise StudyError(f"score {PARETO} needs two tasks that can be scored, but the study has {len(loaded.scored)}")
+    pruner = make_pruner(options.pruner, loaded.study.epochs, several=several)
     if options.artifacts is not None:  # a folder beside a SQLite store is checked with the store
         check_folder(artifacts)
     return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions)

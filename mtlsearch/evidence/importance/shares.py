@@ -132,7 +132,8 @@ class _Sum:
     models: Sequence[Model]
 
     def predict(self, x: Array) -> Array:
-        return np.sum([model.predict(x) for model in self.models], axis=0)
+        found: Array = np.sum([model.predict(x) for model in self.models], axis=0)
+        return found
 
 
 def _fitted(x: Array, y: Array) -> tuple[Model, float]:

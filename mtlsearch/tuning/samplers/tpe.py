@@ -45,8 +45,8 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 def share_of_front(count: int) -> int:
     """How many of `count` trials with several values count as good ones.
 
-    A front needs more of them than one best trial: with a fifth, 200 trials covered 98 % of known fronts of two tasks in
-    three dimensions, with Optuna's tenth 97 % (`benchmarks/pareto.py`).
+    A front needs more of them than one best trial: with a fifth, 200 trials covered 98 % of a known front of two tasks
+    in three dimensions, with Optuna's tenth 97 % (`benchmarks/pareto.py`).
     """
     return math.ceil(0.2 * count)
 

@@ -1,5 +1,6 @@
 """A search with the score `pareto`: the front, what is kept of it, pruning by rank, and the asks."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from optuna.trial import TrialState, create_trial
 
 from mtlsearch import real
 from mtlsearch.evidence.questions.fronts import covered, hypervolume
+from mtlsearch.report.dashboard_figures import figures_of
+from mtlsearch.report.reading import read_report
 from mtlsearch.store.curves import CURVES, curve, epochs_reported
+from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.foresight import Foresight
+from mtlsearch.store.record import find_record
 from mtlsearch.study.front import ranks
 from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
@@ -43,6 +48,12 @@ def test_plain_optuna_reads_a_value_for_each_task(searched: Path) -> None:
     assert len(study.best_trials) >= 1
 
 
+def test_the_dashboard_draws_the_curves_that_optuna_does_not_know(searched: Path) -> None:
+    with open_storage(f"sqlite:///{searched}/s.db", create=False) as storage:
+        record = find_record(storage, "two", searched)
+        assert "mtlsearch-learning-curves" in figures_of(read_report(record))
+
+
 def test_best_shows_the_front_and_every_trial_of_it_can_be_exported(searched: Path, tmp_path: Path) -> None:
     store = ("--storage", f"sqlite:///{searched}/s.db")
     best = done("best", "two", *store, "--json").json
@@ -58,8 +69,6 @@ def test_best_shows_the_front_and_every_trial_of_it_can_be_exported(searched: Pa
 
 
 def test_the_same_command_goes_on_and_the_front_can_be_confirmed(searched: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     store = ("--storage", f"sqlite:///{tmp_path}/s.db")
     done("run", tmp_path / "two.py", *RUN, "--trials", "10", *store)

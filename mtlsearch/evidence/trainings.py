@@ -199,11 +199,11 @@ def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any])
 
 def open_confirmation(record: Record) -> Confirmation:
     """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
-    name = f"{record.name}/confirmation"
+    name = f"{record.name}/confirmation{record.variant and f'/{record.variant}'}"
     about = {"role": "confirmation", "fingerprint": record.info["fingerprint"]}
     study = linked_study(record, name, "confirmation", about)
     _check_linked(study, record.info["fingerprint"])
-    if record.study.user_attrs.get("confirmation") != name:
+    if not record.variant and record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
     return Confirmation.of(record, study)
 
@@ -268,6 +268,8 @@ def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
 def find_confirmation(record: Record) -> Confirmation | None:
     """The record of a study's confirmation, None where there is none."""
     name = record.study.user_attrs.get("confirmation")
+    if record.variant:
+        name = f"{record.name}/confirmation/{record.variant}"
     if not isinstance(name, str):
         return None
     try:

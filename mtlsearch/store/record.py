@@ -79,6 +79,7 @@ class Record:
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
     is_new: bool = False
+    variant: str = ""  # settings that the search did not have, at which it is confirmed
 
     @property
     def name(self) -> str:

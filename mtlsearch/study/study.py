@@ -95,6 +95,7 @@ class Study:
     spare_heads: Sequence[str] = ()
     weight_prior: str = LOG_RATIOS
     fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
+    weight_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of log ratios, by dimension
     folds: int | None = None
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
@@ -169,7 +170,7 @@ class Study:
         """How the task weights are searched."""
         if self.weight_prior == SIMPLEX:
             return Simplex(self.weighted, self.fixed_weights)
-        return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
+        return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights, self.weight_bounds)
 
     @property
     def search_space(self) -> Space:
@@ -211,6 +212,7 @@ class Study:
             score=self.scoring.of_tasks(tasks) if several else "mean",
             at_least={task: least for task, least in self.at_least.items() if task in tasks} if several else {},
             fixed_weights={},
+            weight_bounds={},
             spare_heads=[*self.spare_heads, *others],
         )
 

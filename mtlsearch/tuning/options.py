@@ -5,7 +5,7 @@ its flags from these fields (`cli/options.py`), and `mtlsearch.search` takes its
 this module is cheap: no torch, no Optuna.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
@@ -45,7 +45,7 @@ class Flag(NamedTuple):
     `names` are its flags. `low` and `high` bound the value; with `above`, `low` itself is excluded. `choices` are all
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
     `default` says in words what None stands for. A text has at most `longest` letters. `here` tells that `high`
-    depends on the machine. With `auto`, that word stands for None.
+    depends on the machine. With `auto`, that word stands for None. A `repeated` option may be given several times.
     """
 
     names: tuple[str, ...]
@@ -62,6 +62,7 @@ class Flag(NamedTuple):
     longest: int | None = None
     here: bool = False
     auto: bool = False
+    repeated: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -330,6 +331,12 @@ class RunOptions(
     fixed: Mapping[str, object] | None = option(
         None, "--set", help="Fix a dimension of the space.", pairs=True, metavar="NAME=VALUE"
     )
+    asked_first: "Sequence[str | Path]" = option(
+        (), "--from", help="An exported config to ask first; repeatable.", repeated=True, metavar="CONFIG.json"
+    )
+    narrow: str | None = option(
+        None, "--narrow", help="Search the region of the best tenth of this study of the store.", metavar="STUDY"
+    )
     confirm: bool = option(True, "--no-confirm", help="Do not train the best configs again after the search.")
 
 
@@ -345,6 +352,13 @@ class ConfirmOptions(
 ):
     """Options of `mtlsearch confirm`."""
 
+    settings: Mapping[str, object] | None = option(
+        None,
+        "--set",
+        help="Confirm at another value of a hyperparameter, or of epochs, which the search need not have had.",
+        pairs=True,
+        metavar="NAME=VALUE",
+    )
     trial: int | None = option(
         None,
         "--trial",

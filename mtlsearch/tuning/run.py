@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import again_trainer, confirm
+from mtlsearch.tuning.known.asked_first import enqueue, params_of_files
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress
@@ -84,6 +85,7 @@ class Chosen:
     artifacts: Path
     pruner: BasePruner
     conditions: Conditions
+    asked_first: Sequence[Mapping[str, Any]] = ()
 
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
@@ -105,7 +107,8 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
     pruner = make_pruner(options.pruner, loaded.study.epochs, several=several)
     if options.artifacts is not None:  # a folder beside a SQLite store is checked with the store
         check_folder(artifacts)
-    return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions)
+    asked = params_of_files([Path(path) for path in options.asked_first], loaded.study)
+    return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions, asked)
 
 
 # Open.
@@ -136,6 +139,8 @@ def open_session(
     for task, why in loaded.left_out.items():
         progress.notice(f"task {task!r} is trained and left out of the score, as it cannot be scored {why}")
     enqueue_default(record, loaded.study)
+    if new := enqueue(record, chosen.asked_first):
+        progress.notice(f"asking {new} given config{'s' * (new > 1)} first")
     seed = int(record.info["seed"])
     record.study.sampler = seeded_asks(options.sampler, seed)
     record.study.pruner = chosen.pruner

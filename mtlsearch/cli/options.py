@@ -82,6 +82,8 @@ def _flag(each: "Field[Any]", hint: Any) -> Callable[[Callable[..., None]], Call
         settings["metavar"] = flag.metavar
     if flag.pairs:
         settings |= {"multiple": True, "callback": _pairs}
+    elif flag.repeated:
+        settings |= {"multiple": True, "default": default or (), "type": PATH, "show_default": False}
     elif flag.listed:
         settings |= {"default": ",".join(default or ()), "callback": _listed}
     elif _plain(hint) is bool and "/" not in flag.names[-1]:

@@ -26,6 +26,6 @@ def report(options: ReportOptions) -> None:
     check_places(options.output, options.png)
 
     def work(record: "Record") -> None:
-        write_report(read_report(record), options.output, options.png)
+        write_report(read_report(record, deep=True), options.output, options.png)
 
     with_record(options, work)

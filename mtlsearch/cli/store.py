@@ -47,10 +47,16 @@ def best(options: BestOptions, as_json: bool) -> None:
 
     def work(record: "Record") -> Mapping[str, Any]:
         from mtlsearch.evidence.importance.mattered import said
+        from mtlsearch.evidence.questions.fronts import front_table
+        from mtlsearch.study.score import PARETO
 
         config = best_config(record, options)[0]
-        lines = [] if "question" in config else said(record, record.best_or_none())
-        return {**config, **({"mattered": {"lines": lines}} if lines else {})}
+        if "question" in config:
+            return config
+        lines = said(record, record.best_or_none())
+        front = front_table(record) if record.info["score"] == PARETO else None
+        more = {"front": front} if front else {}
+        return {**config, **more, **({"mattered": {"lines": lines}} if lines else {})}
 
     config = with_record(options, work, options.artifacts_path)
     print_result(config, as_json, options.every)

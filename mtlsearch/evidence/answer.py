@@ -21,6 +21,7 @@ from mtlsearch.evidence.statistics import choose
 from mtlsearch.evidence.trainings import Found, Kind, Repeat, find_confirmation, group_of
 from mtlsearch.evidence.verdict import Verdict
 from mtlsearch.store.config_file import trial_config
+from mtlsearch.store.curves import epochs_reported
 from mtlsearch.store.record import Record, exported
 from mtlsearch.store.trials import best_of, busy_seconds, ranked, shortfall_of
 from mtlsearch.study.score import Score
@@ -293,7 +294,7 @@ def outdated(record: Record, config: Mapping[str, Any]) -> str | None:
 def expected_seconds(record: Record, trial_epochs: float) -> float | None:
     """The time that `trial_epochs` take at the rate of the search, None where nothing was timed."""
     timed = [trial for trial in record.trials() if trial.datetime_start and trial.datetime_complete]
-    epochs = sum(len(trial.intermediate_values) for trial in timed)
+    epochs = sum(map(epochs_reported, timed))
     return busy_seconds(timed) / epochs * trial_epochs if epochs else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtlsearch.evidence.statistics import Array, Estimate, estimate, rounding_sd, t_interval
-from mtlsearch.study.score import CALLABLE, MEAN, Score
+from mtlsearch.study.score import CALLABLE, MEAN, PARETO, Score
 
 PerSeed = Mapping[str, Sequence[float]]  # a test metric by task, one value a seed, NaN where the seed failed
 
@@ -114,7 +114,7 @@ def score_floor(metrics: Mapping[str, TaskMetric], score: Score) -> float:
     steps = {task: metrics[task].step for task in weights}
     if score.kind == CALLABLE or not all(steps.values()):
         return 0.0
-    if score.kind == MEAN:
+    if score.kind in (MEAN, PARETO):
         return rounding_sd(min(steps.values()) / len(steps))
     if score.kind == "weighted":
         return rounding_sd(min(weight * steps[task] for task, weight in weights.items()))

@@ -19,7 +19,7 @@ from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import damage, fault_of_conclusion, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.definition import compared
-from mtlsearch.store.record import InTraining, Policy, Record, name_score
+from mtlsearch.store.record import InTraining, Policy, Record, name_values
 from mtlsearch.study.space import Config
 from mtlsearch.terminal import notice
 
@@ -190,7 +190,7 @@ def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any])
     if "of" not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise StoreError(f"study {name!r} in the store is not a {what}: rename or delete it first")
-        name_score(study, record.info["score"])
+        name_values(study, [record.info["score"]])
         # `of` comes last: a process that dies before leaves a study that is begun again.
         for key, value in {**about, "of": record.name}.items():
             study.set_user_attr(key, value)
@@ -199,11 +199,11 @@ def linked_study(record: Record, name: str, what: str, about: Mapping[str, Any])
 
 def open_confirmation(record: Record) -> Confirmation:
     """The confirmation of a study, made where there is none. Raises StoreError where its name is another's."""
-    name = f"{record.name}/confirmation"
+    name = f"{record.name}/confirmation{record.variant and f'/{record.variant}'}"
     about = {"role": "confirmation", "fingerprint": record.info["fingerprint"]}
     study = linked_study(record, name, "confirmation", about)
     _check_linked(study, record.info["fingerprint"])
-    if record.study.user_attrs.get("confirmation") != name:
+    if not record.variant and record.study.user_attrs.get("confirmation") != name:
         record.study.set_user_attr("confirmation", name)
     return Confirmation.of(record, study)
 
@@ -268,6 +268,8 @@ def _check_linked(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
 def find_confirmation(record: Record) -> Confirmation | None:
     """The record of a study's confirmation, None where there is none."""
     name = record.study.user_attrs.get("confirmation")
+    if record.variant:
+        name = f"{record.name}/confirmation/{record.variant}"
     if not isinstance(name, str):
         return None
     try:

@@ -12,6 +12,7 @@ import optuna
 from mtlsearch.evidence.trainings import find_confirmation
 from mtlsearch.report.reading import Report, number, read_report
 from mtlsearch.store.record import Record
+from mtlsearch.store.trials import score_of
 from mtlsearch.terminal import notice
 
 SCORES = "not to be ranked: a single-task training is scored on its own task alone; see the note"
@@ -63,7 +64,7 @@ def note(report: Report) -> str:
     elif report.best is None:
         lines = ["No trial is complete yet."]
     else:
-        value = number(report.best.value or 0.0, report.score_scale)
+        value = number(score_of(report.best), report.score_scale)
         best = f"trial {report.best.number} is the best of the search, score {value}, one seed."
         lines = [f"**Not confirmed:** {best}"]
     if report.answer is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from mtlsearch.collection import without_collection
 from mtlsearch.errors import StoreError
 from mtlsearch.report.reading import Report, read_report
+from mtlsearch.store.curves import task_curves
 from mtlsearch.store.database.opening import Storage
 from mtlsearch.store.record import Record, find_record
 from mtlsearch.terminal import notice
@@ -23,10 +24,12 @@ STUDY_PAGE = re.compile(r"/api/studies/(\d+)")
 def figures_of(report: Report) -> dict[str, str]:
     """The JSON of each figure of a study, by the name that the dashboard gives it."""
     with without_collection():
-        from mtlsearch.report.figures import trade_offs
+        from mtlsearch.report.figures import curves, trade_offs
         from mtlsearch.report.figures_confirmed import comparison, confirmation
 
     drawn = [*trade_offs(report), *confirmation(report), *comparison(report)]
+    if any(map(task_curves, report.trials)):  # which the dashboard knows nothing of
+        drawn.append(curves(report))
     # The dashboard only asks for JSON, and plotly would validate every number again.
     return {
         f"mtlsearch-{plot.name}": json.dumps(plot.for_dashboard(), separators=(",", ":"))

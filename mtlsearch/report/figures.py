@@ -17,6 +17,7 @@ from mtlsearch.report.figures_standard import best_so_far, hyperparameters, scor
 from mtlsearch.report.figures_three_tasks import of_three
 from mtlsearch.report.figures_two_tasks import of_two
 from mtlsearch.report.reading import Report
+from mtlsearch.store.curves import epochs_reported, score_curve
 
 MOST_CURVES = 400
 
@@ -24,7 +25,7 @@ MOST_CURVES = 400
 def plots(report: Report) -> list[style.Plot]:
     """Every figure that the study has the numbers for, in the order of the page."""
     found = [*trade_offs(report), *confirmation(report), *profile(report), *comparison(report)]
-    if any(trial.intermediate_values for trial in report.trials):
+    if any(epochs_reported(trial) for trial in report.trials):
         found.append(curves(report))
     if report.complete:
         study, trials = scored_study(report)
@@ -47,7 +48,7 @@ def trade_offs(report: Report) -> list[style.Plot]:
 def curves(report: Report) -> style.Plot:
     """The score of every epoch: pruned trials faint, complete ones grey, the best one bold."""
     scale, best = report.score_scale, report.best
-    trained = [trial for trial in report.trials if trial.intermediate_values]
+    trained = [trial for trial in report.trials if epochs_reported(trial)]
     complete = [t for t in trained if t.state is TrialState.COMPLETE and (best is None or t.number != best.number)]
     pruned = [trial for trial in trained if trial.state is not TrialState.COMPLETE]
     traces = [
@@ -59,11 +60,11 @@ def curves(report: Report) -> style.Plot:
         if trials
     ]
     held: list[float] = []
-    if best is not None and best.intermediate_values:
-        held = [v * scale for v in best.intermediate_values.values()]
+    if best is not None and epochs_reported(best):
+        held = [v * scale for v in score_curve(best).values()]
         traces.append(_lines([best], f"best: trial {best.number}", style.TUNED, 3.0, scale))
-    ends = [max(t.intermediate_values.values()) * scale for t in complete + pruned]
-    most = max(len(trial.intermediate_values) for trial in trained)
+    ends = [max(score_curve(t).values()) * scale for t in complete + pruned]
+    most = max(epochs_reported(trial) for trial in trained)
     step = max(1, math.ceil(most / 10))
     figure = style.drawn(
         traces, 400,
@@ -82,14 +83,15 @@ def _lines(trials: Sequence[FrozenTrial], name: str, colour: str, width: float, 
     y: list[float | None] = []
     numbers: list[int] = []
     for trial in trials:
-        steps = sorted(trial.intermediate_values)
+        scores = score_curve(trial)
+        steps = sorted(scores)
         x += [*(step + 1 for step in steps), None]
-        y += [*style.rounded(trial.intermediate_values[step] * scale for step in steps), None]
+        y += [*style.rounded(scores[step] * scale for step in steps), None]
         numbers += [trial.number] * (len(steps) + 1)
     single = len(trials) == 1
     return go.Scatter(
         x=x, y=y, customdata=numbers, name=name,
-        mode="lines+markers" if single or all(len(t.intermediate_values) == 1 for t in trials) else "lines",
+        mode="lines+markers" if single or all(epochs_reported(t) == 1 for t in trials) else "lines",
         line={"color": colour, "width": width}, marker={"size": 7 if single else 4},
         opacity=1 if single else 0.75 if len(trials) <= 100 else 0.3,
         hovertemplate="trial %{customdata}, epoch %{x}: %{y:.4g}<extra></extra>",

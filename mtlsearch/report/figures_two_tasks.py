@@ -1,5 +1,9 @@
-"""The trade-off of two tasks: the metric of each against the one free weight, with the confirmed trainings."""
+"""The trade-off of two tasks: the metric of each against the one free weight, with the confirmed trainings.
 
+And the front: the metrics of two tasks against each other, in which a trial can be picked.
+"""
+
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,11 +11,16 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from plotly.subplots import make_subplots
 
+from mtlsearch.evidence.questions.asking import front_of, scored_tasks
 from mtlsearch.evidence.statistics import Estimate, estimate
 from mtlsearch.report import figure_style as style
 from mtlsearch.report.figures_confirmed import Mean
 from mtlsearch.report.reading import Report, metric_of, number, weights_of
+from mtlsearch.report.reproduce import command, named
+from mtlsearch.store.trials import score_of
 
+MOST_ASKED = 12  # tasks with sliders
+LEAST_ASKED = 2  # trials
 WHOLE = (-0.02, 1.02)
 
 
@@ -40,6 +49,74 @@ def of_two(report: Report) -> style.Plot:
             " test."
         )
     return style.Plot("trade-off", "Task trade-off", text, (figure,))
+
+
+def front(report: Report) -> style.Plot | None:
+    """The first two scored tasks against each other; None with fewer tasks, or very many.
+
+    Its traces are the trials, the front and the star of the answer, in this order: `front.js` moves them.
+    """
+    tasks = [task for task in scored_tasks(report.info) if task in report.tasks]
+    trials = report.complete
+    if not 2 <= len(tasks) <= MOST_ASKED or len(trials) < LEAST_ASKED:
+        return None
+    x, y = ([report.tasks[t].scale * metric_of(trial, t, report.tasks[t].name) for trial in trials] for t in tasks[:2])
+    on_front = {trial.number for trial in front_of(trials, tasks, report.tasks)}
+    line = sorted((a, b) for trial, a, b in zip(trials, x, y, strict=True) if trial.number in on_front)
+    texts = [f"trial {trial.number}: {a:.4g}, {b:.4g}" for trial, a, b in zip(trials, x, y, strict=True)]
+    dots = style.dots(["circle"] * len(trials)) | {"opacity": [0.85] * len(trials)}
+    numbers = [trial.number for trial in trials]
+    points = style.points(style.rounded(x), style.rounded(y), texts, dots, name="trial", customdata=numbers)
+    staircase = go.Scatter(
+        x=style.rounded(a for a, _ in line),
+        y=style.rounded(b for _, b in line),
+        mode="lines",
+        line={"color": style.MIDDLE, "width": 2},
+        name="front",
+        hoverinfo="skip",
+    )
+    star = style.star(x[0], y[0], "the answer", name="the answer")
+    titles = [style.metric_title(report.tasks[task], task, "validation", ": ") for task in tasks[:2]]
+    lower = [not report.tasks[task].higher_is_better for task in tasks[:2]]
+    ranges = [style.window(each, [], less) for each, less in zip((x, y), lower, strict=True)]
+    pairs = zip(("xaxis", "yaxis"), titles, ranges, strict=True)
+    axes = {name: {"title": title, "range": limits} for name, title, limits in pairs}
+    figure = style.drawn([points, staircase, star], 420, **axes)
+    return style.Plot("front", "Ask the trials", "", (figure,))
+
+
+def asked_trials(report: Report) -> dict[str, Any]:
+    """What the page needs to answer questions: the tasks, and the complete trials with their values."""
+    tasks = [task for task in scored_tasks(report.info) if task in report.tasks]
+    metrics = report.tasks
+    on_front = {trial.number for trial in front_of(report.complete, tasks, metrics)}
+    return {
+        "export": command("export", report.name),
+        "confirm": command("confirm", *named(report)),
+        "tasks": [
+            {
+                "name": task,
+                "metric": metrics[task].name,
+                "higher": metrics[task].higher_is_better,
+                "scale": metrics[task].scale,
+                "unit": metrics[task].unit,
+                "title": style.metric_title(metrics[task], task, "validation", ": "),
+                "low": min(metrics[task].sign * metric_of(t, task, metrics[task].name) for t in report.complete),
+                "high": max(metrics[task].sign * metric_of(t, task, metrics[task].name) for t in report.complete),
+            }
+            for task in tasks
+        ],
+        "trials": [
+            {
+                "number": trial.number,
+                "score": score_of(trial),
+                "front": trial.number in on_front,
+                "values": [metric_of(trial, task, metrics[task].name) for task in tasks],
+            }
+            for trial in report.complete
+            if all(math.isfinite(metric_of(trial, task, metrics[task].name)) for task in tasks)
+        ],
+    }
 
 
 def _panel(report: Report, task: str, first: str) -> tuple[list[go.Scatter], tuple[float, float]]:

@@ -1,6 +1,6 @@
 """The report's page: one HTML file that fetches nothing.
 
-A Content-Security-Policy lets only the page's own two scripts run, which it names by their digests.
+A Content-Security-Policy lets only the page's own scripts run, which it names by their digests.
 """
 
 import base64
@@ -15,7 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from mtlsearch.offline_page import render
 from mtlsearch.report.figure_style import DARK, Plot
-from mtlsearch.report.page_tables import methods_table, searches_table, tasks_table
+from mtlsearch.report.figures_two_tasks import asked_trials, front
+from mtlsearch.report.page_tables import methods_table, searches_table, shares_table, tasks_table
 from mtlsearch.report.reading import Report, number
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
@@ -27,7 +28,8 @@ MOST_REASONS = 20
 
 def page(report: Report, plots: Sequence[Plot]) -> str:
     """The whole page as text."""
-    script = files("mtlsearch.report").joinpath("page.js").read_text(encoding="utf-8")
+    own = (files("mtlsearch.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "front.js"))
+    asked = front(report)
     failed = report.of(TrialState.FAIL)
     return render(
         "report/page.html.j2",
@@ -48,7 +50,10 @@ def page(report: Report, plots: Sequence[Plot]) -> str:
         commands=commands(report),
         facts=facts(report),
         dark=DARK,
-        scripts=[get_plotlyjs(), script],
+        asked=asked,
+        trials=None if asked is None else asked_trials(report),
+        shares=shares_table(report),
+        scripts=[get_plotlyjs(), *own],
         digest=_digest,
         json=_json,
     )

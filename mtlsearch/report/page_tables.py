@@ -143,6 +143,24 @@ def methods_table(report: Report) -> Table | None:
     return Table([*head, "trial-epochs", "time"], rows)
 
 
+def shares_table(report: Report) -> Table | None:
+    """The share of each dimension in the variation of the score and of each task; None where nothing tells."""
+    if report.mattered is None or not report.mattered.shares:
+        return None
+    found = report.mattered.shares
+    names = list(next(iter(found.values())).shares)
+    kept = [name for name in found if name == "score" or name in shown_tasks(dict.fromkeys(found, 0.0))]
+    rows = {
+        name: [
+            Cell(f"{100 * found[column].shares[name]:.0f} %") if found[column].determined else UNKNOWN
+            for column in kept
+        ]
+        for name in names
+    }
+    foot = {"out-of-bag R²": [Cell(f"{found[column].r2:.2f}") for column in kept]}
+    return Table(["share of the variation of", *kept], rows, foot=foot)
+
+
 def searches_table(report: Report) -> Table | None:
     """The winner of every repeated search, its gain and its weights; None without repeated searches."""
     if report.searches is None:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT
+from mtlsearch.evidence.importance.mattered import Mattered, edges, mattered
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.searches import stored_evidence
 from mtlsearch.evidence.sentences import Unit
@@ -52,6 +53,8 @@ class Report:
     comparison: Mapping[str, Any] | None
     searches: Mapping[str, Any] | None  # the evidence over repeated searches
     outdated: str | None
+    mattered: Mattered | None = None
+    edges: Sequence[str] = ()
 
     @cached_property
     def tasks(self) -> dict[str, TaskMetric]:
@@ -99,8 +102,8 @@ class Report:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_report(record: Record) -> Report:
-    """Read a study's trials, answer, confirmation and comparison."""
+def read_report(record: Record, *, deep: bool = False) -> Report:
+    """Read a study's trials, answer, confirmation and comparison; `deep` also finds what mattered, in seconds."""
     best = record.best_or_none()
     answer = None if best is None else best_answer(record)[0]
     confirmation = find_confirmation(record)
@@ -124,6 +127,8 @@ def read_report(record: Record) -> Report:
         comparison=comparison if known else None,
         searches=stored_evidence(record.study.user_attrs),
         outdated=None if answer is None else outdated(record, answer),
+        mattered=mattered(record) if deep else None,
+        edges=[] if best is None or not deep else edges(record, best),
     )
 
 

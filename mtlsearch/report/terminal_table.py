@@ -31,6 +31,9 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     for name, value in hyperparameters(config).items():
         table.add_row(Text(visible(name)), Text(value))
     console.print(table)
+    if "front" in config:
+        console.print()
+        console.print(_front_table(config))
     for line in missed(config):
         console.print(line, markup=False, soft_wrap=whole)
     if verdict is not None:
@@ -39,6 +42,25 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
             console.print(visible(line), markup=False, soft_wrap=whole)
     for line in [*config.get("searches", {}).get("lines", ()), *config.get("mattered", {}).get("lines", ())]:
         console.print(visible(line), markup=False, soft_wrap=whole)
+
+
+def _front_table(config: Mapping[str, Any]) -> Table:
+    """The trials that no other beats on every task, the knee marked."""
+    front = config["front"]
+    volume = front["hypervolume"]
+    covers = "" if volume is None else f", which covers {100 * volume:.1f} % of the box from the worst to the best"
+    title = f"front of {len(front['trials'])} trials{covers}"
+    tasks = shown_tasks(dict.fromkeys(front["tasks"], 0.0))
+    table = Table("trial", box=None, padding=(0, GAP, 0, 0), title=title, title_justify="left", title_style="")
+    for task in tasks:
+        table.add_column(f"{visible(task)} {config['tasks'][task]['metric']}", justify="right")
+    for task in tasks:
+        table.add_column(f"weight of {visible(task)}", justify="right")
+    for row in front["trials"]:
+        name = f"{row['trial']} knee" if row["trial"] == front["knee"] else str(row["trial"])
+        values = [measured(row["validation"][task]) for task in tasks]
+        table.add_row(name, *values, *(weight_in_words(row["task_weights"].get(task, 0.0)) for task in tasks))
+    return table
 
 
 def in_folds(config: Mapping[str, Any]) -> str:

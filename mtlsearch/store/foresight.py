@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.store.curves import epochs_reported, oriented_curve
+from mtlsearch.store.curves import curve, epochs_reported
 
 Array = NDArray[np.float64]
 # After so many epochs the rank of a trial says much about its last one.
@@ -20,14 +20,13 @@ LEAST_EPOCHS = 2
 
 
 class Foresight:
-    """Predicts the final values of trials that have not trained to the end, of one study.
+    """Predicts the final values of trials that have not trained to the end, of one study whose values are maximised.
 
-    `signs` has 1 for each value that is maximised, −1 for each that is minimised. The prediction is the trial's best
-    value so far plus the median gain that complete trials still made after as many epochs, for each value by itself.
+    The prediction is the trial's best value so far plus the median gain that complete trials still made after as many
+    epochs, for each value by itself.
     """
 
-    def __init__(self, signs: Sequence[int] = (1,)) -> None:
-        self._signs = np.array(signs)
+    def __init__(self) -> None:
         self._known: set[int] = set()
         # Later gains [T] of complete trials, by the number of epochs trained before.
         self._gains: defaultdict[int, list[Array]] = defaultdict(list)
@@ -37,33 +36,39 @@ class Foresight:
         for trial in trials:
             if trial.state is TrialState.COMPLETE and trial.number not in self._known:
                 self._known.add(trial.number)
-                best = self._best(trial)
+                best = best_values(trial)
                 for epoch, values in enumerate(best, start=1):
                     self._gains[epoch].append(best[-1] - values)
 
     def expected(self, trial: FrozenTrial) -> Array | None:
-        """The expected final values [T], oriented so that higher is better; None where too few epochs tell them."""
+        """The expected final values [T]; None where too few epochs tell them."""
         if epochs_reported(trial) < LEAST_EPOCHS:
             return None
-        best = self._best(trial)
+        best = best_values(trial)
         if np.isnan(best[-1]).any():
             return None
-        gains = np.array(self._gains[len(best)]).reshape(-1, len(self._signs))
-        gains = gains[~np.isnan(gains).any(axis=1)]
-        found: Array = best[-1] + (np.median(gains, axis=0) if len(gains) else 0.0)
-        return found
+        last: Array = best[-1]
+        gains = [gain for gain in self._gains[len(best)] if not np.isnan(gain).any()]
+        return last + np.median(gains, axis=0) if gains else last
 
     def of(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as complete with its expected values, if it is in training and has enough epochs; else as it is."""
-        found = self.expected(trial) if trial.state is TrialState.RUNNING else None
-        if found is None:
+        return self._complete(trial) if trial.state is TrialState.RUNNING else trial
+
+    def of_any(self, trial: FrozenTrial) -> FrozenTrial:
+        """The same, also where the trial was pruned."""
+        return self._complete(trial) if trial.state in (TrialState.RUNNING, TrialState.PRUNED) else trial
+
+    def _complete(self, trial: FrozenTrial) -> FrozenTrial:
+        values = self.expected(trial)
+        if values is None:
             return trial
         expected = copy(trial)
-        expected.state = TrialState.COMPLETE
-        expected.values = (found * self._signs).tolist()
+        expected.state, expected.values = TrialState.COMPLETE, values.tolist()
         return expected
 
-    def _best(self, trial: FrozenTrial) -> Array:
-        """The best value up to each epoch [E, T], NaN until one is a number."""
-        found: Array = np.fmax.accumulate(oriented_curve(trial, self._signs.tolist()), axis=0)
-        return found
+
+def best_values(trial: FrozenTrial) -> Array:
+    """The best value up to each epoch [E, T], NaN until one is a number."""
+    found: Array = np.fmax.accumulate(curve(trial), axis=0)
+    return found

@@ -5,7 +5,7 @@ Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
 from mtlsearch.processes import Owner, this_process
 from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
+from mtlsearch.store.curves import CURVES, epochs_reported, has_several, task_curves
 from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, leaving
 from mtlsearch.store.states import found_states
-from mtlsearch.store.trials import best_of, rank, rank_of
+from mtlsearch.store.trials import best_of, is_on_front, rank, rank_of, score_of
 from mtlsearch.study.results import shortfall
+from mtlsearch.study.score import PARETO
 from mtlsearch.study.space import Config, Space
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ class Record:
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
     is_new: bool = False
+    variant: str = ""  # settings that the search did not have, at which it is confirmed
 
     @property
     def name(self) -> str:
@@ -219,14 +223,31 @@ class Record:
 
     def report(self, result: "EpochResult") -> None:
         """Store the score of an epoch, unless a run that was cut off has stored it."""
-        if result.reason is None and result.epoch not in self.trial(result.number).intermediate_values:
-            with self.losing(result.number):
-                self.running[result.number].trial.report(result.score, result.epoch)
+        stored = self.trial(result.number)
+        if result.reason is not None or result.epoch < epochs_reported(stored):
+            return
+        trial = self.running[result.number].trial
+        with self.losing(result.number):
+            if has_several(self.study):
+                before, now = task_curves(stored), self._values(result.validation)
+                trial.set_user_attr(CURVES, {task: [*before.get(task, ()), value] for task, value in now.items()})
+            else:
+                trial.report(result.score, result.epoch)
 
     def should_prune(self, result: "EpochResult") -> bool:
         """Whether the trial should end after this epoch; it has survived the epochs before its last stored one."""
-        last = self.trial(result.number).last_step
-        return (last is None or result.epoch >= last) and self.running[result.number].trial.should_prune()
+        stored = self.trial(result.number)
+        if result.epoch < epochs_reported(stored) - 1:
+            return False
+        if has_several(self.study):  # which Optuna's own trial refuses to ask
+            return self.study.pruner.prune(self.study, stored)
+        return self.running[result.number].trial.should_prune()
+
+    def _values(self, validation: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """The value of each scored task, oriented so that higher is better."""
+        tasks, left_out = self.info["tasks"], self.info.get("left_out", {})
+        signs = {task: 1 if about["higher_is_better"] else -1 for task, about in tasks.items() if task not in left_out}
+        return {task: sign * validation[task][tasks[task]["metric"]] for task, sign in signs.items()}
 
     def tell(self, result: "EpochResult", state: TrialState, save: Save) -> bool:
         """End a trial; False where another process had taken it over.
@@ -238,15 +259,19 @@ class Record:
         seconds = round(time.monotonic() - running.begun, 3)
         score = result.best_score if state is TrialState.COMPLETE else None
         with self.losing(result.number):
-            for name, value in {**outcome(result), **running.attrs, "seconds": seconds}.items():
+            values: float | list[float] | None = score
+            own: dict[str, Any] = {}
+            if has_several(self.study) and score is not None:
+                values, own = [*self._values(result.best_validation).values()], {"score": score}
+            for name, value in {**outcome(result), **own, **running.attrs, "seconds": seconds}.items():
                 running.trial.set_user_attr(name, value)
             for task, short in result.best_shortfalls.items():
                 running.trial.set_constraint(task, short)
-            if score is not None and result.folds is None:
-                place = rank(score, result.number, shortfall(result.best_shortfalls))
-                if self._is_best(self._stored(running.trial), place):
-                    self._save_best(running.trial, score, save)
-            self.study.tell(running.trial, score, state)
+            short = shortfall(result.best_shortfalls)
+            is_best = values is not None and self._is_best(self._stored(running.trial), values, short)
+            if score is not None and result.folds is None and is_best:
+                self._save_best(running.trial, score, save)
+            self.study.tell(running.trial, values, state)
         return self.running.pop(result.number, None) is not None
 
     @contextmanager
@@ -307,13 +332,16 @@ class Record:
     def _stored(self, trial: optuna.Trial) -> FrozenTrial:
         return self.storage.get_trial(trial._trial_id)
 
-    def _is_best(self, trial: FrozenTrial, place: tuple[float, float, int]) -> bool:
-        """Whether a trial that ends with the sort key `place` becomes the best of its group."""
+    def _is_best(self, trial: FrozenTrial, values: float | Sequence[float], short: float) -> bool:
+        """Whether a trial that ends with these values becomes the best of its group; of several, one of its front."""
         group = self.policy.group(trial)
         if group is None:
             return False
         rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
-        return all(place < rank_of(other) for other in rivals)
+        if isinstance(values, float | int):
+            place = rank(values, trial.number, short)
+            return all(place < rank_of(other) for other in rivals)
+        return is_on_front(values, short, rivals)
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)
@@ -342,7 +370,8 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     if name in (study.study_name for study in storage.get_all_studies()):
         study = optuna.load_study(storage=storage, study_name=name)  # looks only: it may be another program's
     else:
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        directions = [StudyDirection.MAXIMIZE] * len(value_names(info))
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     found = study.user_attrs.get("mtlsearch")
     if found is None and study.get_trials(deepcopy=False):
         raise _not_ours(name)
@@ -350,7 +379,7 @@ def open_record(storage: Storage, name: str, info: Info, seed: int | None, artif
     if found is None:
         found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
         study.set_user_attr("mtlsearch", found)
-        name_score(study, found["score"])
+        name_values(study, value_names(found))
     check_info(name, found)
     check_same(name, found, info, seed)
     return Record(storage, study, found, artifacts, is_new=is_new)
@@ -362,11 +391,19 @@ def recorded_info(storage: Storage, name: str) -> Info | None:
     return None if found is None else found.user_attrs.get("mtlsearch")
 
 
-def name_score(study: optuna.Study, score: str) -> None:
-    """Give the values of the study's trials the name of the score, for the dashboard."""
+def value_names(info: Info) -> list[str]:
+    """The names of a trial's values: the score, or with `pareto` each scored task's metric; − where lower is better."""
+    if info["score"] != PARETO:
+        return [info["score"]]
+    scored = {task: about for task, about in info["tasks"].items() if task not in info.get("left_out", {})}
+    return [f"{'' if about['higher_is_better'] else '−'}{task} {about['metric']}" for task, about in scored.items()]
+
+
+def name_values(study: optuna.Study, names: Sequence[str]) -> None:
+    """Give the values of the study's trials their names, for the dashboard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([score])
+        study.set_metric_names(list(names))
 
 
 def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
@@ -399,7 +436,7 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
         info,
         name=record.name,
         trial=trial.number,
-        score=trial.value if score is None else score,
+        score=score_of(trial) if score is None and trial.values is not None else score,
         config=trial_config(info, trial),
         validation=attrs["validation"],
         training={

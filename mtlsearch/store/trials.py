@@ -1,6 +1,6 @@
 """Trials of a study: which is the best, how long they were in training, and all of them as a table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.ownership import LEFT
+from mtlsearch.study.front import distances, ranks
 from mtlsearch.wording import measured
 
 if TYPE_CHECKING:
@@ -42,8 +43,31 @@ def missed(trial: FrozenTrial) -> str:
 
 
 def ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The complete trials, the best first."""
-    return sorted((trial for trial in trials if trial.state is TrialState.COMPLETE), key=rank_of)
+    """The complete trials, the best first.
+
+    Trials with several values go by their front; on each front the knee comes first, then the more even ones.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if not any(map(has_several_values, complete)):
+        return sorted(complete, key=rank_of)
+    values = [trial.values for trial in complete]
+    places = zip(complete, ranks(values), distances(values), strict=True)
+    key = {trial.number: (shortfall_of(trial), int(rank), far, trial.number) for trial, rank, far in places}
+    return sorted(complete, key=lambda trial: key[trial.number])
+
+
+def has_several_values(trial: FrozenTrial) -> bool:
+    """Whether a complete trial has a value for each task instead of one score."""
+    return trial.values is not None and len(trial.values) > 1
+
+
+def is_on_front(values: Sequence[float], short: float, others: Iterable[FrozenTrial]) -> bool:
+    """Whether no other complete trial beats these values on every task, or is less `short` of what it must reach."""
+    pairs = [(shortfall_of(trial), trial.values) for trial in others]
+    if any(other < short for other, _ in pairs):
+        return False
+    rivals = [rival for other, rival in pairs if other == short]
+    return bool(ranks([values, *rivals])[0] == 0)
 
 
 def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
@@ -52,9 +76,9 @@ def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
 
 
 def score_of(trial: FrozenTrial) -> float:
-    """The score of a complete trial."""
-    assert trial.value is not None
-    return trial.value
+    """The score of a complete trial; where it has several values, their mean at its best epoch."""
+    assert trial.values is not None
+    return float(trial.user_attrs["score"] if has_several_values(trial) else trial.values[0])
 
 
 def trial_epochs(trials: Iterable[FrozenTrial]) -> int:
@@ -92,7 +116,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": _state(trial),
-        "score": trial.value,
+        "score": None if trial.values is None else score_of(trial),
         **_of_folds(attrs.get("folds")),
         **weights,
         **metrics,

@@ -96,6 +96,16 @@ def knee(values: ArrayLike) -> Knee:
     return Knee(nearest(rows, np.ones(rows.shape[1])), is_one)
 
 
+def distances(values: ArrayLike) -> Array:
+    """How far each row is from the best of every task [N], as in `nearest` with equal weights; of a clear knee −1."""
+    rows = _finite(values)
+    found = _distances(rows, np.ones(rows.shape[1]))
+    place = knee(rows)
+    if place.clear:
+        found[place.row] = -1.0
+    return found
+
+
 def nearest(values: ArrayLike, weights: ArrayLike) -> int:
     """The row that is nearest to the best of every task, each task's distance times its weight.
 
@@ -103,8 +113,13 @@ def nearest(values: ArrayLike, weights: ArrayLike) -> int:
     row lies on the front, and every row of the front is the nearest for some weights. Source: Steuer and Choo 1983, "An
     interactive weighted Tchebycheff procedure".
     """
-    short = (1 - shares(values)) * np.asarray(weights, dtype=np.float64)
-    return int(np.argmin(short.max(axis=1) + AUGMENTED * short.mean(axis=1)))
+    return int(np.argmin(_distances(values, np.asarray(weights, dtype=np.float64))))
+
+
+def _distances(values: ArrayLike, weights: Array) -> Array:
+    short = (1 - shares(values)) * weights
+    found: Array = short.max(axis=1) + AUGMENTED * short.mean(axis=1)
+    return found
 
 
 def _beats(rows: Array) -> NDArray[np.bool_]:

@@ -12,8 +12,8 @@ from typing import Any
 from mtlsearch.errors import StudyError
 
 Values = Mapping[str, float]  # one number of each task, oriented so that higher is better
-MEAN, MIN = "mean", "min"
-NAMED = (MEAN, MIN)
+MEAN, MIN, PARETO = "mean", "min", "pareto"
+NAMED = (MEAN, MIN, PARETO)
 CALLABLE = "callable"
 
 
@@ -21,6 +21,8 @@ CALLABLE = "callable"
 class Score:
     """The score of a study: `of` is `mean` or `min` over the tasks, a task, weights by task, or a callable.
 
+    With `pareto` each task's metric is a value of its own, and the best trials are the front. Where one number is
+    needed, as to compare the epochs of a trial, it is the mean.
     Weights are 0 or more; only their ratios matter. A callable takes {task: metric} with every metric oriented so that
     higher is better. `name` is what it is called, by default its own name. `margin` is the difference in score that
     does not matter, by default what the margins of the tasks' metrics come to. Raises StudyError.
@@ -33,7 +35,7 @@ class Score:
     def __post_init__(self) -> None:
         if not (callable(self.of) or isinstance(self.of, str | Mapping)):
             raise StudyError(
-                f"score must be {MEAN}, {MIN}, a task, weights by task, or a callable, but got {self.of!r}"
+                f"score must be {MEAN}, {MIN}, {PARETO}, a task, weights by task, or a callable, but got {self.of!r}"
             )
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise StudyError(f"the margin of a score must be 0 or more, but got {self.margin}")
@@ -44,16 +46,18 @@ class Score:
 
     @property
     def kind(self) -> str:
-        """`mean`, `min`, `weighted` or `callable`."""
+        """`mean`, `min`, `pareto`, `weighted` or `callable`."""
         if isinstance(self.of, str):
             return self.of if self.of in NAMED else "weighted"
         return "weighted" if isinstance(self.of, Mapping) else CALLABLE
 
     def check(self, tasks: Sequence[str]) -> None:
-        """Raise StudyError where the score names a task that is not one of `tasks`."""
+        """Raise StudyError where the score names a task that is not one of `tasks`, or has too few of them."""
+        if self.kind == PARETO and len(tasks) < 2:
+            raise StudyError(f"score {PARETO} trades tasks off against each other, but the study has one: use {MEAN}")
         for task in self._weights:
             if task not in tasks:
-                named = f"{MEAN}, {MIN} or tasks" if isinstance(self.of, str) else "tasks"
+                named = f"{MEAN}, {MIN}, {PARETO} or tasks" if isinstance(self.of, str) else "tasks"
                 raise StudyError(f"score must name {named} ({', '.join(tasks)}), but got {task!r}")
 
     def weights(self, tasks: Sequence[str]) -> dict[str, float]:
@@ -75,7 +79,7 @@ class Score:
             return float(self.of(values))
         if self.kind == MIN:
             return min(values.values())
-        if self.kind == MEAN:
+        if self.kind in (MEAN, PARETO):
             return sum(values.values()) / len(values)
         return math.fsum(weight * values[task] for task, weight in self.weights(list(values)).items())
 
@@ -102,7 +106,7 @@ class Score:
 
 
 def parsed_score(text: str, tasks: Sequence[str]) -> Score:
-    """The score that a text names: `mean`, `min`, `TASK`, or `TASK=WEIGHT,TASK=WEIGHT`. Raises StudyError."""
+    """The score that a text names: `mean`, `min`, `pareto`, `TASK`, or `TASK=WEIGHT,TASK=WEIGHT`. Raises StudyError."""
     if text in (*NAMED, *tasks):
         return Score(text)
     weights = {}

@@ -117,6 +117,7 @@ class Study:
     spare_heads: Sequence[str] = ()
     weight_prior: str = LOG_RATIOS
     fixed_weights: Mapping[str, float] = field(default_factory=dict)  # on the simplex, fixed quantiles
+    weight_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of log ratios, by dimension
     folds: int | None = None
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
@@ -201,7 +202,7 @@ class Study:
                 return PowerOfLabels(names, self.label_counts)
             groups = by_labels(names, self.label_counts) if isinstance(choice, str) else choice
             return GroupWeights(names, groups, self.weight_range)
-        return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights)
+        return LogRatios(self.weighted, self.weight_range, self.auxiliary_tasks, self.fixed_weights, self.weight_bounds)
 
     @property
     def weights_choice(self) -> str | Mapping[str, Sequence[str]]:
@@ -251,6 +252,7 @@ class Study:
             at_least={task: least for task, least in self.at_least.items() if task in tasks} if several else {},
             fixed_weights={},
             weights=of_groups(self.weights, [task.name for task in kept]),
+            weight_bounds={},
             spare_heads=[*self.spare_heads, *others],
         )
 

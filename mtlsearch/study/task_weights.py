@@ -101,13 +101,14 @@ class LogRatios:
     """The weights of `tasks` as log ratios up to 1 : `range` between two tasks, and about so far among more.
 
     Each of the `auxiliary` tasks may also be dropped, which gives it the weight 0. The weights in `fixed` stay as they
-    are; the other tasks share what they leave.
+    are; the other tasks share what they leave. `bounds` are narrower ranges of log ratios, by dimension.
     """
 
     tasks: Sequence[str]
     range: float = DEFAULT_RANGE
     auxiliary: Sequence[str] = ()
     fixed: Weights = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def left(self) -> float:
@@ -137,9 +138,10 @@ class LogRatios:
 
     @property
     def distributions(self) -> Distributions:
-        ratio, keep = FloatDistribution(-self.bound, self.bound), CategoricalDistribution([True, False])
+        ends, keep = (-self.bound, self.bound), CategoricalDistribution([True, False])
+        ratios = (f"{RATIO_PREFIX}{task}" for task in self.free[:-1])
         return {
-            **{f"{RATIO_PREFIX}{task}": ratio for task in self.free[:-1]},
+            **{name: FloatDistribution(*self.bounds.get(name, ends)) for name in ratios},
             **{f"{KEEP_PREFIX}{task}": keep for task in self.droppable},
             **{f"{WEIGHT_PREFIX}{task}": FloatDistribution(weight, weight) for task, weight in self.fixed.items()},
         }

@@ -41,8 +41,13 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     return sampler
 
 
-def make_pruner(name: str, epochs: int) -> BasePruner:
-    """The pruner that `name` names: peers, median, hyperband, halving, none, or an import path. Raises UsageError."""
+def make_pruner(name: str, epochs: int, *, several: bool = False) -> BasePruner:
+    """The pruner that `name` names: peers, median, hyperband, halving, none, or an import path. Raises UsageError.
+
+    Trials with `several` values report none that Optuna's own pruners know.
+    """
+    if several and name in PRUNERS and name not in ("peers", "none"):
+        raise UsageError(f"--pruner {name} compares one score, which --score pareto has not: take peers or none")
     if name == "peers":
         return PeerPruner()
     if name == "median":

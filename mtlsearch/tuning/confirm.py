@@ -46,6 +46,7 @@ from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.interruption.repeats import abandon
+from mtlsearch.tuning.known.varied import variant_name, varied
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
@@ -72,15 +73,24 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     study = as_recorded(study_of({"study": info}, options.study_path or path), info)
     loaded = study.load(options.directory, conditions.device, recorded_units(info))
     check_same(name, info, describe(loaded), None)
+    variant, changed = "", info
+    if options.settings:
+        study, _ = varied(study, options.settings)
+        loaded = study.load(options.directory, conditions.device, recorded_units(info))
+        variant, changed = variant_name(options.settings), {**info, **describe(loaded)}
+        if options.single is None:  # the question is whether the weights beat their twin
+            options = replace(options, single=False)
     training = Training(loaded, int(info["seed"]), options.precision, stop=stop)
     at_once = repeat_population(loaded, int(info["population"]))
     make_trainer = again_trainer(loaded, at_once, options, progress.notice)
     with open_storage(options.storage, create=True) as storage:
         record = find_record(storage, name, artifacts)
         record.best()  # without a complete trial there is nothing to confirm
+        record.info, record.variant = changed, variant
         with staffed(Session(record, training, make_trainer, progress, conditions), options) as session:
             confirm(session, options)
-        show_in_dashboard(record)
+        if not variant:
+            show_in_dashboard(record)
         return best_answer(record)[0]
 
 
@@ -166,8 +176,14 @@ def configs_of(record: Record, options: AgainOptions) -> dict[int, Config]:
     """The configs to confirm by the number of their trial: the one that is asked for, else the best ones."""
     asked = asked_for(options)
     if asked is None:
-        return candidates(record, options.top)
-    return {asked: trial_config(record.info, numbered(record, asked))}
+        found = candidates(record, options.top)
+    else:
+        found = {asked: trial_config(record.info, numbered(record, asked))}
+    settings = options.settings if isinstance(options, ConfirmOptions) else None
+    if not settings:
+        return found
+    own = {name: record.info["default"][name] for name in settings if name in record.info["default"]}
+    return {n: replace(config, hyperparameters={**config.hyperparameters, **own}) for n, config in found.items()}
 
 
 def asked_for(options: AgainOptions) -> int | None:
@@ -315,6 +331,8 @@ def conclude(
     notes = [budget_line(trial_epochs(record.trials()), budgets)] if budgets else []
     if asked is not None:
         notes.append(f"trial {asked} was asked for; `mtlsearch confirm {record.name}` confirms the best of the search")
+    if record.variant:
+        notes.append(f"at {record.variant}, which the search did not have; `best` still gives the answer of the search")
     score = loaded.study.scoring
     first = plan.judge(found, metrics, score)
     blame = find_blame(session, confirmation, plan, first)

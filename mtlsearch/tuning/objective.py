@@ -6,7 +6,9 @@ from pathlib import Path
 import optuna
 import torch
 
+from mtlsearch.errors import StudyError
 from mtlsearch.store.record import suggest
+from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import Study
 from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.solo import SoloTrainer
@@ -19,8 +21,11 @@ def objective(
     """The training of `study` as an ordinary Optuna objective, to be maximised, for one's own `study.optimize`.
 
     `data` is the data directory. Scores are reported at every epoch, and a trial is pruned where the Optuna
-    study's pruner says so; a loss that is not finite gives NaN, which Optuna records as a failed trial.
+    study's pruner says so; a loss that is not finite gives NaN, which Optuna records as a failed trial. Raises
+    StudyError with the score `pareto`, whose values an Optuna trial cannot report.
     """
+    if study.scoring.kind == PARETO:
+        raise StudyError(f"an objective has one score, but the study has {PARETO}: name another score")
     training = Training(study.load(Path(data), device), seed)
     space = study.search_space
 

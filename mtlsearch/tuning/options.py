@@ -5,7 +5,7 @@ its flags from these fields (`cli/options.py`), and `mtlsearch.search` takes its
 this module is cheap: no torch, no Optuna.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
@@ -49,7 +49,7 @@ class Flag(NamedTuple):
     values. A `listed` option takes names separated by commas. One of `pairs` takes NAME=VALUE and may be repeated.
     `default` says in words what None stands for. A text has at most `longest` letters. `here` tells that `high`
     depends on the machine. With `auto`, that word stands for None. A `local` option is a matter of the machine that the
-    command runs on, so that no client of a server can give it.
+    command runs on, so that no client of a server can give it. A `repeated` option may be given several times.
     """
 
     names: tuple[str, ...]
@@ -67,6 +67,7 @@ class Flag(NamedTuple):
     here: bool = False
     auto: bool = False
     local: bool = False
+    repeated: bool = False
 
 
 def option(value: Any, *names: str, **about: Any) -> Any:
@@ -380,7 +381,7 @@ class RunOptions(
     score: str | Mapping[str, float] | None = option(
         None,
         "--score",
-        help="mean or min over the tasks, a main task, or TASK=WEIGHT,TASK=WEIGHT.",
+        help="mean or min over the tasks, pareto (each task by itself), a main task, or TASK=WEIGHT,TASK=WEIGHT.",
         default="the study's",
     )
     at_least: Mapping[str, object] | None = option(
@@ -414,6 +415,12 @@ class RunOptions(
     fixed: Mapping[str, object] | None = option(
         None, "--set", help="Fix a dimension of the space.", pairs=True, metavar="NAME=VALUE"
     )
+    asked_first: "Sequence[str | Path]" = option(
+        (), "--from", help="An exported config to ask first; repeatable.", repeated=True, metavar="CONFIG.json"
+    )
+    narrow: str | None = option(
+        None, "--narrow", help="Search the region of the best tenth of this study of the store.", metavar="STUDY"
+    )
     confirm: bool = option(True, "--no-confirm", help="Do not train the best configs again after the search.")
 
 
@@ -429,6 +436,13 @@ class ConfirmOptions(
 ):
     """Options of `mtlsearch confirm`."""
 
+    settings: Mapping[str, object] | None = option(
+        None,
+        "--set",
+        help="Confirm at another value of a hyperparameter, or of epochs, which the search need not have had.",
+        pairs=True,
+        metavar="NAME=VALUE",
+    )
     trial: int | None = option(
         None,
         "--trial",

@@ -197,7 +197,7 @@ class Progress:
 
     def ended(self, trial: "FrozenTrial") -> None:
         """A trial's outcome is in the store."""
-        from mtlsearch.store.trials import missed
+        from mtlsearch.store.trials import missed, score_of
 
         self._leave(trial.number)
         state = trial.state.name.lower()
@@ -207,7 +207,7 @@ class Progress:
         reason = trial.user_attrs.get("reason")
         folds = trial.user_attrs.get("folds", {}).get("scores", [])
         spread = f" ± {stdev(folds):.4f}" if folds else ""
-        score = "" if trial.value is None else f", score {measured(trial.value)}{spread}"
+        score = "" if trial.values is None else f", score {measured(score_of(trial))}{spread}"
         why = f" ({visible(str(reason))})" if reason else ""
         if missed(trial):
             why += f", misses {missed(trial)}"
@@ -281,13 +281,12 @@ class Progress:
         return self.place is None or rank_of(trial) < self.place
 
     def _take_best(self, trial: "FrozenTrial") -> None:
-        from mtlsearch.store.trials import missed, rank_of
+        from mtlsearch.store.trials import missed, rank_of, score_of
 
-        assert trial.value is not None
         self.place = rank_of(trial)
         short = f"; misses {missed(trial)}" if missed(trial) else ""
         metrics = described(trial.user_attrs.get("validation", {}))
-        self.best = trial.value, f"{measured(trial.value)} (trial {trial.number}: {metrics}{short})"
+        self.best = score_of(trial), f"{measured(score_of(trial))} (trial {trial.number}: {metrics}{short})"
 
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)

@@ -1,4 +1,4 @@
-"""The pruner for populations, which compares the trials of one barrier with each other."""
+"""The pruners for populations, which compare the trials of one barrier with each other."""
 
 from collections import defaultdict
 
@@ -6,6 +6,9 @@ import numpy as np
 from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
+
+from mtlsearch.store.curves import curve, epochs_reported, has_several
+from mtlsearch.study.front import order
 
 # The fraction of all trials at an epoch that goes on.
 KEPT = 1 / 3
@@ -18,11 +21,13 @@ class PeerPruner(BasePruner):
 
     All trials count: in training, pruned and complete. So trials of one barrier are compared with each other. Optuna's
     median pruner counts complete trials alone. Later suggestions of TPE beat those at every epoch, so in a population
-    it prunes next to nothing (benchmarks/RESULTS.md). One pruner serves one study whose score is maximised.
+    it prunes next to nothing (benchmarks/RESULTS.md). One pruner serves one study whose values are maximised; a
+    study of several values goes by `FrontPruner`.
     """
 
     def __init__(self, kept: float = KEPT, least_peers: int = LEAST_PEERS, warmup_epochs: int = 1) -> None:
         self.kept, self.least_peers, self.warmup_epochs = kept, least_peers, warmup_epochs
+        self._front = FrontPruner(kept, least_peers, warmup_epochs)
         self._finished: set[int] = set()
         # Scores of finished trials by epoch.
         self._scores: defaultdict[int, list[float]] = defaultdict(list)
@@ -30,6 +35,8 @@ class PeerPruner(BasePruner):
         self._bars: dict[int, tuple[int, float]] = {}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        if has_several(study):
+            return self._front.prune(study, trial)
         epoch = trial.last_step
         if epoch is None or epoch < self.warmup_epochs:
             return False
@@ -59,3 +66,33 @@ class PeerPruner(BasePruner):
 def best_so_far(trial: FrozenTrial) -> float:
     """The best score that a trial has reported, infinity where none is a number."""
     return max((score for score in trial.intermediate_values.values() if not np.isnan(score)), default=np.inf)
+
+
+class FrontPruner(BasePruner):
+    """Successive halving of trials with several values: a trial goes on if it is in the upper third at its epoch.
+
+    Trials are ordered by the non-dominated rank of their values at the epoch, on one rank the loneliest first
+    (`front.order`), so that the ends of the front survive. All trials count, as in `PeerPruner`: in training, pruned
+    and complete.
+    """
+
+    def __init__(self, kept: float = KEPT, least_peers: int = LEAST_PEERS, warmup_epochs: int = 1) -> None:
+        self.kept, self.least_peers, self.warmup_epochs = kept, least_peers, warmup_epochs
+        # By epoch the number of peers that the survivors follow from, and the survivors.
+        self._survivors: dict[int, tuple[int, set[int]]] = {}
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        epoch = epochs_reported(trial) - 1
+        return epoch >= self.warmup_epochs and trial.number not in self._at(study, epoch)
+
+    def _at(self, study: Study, epoch: int) -> set[int]:
+        """The numbers of the trials that go on after `epoch`: all of them where there are too few peers."""
+        peers = [trial for trial in study.get_trials(deepcopy=False) if epochs_reported(trial) > epoch]
+        if self._survivors.get(epoch, (0, set()))[0] != len(peers):
+            values = np.array([curve(trial)[epoch] for trial in peers])
+            kept = len(peers)
+            if np.isfinite(values).all(axis=1).sum() >= self.least_peers:
+                kept = max(1, round(self.kept * len(peers)))
+            numbers = [trial.number for trial in peers]
+            self._survivors[epoch] = len(peers), {numbers[place] for place in order(values)[:kept]}
+        return self._survivors[epoch][1]

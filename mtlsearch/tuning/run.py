@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines, weights_lines
+from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units import told
 from mtlsearch.training.ahead import in_a_thread
@@ -45,6 +46,7 @@ from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import again_trainer, confirm
 from mtlsearch.tuning.hiring import ready_device, staffed
+from mtlsearch.tuning.known.asked_first import enqueue, params_of_files
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
 from mtlsearch.tuning.progress import Progress, Watcher
@@ -92,6 +94,7 @@ class Chosen:
     artifacts: Path
     pruner: BasePruner
     conditions: Conditions
+    asked_first: Sequence[Mapping[str, Any]] = ()
 
 
 def choose(options: RunOptions, notice: Notice) -> Chosen:
@@ -107,10 +110,14 @@ def choose(options: RunOptions, notice: Notice) -> Chosen:
     for line in told(loaded.units, [*loaded.study.tasks, *loaded.study.terms]):
         notice(line)
     make_sampler(options.sampler, 0)
-    pruner = make_pruner(options.pruner, loaded.study.epochs)
+    several = loaded.study.scoring.kind == PARETO
+    if several and len(loaded.scored) < 2:
+        raise StudyError(f"score {PARETO} needs two tasks that can be scored, but the study has {len(loaded.scored)}")
+    pruner = make_pruner(options.pruner, loaded.study.epochs, several=several)
     if options.artifacts is not None:  # a folder beside a SQLite store is checked with the store
         check_folder(artifacts)
-    return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions)
+    asked = params_of_files([Path(path) for path in options.asked_first], loaded.study)
+    return Chosen(loaded, recorded_name(options, loaded.study), artifacts, pruner, conditions, asked)
 
 
 # Open.
@@ -141,6 +148,8 @@ def open_session(
     for line in [*left_out_lines(loaded), *weights_lines(chosen.loaded.study)]:
         progress.notice(line)
     enqueue_default(record, loaded.study)
+    if new := enqueue(record, chosen.asked_first):
+        progress.notice(f"asking {new} given config{'s' * (new > 1)} first")
     seed = int(record.info["seed"])
     record.study.sampler = seeded_asks(options.sampler, seed)
     record.study.pruner = chosen.pruner

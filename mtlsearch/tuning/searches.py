@@ -20,6 +20,7 @@ from mtlsearch.evidence.statistics import Estimate
 from mtlsearch.evidence.trainings import ended, find_confirmation, open_confirmation, open_search, search_name
 from mtlsearch.store.record import Policy, Record
 from mtlsearch.study.divisions import overlaps
+from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import Study
 from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
@@ -39,6 +40,8 @@ def check_repeatable(options: RunOptions, study: Study) -> None:
         return
     if not options.confirm:
         raise UsageError("--searches compares confirmed winners, but got --no-confirm: leave one of them out")
+    if study.scoring.kind == PARETO:
+        raise UsageError("--searches compares the scores of winners, but got --score pareto: name another score")
     if len(study.weighted) == 1:
         raise UsageError("--searches repeats the search for task weights, but the study has one task: leave it out")
 

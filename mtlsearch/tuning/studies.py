@@ -18,6 +18,7 @@ from mtlsearch.study.space import fixed_value
 from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
+from mtlsearch.tuning.known.region import as_narrowed, narrowed
 from mtlsearch.tuning.options import RunOptions, StudyOptions, is_text
 from mtlsearch.tuning.progress import Watcher
 from mtlsearch.wording import AUTO, EACH
@@ -56,7 +57,9 @@ def load_with_fallback(
     def load(study: Study) -> LoadedStudy:
         info = recorded(options.storage, recorded_name(options, study), artifacts)
         units = None if info is None else recorded_units(info)
-        return configured(begun_with(study, info), options).load(options.directory, conditions.device, units)
+        return narrowed_as(configured(begun_with(study, info), options), info, options, artifacts).load(
+            options.directory, conditions.device, units
+        )
 
     given = options.study
     if given is not None:
@@ -67,6 +70,16 @@ def load_with_fallback(
         notice(f"{error}")
         notice(f"searching the study {FALLBACK_STUDY!r} instead, which needs no data; name a STUDY to choose another")
         return load(load_study(FALLBACK_STUDY))
+
+
+def narrowed_as(study: Study, info: Info | None, options: RunOptions, artifacts: Path) -> Study:
+    """The study in the region of the search that `--narrow` names; one that was begun keeps its region."""
+    if options.narrow is None:
+        return study
+    if info is not None:
+        return as_narrowed(study, info)
+    with open_storage(options.storage, create=False) as opened:
+        return narrowed(study, find_record(opened, options.narrow, artifacts))
 
 
 def begun_with(study: Study, info: Info | None) -> Study:
@@ -166,7 +179,7 @@ def as_recorded(study: Study, info: Info) -> Study:
         known = name in study.space or name in study.weight_space.names
         if known and then.single() and not single(study, name):
             study = study.fixed(name, str(fixed_value(then)))
-    return study
+    return as_narrowed(study, info)
 
 
 def single(study: Study, name: str) -> bool:

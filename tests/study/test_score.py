@@ -79,12 +79,12 @@ def test_a_score_comes_back_from_the_store(score: Score) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("c", "score must name mean, min or tasks (clean, noisy), but got 'c'"),
+        ("c", "score must name mean, min, pareto or tasks (clean, noisy), but got 'c'"),
         ({"c": 1}, "score must name tasks (clean, noisy), but got 'c'"),
         ({"clean": 0}, "the score must give a task a weight above 0, but all of them are 0"),
         ({"clean": -1}, "the weight of a task in the score must be 0 or more, but 'clean' has -1"),
         ({}, "the score must give a task a weight above 0, but all of them are 0"),
-        (3, "score must be mean, min, a task, weights by task, or a callable, but got 3"),
+        (3, "score must be mean, min, pareto, a task, weights by task, or a callable, but got 3"),
     ],
 )
 def test_a_score_that_cannot_be_is_refused(given: Any, message: str) -> None:
@@ -96,7 +96,7 @@ def test_a_score_that_cannot_be_is_refused(given: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("c", "--score c: score must name mean, min or tasks (clean, noisy), but got 'c'"),
+        ("c", "--score c: score must name mean, min, pareto or tasks (clean, noisy), but got 'c'"),
         ("clean=much", "--score clean=much: score must be TASK=WEIGHT with a number, but got 'clean=much'"),
         ("clean=0", "--score clean=0: the score must give a task a weight above 0, but all of them are 0"),
     ],

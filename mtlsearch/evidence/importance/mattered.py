@@ -23,7 +23,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.evidence.importance.shares import LEAST_R2, LEAST_TRIALS, Shares, place, shares_of
 from mtlsearch.evidence.questions.asking import metrics_of, value_of
-from mtlsearch.store.curves import signs_of
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import ranked, score_of
@@ -84,7 +83,7 @@ def mattered(record: Record, *, score_alone: bool = False) -> Mattered:
     metrics = metrics_of(record.info)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     known: dict[str, tuple[Sequence[FrozenTrial], Sequence[float]]] = {
-        SCORE: _scored(trials, signs_of(record.study)),
+        SCORE: _scored(trials),
     }
     if len(metrics) > 1 and not score_alone:
         known |= {task: (complete, [m.sign * value_of(t, task, m) for t in complete]) for task, m in metrics.items()}
@@ -102,9 +101,9 @@ def space_of(info: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     return {name: json_to_distribution(json.dumps(dimension)) for name, dimension in space.items()}
 
 
-def _scored(trials: Sequence[FrozenTrial], signs: Sequence[int]) -> tuple[list[FrozenTrial], list[float]]:
+def _scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[float]]:
     """The trials with a score, and it; of pruned ones what they were expected to reach."""
-    foresight = Foresight(signs)
+    foresight = Foresight()
     foresight.learn(trials)
     found = [(t, score_of(t)) for t in trials if t.state is TrialState.COMPLETE]
     expected = ((t, foresight.expected(t)) for t in trials if t.state is TrialState.PRUNED)

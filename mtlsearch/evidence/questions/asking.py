@@ -7,6 +7,7 @@ the requirements, which of them nobody met and who came nearest. Nothing here ne
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,8 +132,8 @@ def answer(record: Record, asked: Question) -> Answer:
     found, tasks, sentence = _chosen(record, asked, meeting, metrics, among)
     lines = [sentence, *_as_good(found, meeting, tasks, metrics)]
     lines.append(
-        f"one training with one seed, on validation: `mtlsearch confirm {record.name} --trial {found.number}` trains it"
-        " again with fresh seeds"
+        f"one training with one seed, on validation: `mtlsearch confirm {named(record)} --trial {found.number}` trains"
+        " it again with fresh seeds"
     )
     return Answer(found, lines)
 
@@ -142,6 +143,14 @@ def asked_answer(record: Record, asked: Question) -> tuple[dict[str, Any], Recor
     found = answer(record, asked)
     config = exported(record, found.trial)
     return {**config, "question": {"lines": list(found.lines)}}, record, found.trial
+
+
+def named(record: Record) -> str:
+    """The study as `confirm` takes it: a user's is named by its file, whose code runs."""
+    source = str(record.info["source"] or "")
+    if not source.endswith(".py"):
+        return record.name
+    return source if Path(source).stem == record.name else f"{source} --name {record.name}"
 
 
 def numbered(record: Record, number: int) -> FrozenTrial:

@@ -135,8 +135,11 @@ def fault_of(trial: FrozenTrial, tasks: Collection[str]) -> str | None:
     attrs = trial.user_attrs
     shape = {name: part for name, part in OPTIONAL.items() if name in attrs}
     if trial.state is TrialState.COMPLETE:
-        if trial.values is None or len(trial.values) != 1 or not _fits(trial.values[0], Number):
+        several = len(trial.values or ()) > 1
+        if not trial.values or not all(_fits(value, Number) for value in trial.values):
             return f"its score is {_shown(trial.values)}"
+        if several and not _fits(attrs.get("score"), Number):
+            return f"its mean score is {_shown(attrs.get('score'))}"
         shape |= COMPLETE
     found = fault(attrs, shape, "its attributes")
     if found is None and "task_weights" in shape and not _are_of(attrs["task_weights"], tasks, attrs.get("task")):

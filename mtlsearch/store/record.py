@@ -76,6 +76,8 @@ class Record:
     heart: Heart | None = None
     watch: Watch = field(default_factory=Watch)
     is_new: bool = False
+    seen: int = 0  # how many ended trials `places` has taken in
+    places: dict[str | None, tuple[float, float, int]] = field(default_factory=dict)  # of the best trial, by group
 
     @property
     def name(self) -> str:
@@ -312,8 +314,12 @@ class Record:
         group = self.policy.group(trial)
         if group is None:
             return False
-        rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
-        return all(place < rank_of(other) for other in rivals)
+        ended = self.storage.ended_since(self.study._study_id, self.seen)
+        self.seen += len(ended)
+        for other in filter(lambda other: other.state is TrialState.COMPLETE, map(self._checked, ended)):
+            rivals = self.policy.group(other)
+            self.places[rivals] = min(rank_of(other), self.places.get(rivals, rank_of(other)))
+        return group not in self.places or place < self.places[group]
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)

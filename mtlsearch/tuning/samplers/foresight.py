@@ -3,7 +3,7 @@
 With many trials in training at once, a sampler that learns of a trial only at its end knows little at each ask.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from copy import copy
 
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 # After so many epochs the rank of a trial says much about its last one.
 LEAST_EPOCHS = 2
+NEWEST = 1000  # complete trials whose gains are remembered
 
 
 class Foresight:
@@ -25,7 +26,8 @@ class Foresight:
     def __init__(self) -> None:
         self._known: set[int] = set()
         # Later gains of complete trials, by the number of epochs trained before.
-        self._gains: defaultdict[int, list[float]] = defaultdict(list)
+        self._gains: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=NEWEST))
+        self._medians: dict[int, float] = {}  # of those gains, where they have not changed since
 
     def learn(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in the complete trials that are not known yet."""
@@ -34,7 +36,9 @@ class Foresight:
                 self._known.add(trial.number)
                 best = best_scores(trial)
                 for epoch, score in enumerate(best, start=1):
-                    self._gains[epoch].append(float(best[-1] - score))
+                    if not np.isnan(gain := float(best[-1] - score)):
+                        self._gains[epoch].append(gain)
+                        self._medians.pop(epoch, None)
 
     def of(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as complete with its expected score, if it is in training and has enough scores; else as it is."""
@@ -43,11 +47,17 @@ class Foresight:
         best = best_scores(trial)
         if np.isnan(best[-1]):
             return trial
-        gains = [gain for gain in self._gains[len(best)] if not np.isnan(gain)]
         expected = copy(trial)
         expected.state = TrialState.COMPLETE
-        expected.values = [float(best[-1]) + (float(np.median(gains)) if gains else 0.0)]
+        expected.values = [float(best[-1]) + self._gain(len(best))]
         return expected
+
+    def _gain(self, epochs: int) -> float:
+        """The median gain after so many epochs, 0 where none is known."""
+        if epochs not in self._medians:
+            gains = self._gains[epochs]
+            self._medians[epochs] = float(np.median(gains)) if gains else 0.0
+        return self._medians[epochs]
 
 
 def best_scores(trial: FrozenTrial) -> NDArray[np.float64]:

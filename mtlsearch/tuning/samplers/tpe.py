@@ -33,11 +33,11 @@ from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.tuning.samplers.foresight import Foresight
+from mtlsearch.tuning.samplers.window import History
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
-_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -74,16 +74,17 @@ class SharedTPESampler(TPESampler):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._foresight = Foresight()
+        self._history = History()
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         if study._is_multi_objective() or not self._constant_liar:
             return super()._sample(study, trial, search_space)
-        trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
+        ended, trials = self._history.of(study)
         self._foresight.learn(trials)
         foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
         running = [t for t in foreseen if t.state == TrialState.RUNNING]
         finished = [t for t in foreseen if t.state != TrialState.RUNNING]
-        split = self._shared(study, finished, told_of(trials), search_space)
+        split = self._shared(study, finished, told_of(ended, trials), search_space)
         above = Density(self._above(study, split, running)._mixture_distribution)
         samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
         candidates = split.below._transform(samples)
@@ -111,11 +112,11 @@ class SharedTPESampler(TPESampler):
         return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
 
 
-def told_of(trials: list[FrozenTrial]) -> Told:
-    """The history that a split follows from."""
+def told_of(ended: int, trials: list[FrozenTrial]) -> Told:
+    """The history that a split follows from: `ended` trials in all, and those of the window."""
     training = [t for t in trials if t.state == TrialState.RUNNING]
     scores = tuple((t.number, len(t.intermediate_values)) for t in training if t.intermediate_values)
-    return len(trials) - len(training), scores
+    return ended, scores
 
 
 class Density:

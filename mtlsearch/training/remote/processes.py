@@ -1,7 +1,6 @@
 """Workers that are processes of this machine, one for each device, in fresh interpreters: CUDA survives no fork."""
 
 import os
-import pickle
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from mtlsearch.training.remote.messages import decoded, encoded
 from mtlsearch.training.remote.parcel import Packed, Parcel
 from mtlsearch.training.remote.shared_file import SharedFile
 from mtlsearch.training.remote.transport import SILENT_S, Line, RemoteTraceback, Signs, WorkerDied
@@ -46,7 +46,7 @@ class ProcessLine:
     def call(self, method: str, *arguments: Any) -> None:
         self.signs.begin()
         try:
-            self.pipe.send_bytes(pickle.dumps((method, arguments), protocol=5))
+            self.pipe.send_bytes(encoded((method, arguments)))
         except OSError:
             self.ended = "died", None
 
@@ -54,7 +54,7 @@ class ProcessLine:
         """Read what has come; whether an answer is among it, or the process has ended."""
         try:
             while self.ended is None and self.pipe.poll():
-                kind, value = pickle.loads(self.pipe.recv_bytes())
+                kind, value = decoded(self.pipe.recv_bytes())
                 if kind == "beat":
                     self.signs.take(value)
                 else:
@@ -88,7 +88,7 @@ class ProcessLine:
 
     def stop(self) -> None:
         try:
-            self.pipe.send_bytes(pickle.dumps(("stop", ()), protocol=5))
+            self.pipe.send_bytes(encoded(("stop", ())))
         except OSError:
             return
 

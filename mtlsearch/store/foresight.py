@@ -4,7 +4,7 @@ With many trials in training at once, a sampler that learns of a trial only at i
 pruned trial was expected to reach tells where a space is bad.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from copy import copy
 
@@ -17,6 +17,7 @@ from mtlsearch.store.curves import curve, epochs_reported
 Array = NDArray[np.float64]
 # After so many epochs the rank of a trial says much about its last one.
 LEAST_EPOCHS = 2
+NEWEST = 1000  # complete trials whose gains are remembered
 
 
 class Foresight:
@@ -29,7 +30,8 @@ class Foresight:
     def __init__(self) -> None:
         self._known: set[int] = set()
         # Later gains [T] of complete trials, by the number of epochs trained before.
-        self._gains: defaultdict[int, list[Array]] = defaultdict(list)
+        self._gains: defaultdict[int, deque[Array]] = defaultdict(lambda: deque(maxlen=NEWEST))
+        self._medians: dict[int, Array] = {}  # of those gains, where they have not changed since
 
     def learn(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in the complete trials that are not known yet."""
@@ -38,7 +40,9 @@ class Foresight:
                 self._known.add(trial.number)
                 best = best_values(trial)
                 for epoch, values in enumerate(best, start=1):
-                    self._gains[epoch].append(best[-1] - values)
+                    if not np.isnan(gain := best[-1] - values).any():
+                        self._gains[epoch].append(gain)
+                        self._medians.pop(epoch, None)
 
     def expected(self, trial: FrozenTrial) -> Array | None:
         """The expected final values [T]; None where too few epochs tell them."""
@@ -47,9 +51,15 @@ class Foresight:
         best = best_values(trial)
         if np.isnan(best[-1]).any():
             return None
-        last: Array = best[-1]
-        gains = [gain for gain in self._gains[len(best)] if not np.isnan(gain).any()]
-        return last + np.median(gains, axis=0) if gains else last
+        found: Array = best[-1] + self._gain(len(best))
+        return found
+
+    def _gain(self, epochs: int) -> Array:
+        """The median gain [T] after so many epochs, 0 where none is known."""
+        if epochs not in self._medians:
+            gains = self._gains[epochs]
+            self._medians[epochs] = np.median(np.array(gains), axis=0) if gains else np.zeros(1)
+        return self._medians[epochs]
 
     def of(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as complete with its expected values, if it is in training and has enough epochs; else as it is."""

@@ -80,6 +80,8 @@ class Record:
     watch: Watch = field(default_factory=Watch)
     is_new: bool = False
     variant: str = ""  # settings that the search did not have, at which it is confirmed
+    seen: int = 0  # how many ended trials `places` has taken in
+    places: dict[str | None, tuple[float, float, int]] = field(default_factory=dict)  # of the best trial, by group
 
     @property
     def name(self) -> str:
@@ -337,11 +339,15 @@ class Record:
         group = self.policy.group(trial)
         if group is None:
             return False
-        rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
-        if isinstance(values, float | int):
-            place = rank(values, trial.number, short)
-            return all(place < rank_of(other) for other in rivals)
-        return is_on_front(values, short, rivals)
+        if not isinstance(values, float | int):
+            rivals = (other for other in self.trials(TrialState.COMPLETE) if self.policy.group(other) == group)
+            return is_on_front(values, short, rivals)
+        ended = self.storage.ended_since(self.study._study_id, self.seen)
+        self.seen += len(ended)
+        for other in filter(lambda other: other.state is TrialState.COMPLETE, map(self._checked, ended)):
+            its = self.policy.group(other)
+            self.places[its] = min(rank_of(other), self.places.get(its, rank_of(other)))
+        return group not in self.places or rank(values, trial.number, short) < self.places[group]
 
     def _save_best(self, trial: optuna.Trial, score: float, save: Save) -> None:
         config = exported(self, self._stored(trial), score)

@@ -121,6 +121,7 @@ class Study:
     folds: int | None = None
     terms: Sequence[Term] = ()
     evaluations: Sequence[Evaluation] = ()
+    fed: str = ""  # the digest of the frozen modules whose features models take, as `LoadedStudy` has them
     label_counts: Mapping[str, float] = field(default_factory=dict)  # of the training data; `load` fills them in
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The pruners for populations, which compare the trials of one barrier with each other."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 from optuna import Study
@@ -14,6 +14,8 @@ from mtlsearch.study.front import order
 KEPT = 1 / 3
 # No trial is pruned before it can be compared with so many.
 LEAST_PEERS = 16
+# From so many scores on, the bar is computed anew only after so many more, as a fraction.
+MANY, FEW_MORE = 2000, 0.01
 
 
 class PeerPruner(BasePruner):
@@ -33,6 +35,7 @@ class PeerPruner(BasePruner):
         self._scores: defaultdict[int, list[float]] = defaultdict(list)
         # By epoch the number of scores that the bar follows from, and the bar.
         self._bars: dict[int, tuple[int, float]] = {}
+        self._asked: Counter[int] = Counter()  # by epoch, since its bar was computed
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         if has_several(study):
@@ -44,6 +47,12 @@ class PeerPruner(BasePruner):
 
     def _bar(self, study: Study, epoch: int) -> float:
         """The score that a trial must reach at `epoch`, −infinity where it has too few peers."""
+        # Among thousands of scores, a few more do not move the bar; collecting them takes time.
+        self._asked[epoch] += 1
+        known, bar = self._bars.get(epoch, (0, 0.0))
+        if known >= MANY and self._asked[epoch] <= FEW_MORE * known:
+            return bar
+        self._asked[epoch] = 0
         in_training = []
         for trial in study.get_trials(deepcopy=False):
             if trial.number in self._finished:

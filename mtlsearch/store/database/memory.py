@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
@@ -36,10 +36,22 @@ class StudyMemory:
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     settled: tuple[int, int, int] = (-1, 0, 0)  # see `settle`
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
+    ended: list[int] = field(default_factory=list)  # ids in the order in which this process learned of their end
+    by_number: list[FrozenTrial | None] = field(default_factory=list)  # None where a trial is not known yet
+    unknown: int = 0  # how many those are
 
     def put(self, trial: FrozenTrial) -> None:
+        before = self.trials.get(trial._trial_id)
+        if trial.state.is_finished() and not (before is not None and before.state.is_finished()):
+            self.ended.append(trial._trial_id)
         self.trials[trial._trial_id] = trial
         self.ids[trial.number] = trial._trial_id
+        missing = trial.number + 1 - len(self.by_number)
+        if missing > 0:
+            self.by_number += [None] * missing
+            self.unknown += missing
+        self.unknown -= self.by_number[trial.number] is None
+        self.by_number[trial.number] = trial
         for name in trial.distributions.keys() - self.distributions.keys():
             self.distributions[name] = trial.distributions[name]
         if trial.state.is_finished():
@@ -47,6 +59,16 @@ class StudyMemory:
             self.mine.discard(trial._trial_id)
         else:
             self.unfinished.add(trial._trial_id)
+
+    def all_known(self) -> list[FrozenTrial]:
+        """All trials by their numbers; copying a list of 100,000 takes a tenth of a millisecond."""
+        if self.unknown:
+            return [trial for trial in self.by_number if trial is not None]
+        return cast(list[FrozenTrial], self.by_number.copy())
+
+    def in_training(self) -> list[FrozenTrial]:
+        """The trials that have not ended, by their numbers."""
+        return sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
 
     def settle(self) -> tuple[int, int, int]:
         """The highest id up to which every trial is known and finished, their number, and how many count.
@@ -206,13 +228,22 @@ class RememberedStorage(Storage):
             self.refresh(study_id)
         with self._lock:
             if states is None or any(state in states for state in _FINISHED):
-                ids = [study.ids[number] for number in sorted(study.ids)]
+                trials = study.all_known()
             else:
-                ids = sorted(study.unfinished, key=lambda i: study.trials[i].number)
-            trials = [study.trials[i] for i in ids]
+                trials = study.in_training()
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
+
+    def ended_since(self, study_id: int, place: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            return [study.trials[i] for i in study.ended[place:]]
+
+    def unfinished(self, study_id: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            return study.in_training()
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self._study(study_id).ids[trial_number]

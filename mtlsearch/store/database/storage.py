@@ -69,6 +69,7 @@ class Storage(BaseStorage):
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
         self._rdb, self._backend, self.url = rdb, get_storage(rdb), url
         self.timeout, self.read_only = timeout, read_only
+        self._ended: dict[int, dict[int, FrozenTrial]] = {}  # by study and trial, in the order in which they ended
         weakref.finalize(self, rdb.engine.dispose)
         self.check_store: Callable[[], None] = lambda: None
         self.before_first_write: Callable[[], None] = lambda: None
@@ -190,6 +191,18 @@ class Storage(BaseStorage):
 
     def refresh(self, study_id: int) -> None:
         """Take in what other processes wrote to the study."""
+
+    def ended_since(self, study_id: int, place: int) -> list[FrozenTrial]:
+        """The finished trials from `place` on, in the order in which this process learned of their end."""
+        ended = self._ended.setdefault(study_id, {})
+        for trial in self.get_all_trials(study_id, deepcopy=False):
+            if trial.state.is_finished() and trial._trial_id not in ended:
+                ended[trial._trial_id] = trial
+        return [*ended.values()][place:]
+
+    def unfinished(self, study_id: int) -> list[FrozenTrial]:
+        """The trials that have not ended, by their numbers."""
+        return [t for t in self.get_all_trials(study_id, deepcopy=False) if not t.state.is_finished()]
 
     def flush(self) -> None:
         """Commit every buffered write. Raises StoreError where that fails, and keeps the writes."""

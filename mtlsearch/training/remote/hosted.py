@@ -5,7 +5,6 @@ process lives. Where the driver is gone, the pipe ends, and so does the process.
 """
 
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -13,6 +12,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
+
+from mtlsearch.training.remote.messages import decoded, encoded, portable
 
 BEAT_S = 1.0
 Call = tuple[str, tuple[Any, ...]]
@@ -57,14 +58,14 @@ class Host:
         return getattr(self.worker, method)(*arguments)
 
     def _answer(self, kind: str, value: Any) -> None:
-        content = pickle.dumps((kind, value), protocol=5)
+        content = encoded((kind, value))
         with self.lock:
             self.pipe.send_bytes(content)
 
     def _read(self) -> None:
         try:
             while True:
-                method, arguments = pickle.loads(self.pipe.recv_bytes())
+                method, arguments = decoded(self.pipe.recv_bytes())
                 if method != "stop":
                     self.calls.put((method, arguments))
                 else:
@@ -83,12 +84,3 @@ class Host:
                 self._answer("beat", pulse())
             except OSError:
                 os._exit(1)
-
-
-def portable(error: Exception) -> Exception:
-    """The error, or where it cannot be pickled one of the same words."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

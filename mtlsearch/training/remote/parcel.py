@@ -7,19 +7,18 @@ altogether, since their data are loaded. A memory-mapped file is opened again by
 
 import hashlib
 import io
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import cloudpickle
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtlsearch.errors import DataError
 from mtlsearch.study.study import LoadedStudy
+from mtlsearch.training.remote.messages import CodePickler, CodeUnpickler
 from mtlsearch.training.trainer import Training
 
 Memory = Tensor  # [bytes] of uint8: one storage
@@ -73,11 +72,11 @@ def _left_out(loaded: LoadedStudy) -> set[int]:
     return {id(given) for given in (*(task.data for task in study.measured), *points)}
 
 
-class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
+class _Packer(CodePickler):
     """Pickles by value what no other process can import, and leaves out tensors and sources."""
 
     def __init__(self, stream: io.BytesIO, left_out: set[int]) -> None:
-        super().__init__(stream, protocol=5)
+        super().__init__(stream)
         self.left_out = left_out
         self.memories: list[Memory] = []
         self.numbers: dict[int, int] = {}  # of memories, by the address of their storage
@@ -104,7 +103,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
         return "tensor", number, here.dtype, *place
 
 
-class _Unpacker(pickle.Unpickler):
+class _Unpacker(CodeUnpickler):
     def __init__(self, stream: io.BytesIO, memories: Sequence[Memory]) -> None:
         super().__init__(stream)
         self.memories = memories

@@ -1,8 +1,9 @@
 """Workers that are processes of this machine, one for each device, in fresh interpreters: CUDA survives no fork."""
 
 import os
-import pickle
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from mtlsearch.training.remote.messages import decoded, encoded
 from mtlsearch.training.remote.parcel import Packed, Parcel
 from mtlsearch.training.remote.shared_file import SharedFile
-from mtlsearch.training.remote.transport import Line, RemoteTraceback, Signs, WorkerDied
+from mtlsearch.training.remote.transport import SILENT_S, Line, RemoteTraceback, Signs, WorkerDied
 
 PROGRAM = "import sys; from mtlsearch.training.remote.hosted import main; main(int(sys.argv[1]))"
 END_S = 5.0  # for a process to end after its pipe was closed
@@ -29,6 +31,7 @@ class ProcessLine:
         self.ended: tuple[str, Any] | None = None  # the answer that was read, and waits to be taken
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, it lasts as long as the process
         self.pipe, theirs = Pipe()
+        give_up_sending(self.pipe)
         with theirs:
             descriptor = theirs.fileno()
             self.process = subprocess.Popen(
@@ -43,7 +46,7 @@ class ProcessLine:
     def call(self, method: str, *arguments: Any) -> None:
         self.signs.begin()
         try:
-            self.pipe.send_bytes(pickle.dumps((method, arguments), protocol=5))
+            self.pipe.send_bytes(encoded((method, arguments)))
         except OSError:
             self.ended = "died", None
 
@@ -51,7 +54,7 @@ class ProcessLine:
         """Read what has come; whether an answer is among it, or the process has ended."""
         try:
             while self.ended is None and self.pipe.poll():
-                kind, value = pickle.loads(self.pipe.recv_bytes())
+                kind, value = decoded(self.pipe.recv_bytes())
                 if kind == "beat":
                     self.signs.take(value)
                 else:
@@ -85,7 +88,7 @@ class ProcessLine:
 
     def stop(self) -> None:
         try:
-            self.pipe.send_bytes(pickle.dumps(("stop", ()), protocol=5))
+            self.pipe.send_bytes(encoded(("stop", ())))
         except OSError:
             return
 
@@ -94,6 +97,12 @@ class ProcessLine:
         self.process.wait()
         self.pipe.close()
         self.errors.close()
+
+
+def give_up_sending(pipe: Connection) -> None:
+    """Let a message to a process that does not read fail, rather than wait for it for ever."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SILENT_S), 0))
 
 
 class Processes:

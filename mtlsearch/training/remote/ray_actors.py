@@ -77,7 +77,8 @@ class RayLine:
         """Take in a pulse that has come, and ask for the next one, where it is time."""
         if self.asked is None:
             if time.monotonic() - self.signs.seen > PULSE_S:
-                self.asked = self.actor.pulse.remote()
+                # Silence counts from the question: the driver may have been away for long.
+                self.asked, self.signs.seen = self.actor.pulse.remote(), time.monotonic()
             return
         ended, _ = self.ray.wait([self.asked], timeout=0)
         if ended:

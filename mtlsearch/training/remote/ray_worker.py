@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from mtlsearch.training.remote.hosted import portable
+from mtlsearch.training.remote.messages import portable
 
 SIGNS = "signs"  # the group of calls that run beside the work
 

@@ -36,11 +36,11 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.store.curves import epochs_reported
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, drawn
+from mtlsearch.tuning.samplers.window import STATES, History
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
-_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -89,18 +89,19 @@ class SharedTPESampler(TPESampler):
         self._read_space: Space = {}
         self._rows: dict[tuple[int, int], Array] = {}
         self._foresight = Foresight()
+        self._history = History()
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         if study._is_multi_objective():
             return self._sample_several(study, trial, search_space)
         if not self._constant_liar:
             return super()._sample(study, trial, search_space)
-        trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
+        ended, trials = self._history.of(study)
         self._foresight.learn(trials)
         foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
         running = [t for t in foreseen if t.state == TrialState.RUNNING]
         finished = [t for t in foreseen if t.state != TrialState.RUNNING]
-        split = self._shared(study, finished, told_of(trials), search_space)
+        split = self._shared(study, finished, told_of(ended, trials), search_space)
         above = density_of(self._above(study, split, running))
         if len(search_space) < MANY:
             samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
@@ -116,8 +117,8 @@ class SharedTPESampler(TPESampler):
 
         Optuna ranks pruned trials by their intermediate values, which there are none of with several values.
         """
-        trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=False)
-        told = trial.number, told_of(trials)
+        trials = study._get_trials(deepcopy=False, states=STATES, use_cache=False)
+        told = trial.number, told_of(sum(t.state != TrialState.RUNNING for t in trials), trials)
         if self._halves is None or self._halves[0] != told:  # each dimension is asked for by itself
             self._foresight.learn(trials)
             foreseen = [self._foresight.of_any(t) for t in trials if t.number != trial.number]
@@ -175,11 +176,11 @@ class SharedTPESampler(TPESampler):
         return self._rows[key]
 
 
-def told_of(trials: list[FrozenTrial]) -> Told:
-    """The history that a split follows from."""
+def told_of(ended: int, trials: list[FrozenTrial]) -> Told:
+    """The history that a split follows from: `ended` trials in all, and those of the window."""
     training = [t for t in trials if t.state == TrialState.RUNNING]
     scores = tuple((t.number, epochs) for t in training if (epochs := epochs_reported(t)))
-    return len(trials) - len(training), scores
+    return ended, scores
 
 
 def density_of(estimator: _ParzenEstimator) -> "Density":

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from worker_runs import arguments, here, outcomes
 
 from mtlsearch.store.states import FOLDER
-from mtlsearch.training.remote import hosted, staff, transport
+from mtlsearch.training.remote import staff, transport
+from mtlsearch.training.remote.messages import portable
 from mtlsearch.training.remote.processes import ProcessLine
 from mtlsearch.training.remote.trainer import RemoteTrainer
 from mtlsearch.tuning.interruption import keeper as keeping
@@ -148,5 +149,5 @@ def test_error_that_cannot_travel_keeps_its_words() -> None:
     class Own(Exception):
         pass
 
-    assert str(hosted.portable(Own("told"))) == "Own: told"
-    assert isinstance(hosted.portable(ValueError("told")), ValueError)
+    assert str(portable(Own("told"))) == "Own: told"
+    assert isinstance(portable(ValueError("told")), ValueError)

@@ -113,9 +113,9 @@ def watched(number: int, searches: int) -> str:
         f"- {searches:,} searches in the store, one of `digits` in training on one thread; {WINDOWS} windows of"
         f" {WINDOW_S:g} s each, taking turns.",
         f"- Nobody asks: {nobody:.2f} trial-epochs a second (of {_all(rates['nobody'])}).",
-        f"- {number} clients follow its events and list 50 searches every {EVERY_S:g} s, {len(taken):,} lists in all, from"
-        f" the same machine: {with_clients:.2f} ({_all(rates[f'{number} clients'])}), {100 * (with_clients / nobody - 1):+.1f} %.",
-        f"- A list takes {1000 * median(taken):.0f} ms in the median, p99 {1000 * cuts[98]:.0f} ms.",
+        f"- {number} clients on the same machine follow its events and list 50 searches every {EVERY_S:g} s:"
+        f" {with_clients:.2f} ({_all(rates[f'{number} clients'])}), {100 * (with_clients / nobody - 1):+.1f} %.",
+        f"- A list takes {1000 * median(taken):.0f} ms in the median of {len(taken):,}, p99 {1000 * cuts[98]:.0f} ms.",
     ]
     return "\n".join(lines)
 

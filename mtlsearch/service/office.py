@@ -52,7 +52,7 @@ class Office:
         return on_board
 
     def text(self, search: Search) -> str:
-        """A search in a list, with its latest progress, as JSON; of one that has ended it is kept, since lists are asked often."""
+        """A search in a list as JSON; that of one that has ended is kept, since lists are asked for often."""
         if search.is_active:
             return self.show(search).model_dump_json(exclude={"curve"})
         key = search.state, search.ended, search.options

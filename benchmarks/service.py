@@ -8,6 +8,7 @@ or `--clients` clients follow the search's events and list searches every two se
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,12 @@ def epochs(url: str, search: int, folder: Path) -> int:
     return sum(len(trial.intermediate_values) for trial in stored(folder / "store.db", "watched"))
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def watched(number: int, searches: int) -> str:
     """The rates without and with clients, and how long a list takes."""
     from serving import Served
@@ -94,28 +101,35 @@ def watched(number: int, searches: int) -> str:
         next(now for now in search.follow() if now["trials"] >= 3)
         rates: dict[str, list[float]] = {"nobody": [], f"{number} clients": []}
         taken: list[float] = []
+        busy = dict.fromkeys(rates, 0.0)
+        assert server.process is not None
         for window in range(2 * WINDOWS):
             who = list(rates)[window % 2]
             before, begun = epochs(server.url, search.id, folder), time.monotonic()
+            used = cpu_seconds(server.process.pid)
             if window % 2:
                 command = [sys.executable, __file__, "--as-clients", server.url, str(search.id), str(number)]
                 taken += json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             else:
                 time.sleep(WINDOW_S)
-            rates[who].append((epochs(server.url, search.id, folder) - before) / (time.monotonic() - begun))
+            seconds = time.monotonic() - begun
+            rates[who].append((epochs(server.url, search.id, folder) - before) / seconds)
+            busy[who] += 100 * (cpu_seconds(server.process.pid) - used) / seconds / WINDOWS
             print(f"{who}: {rates[who][-1]:.2f} trial-epochs/s", flush=True)
         search.stop()
         search.wait()
         server.stop()
     nobody, with_clients = map(median, rates.values())
     cuts = quantiles(taken, n=100)
+    shares = [f"{share:.0f} %" for share in busy.values()]
     lines = [
         f"- {searches:,} searches in the store, one of `digits` in training on one thread; {WINDOWS} windows of"
         f" {WINDOW_S:g} s each, taking turns.",
         f"- Nobody asks: {nobody:.2f} trial-epochs a second (of {_all(rates['nobody'])}).",
-        f"- {number} clients follow its events and list 50 searches every {EVERY_S:g} s, {len(taken):,} lists in all, from"
-        f" the same machine: {with_clients:.2f} ({_all(rates[f'{number} clients'])}), {100 * (with_clients / nobody - 1):+.1f} %.",
-        f"- A list takes {1000 * median(taken):.0f} ms in the median, p99 {1000 * cuts[98]:.0f} ms.",
+        f"- {number} clients on the same machine follow its events and list 50 searches every {EVERY_S:g} s:"
+        f" {with_clients:.2f} ({_all(rates[f'{number} clients'])}), {100 * (with_clients / nobody - 1):+.1f} %.",
+        f"- A list takes {1000 * median(taken):.0f} ms in the median of {len(taken):,}, p99 {1000 * cuts[98]:.0f} ms.",
+        f"- The server itself takes {shares[0]} of a core without clients, {shares[1]} with them.",
     ]
     return "\n".join(lines)
 

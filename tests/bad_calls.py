@@ -91,7 +91,7 @@ GIVEN = {
 COMMANDS = (
     "run", "studies", "init", "best", "confirm", "compare", "group", "export", "train", "verify", "predict",
     "explain", "trials",
-    "report", "dashboard",
+    "report", "dashboard", "serve", "submit", "status", "stop", "fetch",
 )  # fmt: skip
 STORE_READERS = ("best", "confirm", "compare", "group", "export", "trials", "report")
 STORES = {
@@ -124,6 +124,7 @@ def calls() -> Iterator[Call]:
     yield from _models()
     yield from _inits()
     yield from _rest()
+    yield from _service()
 
 
 def _usage() -> Iterator[Call]:
@@ -297,3 +298,29 @@ def _rest() -> Iterator[Call]:
     for host in ("", " ", "a b", "\x1b[2J", "no.such.host.invalid", "999.1.1.1", "x" * 300, "192.0.2.1"):
         yield Call(("dashboard", "--host", host), 2, "")
     yield Call(("studies", "--json=x"), 2, "does not take a value")
+
+
+def _service() -> Iterator[Call]:
+    for host in ("0.0.0.0", "192.0.2.1", "::", "no.such.host.invalid"):
+        yield Call(("serve", "--host", host), 2, "needs --token-file")
+    yield Call(("serve", "--token-file", "none"), 2, "cannot be read")
+    yield Call(("serve", "--token-file", "letter.txt"), 2, "chmod 600")
+    yield Call(("serve", "--studies", "none"), 2, "--studies must be a folder")
+    yield Call(("serve", "--devices", "gpu"), 2, "--devices takes auto")
+    yield Call(("serve", "--devices", ""), 2, "--devices takes auto")
+    yield Call(("serve", "--at-once", "0"), 2, "is not in the range")
+    yield Call(("serve", "--log-format", "xml"), 2, "is not one of")
+    yield Call(("serve", "--storage", "mysql://host/name"), 1, "cannot be kept in 'mysql'")
+    yield Call(("serve", "--folder", "mine.py/x"), 1, "must be writable")
+    for words in (("submit", "digits"), ("status",), ("status", "digits"), ("stop", "1"), ("fetch", "1")):
+        yield Call((*words, "--server", "http://127.0.0.1:9"), 1, "cannot be reached")
+        yield Call((*words, "--server", "ftp://host"), 2, "a server's URL is http://HOST:PORT")
+        yield Call((*words, "--server", "http://me:secret@127.0.0.1:9"), 2, "holds no password")
+        yield Call((*words, "--token-file", "none"), 2, "cannot be read")
+    yield Call(("submit",), 2, "STUDY")
+    yield Call(("submit", "digits", "--trials", "0"), 2, "is not in the range")
+    yield Call(("submit", "digits", "--priority", "5000"), 2, "is not in the range")
+    yield Call(("submit", "digits", "--storage", "sqlite:///x.db"), 2, "No such option")
+    yield Call(("status", "--wait", "--server", "http://127.0.0.1:9"), 2, "follows one search")
+    yield Call(("stop",), 2, "SEARCH")
+    yield Call(("fetch", "1", "-o", "none/best.json"), 1, "cannot be written")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import runpy
 import shlex
@@ -22,6 +23,7 @@ import xrays
 from commands import done, stored
 from PIL import Image
 from population_asserts import assert_as_alone, assert_population_equals_solo, config, double
+from serving import Served
 
 import mtlsearch
 from mtlsearch import Data
@@ -30,6 +32,7 @@ from mtlsearch.data.parts import divide
 from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.judge import judge
 from mtlsearch.evidence.metric import TaskMetric
+from mtlsearch.service.views import SearchView
 from mtlsearch.store.config_file import schema
 from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study_file import load_study
@@ -47,6 +50,7 @@ SHORT = {
     "confirm": ("--threads", "1", "--seeds", "2", "--top", "1"),
     "compare": FEW,
     "group": ("--threads", "1", "--seeds", "2"),
+    "submit": ("--trials", "2", "--threads", "1", "--epochs", "1", "--population", "1"),
     "train": ("--threads", "1"),
 }
 # A reader does some forty things, a minute or two on an idle core; a busy machine is no hang.
@@ -108,6 +112,7 @@ class Reader:
         self.folder = folder
         # One page is enough for the searches of tasks alone, which take as long as all else.
         self.shorter = () if page == "README.md" else ("--no-single",)
+        self.server: Served | None = None
         (folder / "data").mkdir()
         xrays.write(folder / "data" / "chestmnist.npz")
         texts.write_tweets(folder / "data" / "tweets")
@@ -127,8 +132,8 @@ class Reader:
                 said = "".join(self.command(command) for command in block.commands)
                 if block.commands[0][0] == "init":  # its output is the same in every run
                     assert printed(block.text) <= printed(said)
-            case ("sh", *_) | ("text",) | ():
-                pass  # for a shell in a checkout; a usage line; a picture
+            case ("sh", *_) | ("text",) | ("ini",) | ("dockerfile",) | ():
+                pass  # for a shell in a checkout; a usage line; files of other programs; a picture
             case _:
                 raise AssertionError(f"nobody runs a block of {block.words}")
 
@@ -140,6 +145,10 @@ class Reader:
         if name == "run" and (not rest or rest[0].startswith("--")):
             # `digits` under the default study's name: neither downloads nor minutes.
             rest = ["digits", "--name", "mnist-fashion", *rest]
+        if name == "serve":
+            self.server = Served(self.folder, tuple(rest), f"sqlite:///{self.folder / 'mtlsearch.db'}").start()
+            os.environ["MTLSEARCH_SERVER"] = self.server.url
+            return ""
         if name in ("run", "compare"):
             # More slots than trials would be empty, and computed all the same.
             rest[1:1] = ("--population", "2")
@@ -162,8 +171,13 @@ def followed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         patch.chdir(folder)
         patch.setenv("MTLSEARCH_DATA", str(folder / "data"))
         patch.delenv("MTLSEARCH_STORAGE", raising=False)
-        for block in blocks(request.param):
-            reader.follow(block)
+        patch.setenv("MTLSEARCH_SERVER", "")
+        try:
+            for block in blocks(request.param):
+                reader.follow(block)
+        finally:
+            if reader.server is not None:
+                reader.server.stop()
     return folder
 
 
@@ -192,6 +206,7 @@ def test_pages_that_show_commands_are_run() -> None:
         "from-your-loop",
         "physics",
         "python",
+        "service",
         "speed",
         "store",
         "trade-offs",
@@ -308,6 +323,8 @@ CONTRACT = {
     "compare": "--methods --trials --seeds --json",
     "init": "--csv --targets --out",
     "group": "--seeds --top --resplit --json",
+    "serve": "--storage --host --port --token-file --studies --devices --at-once --folder --log-format",
+    "submit": "--server --trials --wait --priority --key --token-file --json",
 }
 
 
@@ -343,6 +360,9 @@ def test_json_results_have_the_keys_that_the_page_lists(
         "studies": (),
     }
     for names, (_, listed) in writer.RESULTS.items():
+        if "submit" in names:
+            assert set(listed) == set(SearchView.model_fields)  # what a server gives: tests/service
+            continue
         for name in names:
             found = done(name, *arguments[name], "--json").json
             keys = set(found[0] if isinstance(found, list) else found)
@@ -457,7 +477,7 @@ def written_by_readers() -> set[str]:
 def test_files_and_folders_that_are_named_exist(page: str) -> None:
     text = text_of(page)
     named = set(re.findall(r"(?<![\w/])(?:[\w.-]+/)*[\w-]+\.py\b", text)) - written_by_readers()
-    named |= set(re.findall(r"(?<=`)(?:[\w.-]+/)+(?=`)", text)) - {"mtlsearch.artifacts/"}
+    named |= set(re.findall(r"(?<=`)(?:[\w.-]+/)+(?=`)", text)) - {"mtlsearch.artifacts/", "mtlsearch.service/"}
     there = {path.name for folder in ("mtlsearch", "studies") for path in (ROOT / folder).rglob("*.py")}
     missing = [
         name

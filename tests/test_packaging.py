@@ -41,6 +41,7 @@ def test_wheel_holds_the_package_the_studies_and_the_schema(wheel: ZipFile) -> N
     assert {f"mtlsearch/studies/{name}" for name in modules("studies")} <= names
     assert len(modules("mtlsearch")) > 100
     data = {"store/config.schema.json", "report/page.js", "page.css", "inference/explain.css"}
+    data |= {f"service/web/templates/{name}" for name in ("start.html.j2", "card.html.j2", "service.css", "service.js")}
     data |= {"base.html.j2", "report/page.html.j2", "inference/page.html.j2"}
     assert {f"mtlsearch/{name}" for name in data} <= names
 

@@ -52,12 +52,12 @@ class Office:
         return on_board
 
     def text(self, search: Search) -> str:
-        """A search with its latest progress as JSON; of one that has ended it is kept, since lists are asked often."""
+        """A search in a list as JSON; that of one that has ended is kept, since lists are asked for often."""
         if search.is_active:
-            return self.show(search).model_dump_json()
+            return self.show(search).model_dump_json(exclude={"curve"})
         key = search.state, search.ended, search.options
         kept = self.texts.pop(search.id, None)
-        text = kept[1] if kept is not None and kept[0] == key else view(search).model_dump_json()
+        text = kept[1] if kept is not None and kept[0] == key else view(search).model_dump_json(exclude={"curve"})
         self.texts[search.id] = key, text
         while len(self.texts) > MOST_TEXTS:
             self.texts.popitem(last=False)

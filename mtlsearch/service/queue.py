@@ -9,7 +9,8 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,10 +78,16 @@ class Search:
     tries: int
     trials_before: int
     reason: str | None
-    progress: Mapping[str, Any]
+    told: str | None = field(repr=False)  # its progress, as JSON
     submitted: float
     began: float | None
     ended: float | None
+
+    @cached_property
+    def progress(self) -> Mapping[str, Any]:
+        """How far it had come when its last process ended."""
+        found: Mapping[str, Any] = {} if self.told is None else json.loads(self.told)
+        return found
 
     @property
     def is_active(self) -> bool:
@@ -262,10 +269,10 @@ class Queue:
 def _search(row: sa.Row[Any]) -> Search:
     values = dict(row._mapping)
     try:
-        for name in ("options", "owner", "progress"):
+        for name in ("options", "owner"):
             values[name] = json.loads(values[name]) if values[name] is not None else None
     except ValueError as error:
         raise StoreError(
             f"search {values['id']} of the queue is damaged ({error}): restore a copy of the store"
         ) from error
-    return Search(**{**values, "progress": values["progress"] or {}})
+    return Search(told=values.pop("progress"), **values)

@@ -101,7 +101,10 @@ def _type(name: str, flag: Flag, hint: Any) -> Any:
 
 def _bounds(name: str, flag: Flag) -> dict[str, Any]:
     """What pydantic checks of a field, and its description."""
-    found: dict[str, Any] = {"description": flag.help + (f" Default: {flag.default}." if flag.default else "")}
+    told = flag.help if name not in NAMED else f"{', '.join(NAMED[name])}."
+    if flag.names[-1].startswith("--no-"):  # its help says what the flag does, and that is to switch it off
+        told = f"false: {told[0].lower()}{told[1:]}"
+    found: dict[str, Any] = {"description": told + (f" Default: {flag.default}." if flag.default else "")}
     if flag.low is not None and not flag.auto:
         found["gt" if flag.above else "ge"] = flag.low
     if flag.high is not None and not flag.auto:
@@ -153,7 +156,7 @@ class Studies:
         """Every study by the name that a request gives."""
         own = [] if self.folder is None else sorted(self.folder.rglob("*.py"))
         files = [path.relative_to(self.folder).as_posix() for path in own if self.folder is not None]
-        return [*shipped_studies(), *(name for name in files if not _is_hidden(name))]
+        return [*(name for name in files if not _is_hidden(name)), *shipped_studies()]
 
     def argument(self, study: str) -> str:
         """The STUDY that the command line takes for it. Raises UsageError for any other file."""

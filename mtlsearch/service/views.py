@@ -25,8 +25,8 @@ class Point(BaseModel):
     score: float
 
 
-class SearchView(BaseModel):
-    """A search: what was submitted, where it stands, and what it has found."""
+class Summary(BaseModel):
+    """A search in a list: what was submitted, where it stands, and what it has found."""
 
     id: int
     kind: Literal["run", "confirm", "compare"]
@@ -43,16 +43,21 @@ class SearchView(BaseModel):
     trials: int = Field(description="Trials with an outcome of their own.")
     total: int | None = Field(description="The trials that it is to have; null for a confirmation.")
     best: float | None = Field(description="The best score so far.")
-    curve: list[Point] = Field(description="The best score by trial, at most 60 points.")
     verdict: str | None = Field(description="The verdict in a sentence.")
     line: str | None = Field(description="The live line of its command.")
     seconds_left: float | None
 
 
+class SearchView(Summary):
+    """A search with its curve."""
+
+    curve: list[Point] = Field(description="The best score by trial, at most 60 points.")
+
+
 class SearchList(BaseModel):
     """A page of searches, the newest first."""
 
-    searches: list[SearchView]
+    searches: list[Summary]
     next_before: int | None = Field(description="Give it as `before` for the next page; null on the last one.")
 
 

@@ -217,6 +217,7 @@ class WorkerOptions(DeviceOptions):
         help="Train in a process for each device of this machine: all, cuda:0,cuda:1, or cpu*2.",
         longest=LONGEST_TEXT,
         default="train in this process",
+        local=True,
     )
     ray: str | None = option(
         None,
@@ -224,6 +225,7 @@ class WorkerOptions(DeviceOptions):
         help="Train on a Ray cluster: local starts one here, auto takes the running one, or ray://HOST:10001.",
         longest=LONGEST_TEXT,
         default="no cluster",
+        local=True,
     )
     workers: int | None = option(
         None,
@@ -232,6 +234,7 @@ class WorkerOptions(DeviceOptions):
         low=1,
         high=MOST_WORKERS,
         default="as many as it has room for",
+        local=True,
     )
     resources: Mapping[str, object] | None = option(
         None,
@@ -239,6 +242,7 @@ class WorkerOptions(DeviceOptions):
         help="What each Ray worker takes, such as gpu=1 or cpu=2.",
         pairs=True,
         metavar="NAME=AMOUNT",
+        local=True,
     )
 
     def __post_init__(self) -> None:
@@ -416,7 +420,12 @@ class RunOptions(
         None, "--set", help="Fix a dimension of the space.", pairs=True, metavar="NAME=VALUE"
     )
     asked_first: "Sequence[str | Path]" = option(
-        (), "--from", help="An exported config to ask first; repeatable.", repeated=True, metavar="CONFIG.json"
+        (),
+        "--from",
+        help="An exported config to ask first; repeatable.",
+        repeated=True,
+        metavar="CONFIG.json",
+        local=True,
     )
     narrow: str | None = option(
         None, "--narrow", help="Search the region of the best tenth of this study of the store.", metavar="STUDY"

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from commands import command, done, refused, stored
@@ -14,6 +15,9 @@ from serving import TINY, Served
 
 import mtlsearch
 from mtlsearch.service.remote.client import ServiceError
+
+if TYPE_CHECKING:
+    from postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,26 @@ def test_a_search_that_fails_shows_its_reason_and_its_log(served: Served) -> Non
     assert "must define `study = Study(...)`" in failed["reason"]
     assert "must define" in get(served, f"/api/v1/searches/{search.id}/log")
     assert command("status", search.id, "--server", served.url).status == 1
+
+
+@pytest.mark.slow
+def test_a_search_on_postgresql_is_queued_trained_killed_and_fetched(server: "PostgresServer", tmp_path: Path) -> None:
+    served = Served(tmp_path, ("--artifacts", "kept"), server.url()).start()
+    try:
+        search = served.client.submit(**TINY, trials=40, name="remote")
+        before = next(now for now in search.follow() if now["trials"] >= 1)
+        served.kill()
+        served.start()
+        now = search.wait()
+        assert (now["state"], now["trials"], now["total"]) == ("done", 40, 40)
+        assert now["began"] == before["began"]
+        assert search.best()["trial"] >= 0
+        search.delete("remote")
+        assert served.client.searches() == []
+        assert "s3cret" not in served.log
+        assert not any("s3cret" in path.read_text() for path in tmp_path.rglob("log"))
+    finally:
+        served.stop()
 
 
 def test_metrics_tell_queue_trials_and_leases(served: Served, finished) -> None:

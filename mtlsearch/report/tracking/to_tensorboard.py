@@ -9,6 +9,8 @@ from typing import Any
 from mtlsearch.errors import UsageError
 from mtlsearch.report.tracking.tracker import Values
 
+PLAIN = (bool, int, float, str)
+
 
 class TensorboardTracker:
     """Events below `folder`/STUDY: `trial-0007` for a trial, and the verdict beside them."""
@@ -32,9 +34,7 @@ class TensorboardTracker:
         from tensorboard.plugins.hparams import summary_v2
 
         self.writers[number] = self.writer(str(self.folder / f"trial-{number:04d}"))
-        known = {
-            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in params.items()
-        }
+        known = {name: value if isinstance(value, PLAIN) else str(value) for name, value in params.items()}
         self._add(number, self.event(wall_time=time.time(), summary=summary_v2.hparams_pb(known)))
         self._values(number, {f"weight/{task}": weight for task, weight in weights.items()}, 0)
 
@@ -59,9 +59,8 @@ class TensorboardTracker:
 
     def _values(self, number: int, values: Values, step: int) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        summary = self.summary(
-            value=[self.summary.Value(tag=name, simple_value=value) for name, value in finite.items()]
-        )
+        shown = [self.summary.Value(tag=name, simple_value=value) for name, value in finite.items()]
+        summary = self.summary(value=shown)
         self._add(number, self.event(wall_time=time.time(), step=step, summary=summary))
 
     def _text(self, tag: str, text: str) -> Any:

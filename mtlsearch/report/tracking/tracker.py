@@ -47,9 +47,8 @@ def end(tracker: Tracker, trial: FrozenTrial) -> None:
     """Tell the outcome of a stored trial."""
     attrs = trial.user_attrs
     score = {} if trial.value is None else {SCORE: trial.value}
-    tracker.ended(
-        trial.number, trial.state.name.lower(), {**score, **named(attrs.get("validation", {}))}, attrs.get("reason")
-    )
+    values = {**score, **named(attrs.get("validation", {}))}
+    tracker.ended(trial.number, trial.state.name.lower(), values, attrs.get("reason"))
 
 
 def tell_all(tracker: Tracker, trials: Iterable[FrozenTrial], verdict: Mapping[str, Any] | None) -> int:

@@ -26,7 +26,7 @@ class Tracked:
     def __init__(self, watcher: Any, record: Record, trackers: Sequence[Tracker]) -> None:
         self.watcher, self.record, self.trackers = watcher, record, list(trackers)
         self.told: set[int] = set()  # trials that the trackers know
-        self.waiting_: queue.SimpleQueue[Tell | None] = queue.SimpleQueue()
+        self.news: queue.SimpleQueue[Tell | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="mtlsearch-tracking", daemon=True)
         self.thread.start()
 
@@ -38,40 +38,38 @@ class Tracked:
         self.watcher.reported(result)
         self._know(result.number)
         values = {SCORE: result.score, **named(result.validation)}
-        self.waiting_.put(lambda tracker: tracker.epoch(result.number, result.epoch, values))
+        self.news.put(lambda tracker: tracker.epoch(result.number, result.epoch, values))
 
     def ended(self, trial: FrozenTrial) -> None:
         """A trial's outcome is in the store."""
         self.watcher.ended(trial)
         self._know(trial.number)
         if trial.state is not TrialState.RUNNING:
-            self.waiting_.put(lambda tracker: end(tracker, trial))
+            self.news.put(lambda tracker: end(tracker, trial))
 
     def _know(self, number: int) -> None:
         """Tell of a trial before the first thing about it."""
         if number not in self.told:
             self.told.add(number)
             trial = self.record.trial(number)
-            self.waiting_.put(lambda tracker: begin(tracker, trial))
+            self.news.put(lambda tracker: begin(tracker, trial))
 
     def close(self, verdict: Mapping[str, Any] | None = None) -> None:
         """Tell the verdict where there is one, and that this is all."""
         if verdict is not None:
-            self.waiting_.put(lambda tracker: tracker.concluded(verdict))
-        self.waiting_.put(lambda tracker: tracker.close())
-        self.waiting_.put(None)
+            self.news.put(lambda tracker: tracker.concluded(verdict))
+        self.news.put(lambda tracker: tracker.close())
+        self.news.put(None)
         self.thread.join(PATIENCE_S)
         if self.thread.is_alive():
             self.watcher.notice("tracking is too slow and was given up; `mtlsearch trials --to` tells the rest")
 
     def _work(self) -> None:
-        while (tell := self.waiting_.get()) is not None:
+        while (tell := self.news.get()) is not None:
             for tracker in list(self.trackers):
                 try:
                     tell(tracker)
                 except Exception as error:
                     self.trackers.remove(tracker)
-                    why = message_line(f"{type(error).__name__}: {one_line(error)}", 200)
-                    self.watcher.notice(
-                        f"{type(tracker).__name__} is told nothing more ({why}); the store has all trials"
-                    )
+                    name, why = type(tracker).__name__, message_line(f"{type(error).__name__}: {one_line(error)}", 200)
+                    self.watcher.notice(f"{name} is told nothing more ({why}); the store has all trials")

@@ -22,6 +22,7 @@ PATIENCE_S = 60.0  # for an answer
 SILENCE_S = 45.0  # between two signs of life of a stream; the server sends one each 15 s
 AGAIN_S = 2.0  # before a lost connection is tried again
 TRIES = 5
+UNAUTHORIZED = 401
 
 
 class ServiceError(MtlsearchError):
@@ -126,6 +127,8 @@ _OPENER = urllib.request.build_opener(_Stay)
 
 def _refusal(error: urllib.error.HTTPError) -> str:
     """Why the server refused a request, in one line."""
+    if error.code == UNAUTHORIZED:
+        return "the server needs its token: name its file with --token-file or MTLSEARCH_TOKEN_FILE"
     try:
         detail = json.loads(error.read())["detail"]
     except (OSError, ValueError, KeyError, TypeError, HTTPException):

@@ -1,7 +1,7 @@
 """What is told to MLflow and TensorBoard, read back by their own readers."""
 
+import math
 import os
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_mlflow_has_a_run_for_each_trial_nested_under_the_study(searched: Path, 
         assert run.data.params == {name: str(value) for name, value in _plain(trial.params).items()}
         assert run.data.tags["mtlsearch.state"] == trial.state.name.lower()
         curve = {at.step: at.value for at in client.get_metric_history(run.info.run_id, "score")}
-        assert curve == {step: value for step, value in trial.intermediate_values.items() if not isnan(value)}
+        assert curve == {step: value for step, value in trial.intermediate_values.items() if math.isfinite(value)}
         for task, weight in trial.user_attrs["task_weights"].items():
             assert run.data.metrics[f"weight/{task}"] == weight
         if trial.value is not None:

@@ -2,6 +2,8 @@
 // Fetches the cards of searches that change, and the log that is shown; the server draws all of them.
 (() => {
   const due = new Set();
+  const shown = [...document.querySelectorAll(".card")].map((card) => Number(card.id.replace("search-", "")));
+  const newest = Math.max(0, ...shown);
   let busy = false;
 
   async function text(url) {
@@ -27,7 +29,7 @@
           log.textContent = lines;
           log.scrollTop = log.scrollHeight;
         }
-      } else if (document.getElementById("news")) {
+      } else if (document.getElementById("news") && id > newest && !location.search) {
         document.getElementById("news").hidden = false;
       }
     }

@@ -23,7 +23,7 @@ import optuna
 from common import conclude, parser, table
 
 from mtlsearch.evidence.statistics import Estimate, estimate
-from mtlsearch.study.task_weights import LogRatios, Simplex, WeightSpace
+from mtlsearch.study.weights.task_weights import LogRatios, Simplex, WeightSpace
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 RATIOS, TASKS, NOISE = (1, 10, 100), (2, 3, 8), 0.02

@@ -11,7 +11,7 @@ from report_stores import HYPERPARAMETERS, describe
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.space import Config, Space
-from mtlsearch.study.task_weights import LogRatios
+from mtlsearch.study.weights.task_weights import LogRatios
 
 METRICS = {"mnist": "accuracy", "fashion": "accuracy"}
 

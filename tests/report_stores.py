@@ -22,7 +22,7 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.score import Score
 from mtlsearch.study.space import Config, Space, choice, integer, real
-from mtlsearch.study.task_weights import PREFIXES, LogRatios
+from mtlsearch.study.weights.task_weights import PREFIXES, LogRatios
 
 EPOCHS = 10
 BEGUN = datetime(2025, 1, 1, 12)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlsearch.errors import UsageError
 from mtlsearch.files import check_writable, replacing, write_text
-from mtlsearch.study.task_weights import PREFIXES
+from mtlsearch.study.weights.task_weights import PREFIXES
 from mtlsearch.terminal import notice, show_rows
 from mtlsearch.wording import few, visible
 

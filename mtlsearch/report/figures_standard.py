@@ -16,7 +16,7 @@ from optuna.visualization import plot_optimization_history, plot_slice
 from mtlsearch.report import figure_style as style
 from mtlsearch.report.reading import Report, number, weights_of
 from mtlsearch.store.trials import score_of
-from mtlsearch.study.task_weights import WEIGHT_PREFIX
+from mtlsearch.study.weights.task_weights import WEIGHT_PREFIX
 from mtlsearch.wording import plain
 
 MOST_PANELS = 12

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from mtlsearch.errors import ConfigError, StoreError
 from mtlsearch.store.json_text import read_json
 from mtlsearch.study.space import Config
-from mtlsearch.study.task_weights import raw_weights
+from mtlsearch.study.weights.task_weights import raw_weights
 from mtlsearch.wording import shortened
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler
 
 from mtlsearch.errors import StudyError, UsageError
-from mtlsearch.study.task_weights import WeightSpace
+from mtlsearch.study.weights.task_weights import WeightSpace
 from mtlsearch.wording import few, shortened
 
 MOST_NAMED = 20  # dimensions in a message

@@ -43,7 +43,10 @@ from mtlsearch.study.divisions import Rows, fold_splits, groups_digest, new_rows
 from mtlsearch.study.features import check_frozen, with_features
 from mtlsearch.study.loading import check_heads, check_outputs, load_splits, unscorable, with_kind
 from mtlsearch.study.score import Score, Values
-from mtlsearch.study.shared_weights import (
+from mtlsearch.study.space import Config, Space, Value, fixed_value
+from mtlsearch.study.units.task_units import units_of
+from mtlsearch.study.units.term_units import term_units
+from mtlsearch.study.weights.shared_weights import (
     MANY,
     MOST_EACH,
     GroupWeights,
@@ -54,10 +57,7 @@ from mtlsearch.study.shared_weights import (
     label_counts,
     of_groups,
 )
-from mtlsearch.study.space import Config, Space, Value, fixed_value
-from mtlsearch.study.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
-from mtlsearch.study.term_units import term_units
-from mtlsearch.study.units import units_of
+from mtlsearch.study.weights.task_weights import DEFAULT_RANGE, WEIGHT_PREFIX, LogRatios, Simplex, WeightSpace
 from mtlsearch.tasks.evaluation import Evaluation
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.points import Points, read_points

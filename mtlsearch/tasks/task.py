@@ -138,7 +138,7 @@ class Task(ABC):
 
     @property
     def unit(self) -> float | None:
-        """The unit of the loss, by which training divides it; None where it is to be measured (`study/units.py`)."""
+        """The unit of the loss, by which training divides it; None where it is to be measured (`study/units/`)."""
         return self.natural_unit
 
     @abstractmethod

@@ -29,7 +29,7 @@ from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines, weights_lines
 from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.study.units import told
+from mtlsearch.study.units.task_units import told
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import (
     Conditions,

@@ -13,8 +13,8 @@ from problems import NOWHERE, config, joint, joint_source, trunk
 from mtlsearch import Regression, Study
 from mtlsearch.errors import MtlsearchError, StudyError
 from mtlsearch.study.describe import weights_lines
-from mtlsearch.study.shared_weights import MANY, MOST_EACH, GroupWeights, PowerOfLabels, by_labels
-from mtlsearch.study.task_weights import GROUP_PREFIX, LABEL_POWER, LogRatios
+from mtlsearch.study.weights.shared_weights import MANY, MOST_EACH, GroupWeights, PowerOfLabels, by_labels
+from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, LogRatios
 from mtlsearch.wording import EACH
 
 TASKS = ["a", "b", "c", "d", "e"]

@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mtlsearch import Config, choice, integer, real
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.space import Space, fixed_value
-from mtlsearch.study.task_weights import LogRatios
+from mtlsearch.study.weights.task_weights import LogRatios
 
 SPACE = Space(
     {

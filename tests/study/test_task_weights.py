@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
 from mtlsearch.errors import UsageError
-from mtlsearch.study.task_weights import (
+from mtlsearch.study.weights.task_weights import (
     LogRatios,
     Simplex,
     log_ratios_from_weights,

@@ -10,7 +10,7 @@ from problems import NOWHERE
 from torch import nn
 
 from mtlsearch import Evaluation, MtlsearchError, Term
-from mtlsearch.study.second_derivatives import layer_without
+from mtlsearch.study.units.second_derivatives import layer_without
 from mtlsearch.tasks.metrics import relative_l2
 
 

@@ -17,7 +17,7 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import exported, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.study.units import told
+from mtlsearch.study.units.task_units import told
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer

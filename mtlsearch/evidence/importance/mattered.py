@@ -26,7 +26,7 @@ from mtlsearch.evidence.questions.asking import metrics_of, value_of
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import ranked, score_of
-from mtlsearch.study.task_weights import PREFIXES
+from mtlsearch.study.weights.task_weights import PREFIXES
 from mtlsearch.wording import few, plain
 
 WEIGHTS = "weights"

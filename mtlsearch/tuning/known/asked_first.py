@@ -11,7 +11,7 @@ from mtlsearch.errors import UsageError
 from mtlsearch.store.config_file import config_of, read_config
 from mtlsearch.store.record import Record
 from mtlsearch.study.study import Study
-from mtlsearch.study.task_weights import PREFIXES
+from mtlsearch.study.weights.task_weights import PREFIXES
 
 FIXED = "fixed_params"  # where Optuna keeps the params of a trial that waits
 SLACK = 1e-9  # of a range, for what rounding moves beyond its end

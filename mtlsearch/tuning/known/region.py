@@ -19,7 +19,7 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import ranked
 from mtlsearch.study.study import Study
-from mtlsearch.study.task_weights import RATIO_PREFIX
+from mtlsearch.study.weights.task_weights import RATIO_PREFIX
 
 BEST_SHARE, LEAST_BEST = 0.1, 4  # of the other search's complete trials
 PADDING = 0.1  # of a range, on both sides of the best trials

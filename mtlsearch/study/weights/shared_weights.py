@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 
 from mtlsearch.data.parts import Splits
 from mtlsearch.errors import StudyError, UsageError
-from mtlsearch.study.task_weights import GROUP_PREFIX, LABEL_POWER, Distributions, LogRatios, Weights
+from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, Distributions, LogRatios, Weights
 from mtlsearch.tasks.task import Task, labelled
 from mtlsearch.wording import GROUPS, LABELS, WEIGHT_CHOICES, few
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.nn.plain import own_network
-from mtlsearch.study.second_derivatives import layer_without
-from mtlsearch.study.units import EXAMPLES, SEEDS
+from mtlsearch.study.units.second_derivatives import layer_without
+from mtlsearch.study.units.task_units import EXAMPLES, SEEDS
 from mtlsearch.tasks.points import Batch, Points
 from mtlsearch.tasks.term import Term
 

@@ -1,0 +1,1 @@
+"""The units of losses and terms, measured before the first trial."""

@@ -88,6 +88,12 @@ def test_a_weight_of_each_is_searched_until_tasks_are_many() -> None:
     assert isinstance(many(MOST_EACH + 1, weights="each").weight_space, LogRatios)
 
 
+def test_tasks_of_as_many_labels_have_equal_weights() -> None:
+    space = PowerOfLabels(TASKS, dict.fromkeys(TASKS, 7.0))
+    assert space.distributions == space.params(space.default()) == {}
+    assert space.weights({}) == pytest.approx(space.default())
+
+
 def test_the_run_says_how_it_sets_the_weights_of_many_tasks() -> None:
     (line,) = weights_lines(many(MOST_EACH + 1))
     assert line.startswith(f"{MOST_EACH + 1} tasks: their weights follow the number of labels")

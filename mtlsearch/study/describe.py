@@ -88,10 +88,9 @@ def weights_lines(study: Study) -> list[str]:
     """A line that says how the weights of many tasks are searched, where the study leaves that open."""
     if study.weights != AUTO or study.weights_choice == EACH:
         return []
-    follow = "follow the number of labels to a searched power" if study.weight_space.distributions else "are equal"
     return [
-        f"{len(study.weighted)} tasks: their weights {follow}, since a search learns little about a weight of each;"
-        " --weights each searches those"
+        f"{len(study.weighted)} tasks: their weights are equal, since no search of so many was measured to gain;"
+        " --weights labels, groups or each searches them"
     ]
 
 

@@ -2,7 +2,7 @@
 
 A weight of each of T tasks takes T−1 dimensions; a search of a hundred trials learns little about dozens of them. Here
 a few dimensions move all weights together. Zero stands for equal weights in every one of them, so that a search begins
-there. What they gain is in benchmarks/RESULTS.md.
+there. What they gain, and what not, is in benchmarks/RESULTS.md.
 
 Legend: T tasks, n a task's labelled training examples.
 """
@@ -19,10 +19,10 @@ from mtlsearch.data.parts import Splits
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.task_weights import GROUP_PREFIX, LABEL_POWER, Distributions, LogRatios, Weights
 from mtlsearch.tasks.task import Task, labelled
-from mtlsearch.wording import GROUPS, LABELS, WEIGHT_CHOICES, few
+from mtlsearch.wording import EQUAL, GROUPS, LABELS, WEIGHT_CHOICES, few
 
 MOST_EACH = 20  # tasks, up to which "auto" searches a weight of each
-MANY = LABELS  # what "auto" takes for more
+MANY = EQUAL  # what "auto" takes for more: nothing that was tried beats equal weights there by more than its interval
 MOST_POWER = 1.0  # at 1 every label counts alike, at 0 every task
 LABEL_GROUPS = 4  # quarters of the tasks by their number of labels
 
@@ -53,6 +53,21 @@ class Shared:
 
     def at_edge(self, weights: Weights) -> list[tuple[str, str]]:
         return []
+
+
+@dataclass(frozen=True)
+class EqualWeights(Shared):
+    """The same weight for every task: nothing is searched."""
+
+    @property
+    def distributions(self) -> Distributions:
+        return {}
+
+    def weights(self, params: Mapping[str, Any]) -> dict[str, float]:
+        return self.default()
+
+    def params(self, weights: Weights) -> dict[str, Any]:
+        return {}
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def weights_lines(study: Study) -> list[str]:
     if study.weights != AUTO or study.weights_choice == EACH:
         return []
     return [
-        f"{len(study.weighted)} tasks: their weights are equal, since no search of so many was measured to gain;"
+        f"{len(study.weighted)} tasks: their weights are equal, since a search of a weight of each was measured to lose;"
         " --weights labels, groups or each searches them"
     ]
 

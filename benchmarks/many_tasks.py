@@ -10,9 +10,9 @@ averaged by column; it keeps labels and inputs in memory.
 *Step* is forward, loss, gradient and update, *epoch* the training of an epoch and validation, with the AUROC of each
 task for ours and with none for the plain model. *One by one* is the reference: a product, a loss and a metric for each
 task. *Ask* is one suggestion of TPE after 50 trials, in the space of the study by default and with a weight of each
-task (`weights="each"`). *Memory* is what reading the data and
-an epoch add to the peak of a process that has imported all that it needs, each case in one of its own. All times are
-medians over rounds in which the cases take turns; on one CPU thread they are CPU time.
+task (`weights="each"`). *Memory* is what reading the data and an epoch add to the peak of a process that has imported
+all that it needs, each case in one of its own. All times are medians over rounds in which the cases take turns; on one
+CPU thread they are CPU time.
 """
 
 import argparse
@@ -280,7 +280,7 @@ def main() -> None:
     conclude(
         options,
         "Many tasks beside one head",
-        f"{table(list(head), lines)}\n\n{note}",
+        f"{table(head, lines)}\n\n{note}",
         torch.device(options.device),
     )
 

@@ -92,8 +92,8 @@ def weights_lines(study: Study) -> list[str]:
     if study.weights != AUTO or study.weights_choice == EACH:
         return []
     return [
-        f"{len(study.weighted)} tasks: their weights follow the number of labels to a searched power, since a search"
-        " learns little about a weight of each; --weights each searches those"
+        f"{len(study.weighted)} tasks: their weights are equal, since a weight of each was measured to lose to them;"
+        " --weights labels, groups or each searches them"
     ]
 
 

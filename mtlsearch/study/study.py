@@ -49,6 +49,7 @@ from mtlsearch.study.units.term_units import term_units
 from mtlsearch.study.weights.shared_weights import (
     MANY,
     MOST_EACH,
+    EqualWeights,
     GroupWeights,
     PowerOfLabels,
     by_labels,
@@ -89,7 +90,7 @@ class Study:
 
     `weights` says how the task weights are searched: "each" by itself; "equal", not at all; "labels", as the number of
     a task's labels to a searched power; "groups", one weight for each quarter of the tasks by their number of labels;
-    or groups of your own, {name: [task, …]}. "auto" takes each, and of many tasks what won in benchmarks/RESULTS.md.
+    or groups of your own, {name: [task, …]}. "auto" takes each, and equal weights of more than 20 tasks.
 
     `terms` have a loss and a weight, but no metric; `evaluations` have a metric, which counts in the score, but no
     loss. The model of a study without tasks takes a tensor and gives one: its terms call it as they like, and its
@@ -198,7 +199,7 @@ class Study:
         names, choice = self.weighted, self.weights_choice
         if len(names) > 1 and choice != EACH and not self.fixed_weights:
             if choice == EQUAL:
-                return LogRatios(names, fixed=dict.fromkeys(names, 1 / len(names)))
+                return EqualWeights(names)
             if choice == LABELS:
                 return PowerOfLabels(names, self.label_counts)
             groups = by_labels(names, self.label_counts) if isinstance(choice, str) else choice

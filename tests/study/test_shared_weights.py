@@ -88,9 +88,15 @@ def test_a_weight_of_each_is_searched_until_tasks_are_many() -> None:
     assert isinstance(many(MOST_EACH + 1, weights="each").weight_space, LogRatios)
 
 
+def test_tasks_of_as_many_labels_have_equal_weights() -> None:
+    space = PowerOfLabels(TASKS, dict.fromkeys(TASKS, 7.0))
+    assert space.distributions == space.params(space.default()) == {}
+    assert space.weights({}) == pytest.approx(space.default())
+
+
 def test_the_run_says_how_it_sets_the_weights_of_many_tasks() -> None:
     (line,) = weights_lines(many(MOST_EACH + 1))
-    assert line.startswith(f"{MOST_EACH + 1} tasks: their weights follow the number of labels")
+    assert line.startswith(f"{MOST_EACH + 1} tasks: their weights are equal, since ")
     assert weights_lines(many(MOST_EACH)) == weights_lines(many(MOST_EACH + 1, weights="groups")) == []
 
 
@@ -105,7 +111,7 @@ def test_counts_of_labels_come_from_the_training_data() -> None:
 
 def test_equal_weights_are_not_searched() -> None:
     study = joint(weights="equal")
-    assert all(d.single() for name, d in study.search_space.distributions.items() if name not in study.space)
+    assert study.search_space.distributions == study.space
     assert study.default_config().task_weights == pytest.approx(dict.fromkeys(study.task_names, 0.25))
 
 

@@ -2,7 +2,7 @@
 
 A weight of each of T tasks takes T−1 dimensions; a search of a hundred trials learns little about dozens of them. Here
 a few dimensions move all weights together. Zero stands for equal weights in every one of them, so that a search begins
-there. What they gain is in benchmarks/RESULTS.md.
+there. What they gain, and what not, is in benchmarks/RESULTS.md.
 
 Legend: T tasks, n a task's labelled training examples.
 """
@@ -19,10 +19,10 @@ from mtlsearch.data.parts import Splits
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, Distributions, LogRatios, Weights
 from mtlsearch.tasks.task import Task, labelled
-from mtlsearch.wording import GROUPS, LABELS, WEIGHT_CHOICES, few
+from mtlsearch.wording import EQUAL, GROUPS, LABELS, WEIGHT_CHOICES, few
 
-MOST_EACH = 40  # tasks, up to which "auto" searches a weight of each
-MANY = LABELS  # what "auto" takes for more
+MOST_EACH = 20  # tasks, up to which "auto" searches a weight of each
+MANY = EQUAL  # what "auto" takes for more: a weight of each lost to them
 MOST_POWER = 1.0  # at 1 every label counts alike, at 0 every task
 LABEL_GROUPS = 4  # quarters of the tasks by their number of labels
 
@@ -56,21 +56,38 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class EqualWeights(Shared):
+    """The same weight for every task: nothing is searched."""
+
+    @property
+    def distributions(self) -> Distributions:
+        return {}
+
+    def weights(self, params: Mapping[str, Any]) -> dict[str, float]:
+        return self.default()
+
+    def params(self, weights: Weights) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
 class PowerOfLabels(Shared):
     """`wᵢ ∝ nᵢᵖ`: the weights follow the number of labels to the power p, which is searched from −1 to 1.
 
     At p = 0 every task counts alike, at p = 1 every label: the mean over all labels of all tasks. Below 0, tasks of few
-    labels count more.
+    labels count more. Where all tasks have as many labels, their weights are equal, and nothing is searched.
     """
 
     labels: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def distributions(self) -> Distributions:
-        return {LABEL_POWER: FloatDistribution(-MOST_POWER, MOST_POWER)}
+        same = self.labels and len({self._count(task) for task in self.tasks}) == 1
+        return {} if same else {LABEL_POWER: FloatDistribution(-MOST_POWER, MOST_POWER)}
 
     def weights(self, params: Mapping[str, Any]) -> dict[str, float]:
-        logs = [params[LABEL_POWER] * math.log(self._count(task)) for task in self.tasks]
+        power = params.get(LABEL_POWER, 0.0)
+        logs = [power * math.log(self._count(task)) for task in self.tasks]
         shares = [math.exp(each - max(logs)) for each in logs]
         total = math.fsum(shares)
         return {task: share / total for task, share in zip(self.tasks, shares, strict=True)}
@@ -82,7 +99,7 @@ class PowerOfLabels(Shared):
         mean_x, mean_y = (math.fsum(each) / max(1, len(each)) for each in (x, y))
         square = math.fsum((a - mean_x) ** 2 for a in x)
         slope = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / square if square else 0.0
-        return {LABEL_POWER: min(MOST_POWER, max(-MOST_POWER, slope))}
+        return dict.fromkeys(self.distributions, min(MOST_POWER, max(-MOST_POWER, slope)))
 
     def _count(self, task: str) -> float:
         """The number of labels; 1 before the data are loaded."""

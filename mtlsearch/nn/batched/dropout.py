@@ -40,7 +40,7 @@ class Dropout(Noisy, nn.Module):
         return self.rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or self.drops is False:
             return x
         return dropped(x, self.key, self.rate, self.mask_shape(x))
 
@@ -53,6 +53,10 @@ class PlainDropout(Dropout):
     """Takes the place of `nn.Dropout`: it adds nothing to the state dict, as that has nothing there."""
 
     own: ClassVar[bool] = False
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+        self.drops = rate > 0
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         state_dict.pop(f"{prefix}rate", None)  # files of earlier versions hold it
@@ -83,7 +87,9 @@ class AlphaDropout(PlainDropout):
     """Dropout that keeps the mean 0 and the variance 1 of its inputs, for SELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return alpha_dropped(x, self.key, self.rate, self.mask_shape(x)) if self.training else x
+        if not self.training or not self.drops:
+            return x
+        return alpha_dropped(x, self.key, self.rate, self.mask_shape(x))
 
 
 class FeatureAlphaDropout(AlphaDropout):

@@ -1,6 +1,7 @@
 """Attention, recurrence, dropout of every kind, bags of embeddings: in a population they give what they give alone."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,19 @@ import torch.nn.functional as F
 from population_asserts import assert_as_alone, config, double
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils import _pytree
 
 from mtlsearch import Classification, Data, Study, real
 from mtlsearch.nn.batched import noisy
+from mtlsearch.training.population.compiler import traced
 from mtlsearch.training.population.population import PopulationTrainer
-from mtlsearch.training.population.steps import Eager, Fused, choose_steps, steps_like
+from mtlsearch.training.population.steps import (
+    Eager,
+    Fused,
+    choose_steps,
+    has_compiler,
+    steps_like,
+)
 
 STEPS, UNITS, ROWS, EPOCHS = 5, 8, 88, 9  # 6 steps of 12 an epoch: 54 steps
 
@@ -195,6 +204,26 @@ def test_mixed_rates_a_pruned_and_a_late_member_share_one_lane_and_equal_solo(
     assert_as_alone(trainer, 0, configs[0], results)
     trainer.drop(0)
     assert_as_alone(trainer, 2, configs[2], results + trainer.advance(), entry_epoch=1)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="nothing is compiled here")
+@pytest.mark.parametrize("net", [Encoder, Recurrence, Functions])
+def test_what_a_compiler_gets_is_the_step(net: type[Net], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noisy, "LARGE", 1)
+    study = study_of(net)
+    trainer = PopulationTrainer(double(study), 2, Eager(), pytest.fail)
+    for number, rate in enumerate((0.1, 0.4)):
+        trainer.add(number, config(study, rate=rate))
+    (lane,) = trainer.lanes
+    lane.begin_epoch(0)
+    traced_state = deepcopy(lane.state)
+    graph, data = traced(lane.program, traced_state)
+    graph(*_pytree.tree_leaves(traced_state), *data)
+    lane.program.step(lane.state)
+    for one, other in zip(traced_state.stacked(), lane.state.stacked(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    names = {node.target for node in graph.graph.nodes}
+    assert (torch.ops.mtlsearch.recurrence.default in names) == (net is Recurrence)  # whole, not unrolled
 
 
 def test_sixteen_rates_are_one_lane_and_one_probe(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,15 @@ from mtlsearch.training.population.layout import (
 )
 from mtlsearch.training.population.population import PopulationTrainer, side_by_side
 from mtlsearch.training.population.program import empty_state
-from mtlsearch.training.population.steps import Captured, Compiled, Eager, Fused, has_compiler, steps_like
+from mtlsearch.training.population.steps import (
+    Captured,
+    Compiled,
+    Eager,
+    Fused,
+    compiles_exactly,
+    has_compiler,
+    steps_like,
+)
 from mtlsearch.training.trainer import Interrupted, Training
 
 
@@ -618,6 +626,8 @@ def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monk
 
 @pytest.mark.parametrize("inner", ["eager", "fused", "compiled"])
 def test_a_cpu_runs_plainly_the_steps_that_cuda_captured(inner, monkeypatch):
+    if inner == "compiled" and not compiles_exactly():
+        pytest.skip("this torch compiles no step")
     assert steps_like(f"captured {inner}", torch.device("cpu")).name == inner
     assert steps_like(inner, torch.device("cpu")).name == inner
     monkeypatch.setattr("mtlsearch.training.population.steps.fuses", lambda device: False)

@@ -77,7 +77,7 @@ class FrontPruner(BasePruner):
     Trials are ordered by the non-dominated rank of their values, on one rank the loneliest first (`front.order`), so
     that the ends of the front survive. A value is the best one up to the epoch: one epoch's noise decides less. All
     trials count, as in `PeerPruner`: in training, pruned and complete. With `peers`' upper third at every epoch the
-    front lost 6 % of its volume, with these rungs 1 % (`benchmarks/pareto.py`).
+    front lost 4 % of its volume, with these rungs 1 % (`benchmarks/pareto.py`).
     """
 
     def __init__(

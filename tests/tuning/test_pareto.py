@@ -63,7 +63,7 @@ def test_best_shows_the_front_and_every_trial_of_it_can_be_exported(searched: Pa
     front = {t.number for t, rank in zip(trials, ranks([t.values for t in trials]), strict=True) if rank == 0}
     assert {row["trial"] for row in best["front"]["trials"]} == front
     assert best["trial"] in front
-    assert f"front of {len(front)} trials" in done("best", "two", *store).out
+    assert f"front of {len(front)} trial" in done("best", "two", *store).out
     for number in front:
         place = tmp_path / f"{number}.safetensors"
         done("export", "two", *store, "--trial", number, "-o", tmp_path / "x.json", "--checkpoint", place)

@@ -27,7 +27,7 @@ import optuna
 from common import conclude, parser, table
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import mtlsearch
 from mtlsearch import Classification, Data, Regression, SharedTrunk, Study, integer, real
@@ -120,6 +120,9 @@ def all_curves(options: argparse.Namespace) -> Iterator[tuple[str, list[list[Arr
 class MultiMetricPruner(optuna.pruners.BasePruner):
     """OptunaHub's rule, as the module describes it."""
 
+    def __init__(self) -> None:
+        self._ranks: dict[int, tuple[int, dict[int, int]]] = {}  # by step: the number of peers, and their ranks
+
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         trials = [each for each in study.get_trials(deepcopy=False) if epochs_reported(each)]
         ended = {each.number for each in trials if each.state.is_finished()}
@@ -128,38 +131,52 @@ class MultiMetricPruner(optuna.pruners.BasePruner):
         best, median = np.inf, np.nan
         for step in range(epochs_reported(trial)):
             peers = [each for each in trials if epochs_reported(each) > step]
-            found = dict(
-                zip(
-                    (each.number for each in peers),
-                    ranks(np.array([curve(each)[step] for each in peers])),
-                    strict=True,
-                )
-            )
-            best = min(best, found[trial.number])
-            there = [rank for number, rank in found.items() if number in ended]
+            if self._ranks.get(step, (0, {}))[0] != len(peers):  # a value never changes
+                found = ranks(np.array([curve(each)[step] for each in peers]))
+                numbers = (each.number for each in peers)
+                self._ranks[step] = len(peers), dict(zip(numbers, found.tolist(), strict=True))
+            at = self._ranks[step][1]
+            best = min(best, at[trial.number])
+            there = [rank for number, rank in at.items() if number in ended]
             median = float(np.median(there)) if there else np.nan
         return bool(best > median)
 
 
+class Trials:
+    """What a pruner sees of a study, without a store."""
+
+    def __init__(self, tasks: int) -> None:
+        self.directions = [optuna.study.StudyDirection.MAXIMIZE] * tasks
+        self.trials: list[FrozenTrial] = []
+
+    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
+        return self.trials
+
+    def ask(self) -> FrozenTrial:
+        self.trials.append(create_trial(state=TrialState.RUNNING))
+        self.trials[-1].number = len(self.trials) - 1
+        return self.trials[-1]
+
+
 def replay(curves: Sequence[Array], pruner: optuna.pruners.BasePruner) -> tuple[list[int], int]:
     """The trials that the pruner leaves to the end, and the trial-epochs that were trained."""
-    study = optuna.create_study(directions=["maximize"] * curves[0].shape[1])
-    waiting, training, left, spent = list(range(len(curves))), dict[int, optuna.Trial](), list[int](), 0
+    tasks = curves[0].shape[1]
+    study, waiting, left, spent = Trials(tasks), list(range(len(curves))), list[int](), 0
+    training: dict[int, FrozenTrial] = {}
     while waiting or training:
         while waiting and len(training) < IN_FLIGHT:
             training[waiting.pop(0)] = study.ask()
         for place, trial in training.items():
-            done = epochs_reported(study.trials[trial.number]) + 1
-            trial.set_user_attr(CURVES, {str(t): curves[place][:done, t].tolist() for t in range(curves[0].shape[1])})
+            done = epochs_reported(trial) + 1
+            trial.user_attrs = {CURVES: {str(task): curves[place][:done, task].tolist() for task in range(tasks)}}
             spent += 1
         for place, trial in list(training.items()):
-            now = study.trials[trial.number]
-            if epochs_reported(now) == len(curves[place]):
-                study.tell(trial, curves[place].max(axis=0).tolist())
+            if epochs_reported(trial) == len(curves[place]):
+                trial.state = TrialState.COMPLETE
                 left.append(place)
                 del training[place]
-            elif place and pruner.prune(study, now):  # the default config is never pruned
-                study.tell(trial, state=TrialState.PRUNED)
+            elif place and pruner.prune(study, trial):  # type: ignore[arg-type]  # the default config is never pruned
+                trial.state = TrialState.PRUNED
                 del training[place]
     return left, spent
 
@@ -170,10 +187,13 @@ def final(values: Array) -> Array:
     return result
 
 
-PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
-    "by rank and crowding (peers, the default)": FrontPruner,
-    "by rank and crowding, half kept": lambda: FrontPruner(kept=1 / 2),
-    "OptunaHub's multi_metric_pruner, median": MultiMetricPruner,
+PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "halved at 1/8 and 1/2 of the epochs (peers, the default)": FrontPruner,
+    "halved at 1/4": lambda epochs: FrontPruner(epochs, (1 / 4,)),
+    "the upper third at every epoch": lambda epochs: FrontPruner(
+        epochs, [(epoch + 1) / epochs for epoch in range(1, epochs)], 1 / 3, 16
+    ),
+    "OptunaHub's multi_metric_pruner, median": lambda epochs: MultiMetricPruner(),
 }
 
 
@@ -189,7 +209,7 @@ def replayed(options: argparse.Namespace) -> str:
                 low, high = results.min(axis=0), results.max(axis=0)
                 box = (results - low) / np.where(high > low, high - low, 1.0)
                 ground = np.full(box.shape[1], -0.01)
-                left, spent = replay(curves, make())
+                left, spent = replay(curves, make(STUDIES[name][1]))
                 volumes.append(hypervolume(box[left], ground) / hypervolume(box, ground))
                 saved.append(1 - spent / sum(map(len, curves)))
             rows.append(

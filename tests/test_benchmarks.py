@@ -39,6 +39,8 @@ ROWS = {
     "new_data": ["made up: y0", "made up: y1", "made up"],
     "grouping": ["two groups", "no groups"],
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
+    "pareto": ["wines, 1 seeds × 4 trials", "2 dimensions", "3 dimensions"],
+    "importance": ["sum", "bowl", "product", "step", "cliff"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from mtlsearch.offline_page import render
 from mtlsearch.report.figure_style import DARK, Plot
 from mtlsearch.report.figures_two_tasks import asked_trials, front
-from mtlsearch.report.page_tables import methods_table, searches_table, shares_table, tasks_table
+from mtlsearch.report.page_tables import methods_table, needed_table, searches_table, shares_table, tasks_table
 from mtlsearch.report.reading import Report, number
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
@@ -53,6 +53,7 @@ def page(report: Report, plots: Sequence[Plot]) -> str:
         asked=asked,
         trials=None if asked is None else asked_trials(report),
         shares=shares_table(report),
+        needed=needed_table(report),
         scripts=[get_plotlyjs(), *own],
         digest=_digest,
         json=_json,

@@ -161,6 +161,19 @@ def shares_table(report: Report) -> Table | None:
     return Table(["share of the variation of", *kept], rows, foot=foot)
 
 
+def needed_table(report: Report) -> Table | None:
+    """By PED-ANOVA what sets the best tenth apart in the score and each task; None where nothing tells."""
+    if report.mattered is None or not report.mattered.needed:
+        return None
+    found = report.mattered.needed
+    kept = [name for name in found if name == "score" or name in shown_tasks(dict.fromkeys(found, 0.0))]
+    names = next(iter(found.values()))
+    return Table(
+        ["what sets the best tenth apart in", *kept],
+        {name: [Cell(f"{100 * found[column].get(name, 0.0):.0f} %") for column in kept] for name in names},
+    )
+
+
 def searches_table(report: Report) -> Table | None:
     """The winner of every repeated search, its gain and its weights; None without repeated searches."""
     if report.searches is None:

@@ -33,6 +33,7 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
     console.print(table)
     if "front" in config:
         console.print()
+        console.print(_front_line(config["front"]), soft_wrap=whole)
         console.print(_front_table(config))
     for line in missed(config):
         console.print(line, markup=False, soft_wrap=whole)
@@ -44,14 +45,17 @@ def show_config(config: Mapping[str, Any], console: Console | None = None, *, ev
         console.print(visible(line), markup=False, soft_wrap=whole)
 
 
+def _front_line(front: Mapping[str, Any]) -> str:
+    count, volume = len(front["trials"]), front["hypervolume"]
+    covers = "" if volume is None else f", which covers {100 * volume:.1f} % of the box from the worst to the best"
+    return f"front of {count} trial{'s' * (count > 1)}{covers}"
+
+
 def _front_table(config: Mapping[str, Any]) -> Table:
     """The trials that no other beats on every task, the knee marked."""
     front = config["front"]
-    volume = front["hypervolume"]
-    covers = "" if volume is None else f", which covers {100 * volume:.1f} % of the box from the worst to the best"
-    title = f"front of {len(front['trials'])} trials{covers}"
     tasks = shown_tasks(dict.fromkeys(front["tasks"], 0.0))
-    table = Table("trial", box=None, padding=(0, GAP, 0, 0), title=title, title_justify="left", title_style="")
+    table = Table("trial", box=None, padding=(0, GAP, 0, 0))
     for task in tasks:
         table.add_column(f"{visible(task)} {config['tasks'][task]['metric']}", justify="right")
     for task in tasks:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options import PRUNERS, SAMPLERS
-from mtlsearch.tuning.pruners import PeerPruner
+from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 Space = dict[str, BaseDistribution]
@@ -49,7 +49,7 @@ def make_pruner(name: str, epochs: int, *, several: bool = False) -> BasePruner:
     if several and name in PRUNERS and name not in ("peers", "none"):
         raise UsageError(f"--pruner {name} compares one score, which --score pareto has not: take peers or none")
     if name == "peers":
-        return PeerPruner()
+        return FrontPruner(epochs) if several else PeerPruner()
     if name == "median":
         return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
     if name == "hyperband":

@@ -1,7 +1,6 @@
 """A search with the score `pareto`: the front, what is kept of it, pruning by rank, and the asks."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import optuna
 import pytest
 from commands import STUDY_FILE, done, refused, stored
 from optuna.samplers import RandomSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch import real
 from mtlsearch.evidence.questions.fronts import covered, hypervolume
@@ -20,7 +19,7 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.store.record import find_record
 from mtlsearch.study.front import ranks
-from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
+from mtlsearch.tuning.pruners import FrontPruner
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 RUN = ("--score", "pareto", "--epochs", "3", "--threads", "1", "--no-confirm", "--quiet")
@@ -35,9 +34,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def complete_of(folder: Path) -> list[FrozenTrial]:
+    return [trial for trial in stored(folder / "s.db", "two") if trial.state is TrialState.COMPLETE]
+
+
 def test_plain_optuna_reads_a_value_for_each_task(searched: Path) -> None:
-    trials = stored(searched / "s.db", "two")
-    for trial in trials:
+    for trial in complete_of(searched):
         validation = trial.user_attrs["validation"]
         assert trial.values == [validation[task]["accuracy"] for task in ("a", "b")]
         assert trial.user_attrs["score"] == pytest.approx(np.mean(trial.values))
@@ -57,11 +59,11 @@ def test_the_dashboard_draws_the_curves_that_optuna_does_not_know(searched: Path
 def test_best_shows_the_front_and_every_trial_of_it_can_be_exported(searched: Path, tmp_path: Path) -> None:
     store = ("--storage", f"sqlite:///{searched}/s.db")
     best = done("best", "two", *store, "--json").json
-    trials = stored(searched / "s.db", "two")
+    trials = complete_of(searched)
     front = {t.number for t, rank in zip(trials, ranks([t.values for t in trials]), strict=True) if rank == 0}
     assert {row["trial"] for row in best["front"]["trials"]} == front
     assert best["trial"] in front
-    assert f"front of {len(front)} trials" in done("best", "two", *store).out
+    assert f"front of {len(front)} trial" in done("best", "two", *store).out
     for number in front:
         place = tmp_path / f"{number}.safetensors"
         done("export", "two", *store, "--trial", number, "-o", tmp_path / "x.json", "--checkpoint", place)
@@ -100,28 +102,34 @@ def of_curves(curves: np.ndarray) -> optuna.Study:
     return study
 
 
-@pytest.mark.parametrize("make", [FrontPruner, PeerPruner])
-def test_the_upper_third_by_rank_and_then_the_loneliest_goes_on(
-    make: Callable[[], optuna.pruners.BasePruner],
-) -> None:
+def test_the_better_half_by_rank_and_then_the_loneliest_goes_on() -> None:
     angles = np.linspace(0, np.pi / 2, 6)
     front = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    values = np.concatenate([front, 0.5 * front, 0.2 * front])
-    study, pruner = of_curves(np.stack([values, values], axis=1)), make()
+    values = np.concatenate([0.5 * front, front])
+    study, pruner = of_curves(np.stack([values, values], axis=1)), FrontPruner(16)
+    assert [trial.number for trial in study.trials if not pruner.prune(study, trial)] == list(range(6, 12))
+    study, pruner = of_curves(np.stack([values[2:], values[2:]], axis=1)), FrontPruner(16)
     kept = [trial.number for trial in study.trials if not pruner.prune(study, trial)]
-    assert kept == list(range(6))  # the first of three fronts
-    fewer = of_curves(np.stack([values[:16], values[:16]], axis=1))
-    pruner = make()
-    kept = [trial.number for trial in fewer.trials if not pruner.prune(fewer, trial)]
     assert len(kept) == 5
-    assert {0, 5} <= {*kept}  # the ends of the front
+    assert {4, 9} <= {*kept}  # the ends of the front
 
 
-def test_few_peers_and_the_first_epoch_prune_nothing() -> None:
-    values = np.random.default_rng(0).random((15, 2, 2))
-    study, pruner = of_curves(values), FrontPruner()
+def test_a_value_counts_as_the_best_up_to_the_epoch() -> None:
+    curves = np.random.default_rng(0).random((8, 2, 2)) * 0.5
+    curves[3, 0], curves[3, 1] = 1.0, 0.0  # the best after its first epoch, the worst after its second
+    study, pruner = of_curves(curves), FrontPruner(16)
+    assert not pruner.prune(study, study.trials[3])
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [(1, set()), (3, {0}), (9, {1, 3}), (20, {1, 9}), (64, {7, 31})])
+def test_rungs_lie_at_an_eighth_and_a_half_and_never_at_the_last_epoch(epochs: int, rungs: set[int]) -> None:
+    assert FrontPruner(epochs).rungs == rungs
+
+
+def test_few_peers_and_other_epochs_prune_nothing() -> None:
+    study, pruner = of_curves(np.random.default_rng(0).random((7, 2, 2))), FrontPruner(16)
     assert not any(pruner.prune(study, trial) for trial in study.trials)
-    study, pruner = of_curves(np.random.default_rng(0).random((30, 1, 2))), FrontPruner()
+    study, pruner = of_curves(np.random.default_rng(0).random((30, 3, 2))), FrontPruner(16)
     assert not any(pruner.prune(study, trial) for trial in study.trials)
 
 

@@ -2,7 +2,7 @@
 
 A forest is fitted to the trials: on the score itself, or on what a quadratic of the dimensions leaves of it, whichever
 predicts trials better that it has not seen (out-of-bag R²). A forest alone was off by up to 30 points on smooth
-functions, and a quadratic alone on cliffs (`benchmarks/importance.py`). The share of a group of dimensions is its total
+functions, and a quadratic alone on cliffs (`benchmarks/RESULTS.md`). The share of a group of dimensions is its total
 effect, E[Var(f | all others)] / Var(f), over the space: with interactions the shares sum to more than 1. Source: Jansen
 1999, "Analysis of variance designs for model output", eq. 11; Breiman 2001, "Random forests".
 """

@@ -22,6 +22,7 @@ from mtlsearch.study.study import Study
 from mtlsearch.study.weights.task_weights import RATIO_PREFIX
 
 BEST_SHARE, LEAST_BEST = 0.1, 4  # of the other search's complete trials
+LEAST_TRIALS = 2
 PADDING = 0.1  # of a range, on both sides of the best trials
 Number = FloatDistribution | IntDistribution
 
@@ -34,9 +35,10 @@ def narrowed(study: Study, other: Record) -> Study:
     other has too few complete trials.
     """
     complete = ranked(other.trials(TrialState.COMPLETE))
-    if len(complete) < LEAST_BEST:
+    if len(complete) < LEAST_TRIALS:
         raise StoreError(
-            f"--narrow {other.name}: it has {len(complete)} complete trials, and {LEAST_BEST} are needed: search it on"
+            f"--narrow {other.name}: it has {len(complete)} complete trials, and {LEAST_TRIALS} are needed: search it"
+            " on"
         )
     leading = complete[: max(LEAST_BEST, round(BEST_SHARE * len(complete)))]
     space = {name: _of_best(name, d, leading) for name, d in study.space.items()}

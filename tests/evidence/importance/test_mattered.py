@@ -40,6 +40,10 @@ def test_best_says_what_moved_the_score_and_which_edge_to_move(tmp_path: Path) -
     out = done("best", "known", "--storage", f"sqlite:///{tmp_path}/mtlsearch.db").out
     assert line in out
     assert "what moved the score: hidden " in out
+    done("report", "known", "--storage", f"sqlite:///{tmp_path}/mtlsearch.db", "-o", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert line in page
+    assert "What sets the best tenth of trials apart (PED-ANOVA)" in page
 
 
 def test_a_winner_in_the_middle_lies_at_no_edge(tmp_path: Path) -> None:

@@ -151,13 +151,13 @@ RESULTS = {
 
 EXTRAS = {
     "postgres": "stores in PostgreSQL, for searches by several machines",
-    "ray": "workers on a Ray cluster: `--ray`",
     "jd": "the methods of `compare` that look at gradients (TorchJD)",
     "explain": "`explain` (Captum)",
     "medmnist": "the download of the data of `chest`",
     "text": "the download of the data of `tweets` from the Hugging Face hub",
     "parquet": "tables in Parquet files, `trials --format parquet`",
     "png": "`report --png` (Kaleido, which drives Chrome or Chromium)",
+    "ray": "workers on a Ray cluster: `--ray`",
     "all": "all of these",
     "test": "what the tests and checks need",
 }

@@ -2,37 +2,38 @@
 
     python benchmarks/distributed.py simulate [--workers 1 10 100 1000] [--trials 100000] [--dry-run]
     python benchmarks/distributed.py processes [--rounds 3] [--dry-run]
-    python benchmarks/distributed.py window [--repeats 20] [--dry-run]
+    python benchmarks/distributed.py kills [--kills 30] [--dry-run]
 
 `simulate`: asking, telling and storing are the real ones: the loop of `mtlsearch run` on the study digits with its
 default sampler and pruner, and a SQLite store on disk that gets every epoch and the best trial's parameters. The
 workers are fakes: each holds sixteen trials, whose ten epochs take six seconds each, give or take a tenth. Their time
 is simulated: the clock runs while the driver works, and jumps to the next epoch's end while it waits. What the fakes
 themselves compute is not counted. The pruner decides, and its decisions are not followed, so that every trial takes its
-minute.
+minute. The driver's time is its processor time, so that other programs count little.
 
 `processes`: a study whose step is large enough for one core, with `--devices cpu` and `--devices cpu*2`, one thread
 each, in turn.
 
-`window`: the sampler's window of the history beside the whole history, on the same made-up scores.
+`kills`: worker processes, and now and then the driver, are killed at random moments; the same command goes on. All
+trials must be there once, with each epoch.
 """
 
 import argparse
 import heapq
-import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from random import Random
 from threading import Event
 from typing import Any
 
@@ -40,23 +41,22 @@ import numpy as np
 import optuna
 import torch
 from asks import unheeded
-from common import conclude, interleaved, parser, rounded, table
+from common import conclude, interleaved, parser, rounded, spread, table
 
-from mtlsearch.processes import this_process
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.record import open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
+from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.remote.parcel import Packed
 from mtlsearch.training.remote.staff import Staff
 from mtlsearch.training.remote.transport import Signs
 from mtlsearch.training.remote.worker import Changes, KeptBytes, Standing, Turn, as_bytes, versions
-from mtlsearch.training.solo import SOLO_CONDITIONS, SoloTrainer
+from mtlsearch.training.solo import SOLO_CONDITIONS
 from mtlsearch.training.trainer import Training
-from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options import RunOptions
@@ -147,7 +147,7 @@ class FakeLine:
             results.append(progress.update(now, {task: {"accuracy": now} for task in ("left", "right")})[0])
         seconds = EPOCH_S * float(self.random.uniform(0.9, 1.1))
         self.busy_s += seconds
-        return seconds, Turn(results, {number: SOLO_CONDITIONS for number in self.members}, self._standing())
+        return seconds, Turn(results, dict.fromkeys(self.members, SOLO_CONDITIONS), self._standing())
 
     def _state(self, crew: int, number: int) -> tuple[float, Any]:
         return 0.001, STATE
@@ -281,15 +281,145 @@ class Marking(Progress):
             print(f"  {len(self.marks):,} trials, driver {self.clock.driver():.0f} s", file=sys.stderr, flush=True)
 
 
-if __name__ == "__main__":
-    import cProfile, pstats
+def simulate(options: argparse.Namespace) -> str:
+    """A row for each number of workers."""
+    rows = []
+    for workers in options.workers:
+        trials = min(options.trials, max(options.rounds_of_trials * workers * POPULATION, 4 * POPULATION))
+        found = simulated(workers, trials, options.sampler)
+        print(f"{workers} workers: {found}", flush=True)
+        rows.append(
+            [
+                f"{workers:,} workers, {trials:,} trials",
+                rounded(trials / found.wall),
+                f"{100 * found.busy:.1f}",
+                rounded(100 * found.driver / found.wall),
+                rounded(1000 * found.driver / trials),
+                rounded(found.late_ms),
+                rounded(found.rss),
+            ]
+        )
+    head = ["", "trials/s", "busy %", "driver's load %", "driver ms a trial", "in the last tenth", "peak GiB"]
+    return table(head, rows) + "\n"
 
-    w, t = int(sys.argv[1]), int(sys.argv[2])
-    if len(sys.argv) > 3:
-        p = cProfile.Profile()
-        p.enable()
-    m = simulated(w, t)
-    print(m)
-    if len(sys.argv) > 3:
-        p.disable()
-        pstats.Stats(p).sort_stats("tottime").print_stats(28)
+
+STEEP = """
+import torch
+from mtlsearch import Classification, Data, SharedTrunk, Study, real
+
+def source(directory):
+    x = torch.randn({rows} + 512, 256, generator=torch.Generator().manual_seed(0))
+    labels = {{"a": (x[:, 0] > 0).long(), "b": (x[:, 1] > 0).long()}}
+    parts = [(x[part], {{n: y[part] for n, y in labels.items()}}) for part in (slice(512, None), slice(0, 512))]
+    return Data(*parts, validation=256)
+
+study = Study(
+    tasks=[Classification("a", source), Classification("b", source)],
+    model=lambda config: SharedTrunk(256, {{"a": 2, "b": 2}}, hidden={hidden}),
+    space={{"learning_rate": real(1e-4, 1e-1, log=True)}},
+    default={{"learning_rate": 1e-2}},
+    batch_size=256,
+)
+"""
+
+
+def processes(options: argparse.Namespace) -> str:
+    """One and two worker processes, of one thread each, in turn."""
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-distributed-") as name:
+        folder = Path(name)
+        quick = options.quick
+        (folder / "steep.py").write_text(STEEP.format(rows=1024 if quick else 8192, hidden=16 if quick else 512))
+        trials, epochs = (4, 1) if quick else (16, 4)
+        stores = iter(range(1000))
+
+        def run(devices: str) -> float:
+            command = (
+                f"{sys.executable} -m mtlsearch run {folder}/steep.py --trials {trials} --epochs {epochs} --threads 1"
+                f" --population 1 --pruner none --no-confirm --quiet --devices {devices}"
+                f" --storage sqlite:///{folder}/{next(stores)}.db"
+            )
+            begun = time.perf_counter()
+            subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)
+            return time.perf_counter() - begun
+
+        found = interleaved({d: lambda d=d: run(d) for d in ("cpu", "cpu*2")}, 1 if quick else options.rounds)
+    ratios = [one / two for one, two in zip(*found.values(), strict=True)]
+    rows = [[f"--devices {devices}", spread(seconds)] for devices, seconds in found.items()]
+    return table(["whole run", "seconds"], rows) + f"\n\nOne ÷ two, round by round: {spread(ratios)}.\n"
+
+
+def kills(options: argparse.Namespace) -> str:
+    """Workers, and now and then the driver, are killed at random moments until the search has its trials."""
+    killed: Counter[str] = Counter()
+    random = Random(0)
+    with tempfile.TemporaryDirectory(prefix="mtlsearch-distributed-") as name:
+        folder, due = Path(name), 1 if options.quick else options.kills
+        (folder / "steep.py").write_text(STEEP.format(rows=1024, hidden=64))
+        epochs = 5 if options.quick else 20
+        total = 8
+        while True:
+            command = (
+                f"{sys.executable} -m mtlsearch run {folder}/steep.py --trials {total} --epochs {epochs} --threads 1"
+                f" --population 2 --pruner none --no-confirm --devices cpu*2 --storage sqlite:///{folder}/store.db"
+            )
+            driver = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            while driver.poll() is None:
+                time.sleep(random.uniform(2, 6) * options.slowness)
+                if killed.total() >= due or driver.poll() is not None:
+                    break
+                workers = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+                if random.random() < 0.2 or not workers:
+                    driver.kill()
+                    killed["driver"] += 1
+                else:
+                    os.kill(int(random.choice(workers)), signal.SIGKILL)
+                    killed["worker"] += 1
+            errors = driver.communicate()[1].strip().splitlines()
+            if driver.returncode not in (0, 1, -signal.SIGKILL):
+                raise AssertionError(errors)
+            if driver.returncode == 1:
+                killed["run that ended in one line"] += 1
+                print(errors[-1], flush=True)
+            if driver.returncode == 0:
+                if killed.total() >= due:
+                    break
+                total += 8
+        storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/store.db")
+        trials = optuna.load_study(study_name="steep", storage=storage).trials
+        storage.engine.dispose()
+    counted = [trial for trial in trials if trial.state.is_finished() and not trial.user_attrs.get("interrupted")]
+    again = len(trials) - len(counted)
+    assert len(counted) == total, (len(counted), total)
+    assert all(len(trial.intermediate_values) == epochs for trial in counted)
+    assert not any(trial.state.name in ("RUNNING", "WAITING") for trial in trials)
+    rows = [[what, count] for what, count in killed.items()]
+    rows += [["trials due", total], ["trials counted", len(counted)], ["asked again with the same params", again]]
+    return table(["", "count"], rows) + "\n"
+
+
+MODES = {"simulate": simulate, "processes": processes, "kills": kills}
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("mode", choices=MODES, nargs="?", default="simulate")
+    made.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
+    made.add_argument("--trials", type=int, default=100_000, help="of one simulated search, at most")
+    made.add_argument("--rounds-of-trials", type=int, default=10, help="simulated trials for each place in a worker")
+    made.add_argument("--sampler", default="tpe")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--kills", type=int, default=30)
+    made.add_argument("--slowness", type=float, default=1.0, help="of the machine: a factor of the time between kills")
+    options = made.parse_args()
+    if options.quick:
+        options.workers, options.trials = [1, 2], 64
+    titles = {
+        "simulate": f"Simulated workers of {POPULATION} trials of a minute under one driver",
+        "processes": "Two worker processes of one thread beside one",
+        "kills": "Workers and drivers killed at random moments",
+    }
+    conclude(options, titles[options.mode], MODES[options.mode](options))
+
+
+if __name__ == "__main__":
+    main()

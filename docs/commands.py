@@ -176,7 +176,6 @@ RESULTS = {
 
 EXTRAS = {
     "postgres": "stores in PostgreSQL, for searches by several machines",
-    "ray": "workers on a Ray cluster: `--ray`",
     "jd": "the methods of `compare` that look at gradients (TorchJD)",
     "explain": "`explain` (Captum)",
     "medmnist": "the download of the data of `chest`",
@@ -186,6 +185,8 @@ EXTRAS = {
     "serve": "`serve` (FastAPI, uvicorn)",
     "mlflow": "`run --mlflow`, `trials --to mlflow`",
     "tensorboard": "`run --tensorboard`, `trials --to tensorboard`",
+    "onnx": "`export --model DIR --format onnx`, and its check",
+    "ray": "workers on a Ray cluster: `--ray`",
     "all": "all of these",
     "test": "what the tests and checks need",
 }

@@ -26,6 +26,7 @@ ROWS = {
     "studies": ["wine: grower", "wine: alcohol"],
     "tasks": ["joint, 2 tasks", "joint, 3 tasks", "disjoint, 2 tasks", "disjoint, 3 tasks"],
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],
+    "distributed": ["1 workers, 64 trials", "2 workers, 64 trials"],
     "store": ["mtlsearch (SQLite, WAL)", "Optuna, SQLite with WAL", "Optuna, journal file", "20"],
     "weights": ["2 tasks, best up to 1 : 10, simplex", "3 tasks, best up to 1 : 100, 1 : 100"],
     "adapters": ["solo", "population, uncompiled", "above the one pass"],

@@ -116,7 +116,7 @@ def barrier(record: Record, crews: Crews[K]) -> tuple[K, list[EpochResult]] | No
         return None
     keeper, found = ended
     results = sorted(keeper.living(found), key=lambda result: result.number)
-    for number in record.refresh():
+    for number in crews.refresh():
         crews.drop(number)
     return keeper, [result for result in results if result.number in record.running]
 

@@ -32,6 +32,9 @@ class Crews(Protocol[K]):
     def first(self) -> tuple[K, list[EpochResult]] | None:
         """The first crew whose epoch ends, with its results; None where a worker came or went. Raises Interrupted."""
 
+    def refresh(self) -> list[int]:
+        """Take in what other processes wrote; the numbers of the trials that they took over from this one."""
+
     def minding(self, keeper: K) -> AbstractContextManager[None, bool | None]:
         """A context in which the worker of a crew may be lost: its members then go on elsewhere."""
 
@@ -71,6 +74,9 @@ class OwnCrew(Generic[K]):
 
     def first(self) -> tuple[K, list[EpochResult]]:
         return self.keeper, self.keeper.trainer.advance()
+
+    def refresh(self) -> list[int]:
+        return self.record.refresh()
 
     @contextmanager
     def minding(self, keeper: K) -> Iterator[None]:

@@ -24,6 +24,7 @@ from mtlsearch.tuning.interruption.keeper import CREW
 
 MOST_LOSSES = 3  # of a crew's workers, with no epoch between: then it is the crew that ends them
 MOVE_S = 30.0  # for which a crew waits for a worker of its own, before it shares another one
+REFRESH_SHARE = 0.05  # of the time, that looking at what other processes wrote may take
 FOLLOW_S = 5.0  # between looks at the places where workers should be
 
 
@@ -70,6 +71,7 @@ class RemoteCrews(Generic[K]):
         self.begun: dict[Line, Crew[K]] = {}  # whose worker is at work for it
         self.due: list[Crew[K]] = []  # with work for a worker that is not begun
         self.ended: deque[Line] = deque()
+        self.refresh_due = 0.0
         self.followed, self.hired = time.monotonic(), -1
         self._hire()
 
@@ -120,6 +122,15 @@ class RemoteCrews(Generic[K]):
                 return None
             return self._delivered(crew)
         return None
+
+    def refresh(self) -> list[int]:
+        # It looks at all trials in training: with a thousand workers, after each epoch of one would be too often.
+        begun = time.monotonic()
+        if begun < self.refresh_due:
+            return []
+        lost = self.record.refresh()
+        self.refresh_due = time.monotonic() + (time.monotonic() - begun) / REFRESH_SHARE
+        return lost
 
     @contextmanager
     def minding(self, keeper: K) -> Iterator[None]:

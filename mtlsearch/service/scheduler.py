@@ -236,7 +236,12 @@ class Scheduler:
             if now is None or now.state != STARTING:
                 return  # it began, and ended, since the queue was read
             self.children.pop(search.id, None)
-            self._end(now, QUEUED if now.wanted != STOP else STOPPED, None)
+            if now.wanted == STOP:
+                self._end(now, STOPPED, None)
+            elif now.tries >= MOST_TRIES:
+                self._end(now, FAILED, f"its process did not begin, {now.tries} times: {self._reason(now, NOT_BEGUN)}")
+            else:
+                self._end(now, QUEUED, "its process did not begin; it is started again")
 
     def _watch(self, search: Search, beats: bool) -> None:
         """Look after a search that runs: its signs of life, what is wanted of it, its end."""
@@ -247,7 +252,9 @@ class Scheduler:
         if here and beats:
             self.queue.beat(search)
         wanted = PAUSE if self.is_leaving and search.wanted is None else search.wanted
-        if here and wanted is not None and str(search.launch) not in self.signalled:
+        # A server that was not patient enough has told it to pause already; a second signal would cut it off.
+        is_told = wanted == PAUSE and not self.is_leaving
+        if here and wanted is not None and not is_told and str(search.launch) not in self.signalled:
             if search.wanted is None:
                 self.queue.want(search.id, PAUSE)
             self._signal(search)

@@ -129,7 +129,7 @@ def test_each_device_has_its_searches_and_two_of_one_study_do_not_run_at_once(of
     submitted(there, "a")
     submitted(there, "d")
     assert running(there) == {"a": "cuda:1", "b": "cuda:1", "d": "cuda:0"}
-    command = there.scheduler._command(there.queue.find(name="d")[0], "cuda:0")
+    command = there.machine.command(there.queue.find(name="d")[0], "cuda:0")
     assert command == [
         "run",
         "digits",

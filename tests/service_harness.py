@@ -101,6 +101,7 @@ def play(  # noqa: PLR0912, PLR0915
                             os.kill(pid, signal.SIGKILL)
                             killed["search"] += 1
                 server.start()
+        seen.look(folder)
         found = server.client.searches()
         if sorted(each["name"] for each in found) != sorted(NAMES):
             seen.lost.append(f"the queue holds {[each['name'] for each in found]}")

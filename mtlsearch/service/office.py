@@ -9,9 +9,10 @@ from typing import Any
 from mtlsearch.errors import MtlsearchError, UsageError
 from mtlsearch.service.board import Board
 from mtlsearch.service.folder import Folder
+from mtlsearch.service.machine import Machine
 from mtlsearch.service.queue import STOP, Conflict, Queue, Search
 from mtlsearch.service.results import Results
-from mtlsearch.service.scheduler import Machine, Scheduler
+from mtlsearch.service.scheduler import Scheduler
 from mtlsearch.service.submission import Submission, check_name, check_options, given_options
 from mtlsearch.service.views import SearchView, view
 from mtlsearch.store.database.opening import open_storage

@@ -7,13 +7,10 @@ a server that is killed at any point is followed by one that goes on from there.
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mtlsearch.errors import MtlsearchError, StoreError, UsageError
@@ -21,6 +18,7 @@ from mtlsearch.processes import Owner, is_alive, is_here, this_process
 from mtlsearch.service.folder import Folder
 from mtlsearch.service.launch import NOT_BEGUN
 from mtlsearch.service.logs import log
+from mtlsearch.service.machine import ANY_DEVICE, Machine
 from mtlsearch.service.queue import (
     DONE,
     FAILED,
@@ -33,35 +31,15 @@ from mtlsearch.service.queue import (
     Queue,
     Search,
 )
-from mtlsearch.service.submission import Studies, arguments
 from mtlsearch.store.ownership import BEAT_S, EXPIRY_S
 from mtlsearch.store.standing import Standing, standing
-from mtlsearch.tuning.progress import PROGRESS_FILE
 from mtlsearch.wording import message_line
 
 LOOK_S = 0.5
 MOST_TRIES = 8  # processes of a search that die without a new trial
 INTERRUPTED = 130  # the status of an interrupted command
-ANY_DEVICE = "auto"
 
 Tell = Callable[[Search, Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the searches of a server get: `at_once` of them on each of `devices`, and its folders."""
-
-    devices: Sequence[str]
-    at_once: int
-    studies: Studies
-    data: Path | None
-    artifacts: Path
-
-    def slots(self, asked: str) -> Sequence[str]:
-        """The devices on which a search that asks for `asked` may run."""
-        if asked == ANY_DEVICE:
-            return self.devices
-        return [device for device in self.devices if device in (asked, ANY_DEVICE)]
 
 
 class Scheduler:
@@ -185,7 +163,7 @@ class Scheduler:
         taken = self.queue.get(search.id)
         assert taken is not None
         try:
-            command = self._command(taken, device)
+            command = self.machine.command(taken, device)
             log.info("search %d (%s) begins on %s", search.id, search.name, device)
             self.children[search.id] = self._start(search.id, secret, command)
         except UsageError as error:  # its study file is gone
@@ -195,32 +173,8 @@ class Scheduler:
             raise StoreError(f"search {search.id} cannot be started: {error.strerror or error}") from error
         return True
 
-    def _command(self, search: Search, device: str) -> list[str]:
-        """The command of a search, as its process is called."""
-        options = dict(search.options)
-        if device != ANY_DEVICE:
-            options["device"] = device
-        study = self.machine.studies.argument(search.study)
-        artifacts = [f"--artifacts={self.machine.artifacts}"]
-        return [search.kind, study, f"--name={search.name}", *arguments(search.kind, options), *artifacts, "--json"]
-
     def _start(self, search_id: int, secret: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "MTLSEARCH_STORAGE": self.storage}
-        environment[PROGRESS_FILE] = str(self.folder.progress(search_id))
-        environment.pop("MTLSEARCH_TOKEN", None)
-        if self.machine.data is not None:
-            environment["MTLSEARCH_DATA"] = str(self.machine.data)
-        launch = [sys.executable, "-m", "mtlsearch.service.launch", str(search_id), secret, "--", *command]
-        with self.folder.log(search_id).open("ab") as errors, self.folder.result(search_id).open("wb") as output:
-            # A session of its own: what ends the server, Ctrl-C say, does not end its searches.
-            return subprocess.Popen(
-                launch,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-            )
+        return self.machine.start(self.storage, self.folder, search_id, secret, command)
 
     # Watch.
 
@@ -236,7 +190,12 @@ class Scheduler:
             if now is None or now.state != STARTING:
                 return  # it began, and ended, since the queue was read
             self.children.pop(search.id, None)
-            self._end(now, QUEUED if now.wanted != STOP else STOPPED, None)
+            if now.wanted == STOP:
+                self._end(now, STOPPED, None)
+            elif now.tries >= MOST_TRIES:
+                self._end(now, FAILED, f"its process did not begin, {now.tries} times: {self._reason(now, NOT_BEGUN)}")
+            else:
+                self._end(now, QUEUED, "its process did not begin; it is started again")
 
     def _watch(self, search: Search, beats: bool) -> None:
         """Look after a search that runs: its signs of life, what is wanted of it, its end."""
@@ -247,7 +206,9 @@ class Scheduler:
         if here and beats:
             self.queue.beat(search)
         wanted = PAUSE if self.is_leaving and search.wanted is None else search.wanted
-        if here and wanted is not None and str(search.launch) not in self.signalled:
+        # A server that was not patient enough has told it to pause already; a second signal would cut it off.
+        is_told = wanted == PAUSE and not self.is_leaving
+        if here and wanted is not None and not is_told and str(search.launch) not in self.signalled:
             if search.wanted is None:
                 self.queue.want(search.id, PAUSE)
             self._signal(search)

@@ -129,7 +129,7 @@ def test_each_device_has_its_searches_and_two_of_one_study_do_not_run_at_once(of
     submitted(there, "a")
     submitted(there, "d")
     assert running(there) == {"a": "cuda:1", "b": "cuda:1", "d": "cuda:0"}
-    command = there.scheduler._command(there.queue.find(name="d")[0], "cuda:0")
+    command = there.machine.command(there.queue.find(name="d")[0], "cuda:0")
     assert command == [
         "run",
         "digits",
@@ -153,6 +153,39 @@ def test_a_killed_process_goes_on_and_one_that_dies_without_progress_fails_with_
         assert "SIGKILL" in (now.reason or "")
     assert now.state == "failed"
     assert now.reason == f"its process was ended by SIGKILL, {MOST_TRIES} times without a new trial in between"
+
+
+def test_a_process_that_never_begins_is_started_a_few_times_and_then_has_failed(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_id = submitted(office, "broken")
+
+    def start(*arguments: Any) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(75)"])
+        process.wait()
+        office.folder.log(search_id).write_text("mtlsearch: no module\n")
+        return process
+
+    monkeypatch.setattr(office.scheduler, "_start", start)
+    for _ in range(2 * MOST_TRIES):
+        office.scheduler.look()
+    failed = office.find(search_id)
+    assert failed.state == "failed"
+    assert failed.reason == f"its process did not begin, {MOST_TRIES} times: no module"
+
+
+def test_a_search_that_was_told_to_pause_is_not_told_twice(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_id = submitted(office, "pausing")
+    assert running(office)
+    office.queue.want(search_id, "pause")  # by a server before, which did not wait long enough
+    told: list[int] = []
+    monkeypatch.setattr("mtlsearch.service.scheduler.os.kill", lambda pid, number: told.append(pid))
+    office.scheduler.look()
+    assert told == []
+    office.queue.want(search_id, "stop")
+    office.scheduler.look()
+    office.scheduler.look()
+    assert told == [office.scheduler.children[search_id].pid]
 
 
 def test_a_store_that_is_away_is_a_trouble_that_passes(office: Office, tmp_path: Path) -> None:

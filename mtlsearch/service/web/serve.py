@@ -1,6 +1,8 @@
 """`mtlsearch serve`: checks, puts the parts together, and runs them in one process until it is told to stop."""
 
+import re
 import signal
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -11,15 +13,17 @@ from mtlsearch.report.serving import check_free
 from mtlsearch.service.board import Board
 from mtlsearch.service.folder import Folder, server_folder
 from mtlsearch.service.logs import log, set_up
+from mtlsearch.service.machine import Machine
 from mtlsearch.service.office import Office
 from mtlsearch.service.options import ServeOptions
 from mtlsearch.service.queue import Queue
 from mtlsearch.service.results import Results
-from mtlsearch.service.scheduler import Machine, Scheduler
+from mtlsearch.service.scheduler import Scheduler
 from mtlsearch.service.submission import DEVICE, Studies
 from mtlsearch.service.web.app import make_application
 from mtlsearch.service.web.security import Keys, check_reach, read_token
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
+from mtlsearch.store.database.errors import parse_url
 from mtlsearch.store.database.opening import mask_password
 
 REQUESTS_S = 2  # for requests to end, when the server stops
@@ -48,8 +52,6 @@ def make_office(options: ServeOptions) -> Office:
     folder = Folder(server_folder(options.storage, options.folder))
     if options.studies is not None and not options.studies.is_dir():
         raise UsageError(f"--studies must be a folder, but got {options.studies}")
-    import re
-
     for device in options.devices or ("",):
         if not re.match(DEVICE, device):
             raise UsageError(f"--devices takes auto, cpu, cuda or cuda:N, separated by commas, but got {device!r}")
@@ -68,10 +70,6 @@ def make_office(options: ServeOptions) -> Office:
 
 def absolute(storage: str) -> str:
     """The store's URL for a process in any folder."""
-    from pathlib import Path
-
-    from mtlsearch.store.database.errors import parse_url
-
     url = parse_url(storage)
     if url.get_backend_name() != "sqlite":
         return storage

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from postgres_server import PASSWORD, PostgresServer
 
 import mtlsearch.store.database.opening
 from mtlsearch.errors import StoreError
-from mtlsearch.store.database.opening import mask_password, open_storage
+from mtlsearch.store.database.opening import mask_password, open_engine, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -454,3 +455,27 @@ def test_reader_of_a_server_writes_nothing(server: PostgresServer) -> None:
         pytest.raises(StoreError, match="open for reading only"),
     ):
         storage.create_new_study([StudyDirection.MAXIMIZE])
+
+
+def test_opening_a_store_again_leaves_the_writes_of_this_process_to_be_seen(tmp_path: Path) -> None:
+    """SQLite's locks belong to a process: closing any other handle of the file would drop them."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    elsewhere = (
+        f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'store.db')!r}); print(c.execute({{!r}}).fetchall())"
+    )
+
+    def ask(statement: str) -> str:
+        command = [sys.executable, "-c", elsewhere.format(statement)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    open_storage(url, create=True).close()
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE mine (n INTEGER)")
+    open_storage(url, create=False).close()
+    ask("SELECT 1 FROM mine")  # the last of the other processes to close the file
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO mine VALUES (7)")
+    assert ask("SELECT n FROM mine") == "[(7,)]"
+    engine.dispose()
+    assert ask("SELECT n FROM mine") == "[(7,)]"

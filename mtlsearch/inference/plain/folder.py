@@ -23,7 +23,7 @@ from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.nn.plain import Plain, own_network
 from mtlsearch.nn.pretrained.shared import load_own_state, own_state, without_mtlsearch
 from mtlsearch.nn.task_modules import module_name
-from mtlsearch.nn.widening import corner
+from mtlsearch.nn.widening import cut
 from mtlsearch.processes import clear_unfinished, unfinished
 from mtlsearch.tasks.kinds import kind_named
 from mtlsearch.tasks.task import Task
@@ -103,7 +103,7 @@ def _script(model: TrainedModel, place: Path) -> TrainedModel | None:
     made = runpy.run_path(str(path))
     trunk, state = own_network(model.model), model.state_dict()
     fresh = made["network"]().state_dict()
-    _save({name: corner(state[trained_name(trunk, name)], tensor) for name, tensor in fresh.items()}, place)
+    _save({name: cut(state[trained_name(trunk, name)], tensor.shape) for name, tensor in fresh.items()}, place)
     network = _Renamed(made["load"](place), {task: module_name(task) for task in model.tasks})
     check_same(answers(model, samples(model)), made["predict"](network.network, samples(model)), SCRIPT)
     return TrainedModel(network, model.config)

@@ -152,7 +152,7 @@ def _attributes(layer: nn.Module, numbers: bool) -> Key:
 
 
 def _comparable(value: object) -> object:
-    """A hashable stand-in for an attribute's value; an object of an unknown class equals only itself."""
+    """A hashable stand-in for an attribute's value; an object of an unknown class equals what it says it does."""
     if isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device | None):
         return type(value), value
     if isinstance(value, list | tuple):
@@ -161,7 +161,25 @@ def _comparable(value: object) -> object:
         return dict, tuple((_comparable(k), _comparable(v)) for k, v in value.items())
     if isinstance(value, set | frozenset):
         return type(value), frozenset(_comparable(v) for v in value)
-    return type(value), id(value)
+    return type(value), id(value) if type(value).__eq__ is object.__eq__ else _Own(value)
+
+
+class _Own:
+    """An object by its own equality, as the settings of a model of Hugging Face have it."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Own):
+            return False
+        if self.value is other.value:
+            return True
+        same = self.value == other.value
+        return same if isinstance(same, bool) else False  # an array's own is no answer
 
 
 def why_not(program: LaneProgram) -> str | None:

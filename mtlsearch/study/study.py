@@ -208,10 +208,13 @@ class Study:
 
     @property
     def weights_choice(self) -> str | Mapping[str, Sequence[str]]:
-        """How the task weights are searched, with what "auto" stands for: one for each, unless they are many."""
+        """How the task weights are searched, with what "auto" stands for: one for each, unless they are many.
+
+        Where the space holds nothing else, there is a weight for each whatever their number.
+        """
         if self.weights != AUTO:
             return self.weights
-        return EACH if len(self.weighted) <= MOST_EACH or self.terms else MANY
+        return EACH if len(self.weighted) <= MOST_EACH or self.terms or not self.space else MANY
 
     @property
     def search_space(self) -> Space:

@@ -10,7 +10,7 @@ import torch
 from commands import STUDY_FILE, command, done
 from problems import NOWHERE, config, joint, joint_source, trunk
 
-from mtlsearch import Regression, Study
+from mtlsearch import Regression, Study, real
 from mtlsearch.errors import MtlsearchError, StudyError
 from mtlsearch.study.describe import weights_lines
 from mtlsearch.study.weights.shared_weights import MANY, MOST_EACH, GroupWeights, PowerOfLabels, by_labels
@@ -73,7 +73,10 @@ def many(count: int, **changes) -> Study:
         return data
 
     study = Study(
-        [Regression(name, columns) for name in names], model=trunk(dict.fromkeys(names, 1)), space={}, default={}
+        [Regression(name, columns) for name in names],
+        model=trunk(dict.fromkeys(names, 1)),
+        space={"learning_rate": real(1e-4, 1e-1, log=True)},
+        default={"learning_rate": 1e-3},
     )
     return replace(study, **changes)
 
@@ -86,6 +89,10 @@ def test_a_weight_of_each_is_searched_until_tasks_are_many() -> None:
     assert more.weights_choice == MANY
     assert more.load(NOWHERE).fingerprint()["weights"] == MANY
     assert isinstance(many(MOST_EACH + 1, weights="each").weight_space, LogRatios)
+
+
+def test_a_weight_of_each_is_searched_where_there_is_nothing_else_to_search() -> None:
+    assert many(MOST_EACH + 1, space={}, default={}).weights_choice == EACH
 
 
 def test_tasks_of_as_many_labels_have_equal_weights() -> None:

@@ -17,6 +17,8 @@ import mtlsearch
 from mtlsearch.service.remote.client import Service
 
 PATIENCE_S = 120.0
+# An opener that asks no proxy: urllib keeps the one that the first test of a process had.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # A search of `tiny.py` that costs two seconds.
 TINY = {"study": "tiny.py", "epochs": 2, "threads": 1, "population": 1, "confirm": False}
 
@@ -69,7 +71,7 @@ class Served:
         assert self.process is not None
         assert self.process.poll() is None, self.log
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+            with DIRECT.open(f"{self.url}/healthz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False

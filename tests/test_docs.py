@@ -205,6 +205,7 @@ def test_pages_that_show_commands_are_run() -> None:
         "evidence",
         "from-your-loop",
         "physics",
+        "pretrained",
         "python",
         "service",
         "speed",

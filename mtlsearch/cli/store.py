@@ -66,10 +66,10 @@ def best(options: BestOptions, as_json: bool) -> None:
 @click.argument("study", required=False)
 @takes(ExportOptions)
 def export(options: ExportOptions) -> None:
-    """Export the best config as JSON, and its parameters; or that of another trial, as `best` asks for it.
+    """Export the best config as JSON, and its parameters.
 
-    With --model it writes the best model for use without mtlsearch; with --grouping a study file for each group of
-    tasks that `group` recommends.
+    With a question, as `best` takes it, they are those of another trial. With --model it writes the model for use
+    without mtlsearch; with --grouping a study file for each group of tasks that `group` recommends.
     """
     if options.grouping:
         export_grouping(options)

@@ -83,6 +83,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
 
     monkeypatch.setattr(made.scheduler, "_start", start)
     yield made
+    monkeypatch.undo()  # a test may have replaced `os.kill`
     for process in begun:
         process.kill()
         process.wait()

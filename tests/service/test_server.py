@@ -4,14 +4,13 @@ import json
 import re
 import signal
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from commands import command, done, refused, stored
-from serving import TINY, Served
+from serving import DIRECT, TINY, Served
 
 import mtlsearch
 from mtlsearch.service.remote.client import ServiceError
@@ -37,7 +36,7 @@ def finished(served: Served) -> mtlsearch.service.remote.client.RemoteSearch:
 
 
 def get(served: Served, path: str) -> str:
-    with urllib.request.urlopen(f"{served.url}{path}", timeout=60) as answer:
+    with DIRECT.open(f"{served.url}{path}", timeout=60) as answer:
         return str(answer.read().decode())
 
 

@@ -107,7 +107,7 @@ def test_the_description_has_every_route_and_every_option_of_run(client: TestCli
     assert len(routes) >= 16
     given = described["components"]["schemas"]["RunSubmission"]["properties"]
     own = {each.name for each in fields(RunOptions)}
-    server = {"storage", "artifacts", "data", "quiet"}
+    server = {"storage", "artifacts", "data", "quiet", "devices", "ray", "workers", "resources", "asked_first"}
     assert own - given.keys() == server | ({"mlflow", "tensorboard"} & own)
     assert given["trials"]["default"] == 100
     assert (given["trials"]["minimum"], given["trials"]["maximum"]) == (1, 10**6)

@@ -29,7 +29,7 @@ def test_one_worker_gives_the_trials_of_this_process(tmp_path: Path) -> None:
     assert outcomes(store) == here(tmp_path, PAST_RANDOM)
     assert {t.user_attrs["worker"] for t in stored(store, "mine")} == {"cpu"}
     assert "cpu" in done("trials", "mine", "--storage", f"sqlite:///{store}", "--format", "csv").out
-    assert not list((tmp_path / "store.artifacts" / FOLDER).iterdir())
+    assert not list((tmp_path / "store.artifacts" / FOLDER).glob("*"))
 
 
 def at_epoch(monkeypatch: pytest.MonkeyPatch, *signals: tuple[int, int]) -> list[str]:

@@ -159,7 +159,8 @@ def main() -> None:
     options: argparse.Namespace = made.parse_args()
     if options.quick:
         options.searches, options.kills = 20, 1
-    body = "\n".join([watched(options.clients, options.searches), killed(options.kills)])
+    told = [watched(options.clients, options.searches), *([killed(options.kills)] if options.kills else [])]
+    body = "\n".join(told)
     conclude(options, "The service: fifty clients, and kills", f"{body}\n")
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import cloudpickle
 
+PROTOCOL = 5  # of pickle
+
 
 def encoded(value: Any) -> bytes:
     """A message as bytes."""
-    return pickle.dumps(value, protocol=5)
+    return pickle.dumps(value, protocol=PROTOCOL)
 
 
 def decoded(content: bytes) -> Any:
@@ -33,7 +35,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles by value the functions and classes that no other process can import."""
 
     def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, protocol=5)
+        super().__init__(stream, protocol=PROTOCOL)
 
 
 class CodeUnpickler(pickle.Unpickler):

@@ -1,8 +1,9 @@
 """A training as bytes and tensors, so that a worker gets code and data once.
 
 The study's functions and classes travel by value (`cloudpickle`), so a worker needs no study file. The tensors are
-left out of the bytes: a transport puts their memory where all workers of a machine read it. Sources are left out
-altogether, since their data are loaded. A memory-mapped file is opened again by its path, and must be the same there.
+left out of the bytes: a transport puts their memory where all workers of a machine read it. Tasks travel without their
+sources, and terms without their points, since these are loaded. A memory-mapped file is opened again by its path, and
+must be the same there.
 """
 
 import hashlib
@@ -18,7 +19,10 @@ from torch import Tensor
 
 from mtlsearch.errors import DataError
 from mtlsearch.study.study import LoadedStudy
-from mtlsearch.training.remote.messages import CodePickler, CodeUnpickler
+from mtlsearch.tasks.evaluation import Evaluation
+from mtlsearch.tasks.task import Task
+from mtlsearch.tasks.term import Term
+from mtlsearch.training.remote.messages import PROTOCOL, CodePickler, CodeUnpickler
 from mtlsearch.training.trainer import Training
 
 Memory = Tensor  # [bytes] of uint8: one storage
@@ -48,7 +52,7 @@ def pack(training: Training) -> Packed:
     """The training without what it has computed so far. Data on a device are copied to the CPU."""
     loaded = replace(training.loaded)  # without its cached values
     stream = io.BytesIO()
-    packer = _Packer(stream, _left_out(loaded))
+    packer = _Packer(stream)
     packer.dump({"loaded": loaded, **{name: getattr(training, name) for name in FIELDS}})
     return Packed(stream.getvalue(), packer.memories)
 
@@ -65,25 +69,23 @@ def on_device(loaded: LoadedStudy, device: torch.device) -> LoadedStudy:
     return replace(loaded, splits=splits, points=tuple(each.to(device) for each in loaded.points))
 
 
-def _left_out(loaded: LoadedStudy) -> set[int]:
-    """The ids of what only loading needs: the sources of tasks, and points that are given as arrays."""
-    study = loaded.study
-    points = [term.points for term in study.terms if not callable(term.points)]
-    return {id(given) for given in (*(task.data for task in study.measured), *points)}
-
-
 class _Packer(CodePickler):
-    """Pickles by value what no other process can import, and leaves out tensors and sources."""
+    """Pickles by value what no other process can import, and leaves out tensors, and what only loading needs."""
 
-    def __init__(self, stream: io.BytesIO, left_out: set[int]) -> None:
+    def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
-        self.left_out = left_out
         self.memories: list[Memory] = []
         self.numbers: dict[int, int] = {}  # of memories, by the address of their storage
 
+    def reducer_override(self, given: Any) -> Any:
+        loaded = _loaded_by_now(given)
+        if loaded is None:
+            return super().reducer_override(given)
+        # A model may use a source, as the width of a table: so it is left out of the task, not of everything.
+        make, arguments, state, *_ = given.__reduce_ex__(PROTOCOL)
+        return make, arguments, {**state, loaded: no_source}
+
     def persistent_id(self, given: Any) -> Any:
-        if id(given) in self.left_out:
-            return ("left out",)
         # A parameter, and any other kind of tensor, pickles by itself.
         if type(given) is Tensor and given.layout == torch.strided and not given.is_quantized:
             return self._tensor(given)
@@ -110,8 +112,6 @@ class _Unpacker(CodeUnpickler):
 
     def persistent_load(self, told: Any) -> Any:
         kind, *about = told
-        if kind == "left out":
-            return no_source
         opened: Callable[..., Any] = self._tensor if kind == "tensor" else _opened
         return opened(*about)
 
@@ -121,8 +121,15 @@ class _Unpacker(CodeUnpickler):
         return torch.empty(0, dtype=dtype).set_(self.memories[number].untyped_storage(), offset, shape, stride)
 
 
+def _loaded_by_now(given: object) -> str | None:
+    """The field of a task, an evaluation or a term that only loading needs; None for any other object."""
+    if isinstance(given, Task) or (isinstance(given, Evaluation) and callable(given.data)):
+        return "data"
+    return "points" if isinstance(given, Term) and not callable(given.points) else None
+
+
 def no_source(directory: Path) -> Any:
-    """Stands for a source, whose data are loaded already."""
+    """Stands for what is loaded already."""
     raise AssertionError("a worker has its data, and loads none")
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from commands import STUDY_FILE
 from problems import joint, loaded
 
-from mtlsearch import Classification, Data, SharedTrunk, Study, real
+from mtlsearch import Classification, Data, Regression, SharedTrunk, Study, Table, real
 from mtlsearch.errors import DataError
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
@@ -55,6 +56,23 @@ def test_tensors_that_share_memory_are_sent_once_and_share_it_there() -> None:
     assert len({memory.data_ptr() for memory in packed.memories}) == len(packed.memories)
     sources = b"joint_source" in packed.structure
     assert not sources, "a source travels, whose data are loaded already"
+
+
+def test_a_model_that_asks_its_source_for_the_width_travels(tmp_path: Path) -> None:
+    """As the study file that `init` writes for a table does."""
+    pd.DataFrame({"x": np.arange(60.0), "y": np.arange(60) % 7, "sum": np.arange(60.0) ** 2}).to_csv(tmp_path / "t.csv")
+    table = Table("t.csv", numbers=["x", "y"], targets={"sum": "number"})
+    study = Study(
+        [Regression("sum", table)],
+        model=lambda config: SharedTrunk(table.features, {"sum": 1}, hidden=8),
+        space={"learning_rate": real(1e-4, 1e-1, log=True)},
+        default={"learning_rate": 1e-2},
+    )
+    training = Training(study.load(tmp_path))
+    again = unpack(sent(pack(training)), CPU)
+    assert first_epoch(again) == first_epoch(training)
+    with pytest.raises(AssertionError, match="loads none"):
+        again.loaded.study.tasks[0].data(tmp_path)
 
 
 def test_worker_that_changes_its_data_changes_nobody_elses() -> None:

@@ -42,7 +42,7 @@ from mtlsearch.training.kept import Kept
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress as Watcher
 from mtlsearch.tuning.session import Session
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Data, Study, real
 from mtlsearch.evidence.statistics import detectable
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 

@@ -59,7 +59,7 @@ from mtlsearch.training.solo import SOLO_CONDITIONS
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.session import Session
 

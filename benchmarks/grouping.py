@@ -20,7 +20,7 @@ import torch
 
 from mtlsearch import Data, Regression, SharedTrunk, Study, real
 from mtlsearch.tuning.grouping import command
-from mtlsearch.tuning.options import GroupOptions
+from mtlsearch.tuning.options.training import GroupOptions
 from mtlsearch.tuning.progress import Progress
 
 FEATURES, NOISE, TASKS = 8, 0.3, "abcd"

@@ -23,7 +23,7 @@ from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Captured, Compiled
 from mtlsearch.training.solo import SoloMember
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 

@@ -29,7 +29,7 @@ from mtlsearch.cli.main import main as mtlsearch
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 

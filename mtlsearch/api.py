@@ -27,7 +27,8 @@ from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
-from mtlsearch.tuning.options import MODEL_FORMATS, RunOptions
+from mtlsearch.tuning.options.reading import MODEL_FORMATS
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 from mtlsearch.tuning.studies import recorded_name

@@ -11,7 +11,8 @@ import click
 from mtlsearch.cli.interrupt import INTERRUPTED
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.service.options import FetchOptions, ServerOptions, StatusOptions, StopOptions, SubmitOptions
-from mtlsearch.tuning.options import Options, RunOptions
+from mtlsearch.tuning.options.flags import Options
+from mtlsearch.tuning.options.training import RunOptions
 
 if TYPE_CHECKING:
     from mtlsearch.service.remote.client import RemoteSearch, Service

@@ -7,7 +7,7 @@ import click
 
 from mtlsearch.cli.options import PATH, json_option, takes
 from mtlsearch.collection import without_collection
-from mtlsearch.tuning.options import ExplainOptions
+from mtlsearch.tuning.options.reading import ExplainOptions
 
 
 @click.command()

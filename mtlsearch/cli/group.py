@@ -10,7 +10,7 @@ from mtlsearch.activity import doing, stoppable
 from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.collection import without_collection
-from mtlsearch.tuning.options import GroupOptions
+from mtlsearch.tuning.options.training import GroupOptions
 
 if TYPE_CHECKING:
     from threading import Event

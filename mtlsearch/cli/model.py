@@ -11,7 +11,8 @@ from mtlsearch.cli.options import PATH, json_option, takes
 from mtlsearch.cli.output import print_result
 from mtlsearch.collection import without_collection
 from mtlsearch.errors import UsageError
-from mtlsearch.tuning.options import PredictOptions, TrainOptions, VerifyOptions
+from mtlsearch.tuning.options.reading import PredictOptions
+from mtlsearch.tuning.options.training import TrainOptions, VerifyOptions
 
 
 @click.command()

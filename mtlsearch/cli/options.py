@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import click
 
 from mtlsearch.files import check_path
-from mtlsearch.tuning.options import Flag, Options
+from mtlsearch.tuning.options.flags import Flag, Options
 
 
 class PathType(click.Path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mtlsearch.tuning.options import QuestionOptions, StudyOptions
+from mtlsearch.tuning.options.groups import QuestionOptions, StudyOptions
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -6,7 +6,7 @@ import click
 
 from mtlsearch.cli.options import takes
 from mtlsearch.cli.output import with_record
-from mtlsearch.tuning.options import ReportOptions
+from mtlsearch.tuning.options.reading import ReportOptions
 
 if TYPE_CHECKING:
     from mtlsearch.store.record import Record

@@ -10,7 +10,7 @@ from mtlsearch.cli.interrupt import LOADING, interruptible
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import print_result
 from mtlsearch.collection import without_collection
-from mtlsearch.tuning.options import ConfirmOptions, RunOptions
+from mtlsearch.tuning.options.training import ConfirmOptions, RunOptions
 
 if TYPE_CHECKING:
     from threading import Event

@@ -10,7 +10,7 @@ import click
 from mtlsearch.cli.options import json_option, takes
 from mtlsearch.cli.output import best_config, print_result, with_record, write_export
 from mtlsearch.errors import UsageError
-from mtlsearch.tuning.options import BestOptions, DashboardOptions, ExportOptions, TrialsOptions
+from mtlsearch.tuning.options.reading import BestOptions, DashboardOptions, ExportOptions, TrialsOptions
 
 if TYPE_CHECKING:
     from mtlsearch.store.record import Record

@@ -2,16 +2,8 @@
 
 from pathlib import Path
 
-from mtlsearch.tuning.options import (
-    AddressOptions,
-    ArtifactOptions,
-    DataOptions,
-    Options,
-    StoreOptions,
-    group,
-    option,
-    options,
-)
+from mtlsearch.tuning.options.flags import Options, group, option, options
+from mtlsearch.tuning.options.groups import AddressOptions, ArtifactOptions, DataOptions, StoreOptions
 
 MOST_PRIORITY = 1000
 

@@ -18,17 +18,9 @@ from pydantic import Field as PydanticField
 from mtlsearch.errors import UsageError
 from mtlsearch.service.options import MOST_PRIORITY
 from mtlsearch.study.shipped import shipped_studies
-from mtlsearch.tuning.options import (
-    LONGEST_NAME,
-    PRUNERS,
-    SAMPLERS,
-    CompareOptions,
-    ConfirmOptions,
-    Flag,
-    Options,
-    RunOptions,
-    is_text,
-)
+from mtlsearch.tuning.options.flags import Flag, Options, is_text
+from mtlsearch.tuning.options.groups import LONGEST_NAME, PRUNERS, SAMPLERS
+from mtlsearch.tuning.options.training import CompareOptions, ConfirmOptions, RunOptions
 
 KINDS: Mapping[str, type[Options]] = {"run": RunOptions, "confirm": ConfirmOptions, "compare": CompareOptions}
 NAMED = {"sampler": SAMPLERS, "pruner": PRUNERS}  # on the command line they take import paths too

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
-from mtlsearch.tuning.options import PRUNERS, SAMPLERS
+from mtlsearch.tuning.options.groups import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 

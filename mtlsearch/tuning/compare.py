@@ -32,7 +32,7 @@ from mtlsearch.tuning.choices import make_pruner, make_sampler
 from mtlsearch.tuning.confirm import fresh_seeds, test_examples
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
 from mtlsearch.tuning.hiring import ready_device, staffed
-from mtlsearch.tuning.options import CompareOptions
+from mtlsearch.tuning.options.training import CompareOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.session import Session, show_in_dashboard
 from mtlsearch.tuning.studies import defined

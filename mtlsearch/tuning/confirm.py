@@ -48,7 +48,8 @@ from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.known.varied import variant_name, varied
 from mtlsearch.tuning.loop import search_more
-from mtlsearch.tuning.options import AgainOptions, AskOptions, ConfirmOptions
+from mtlsearch.tuning.options.groups import AgainOptions, AskOptions
+from mtlsearch.tuning.options.training import ConfirmOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
 from mtlsearch.tuning.retrain import keep_whole

@@ -13,7 +13,7 @@ from mtlsearch.training.remote.ray_actors import RayActors, check_cluster
 from mtlsearch.training.remote.staff import Staff
 from mtlsearch.training.remote.transport import Transport
 from mtlsearch.training.remote.worker import threads_each
-from mtlsearch.tuning.options import WorkerOptions
+from mtlsearch.tuning.options.groups import WorkerOptions
 from mtlsearch.tuning.session import Session
 
 

@@ -27,7 +27,8 @@ from mtlsearch.tuning.crews.crews import Crews
 from mtlsearch.tuning.interruption.keeper import Asked
 from mtlsearch.tuning.interruption.repeats import RepeatKeeper, plan_key
 from mtlsearch.tuning.loop import add_trials, barrier, wait_a_moment
-from mtlsearch.tuning.options import AgainOptions, GroupOptions
+from mtlsearch.tuning.options.groups import AgainOptions
+from mtlsearch.tuning.options.training import GroupOptions
 from mtlsearch.tuning.session import Session, crews_of, recipe_of, share_of
 from mtlsearch.wording import described, few
 

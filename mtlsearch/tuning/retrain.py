@@ -30,7 +30,7 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import steps_like
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.options import TrainOptions, VerifyOptions
+from mtlsearch.tuning.options.training import TrainOptions, VerifyOptions
 from mtlsearch.tuning.session import Session
 from mtlsearch.tuning.studies import recorded_units
 

@@ -48,7 +48,7 @@ from mtlsearch.tuning.confirm import again_trainer, confirm
 from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.known.asked_first import enqueue, params_of_files
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress, Watcher
 from mtlsearch.tuning.retrain import keep_whole
 from mtlsearch.tuning.searches import check_repeatable, repeat_searches, told_beforehand

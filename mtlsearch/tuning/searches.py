@@ -26,7 +26,7 @@ from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.confirm import make_plans, test_examples
 from mtlsearch.tuning.loop import search_more
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.repeats import new_divisions, train_all
 from mtlsearch.tuning.session import MakeTrainer, Session
 from mtlsearch.wording import duration

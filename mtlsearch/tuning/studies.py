@@ -19,7 +19,9 @@ from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.tuning.known.region import as_narrowed, narrowed
-from mtlsearch.tuning.options import RunOptions, StudyOptions, is_text
+from mtlsearch.tuning.options.flags import is_text
+from mtlsearch.tuning.options.groups import StudyOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Watcher
 from mtlsearch.wording import AUTO, EACH
 

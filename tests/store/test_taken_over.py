@@ -19,7 +19,7 @@ from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.confirm import confirm
 from mtlsearch.tuning.loop import search
-from mtlsearch.tuning.options import AgainOptions
+from mtlsearch.tuning.options.groups import AgainOptions
 
 TRIALS = 3
 

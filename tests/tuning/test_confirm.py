@@ -42,7 +42,8 @@ from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Interrupted, Training
 from mtlsearch.tuning.confirm import alone, confirm, fresh_seeds, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
-from mtlsearch.tuning.options import AgainOptions, ConfirmOptions
+from mtlsearch.tuning.options.groups import AgainOptions
+from mtlsearch.tuning.options.training import ConfirmOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.studies import as_recorded
 

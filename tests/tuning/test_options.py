@@ -9,7 +9,8 @@ import pytest
 import mtlsearch
 from mtlsearch.cli.main import main
 from mtlsearch.errors import UsageError
-from mtlsearch.tuning.options import CompareOptions, ConfirmOptions, Options, RunOptions
+from mtlsearch.tuning.options.flags import Options
+from mtlsearch.tuning.options.training import CompareOptions, ConfirmOptions, RunOptions
 
 
 def test_search_takes_the_options_of_run_with_their_defaults() -> None:

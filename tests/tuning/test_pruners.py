@@ -10,7 +10,7 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from mtlsearch.tuning.choices import make_pruner
-from mtlsearch.tuning.options import RunOptions
+from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.pruners import PeerPruner
 
 

@@ -13,7 +13,7 @@ from commands import STUDY_FILE, command, counted, done, refused, stored
 
 from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.study.study_file import load_study
-from mtlsearch.tuning.options import AgainOptions
+from mtlsearch.tuning.options.groups import AgainOptions
 from mtlsearch.tuning.repeats import new_divisions
 
 # A table of 200 rows, whose parts are drawn; two targets.

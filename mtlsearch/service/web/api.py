@@ -17,7 +17,7 @@ from mtlsearch.service.queue import Search
 from mtlsearch.service.results import KINDS
 from mtlsearch.service.submission import SearchSubmission, Submission, model_of
 from mtlsearch.service.views import Problem, SearchList, SearchView, State
-from mtlsearch.tuning.options import LONGEST_NAME
+from mtlsearch.tuning.options.groups import LONGEST_NAME
 
 PREFIX = "/api/v1"
 MOST_LISTED = 200

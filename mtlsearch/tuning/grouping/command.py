@@ -40,7 +40,7 @@ from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.confirm import test_examples
 from mtlsearch.tuning.interruption.repeats import abandon
-from mtlsearch.tuning.options import GroupOptions
+from mtlsearch.tuning.options.training import GroupOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
 from mtlsearch.tuning.session import Session

@@ -28,7 +28,8 @@ from mtlsearch.cli.main import main
 from mtlsearch.service.office import Office
 from mtlsearch.service.results import NotYet, Results
 from mtlsearch.service.submission import KINDS, arguments, check_options, model_of, remote_fields
-from mtlsearch.tuning.options import Options, RunOptions
+from mtlsearch.tuning.options.flags import Options
+from mtlsearch.tuning.options.training import RunOptions
 
 EXAMPLES = int(os.environ.get("MTLSEARCH_EXAMPLES", "8"))  # requests of each kind to each route
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)

@@ -14,7 +14,7 @@ from problems import NOWHERE, joint
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Interrupted
 from mtlsearch.tuning.grouping import command as module
-from mtlsearch.tuning.options import GroupOptions
+from mtlsearch.tuning.options.training import GroupOptions
 from mtlsearch.tuning.progress import Progress
 
 FILE = Path(groups.__file__)

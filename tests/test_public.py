@@ -40,7 +40,9 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
         _ = mtlsearch.nothing
 
 
-@pytest.mark.parametrize("module", ["mtlsearch", "mtlsearch.errors", "mtlsearch.cli.main", "mtlsearch.tuning.options.reading"])
+@pytest.mark.parametrize(
+    "module", ["mtlsearch", "mtlsearch.errors", "mtlsearch.cli.main", "mtlsearch.tuning.options.reading"]
+)
 def test_importing_is_light(module: str) -> None:
     code = (
         f"import sys, {module}\n"

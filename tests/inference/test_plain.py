@@ -16,6 +16,7 @@ from mtlsearch import (
     SeparateTrunks,
     SharedTrunk,
     TextTrunk,
+    TransformerTrunk,
     load_model,
 )
 from mtlsearch.inference.plain import folder as folder_module
@@ -38,6 +39,18 @@ TRUNKS = {
     "dense, encoder": (lambda: DenseTrunk(HEADS, channels=4, depth=1, sharing="encoder"), PICTURE),
     "dense, separate": (lambda: DenseTrunk(HEADS, channels=4, depth=1, sharing="separate"), PICTURE),
     "text": (lambda: TextTrunk(20, {"a": 2, ODD: ("tokens", 3)}, hidden=8, depth=1), TEXT),
+    "transformer of tokens": (
+        lambda: TransformerTrunk({"a": 2, ODD: ("tokens", 3)}, places=5, vocabulary=20, hidden=8, dropout=0.1),
+        TEXT,
+    ),
+    "transformer of patches": (
+        lambda: TransformerTrunk(HEADS, places=4, patch=4, in_channels=3, hidden=8, depth=1, pool="cls"),
+        ([3, 8, 8], "uint8", "pictures"),
+    ),
+    "transformer of series": (
+        lambda: TransformerTrunk(HEADS, places=7, series=3, hidden=8, depth=1),
+        ([5, 3], "float32", "numbers"),
+    ),
     "backbone": (lambda: Backbone("shufflenet_v2_x0_5", HEADS), ([3, 32, 32], "uint8", "pictures")),
 }
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from mtlsearch import __version__
-from mtlsearch.inference.plain import networks
+from mtlsearch.inference.plain import networks, transformer
 from mtlsearch.nn.batched.dropout import Dropout
 from mtlsearch.nn.conv import ConvTrunk, GlobalPool
 from mtlsearch.nn.dense import DenseTrunk
@@ -17,6 +17,7 @@ from mtlsearch.nn.pretrained.backbone import Backbone
 from mtlsearch.nn.pretrained.frozen import Frozen
 from mtlsearch.nn.task_modules import TaskModules, module_name
 from mtlsearch.nn.text import TextHead, TextTrunk, TokenHead
+from mtlsearch.nn.transformer import TransformerTrunk
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
 
 PARAMETERS = "model.safetensors"
@@ -224,6 +225,17 @@ def _texts(trunk: TextTrunk) -> tuple[list[Any], dict[str, Any]]:
     return [trunk.vocabulary, _sizes(trunk.heads, _text)], settings
 
 
+def _transformer(trunk: TransformerTrunk) -> tuple[list[Any], dict[str, Any]]:
+    same = ("places", "vocabulary", "patch", "hidden", "depth", "attention_heads", "widening", "pool")
+    sizes = {module_name(task): kind for task, kind in trunk.outputs.items()}
+    outputs = {task: kind if isinstance(kind, int) else kind[1] for task, kind in sizes.items()}
+    if _sizes(trunk.heads, _linear) != outputs:
+        raise _OtherHeadError
+    settings = {name: getattr(trunk, name) for name in same}
+    settings |= {"numbers": getattr(trunk.embedding, "in_features", None), "dropout": _rate(trunk)}
+    return [sizes], {name: value for name, value in settings.items() if value is not None}
+
+
 def _backbone(trunk: Backbone) -> tuple[list[Any], dict[str, Any]]:
     return [trunk.name, _sizes(trunk.heads, _linear)], {}
 
@@ -235,5 +247,6 @@ TWINS: dict[type[nn.Module], Twin] = {
     ConvTrunk: Twin((own.each_once, own.conv_layer, own.ConvTrunk), _conv),
     DenseTrunk: Twin((own.conv_layer, own.Encoder, own.Decoder, own.DenseTrunk), _dense),
     TextTrunk: Twin((own.each_once, own.WindowLayer, own.TokenHead, own.TextHead, own.TextTrunk), _texts),
+    TransformerTrunk: Twin((own.each_once, transformer.TransformerTrunk), _transformer),
     Backbone: Twin((own.each_once, own.Backbone), _backbone),
 }

@@ -178,8 +178,7 @@ class _Own:
             return False
         if self.value is other.value:
             return True
-        same = self.value == other.value
-        return same if isinstance(same, bool) else False  # an array's own is no answer
+        return (self.value == other.value) is True  # what an array says is no answer
 
 
 def why_not(program: LaneProgram) -> str | None:

@@ -22,7 +22,7 @@ TESTS = (
     "tests/training/population/test_terms.py",
     "tests/training/test_solo.py",
 )
-PACKAGES = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
+PACKAGES = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "transformers>=4.50")
 
 
 def oldest(package: str) -> str:

@@ -226,7 +226,7 @@ class TrackingOptions(Options):
     """Where trials are told too."""
 
     mlflow: str | None = option(
-        None, "--mlflow", help="Tell the trials to this MLflow tracking URI too.", metavar="URI", local=True
+        None, "--mlflow", help="Send the trials to this MLflow tracking URI too.", metavar="URI", local=True
     )
     tensorboard: Path | None = option(
         None, "--tensorboard", help="Write the trials into this folder for TensorBoard too.", metavar="DIR", local=True

@@ -76,7 +76,7 @@ class TrialsOptions(TrackingOptions, FormatOptions, StudyOptions):
     to: str | None = option(
         None,
         "--to",
-        help="Tell the trials to MLflow or TensorBoard instead: at --mlflow or --tensorboard, else where these look.",
+        help="Send the trials to MLflow or TensorBoard instead: at --mlflow or --tensorboard, else where these look.",
         choices=("mlflow", "tensorboard"),
     )
 

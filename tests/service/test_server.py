@@ -142,7 +142,8 @@ def test_a_graceful_stop_pauses_searches_within_ten_seconds_and_they_go_on_until
     search.stop()
     stopped = search.wait()
     assert stopped["state"] == "stopped"
-    assert search.resume(trials=stopped["trials"])["state"] == "queued"
+    # The scheduler may take it before the answer is written.
+    assert search.resume(trials=stopped["trials"])["state"] in {"queued", "starting", "running", "done"}
     assert search.wait()["state"] == "done"
     with pytest.raises(ServiceError, match=r"this deletes search .* 'paused' with its \d+ trials"):
         search.delete("")

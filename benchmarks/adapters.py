@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch import Classification, Data, Regression, Study, adapted, integer
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.population.cost import clock_here
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Steps, uncompiled
@@ -110,7 +110,7 @@ def adapter_study(quick: bool) -> Study:
 
 def steps_part(options: argparse.Namespace) -> str:
     device = torch.device(options.device)
-    loaded = adapter_study(options.quick).load(Path(), device)
+    loaded = load_data(adapter_study(options.quick), Path(), device)
     configs = [loaded.study.default_config()] * options.members
     ways: dict[str, Steps] = {"population, uncompiled": uncompiled(device)}
     if options.compiled:
@@ -243,8 +243,9 @@ def _pass_seconds(file: Path, environment: dict[str, str]) -> list[float]:
     """The seconds by which the first load of a study is longer than the second, in wall and in processor time."""
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom mtlsearch import load_study\n"
+        "from mtlsearch.study.loaded import load_data\n"
         "study = load_study(sys.argv[1])\n"
-        "for _ in range(2):\n    begun = time.perf_counter(), time.process_time(); study.load(Path())\n"
+        "for _ in range(2):\n    begun = time.perf_counter(), time.process_time(); load_data(study, Path())\n"
         "    print(time.perf_counter() - begun[0], time.process_time() - begun[1])\n"
     )
     done = subprocess.run(

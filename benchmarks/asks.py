@@ -34,6 +34,7 @@ from optuna.trial import FrozenTrial
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
@@ -135,7 +136,7 @@ def whole_search(
 ) -> tuple[float, dict[str, list[float]]]:
     """The wall time of a search in a new store, and the seconds of its parts."""
     study = replace(load_study("digits"), epochs=EPOCHS)
-    training = Training(study.load(Path(), "cpu"))
+    training = Training(load_data(study, Path(), "cpu"))
     with tempfile.TemporaryDirectory(prefix="mtlsearch-asks-") as folder:
         artifacts = Path(folder) / "artifacts"
         artifacts.mkdir()

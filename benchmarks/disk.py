@@ -36,6 +36,7 @@ from common import (
 )
 
 from mtlsearch import Classification, Data, SharedTrunk, Study, TorchvisionImages
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.space import Config
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import uncompiled
@@ -73,7 +74,7 @@ class Trained:
     """A population that trains epoch by epoch."""
 
     def __init__(self, study: Study, members: int, options: argparse.Namespace) -> None:
-        loaded = study.load(Path(), options.device)
+        loaded = load_data(study, Path(), options.device)
         self.device, self.members = loaded.device, members
         steps = uncompiled(self.device)
         self.trainer = PopulationTrainer(Training(loaded), members, steps)

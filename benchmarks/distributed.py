@@ -46,6 +46,7 @@ from common import conclude, interleaved, parser, rounded, spread, table
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
@@ -230,7 +231,7 @@ class Measured:
 def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
     """One search of so many trials."""
     study = replace(load_study("digits"), epochs=EPOCHS)
-    training = Training(study.load(Path(), "cpu"))
+    training = Training(load_data(study, Path(), "cpu"))
     with tempfile.TemporaryDirectory(prefix="mtlsearch-distributed-") as folder:
         artifacts = Path(folder) / "artifacts"
         artifacts.mkdir()

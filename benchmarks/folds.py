@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from common import conclude, parser, table
 
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.population.layout import folds_share_lanes
@@ -60,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, source in (("wine", wine(Path(folder))), ("digits", "digits"))[: 1 if options.quick else 2]:
             study = replace(load_study(source), epochs=100)
-            trainings = [Training(each.load(Path())) for each in (study, replace(study, folds=many))]
+            trainings = [Training(load_data(each, Path())) for each in (study, replace(study, folds=many))]
             ways = {f"population of {n}": population(n) for n in (slots, max(2, slots // 4))}
             for way, make in {**ways, "one trial at a time": SoloTrainer}.items():
                 one, folds = seconds(make, trainings, rounds)

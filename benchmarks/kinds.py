@@ -30,8 +30,8 @@ from torch import Tensor
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.errors import kind_and_line
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.population.cost import MOST_SHARE, Plan, clock_here, planned
 from mtlsearch.training.population.layout import KEPT
@@ -148,7 +148,7 @@ def measured(kind: Kind, options: argparse.Namespace, scratch: Path) -> Row:
     """One row of the table."""
     study = kind.study(scratch)
     loaded: list[LoadedStudy] = []
-    reading = timed(lambda: loaded.append(study.load(options.data)))
+    reading = timed(lambda: loaded.append(load_data(study, options.data)))
     plans: list[Plan] = []
     measuring = timed(lambda: plans.append(planned(Training(loaded[0]), kind.trials)))
     (whole,), (plan,) = loaded, plans

@@ -33,8 +33,8 @@ from common import add_device_options, conclude, interleaved, parser, rounded, s
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Data, MultiLabel, SharedTrunk, Study, real
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config, Space
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import epoch_batches, steps_per_epoch
 from mtlsearch.training.device import use_device
 from mtlsearch.training.solo import SoloMember
@@ -213,7 +213,7 @@ def memory(case: str, made: Callable[[], Assays], sender: Connection) -> None:
     trained = (
         Plain(source, torch.device("cpu"))
         if case == "plain"
-        else Ours(make_study(source).load(Path()), columns=case == "columns")
+        else Ours(load_data(make_study(source), Path()), columns=case == "columns")
     )
     trained.epoch()
     sender.send(peak() - before)
@@ -234,7 +234,7 @@ def rows_of(count: int, classes: bool, options: argparse.Namespace) -> list[list
     cases = ("plain", "columns", "one by one")
     added = {case: added_memory(case, made_here) for case in cases}
     source = made_here()
-    loaded = make_study(source).load(Path(), torch.device(options.device))
+    loaded = load_data(make_study(source), Path(), torch.device(options.device))
     found = times(source, loaded, options)
     study = loaded.study
     each = replace(study, weights="each")

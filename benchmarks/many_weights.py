@@ -22,8 +22,8 @@ from common import conclude, parser, table
 from scipy.stats import t as student
 
 from mtlsearch import Data, MultiLabel, SharedTrunk, Study, real
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
@@ -91,7 +91,7 @@ def loaded_case(case: str, way: str, options: argparse.Namespace) -> LoadedStudy
         unscorable="skip",
         weights=way,
     )
-    return study.load(Path())
+    return load_data(study, Path())
 
 
 def test_score(loaded: LoadedStudy, seed: int, trials: int) -> float:

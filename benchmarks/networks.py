@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, ConvTrunk, Data, Study, TransformerTrunk, real
 from mtlsearch.nn.task_modules import TaskModules
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.training.batches import epoch_batches
 from mtlsearch.training.device import keep_freed_memory
 from mtlsearch.training.population.cost import clock_here
@@ -128,7 +128,7 @@ def measured(row: Row, options: argparse.Namespace) -> list[str]:
     """The cells of a row."""
     members = 2 if options.quick else MEMBERS
     device, study = torch.device(options.device), study_of(row, options.batch)
-    loaded: LoadedStudy = study.load(Path(), device)
+    loaded: LoadedStudy = load_data(study, Path(), device)
     training = Training(loaded, seed=0)
     default = study.default_config()
     ways: dict[str, Callable[[], object]] = {

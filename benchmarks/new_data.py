@@ -40,7 +40,7 @@ from mtlsearch.evidence.trainings import find_confirmation
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
 from mtlsearch.study.divisions import overlaps
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.retrain import train_config
@@ -137,7 +137,7 @@ def study_of(x: torch.Tensor, y: torch.Tensor, tasks: Sequence[str], epochs: int
         epochs=epochs,
         batch_size=16,
     )
-    return study.load(Path())
+    return load_data(study, Path())
 
 
 def differences(frame: pd.DataFrame, targets: Sequence[str], epochs: int, rng: np.random.Generator) -> Any:

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device
 from mtlsearch.training.population.layout import SHARE, free_bytes, member_bytes
 from mtlsearch.training.population.population import PopulationTrainer
@@ -140,7 +140,7 @@ def measure(point: Point, make_steps: Callable[[], Steps], options: argparse.Nam
     """Build a point's lanes, compile them, and time chunks of steps."""
     device = torch.device(options.device)
     begun = time.perf_counter()
-    loaded = make_study(point, options.steps).load(Path(), device)
+    loaded = load_data(make_study(point, options.steps), Path(), device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -156,7 +156,7 @@ def measure(point: Point, make_steps: Callable[[], Steps], options: argparse.Nam
 
 def fits(point: Point, options: argparse.Namespace) -> bool:
     """Whether the device has the memory, by the search's own estimate."""
-    loaded = make_study(point, 1).load(Path(), options.device)
+    loaded = load_data(make_study(point, 1), Path(), options.device)
     return member_bytes(loaded) * point.population < SHARE * free_bytes(loaded.device)
 
 

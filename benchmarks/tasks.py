@@ -21,6 +21,7 @@ from scaling import Measured, Point, forget, kinds
 from torch import Tensor
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.space import Config
 from mtlsearch.training.device import use_device
 from mtlsearch.training.population.steps import Steps
@@ -74,7 +75,7 @@ def took(device: torch.device, work: Callable[[], object]) -> float:
 
 def measure(tasks: int, joint: bool, make_steps: Callable[[], Steps], options: argparse.Namespace) -> float:
     """Seconds of a step of the whole population."""
-    loaded = make_study(tasks, joint, options.steps).load(Path(), torch.device(options.device))
+    loaded = load_data(make_study(tasks, joint, options.steps), Path(), torch.device(options.device))
     measured = Measured(loaded, Point(options.members, HIDDEN, tasks), make_steps())
     chunks = [took(loaded.device, lambda: measured.take(options.steps)) for _ in range(options.rounds)]
     forget()

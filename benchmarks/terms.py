@@ -22,6 +22,7 @@ import torch
 from common import conclude, parser, rounded, table
 
 from mtlsearch import load_study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Fused, Steps, has_compiler
 from mtlsearch.training.solo import SoloTrainer
@@ -86,7 +87,7 @@ def verdict_of(options: argparse.Namespace, study: str, seed: int) -> dict[str, 
 
 def speeds(study: str, quick: bool) -> str:
     """Trial-epochs a second, alone and at once."""
-    training = Training(load_study(study).load(Path()))
+    training = Training(load_data(load_study(study), Path()))
     kinds: dict[str, Steps] = {"fused": Fused()}
     if has_compiler() and not quick:
         kinds["compiled"] = Compiled()

@@ -51,8 +51,9 @@ from common import (
 from people import PeopleLoop, Rates, best_people
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.study import Study
 from mtlsearch.training.batches import epoch_batches, steps_per_epoch
 from mtlsearch.training.device import bf16_slowdown, use_device
 from mtlsearch.training.population.lane import Lane, evaluate_lanes
@@ -311,7 +312,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mtlsearch-throughput-") as scratch:
         folder = data_folder(options, Path(scratch))
         study = mnist_fashion(options.quick)
-        wide, whole = (s.load(folder, device) for s in (at_width_128(study), study))
+        wide, whole = (load_data(s, folder, device) for s in (at_width_128(study), study))
         cases = make_cases(options, folder, device, wide, whole)
         probes = make_probes(device, [case.threads for case in cases.values()], options.quick)
         work = {**probes, **{name: case.sample for name, case in cases.items()}}

@@ -18,6 +18,7 @@ from mtlsearch import (
     choice,
     integer,
 )
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.lane import Lane, plain_step
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -105,7 +106,7 @@ def config(study: Study, weights: Sequence[float] | None = None, **values) -> Co
 
 
 def double(study: Study, **options) -> Training:
-    return Training(study.load(None), seed=3, dtype=torch.float64, **options)
+    return Training(load_data(study, None), seed=3, dtype=torch.float64, **options)
 
 
 def alone(training: Training, config: Config, entry_epoch: int = 0):

@@ -21,8 +21,8 @@ from mtlsearch import (
     integer,
     real,
 )
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Value
-from mtlsearch.study.study import LoadedStudy
 
 FEATURES, CLASSES = 6, 3
 DEFAULT: dict[str, Value] = {
@@ -150,7 +150,7 @@ def joint(missing: float = 0.0, **changes: Any) -> Study:
 
 
 def loaded(study: Study) -> LoadedStudy:
-    return study.load(NOWHERE)
+    return load_data(study, NOWHERE)
 
 
 def config(study: Study, weights: Mapping[str, float] | None = None, **values: Any) -> Config:

@@ -40,6 +40,7 @@ from mtlsearch.store.database import write_buffer
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.ownership import Watch
 from mtlsearch.store.record import Record, open_record
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.tuning.choices import seeded_asks
 from mtlsearch.tuning.loop import enqueue_default
@@ -397,7 +398,7 @@ def make_template(folder: Path) -> tuple[Path, Study, dict[str, Any]]:
 
     (folder / "mine.py").write_text(STUDY_FILE)
     study = load_study(str(folder / "mine.py"))
-    info = {**describe(study.load(folder)), "population": POPULATION}
+    info = {**describe(load_data(study, folder)), "population": POPULATION}
     with open_storage(f"sqlite:///{folder}/store.db", create=True) as storage:
         storage.delete_study(storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE]))
     return folder / "store.db", study, info

@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 import mtlsearch
 from mtlsearch import Result, Study
 from mtlsearch.errors import MtlsearchError, UsageError
+from mtlsearch.study.loaded import load_data
 
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 QUICK: dict[str, Any] = {"trials": 6, "population": 1, "threads": 1, "quiet": True, "sampler": "random"}
@@ -69,7 +70,7 @@ def test_front_holds_the_trials_that_no_other_beats_everywhere(study: Study) -> 
 
 def test_model_of_a_study_defined_in_python_is_the_best_one(study: Study) -> None:
     result = mtlsearch.search(study, name="mine", confirm=False, **QUICK)
-    loaded = study.load(Path("nowhere"))
+    loaded = load_data(study, Path("nowhere"))
     model = result.model()
     with torch.no_grad():
         outputs = model({task: splits.test.inputs[:3] for splits in loaded.splits for task in splits.tasks})

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtlsearch.study.loaded import load_data
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 ROWS = {
@@ -117,7 +119,7 @@ def test_every_flop_of_a_step_is_counted_but_the_gradient_of_the_pictures(common
     import throughput
 
     study = throughput.at_width_128(common.mnist_fashion(True))  # type: ignore[attr-defined]
-    loaded = study.load(common.tiny_pictures(tmp_path))  # type: ignore[attr-defined]
+    loaded = load_data(study, common.tiny_pictures(tmp_path))  # type: ignore[attr-defined]
     trunk, head = 784 * 128, 128 * 10
     # Forward, gradient of the weights, and of the inputs: two operations a weight and example each.
     assert throughput.step_flop(loaded, study.default_config()) == 64 * (2 * trunk * 4 + 2 * head * 6)

@@ -34,6 +34,7 @@ from mtlsearch.evidence.judge import judge
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.service.views import SearchView
 from mtlsearch.store.config_file import schema
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.losses import task_losses
@@ -235,7 +236,7 @@ def test_the_loop_of_ones_own_has_the_loss_that_a_search_has(followed: Path, mon
     for block in blocks("README.md", "python"):
         exec(compile(block.text, "a block of the README", "exec"), shown)
     model, study = shown["model"], load_study("wine.py")
-    loaded = study.load(followed)
+    loaded = load_data(study, followed)
     (splits,) = loaded.splits
     rows = torch.arange(0, len(splits.train), 2)
     raw = study.tasks[0].data(followed)

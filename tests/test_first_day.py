@@ -8,6 +8,7 @@ import pytest
 from cases import load_cases
 
 from mtlsearch import Data, MultiLabel, SharedTrunk, Study, real
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.trainer import Training
@@ -38,7 +39,7 @@ def test_fingerprints_of_uint8_score_what_those_of_float32_score(data_directory:
 
     def scores(dtype: Any) -> list[float]:
         study = tox21(data_directory, dtype)
-        trainer = PopulationTrainer(Training(study.load(data_directory)), 2, Eager())
+        trainer = PopulationTrainer(Training(load_data(study, data_directory)), 2, Eager())
         for number in range(2):
             trainer.add(number, study.default_config(), seed=number)
         return [result.score for _ in range(3) for result in trainer.advance()]

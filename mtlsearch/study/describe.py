@@ -5,7 +5,8 @@ from typing import Any
 from mtlsearch.data.examples.kinds import former_kind, kind_line, name_of
 from mtlsearch.data.parts import Splits
 from mtlsearch.study.divisions import moved_labels
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.loaded import LoadedStudy
+from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import source_sha256
 from mtlsearch.tasks.metrics import Metric
 from mtlsearch.tasks.task import Description, Target, Task

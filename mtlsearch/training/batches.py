@@ -21,7 +21,7 @@ from mtlsearch.data.examples.appended import appended, features_file
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part
 from mtlsearch.errors import DataError
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.training.ahead import paced, read_ahead
 from mtlsearch.training.seeds import derived_seed
 

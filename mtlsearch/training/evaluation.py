@@ -11,8 +11,8 @@ from torch.func import vmap
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.nn.sharing import JoinedOutputs, columns_of
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import Metrics
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.tasks.metrics import CountedMetric, Metric
 from mtlsearch.training.ahead import paced, read_ahead
 from mtlsearch.training.columns.losses import by_task

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mtlsearch.nn.pretrained.shared import load_own_state
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.loading import examples
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import batch_parts, epoch_batches, epoch_reads
 from mtlsearch.training.losses import each_loss
 from mtlsearch.training.solo import SoloMember

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.plain import own_network
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.tasks.points import Batch, Points
 from mtlsearch.training.columns.losses import column_losses
 from mtlsearch.training.columns.study import StudyInColumns

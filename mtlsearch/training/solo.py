@@ -15,9 +15,9 @@ from mtlsearch.data.augment import seeded
 from mtlsearch.data.parts import Part
 from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import load_own_state, own_state, placed, shared_tensors
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import (
     NOTHING_READ,
     Read,

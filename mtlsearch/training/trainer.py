@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.activity import Interrupted
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.columns.study import StudyInColumns, in_columns, joined
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.kept import Kept

@@ -21,6 +21,7 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.device import with_recorded
 from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator
@@ -54,7 +55,7 @@ def compare_command(options: CompareOptions, progress: Progress, stop: Event) ->
         if method in GRADIENT_BASED:
             aggregator(method, len(study.weighted))  # a missing package is told now, not hours later
     conditions = ready_device(options, options.precision)
-    loaded = study.load(options.directory, conditions.device, units)
+    loaded = load_data(study, options.directory, conditions.device, units)
     if options.artifacts is not None:
         check_folder(artifacts)
     with open_storage(options.storage, create=True) as storage:

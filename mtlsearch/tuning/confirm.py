@@ -36,8 +36,8 @@ from mtlsearch.store.record import Record, find_record
 from mtlsearch.store.trials import best_of, trial_epochs
 from mtlsearch.study.describe import describe
 from mtlsearch.study.divisions import overlaps
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import with_recorded
 from mtlsearch.training.gradient_shares import gradient_shares
 from mtlsearch.training.population.layout import repeat_population
@@ -72,12 +72,12 @@ def confirm_command(options: ConfirmOptions, progress: Progress, stop: Event) ->
     conditions = ready_device(options, options.precision)
     conditions = with_recorded(conditions, options.threads, info)
     study = as_recorded(study_of({"study": info}, options.study_path or path), info)
-    loaded = study.load(options.directory, conditions.device, recorded_units(info))
+    loaded = load_data(study, options.directory, conditions.device, recorded_units(info))
     check_same(name, info, describe(loaded), None)
     variant, changed = "", info
     if options.settings:
         study, _ = varied(study, options.settings)
-        loaded = study.load(options.directory, conditions.device, recorded_units(info))
+        loaded = load_data(study, options.directory, conditions.device, recorded_units(info))
         variant, changed = variant_name(options.settings), {**info, **describe(loaded)}
         if options.single is None:  # the question is whether the weights beat their twin
             options = replace(options, single=False)

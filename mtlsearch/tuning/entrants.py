@@ -12,7 +12,8 @@ from mtlsearch.evidence.trainings import Repeat, ended, linked_study, open_confi
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import best_of, busy_seconds
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.loaded import LoadedStudy
+from mtlsearch.study.study import Study
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.maker import TrainerMaker

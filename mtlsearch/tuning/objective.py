@@ -8,6 +8,7 @@ import torch
 
 from mtlsearch.errors import StudyError
 from mtlsearch.store.record import suggest
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import Study
 from mtlsearch.training.folds import search_trainer
@@ -26,7 +27,7 @@ def objective(
     """
     if study.scoring.kind == PARETO:
         raise StudyError(f"an objective has one score, but the study has {PARETO}: name another score")
-    training = Training(study.load(Path(data), device), seed)
+    training = Training(load_data(study, Path(data), device), seed)
     space = study.search_space
 
     def train(trial: optuna.Trial) -> float:

@@ -15,8 +15,8 @@ from mtlsearch.processes import clear_unfinished
 from mtlsearch.store.artifacts import UNFINISHED
 from mtlsearch.store.model_file import write_model
 from mtlsearch.study.divisions import labelled_examples, moved_labels, new_rows
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.cost import Plan

@@ -19,10 +19,11 @@ from mtlsearch.store.config_file import config_document, config_of, on_all, read
 from mtlsearch.store.model_file import study_of, write_model
 from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.shipped import study_name
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions, use_device
 from mtlsearch.training.folds import search_trainer, whole_state
@@ -132,7 +133,7 @@ def train_command(
     if options.epochs is not None:
         study = replace(study, epochs=options.epochs)
     units = None if exported_config is None else recorded_units(exported_config)
-    loaded = study.load(options.directory, conditions.device, units)
+    loaded = load_data(study, options.directory, conditions.device, units)
     resplit = None if exported_config is None else exported_config["training"].get("resplit")
     loaded = loaded if resplit is None else loaded.redivided(resplit)
     if exported_config is not None and "alone" in exported_config:
@@ -153,7 +154,7 @@ def verify_command(options: VerifyOptions) -> dict[str, Any]:
     conditions = use_device(options.device, threads, recorded.get("precision", "fp32"))
     study = budgeted(study_of(config, options.study_path), config)
     config_of(config, study)
-    loaded = study.load(options.directory, conditions.device, recorded_units(config))
+    loaded = load_data(study, options.directory, conditions.device, recorded_units(config))
     if "resplit" in recorded:
         loaded = loaded.redivided(recorded["resplit"])
     if "alone" in config:

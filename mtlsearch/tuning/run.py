@@ -27,8 +27,8 @@ from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines, weights_lines
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.score import PARETO
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.units.task_units import told
 from mtlsearch.training.ahead import in_a_thread
 from mtlsearch.training.device import (
@@ -205,7 +205,7 @@ def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStu
     if found is None or "way" not in split or "way" in found.get("fingerprint", {}).get("split", {}):
         return chosen.loaded
     study = replace(chosen.loaded.study, division="first")
-    return study.load(options.directory, chosen.conditions.device, chosen.loaded.units)
+    return load_data(study, options.directory, chosen.conditions.device, chosen.loaded.units)
 
 
 # Search.

@@ -10,7 +10,8 @@ from mtlsearch.activity import doing
 from mtlsearch.report.dashboard import publish
 from mtlsearch.store.record import Record
 from mtlsearch.store.trials import trial_epochs
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.loaded import LoadedStudy
+from mtlsearch.study.study import Study
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.population.maker import TrainerMaker

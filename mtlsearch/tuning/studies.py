@@ -12,10 +12,11 @@ from mtlsearch.errors import StoreError, StudyError, UsageError
 from mtlsearch.evidence.questions.asking import required
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import Info, find_record
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
 from mtlsearch.study.shipped import shipped_studies, study_name
 from mtlsearch.study.space import fixed_value
-from mtlsearch.study.study import SIMPLEX, LoadedStudy, Study
+from mtlsearch.study.study import SIMPLEX, Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.tuning.known.region import as_narrowed, narrowed
@@ -59,8 +60,11 @@ def load_with_fallback(
     def load(study: Study) -> LoadedStudy:
         info = recorded(options.storage, recorded_name(options, study), artifacts)
         units = None if info is None else recorded_units(info)
-        return narrowed_as(configured(begun_with(study, info), options), info, options, artifacts).load(
-            options.directory, conditions.device, units
+        return load_data(
+            narrowed_as(configured(begun_with(study, info), options), info, options, artifacts),
+            options.directory,
+            conditions.device,
+            units,
         )
 
     given = options.study

@@ -16,6 +16,7 @@ from mtlsearch import Classification, ConvTrunk, Data, Study, real
 from mtlsearch.data.augment import augmented, described
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.batches import epoch_reads, steps_per_epoch
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused
@@ -83,7 +84,7 @@ def study(augment: Callable[[Tensor], Tensor] | None, opened: Callable[[Tensor],
 
 def read(made: Study, seed: int = 3, epoch: int = 0) -> list[Tensor]:
     """The augmented inputs of every step of an epoch."""
-    with epoch_reads(made.load(NOWHERE), seed, epoch) as reads:
+    with epoch_reads(load_data(made, NOWHERE), seed, epoch) as reads:
         return [dict(step)[0].clone() for step in reads]
 
 
@@ -100,7 +101,7 @@ def test_a_batch_is_augmented_once_for_the_whole_population() -> None:
         calls.append(1)
         return picture
 
-    training = Training(study(counted).load(NOWHERE), seed=3)
+    training = Training(load_data(study(counted), NOWHERE), seed=3)
     trainer = PopulationTrainer(training, 4, Eager(), pytest.fail)
     for number in range(4):
         trainer.add(number, config(training.loaded.study, dropout=number / 10))
@@ -135,7 +136,7 @@ def test_validation_and_test_pictures_stay_as_they_are() -> None:
         return torch.zeros_like(picture)
 
     def values(made: Study, split: str) -> dict[str, dict[str, float]]:
-        trainer = SoloTrainer(Training(made.load(NOWHERE), seed=3))
+        trainer = SoloTrainer(Training(load_data(made, NOWHERE), seed=3))
         trainer.add(0, config(made))
         return trainer.members[0].evaluate(split)
 
@@ -145,7 +146,7 @@ def test_validation_and_test_pictures_stay_as_they_are() -> None:
 
 
 def test_a_task_by_itself_is_augmented_too() -> None:
-    loaded = study(TRANSFORMS).load(NOWHERE)
+    loaded = load_data(study(TRANSFORMS), NOWHERE)
     assert loaded.only("a").augments == {0: TRANSFORMS}
     assert loaded.only("c").augments == {}
 
@@ -160,14 +161,14 @@ def test_a_task_by_itself_is_augmented_too() -> None:
 )
 def test_a_bad_augmentation_is_refused_before_training(augment: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises(DataError) as error:
-        study(augment).load(NOWHERE)
+        load_data(study(augment), NOWHERE)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_another_augmentation_is_another_study_and_none_is_described_as_before() -> None:
     def of(augment: Callable[[Tensor], Tensor] | None) -> object:
-        return describe(study(augment).load(NOWHERE))["fingerprint"].get("augment")
+        return describe(load_data(study(augment), NOWHERE))["fingerprint"].get("augment")
 
     assert of(None) is None
     assert of(v2.RandomHorizontalFlip(0.5)) != of(v2.RandomHorizontalFlip(0.1))
@@ -177,7 +178,7 @@ def test_another_augmentation_is_another_study_and_none_is_described_as_before()
 
 
 def test_a_study_without_augmentation_reads_nothing() -> None:
-    loaded = disjoint().load(NOWHERE)
+    loaded = load_data(disjoint(), NOWHERE)
     with epoch_reads(loaded, 0, 0) as reads:
         assert not any(reads)
 

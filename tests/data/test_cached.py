@@ -13,6 +13,7 @@ from problems import CLASSES, NOWHERE, classes, config, disjoint, inputs, trunk
 from mtlsearch import Classification, Data, cached
 from mtlsearch.data import cached as cache_module
 from mtlsearch.errors import DataError
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 
@@ -55,7 +56,7 @@ def test_study_of_a_stream_trains_as_from_memory(tmp_path: Path) -> None:
 
     def results(data: Data) -> list[Any]:
         made = study(data)
-        trainer = SoloTrainer(Training(made.load(NOWHERE)))
+        trainer = SoloTrainer(Training(load_data(made, NOWHERE)))
         trainer.add(0, config(made))
         return [trainer.advance()[0] for _ in range(2)]
 

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from mtlsearch import Classification, Data, Regression, SharedTrunk, Study
 from mtlsearch.errors import DataError
+from mtlsearch.study.loaded import load_data
 
 N = 600  # more than two chunks
 
@@ -77,7 +78,7 @@ def test_study_of_a_dataset_loads_as_one_of_arrays(tmp_path: Path) -> None:
         )
 
     arrays = collate([record(n) for n in range(N)])
-    assert study(Records(record)).load(tmp_path).sha256 == study(arrays).load(tmp_path).sha256
+    assert load_data(study(Records(record)), tmp_path).sha256 == load_data(study(arrays), tmp_path).sha256
 
 
 def test_what_is_no_pair_and_no_dataset_is_refused() -> None:

@@ -22,6 +22,7 @@ from mtlsearch import Classification, ConvTrunk, Data, MedMNIST, MultiLabel, Stu
 from mtlsearch.data.medmnist import CHEST
 from mtlsearch.download import DownloadError
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.study.loaded import load_data
 from mtlsearch.tasks.metrics import aurocs, multilabel_macro_auroc
 
 
@@ -53,7 +54,7 @@ def test_diagnoses_are_grouped_where_groups_are_named(chest: Path) -> None:
         model=lambda config: ConvTrunk({"lumps": 2, "hernia": 1}, channels=2),
         space={}, default={}, epochs=1,
     )  # fmt: skip
-    assert len(study.load(chest).splits) == 1
+    assert len(load_data(study, chest).splits) == 1
 
 
 @pytest.mark.parametrize(("group", "got"), [(["mass", "flu"], "mass, flu"), ([], "none")])
@@ -198,7 +199,7 @@ def test_balanced_tasks_equal_solo(chest: Path) -> None:
 def test_balanced_is_the_training_parts_number_of_noes_to_a_yes(chest: Path) -> None:
     labels = torch.from_numpy(chest_arrays()["train_labels"][:, :3]).double()
     weight = (labels == 0).sum(0) / (labels == 1).sum(0)
-    loaded = small_study().load(chest)
+    loaded = load_data(small_study(), chest)
     (task, _), (splits,) = loaded.study.tasks, loaded.splits
     outputs = torch.randn(192, 3, generator=torch.Generator().manual_seed(0)).double()
     ours = float(task.loss(outputs, splits.train.labels["first"]))
@@ -226,7 +227,7 @@ def test_balancing_leaves_the_metric_alone(chest: Path) -> None:
     outputs = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
     values = []
     for pos_weight in (None, "balanced"):
-        loaded = small_study(pos_weight).load(chest)
+        loaded = load_data(small_study(pos_weight), chest)
         metric = loaded.metrics["first"]
         values.append(float(metric.compute(outputs, loaded.splits[0].validation.labels["first"])))
     assert values[0] == values[1]
@@ -236,7 +237,7 @@ def test_an_unknown_pos_weight_is_refused(chest: Path) -> None:
     with pytest.raises(
         StudyError, match=r"^task 'first': pos_weight must be balanced or a tuple of numbers, but got 'auto'$"
     ):
-        small_study("auto").load(chest)
+        load_data(small_study("auto"), chest)
 
 
 @pytest.mark.parametrize("ties", [False, True])

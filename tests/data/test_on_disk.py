@@ -22,6 +22,7 @@ from mtlsearch.data.on_disk import SAMPLES, OnDisk
 from mtlsearch.data.parts import divide
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.ahead import AHEAD, read_ahead
 from mtlsearch.training.batches import steps_per_epoch
@@ -83,7 +84,7 @@ def trained(
     study: Study, members: Members, make: Callable[[Training], Any], epochs: int = 3
 ) -> tuple[list[EpochResult], list[dict[str, Tensor]]]:
     """Every epoch's result of members that are trained together, and their best parameters."""
-    trainer = make(Training(study.load(NOWHERE), seed=3))
+    trainer = make(Training(load_data(study, NOWHERE), seed=3))
     for number, (values, seed) in enumerate(members):
         trainer.add(number, config(study, **values), seed=seed)
     results = [result for _ in range(epochs) for result in trainer.advance()]
@@ -140,7 +141,7 @@ def test_compiled_steps_read_from_disk_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", [Eager(), Captured(Eager())], ids=["eager", "captured"])
 def test_population_from_disk_is_the_population_from_memory_on_cuda(steps: Steps, tmp_path: Path) -> None:
     def results(study: Study) -> list[EpochResult]:
-        loaded = study.load(NOWHERE, "cuda")
+        loaded = load_data(study, NOWHERE, "cuda")
         assert loaded.device.type == "cuda"
         trainer = PopulationTrainer(Training(loaded, seed=3), 3, steps, pytest.fail)
         for number, (values, _) in enumerate(LANES):
@@ -182,7 +183,7 @@ def counted_study(**changes: Any) -> tuple[Study, list[Counted]]:
 def epoch_reads(members: Members) -> int:
     """The number of reads of the first task's training inputs in one epoch, validation included."""
     study, (rows, *_) = counted_study()
-    trainer = population()(Training(study.load(NOWHERE)))
+    trainer = population()(Training(load_data(study, NOWHERE)))
     for number, (values, seed) in enumerate(members):
         trainer.add(number, config(study, **values), seed=seed)
     trainer.advance()  # reads what is read only once
@@ -192,7 +193,7 @@ def epoch_reads(members: Members) -> int:
 
 
 def test_a_batch_is_read_once_for_the_whole_population() -> None:
-    steps = steps_per_epoch(counted_study()[0].load(NOWHERE))
+    steps = steps_per_epoch(load_data(counted_study()[0], NOWHERE))
     alone = epoch_reads(LANES[:1])
     assert alone == steps + 1, "each step's batch, and the validation part in one chunk"
     assert epoch_reads(LANES) == epoch_reads([*LANES, *LANES]) == alone
@@ -207,7 +208,7 @@ def test_each_seed_reads_its_own_batches_and_equals_the_resident_training(tmp_pa
 
 def test_inputs_are_never_read_as_a_whole() -> None:
     study, found = counted_study()
-    loaded = study.load(NOWHERE)
+    loaded = load_data(study, NOWHERE)
     describe(loaded)
     member_bytes(loaded)
     rows = found[0]
@@ -247,7 +248,7 @@ def test_out_of_memory_in_one_lane_begins_the_epoch_again_for_all(tmp_path: Path
     """Two lanes step together; at the end each member is what it is alone, from memory."""
     on_disk, notices = with_inputs(disjoint(), mapped(tmp_path)), []
     members = [*LANES, ({"depth": 2, "hidden": 4}, None)]
-    training = Training(on_disk.load(NOWHERE), seed=3, dtype=torch.float64)
+    training = Training(load_data(on_disk, NOWHERE), seed=3, dtype=torch.float64)
     trainer = PopulationTrainer(training, 4, FailsOnce(at=26), notices.append)
     for number, (values, _) in enumerate(members):
         trainer.add(number, config(on_disk, **values))
@@ -255,7 +256,7 @@ def test_out_of_memory_in_one_lane_begins_the_epoch_again_for_all(tmp_path: Path
     results = [result for _ in range(3) for result in trainer.advance()]
     assert len(notices) == 2, "each lane of four goes on as two of two"
     assert readers() == []
-    resident = Training(disjoint().load(NOWHERE), seed=3, dtype=torch.float64)
+    resident = Training(load_data(disjoint(), NOWHERE), seed=3, dtype=torch.float64)
     for number, (values, _) in enumerate(members):
         solo = SoloTrainer(resident)
         solo.add(number, config(on_disk, **values))
@@ -269,7 +270,7 @@ def test_out_of_memory_in_one_lane_begins_the_epoch_again_for_all(tmp_path: Path
 @pytest.mark.parametrize("make", [SoloTrainer, population()])
 def test_a_stop_in_the_middle_of_an_epoch_ends_the_reader(make: Any) -> None:
     study, (rows, *_) = counted_study()
-    training = Training(study.load(NOWHERE))
+    training = Training(load_data(study, NOWHERE))
     trainer = make(training)
     trainer.add(0, study.default_config())
     trainer.advance()
@@ -292,7 +293,7 @@ def test_an_exception_in_a_step_ends_the_reader(error: type[BaseException]) -> N
             return step
 
     study, _ = counted_study()
-    trainer = PopulationTrainer(Training(study.load(NOWHERE)), 1, Fails())
+    trainer = PopulationTrainer(Training(load_data(study, NOWHERE)), 1, Fails())
     trainer.add(0, study.default_config())
     with pytest.raises(error):
         trainer.advance()
@@ -417,7 +418,7 @@ def test_a_copied_or_touched_file_is_the_same_data_and_another_content_is_not(tm
 
 def test_a_file_that_changes_during_training_is_an_error(tmp_path: Path) -> None:
     on_disk = with_inputs(disjoint(), mapped(tmp_path))
-    trainer = SoloTrainer(Training(on_disk.load(NOWHERE)))
+    trainer = SoloTrainer(Training(load_data(on_disk, NOWHERE)))
     trainer.add(0, on_disk.default_config())
     trainer.advance()
     path = tmp_path / "0.npy"
@@ -491,6 +492,7 @@ import sys
 import numpy as np, torch
 from pathlib import Path
 from mtlsearch import Classification, Data, SharedTrunk, Study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training import evaluation
@@ -511,7 +513,7 @@ def source(directory):
 
 study = Study(tasks=[Classification("a", source)], model=lambda c: SharedTrunk(FEATURES, {"a": 2}, hidden=2),
               space={}, default={"learning_rate": 1e-3}, batch_size=64)
-trainer = PopulationTrainer(Training(study.load(Path())), 2, Eager())
+trainer = PopulationTrainer(Training(load_data(study, Path())), 2, Eager())
 for number in range(2):
     trainer.add(number, study.default_config())
 before = kib("VmRSS:")
@@ -534,7 +536,7 @@ def test_host_memory_stays_flat_while_a_large_file_is_read(tmp_path: Path) -> No
 
 
 def test_a_single_tasks_study_keeps_its_inputs_on_disk(tmp_path: Path) -> None:
-    only = with_inputs(disjoint(), mapped(tmp_path)).load(NOWHERE).only("b")
+    only = load_data(with_inputs(disjoint(), mapped(tmp_path)), NOWHERE).only("b")
     assert list(only.on_disk) == [0]
     trainer = SoloTrainer(Training(only))
     trainer.add(0, only.study.default_config())

@@ -14,6 +14,7 @@ from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.data.parts import Part, divide
 from mtlsearch.errors import DataError
+from mtlsearch.study.loaded import load_data
 
 X, Y = inputs(20, 0), torch.arange(20) % CLASSES
 
@@ -202,13 +203,13 @@ def test_a_source_that_fails_names_its_task_and_its_error() -> None:
         raise FileNotFoundError(f"no {directory / 'train.csv'}")
 
     with pytest.raises(DataError) as error:
-        disjoint(tasks=[Classification("a", source)]).load(NOWHERE)
+        load_data(disjoint(tasks=[Classification("a", source)]), NOWHERE)
     assert str(error.value) == "the data of task 'a' cannot be loaded: FileNotFoundError: no nowhere/train.csv"
 
 
 def test_a_source_must_give_data() -> None:
     with pytest.raises(DataError, match=r"^the data of task 'a' must be a Data, but got a tuple$"):
-        disjoint(tasks=[Classification("a", lambda directory: (X, Y))]).load(NOWHERE)  # type: ignore[arg-type]
+        load_data(disjoint(tasks=[Classification("a", lambda directory: (X, Y))]), NOWHERE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("where", ["train", "validation", "test"])
@@ -221,7 +222,7 @@ def test_a_task_without_any_label_in_a_part_is_refused(where: str) -> None:
         return Data(**pairs)  # type: ignore[arg-type]
 
     with pytest.raises(DataError) as error:
-        disjoint(tasks=[Classification("kind", source)], model=trunk({"kind": CLASSES})).load(NOWHERE)
+        load_data(disjoint(tasks=[Classification("kind", source)], model=trunk({"kind": CLASSES})), NOWHERE)
     assert str(error.value) == (
         "task 'kind': the training data must hold two classes or more, but hold 0"
         if where == "train"

@@ -12,6 +12,7 @@ from PIL import Image
 from mtlsearch import Classification, MtlsearchError, PictureFolder, Regression, SharedTrunk, Study
 from mtlsearch.data.parts import Part
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.study.loaded import load_data
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -102,7 +103,7 @@ def test_csv_gives_joint_tasks_with_missing_labels(tmp_path: Path) -> None:
         space={},
         default={},
     )
-    (splits,) = study.load(tmp_path).splits
+    (splits,) = load_data(study, tmp_path).splits
     assert splits.tasks == ("animal", "age")
     data = source(tmp_path)
     for x, kind, age in zip(

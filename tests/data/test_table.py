@@ -20,6 +20,7 @@ from mtlsearch.data.table_rows import former_name, with_former_names
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.inference.inputs import read_rows
 from mtlsearch.study.describe import input_lines
+from mtlsearch.study.loaded import load_data
 
 
 def table(path: Path | str = "houses.csv", **changes: Any) -> Table:
@@ -186,7 +187,7 @@ def test_first_run_says_which_levels_share_inputs(tmp_path: Path) -> None:
         space={},
         default={},
     )
-    assert input_lines(study.load(tmp_path))[1:] == [
+    assert input_lines(load_data(study, tmp_path))[1:] == [
         "the 3 levels of column 'city' share 128 inputs, by a hash of their text; the table's most_levels= gives more"
         " levels an input each"
     ]
@@ -307,7 +308,7 @@ def test_joint_tasks_of_a_table_load_as_a_study(tmp_path: Path) -> None:
         space={},
         default={},
     )
-    (splits,) = study.load(tmp_path).splits
+    (splits,) = load_data(study, tmp_path).splits
     assert splits.tasks == ("price", "sold")
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [120, 40, 40]
 

@@ -32,6 +32,7 @@ from mtlsearch import (
 )
 from mtlsearch.data.text import FIRST_WORD, IDS, UNKNOWN, Texts, Vocabulary, normalised, shape_of, tokens_of
 from mtlsearch.errors import DataError, MtlsearchError, StudyError
+from mtlsearch.study.loaded import load_data
 
 LENGTH = 8
 TAGS = ("O", "B-place", "I-place")
@@ -456,7 +457,7 @@ def test_what_texts_say_is_learned() -> None:
     from mtlsearch.training.trainer import Training
 
     study = tiny()
-    trainer = SoloTrainer(Training(study.load(Path())))
+    trainer = SoloTrainer(Training(load_data(study, Path())))
     trainer.add(0, config(study, [0.5, 0.5], learning_rate=0.03))
     results = [trainer.advance()[0] for _ in range(study.epochs)]
     assert results[-1].validation["places"]["span_f1"] > 0.95
@@ -466,7 +467,7 @@ def test_what_texts_say_is_learned() -> None:
 def test_the_description_holds_the_vocabulary_once() -> None:
     from mtlsearch.study.describe import describe
 
-    loaded = tiny().load(Path())
+    loaded = load_data(tiny(), Path())
     about = describe(loaded)
     assert Vocabulary.from_dict(about["text"]).ids["today"] >= FIRST_WORD
     assert about["tasks"]["places"]["output_shape"] == [LENGTH, 3]
@@ -546,7 +547,7 @@ def test_predict_says_what_is_wrong_with_a_text(model: Path, tmp_path: Path, mon
 def test_the_real_tweets_are_whole(data_directory: Path) -> None:
     if not (data_directory / "tweets").is_dir():
         pytest.skip("the tweets are absent: set MTLSEARCH_DATA to a folder that holds tweets")
-    loaded = load_study("tweets").load(data_directory)
+    loaded = load_data(load_study("tweets"), data_directory)
     sizes = {s.tasks[0]: [len(s.train), len(s.validation), len(s.test)] for s in loaded.splits}
     # One training sentence is longer than 40 tokens, and 36 and 86 of the others'.
     assert sizes == {

@@ -14,6 +14,7 @@ from torchvision import datasets
 from mtlsearch import TorchvisionImages, load_study
 from mtlsearch.download import DownloadError
 from mtlsearch.errors import DataError
+from mtlsearch.study.loaded import load_data
 
 LABELS = "t10k-labels-idx1-ubyte"
 
@@ -55,7 +56,7 @@ def test_real_pictures_come_as_bytes_with_names_of_their_classes(data_directory:
 
 
 def test_the_default_study_holds_out_ten_thousand_of_each(data_directory: Path) -> None:
-    loaded = load_study("mnist-fashion").load(data_directory)
+    loaded = load_data(load_study("mnist-fashion"), data_directory)
     assert [splits.tasks for splits in loaded.splits] == [("mnist",), ("fashion",)]
     for splits in loaded.splits:
         assert [len(p) for p in (splits.train, splits.validation, splits.test)] == [50_000, 10_000, 10_000]

@@ -13,6 +13,7 @@ from mtlsearch import Classification, Data, Regression, SharedTrunk, Study, load
 from mtlsearch.errors import MtlsearchError
 from mtlsearch.inference.trained import TrainedModel
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 
 STUDY = """
 import numpy as np
@@ -133,7 +134,7 @@ def test_regressions_of_several_values_take_a_gradient_and_another_type() -> Non
         space={},
         default={"learning_rate": 0.1},
     )
-    info = describe(study.load(Path()))
+    info = describe(load_data(study, Path()))
     model = TrainedModel(study.build(study.default_config(), seed=0), info).double()
     out = model({"a": x})["a"]
     mean, std = (torch.tensor(info["tasks"]["a"][name], dtype=torch.float64) for name in ("mean", "std"))

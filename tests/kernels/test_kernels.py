@@ -18,6 +18,7 @@ from mtlsearch.kernels import launch as kernel_module
 from mtlsearch.kernels.launch import NORMS, kernels, use_kernels
 from mtlsearch.nn.layers import HiddenLayer
 from mtlsearch.nn.widening import corner
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.space import integer
 from mtlsearch.study.study import Study
 from mtlsearch.tasks.classification import Classification
@@ -185,7 +186,7 @@ class ByKernels(Fused):
 def trained(study: Study, steps: Steps, device: str, dtype: torch.dtype) -> list[Tensor]:
     """The parameters of members of every normalisation and of three widths after an epoch."""
     study = replace(study, space={**study.space, "hidden": integer(4, 24)})
-    training = Training(study.load(None, device), seed=3, dtype=dtype)  # type: ignore[arg-type]
+    training = Training(load_data(study, None, device), seed=3, dtype=dtype)  # type: ignore[arg-type]
     trainer = PopulationTrainer(training, 4, steps, pytest.fail)
     for number, norm in enumerate(NORMS):
         trainer.add(number, config(study, hidden=8 * (1 + number), norm=norm, dropout=0.3, depth=2))
@@ -344,7 +345,7 @@ def test_products_in_fp32_are_as_exact_as_pytorchs_on_cuda() -> None:
 def test_kernels_built_ahead_are_not_built_again_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     study = replace(disjoint(), space={**disjoint().space, "hidden": integer(4, 32)})
     trainer = PopulationTrainer(
-        Training(study.load(None, "cuda"), seed=3),  # type: ignore[arg-type]
+        Training(load_data(study, None, "cuda"), seed=3),  # type: ignore[arg-type]
         5,
         uncompiled(torch.device("cuda")),
         pytest.fail,

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from mtlsearch.kernels.shared_product import shared_product
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Eager, Steps, has_compiler
 from mtlsearch.training.solo import SoloTrainer
@@ -61,7 +62,7 @@ def test_members_that_share_inputs_take_one_product_with_contiguous_units() -> N
 )
 def test_a_trial_in_a_population_gives_in_bf16_about_what_it_gives_alone(steps: Steps) -> None:
     study = disjoint(epochs=1)
-    training = Training(study.load(None), seed=2, precision="bf16")
+    training = Training(load_data(study, None), seed=2, precision="bf16")
     found = []
     trainers: list[Trainer] = [SoloTrainer(training), PopulationTrainer(training, 2, steps, pytest.fail)]
     for trainer in trainers:

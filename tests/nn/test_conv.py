@@ -28,6 +28,7 @@ from mtlsearch import (
 from mtlsearch.download import DownloadError
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.nn.widening import pad
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.layout import counted_flop
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager, Fused
@@ -157,7 +158,7 @@ def test_conv_trunks_of_other_shapes_are_each_trained_in_a_lane_of_their_own() -
 
 def test_conv_trunks_train_in_bf16_in_a_population() -> None:
     study = picture_study(conv)
-    training = Training(study.load(Path()), seed=3, precision="bf16")
+    training = Training(load_data(study, Path()), seed=3, precision="bf16")
     trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)
     for number, rate in enumerate((0.0, 0.3)):
         trainer.add(number, config(study, dropout=rate, learning_rate=1e-2))
@@ -303,7 +304,7 @@ def test_resnet18_equals_solo_with_its_batch_norm_buffers() -> None:
 def test_a_backbone_that_cannot_be_vmapped_is_trained_solo_and_the_notice_says_why() -> None:
     notices: list[str] = []
     study = backbone_study("efficientnet_b0")
-    trainer = PopulationTrainer(Training(study.load(Path())), 1, Eager(), notices.append)
+    trainer = PopulationTrainer(Training(load_data(study, Path())), 1, Eager(), notices.append)
     trainer.add(0, study.default_config())
     assert len(notices) == 1
     assert notices[0].startswith("Backbone is trained one at a time: ")
@@ -321,7 +322,7 @@ def test_batch_norm_without_a_momentum_is_trained_solo_and_the_notice_says_why()
 
     notices: list[str] = []
     study = picture_study(lambda config: Cumulative())
-    trainer = PopulationTrainer(Training(study.load(Path())), 1, Eager(), notices.append)
+    trainer = PopulationTrainer(Training(load_data(study, Path())), 1, Eager(), notices.append)
     trainer.add(0, study.default_config())
     assert [notice.split(":")[0] for notice in notices] == ["Cumulative is trained one at a time"]
 
@@ -400,7 +401,7 @@ def test_unknown_weights_are_refused_with_the_known() -> None:
 def test_operations_of_a_convolution_count_at_every_place_and_of_a_linear_layer_once(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(OWN_CNN)
-    loaded = load_study(str(file)).load(tmp_path)
+    loaded = load_data(load_study(str(file)), tmp_path)
     study = loaded.study
     places = 36 * 9 * 4 + 4 * 4 * 4 * 6  # of outputs, times what each multiplies
     heads = 24 * (3 + 2)
@@ -408,7 +409,7 @@ def test_operations_of_a_convolution_count_at_every_place_and_of_a_linear_layer_
     model = study.build(study.default_config(), seed=0)
     assert counted_flop(loaded, model) == expected
     assert model.training
-    dense = disjoint_study().load(tmp_path)
+    dense = load_data(disjoint_study(), tmp_path)
     linear = dense.study.build(dense.study.default_config(), seed=0)
     weights = {name: p.numel() for name, p in linear.named_parameters() if p.ndim == 2}
     trunk, own = (sum(n for name, n in weights.items() if name.startswith(part)) for part in ("trunk", "heads"))

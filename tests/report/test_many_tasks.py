@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlsearch import Classification, Data, SharedTrunk, Study
 from mtlsearch.report.terminal_table import _test_score, show_config, verdict_lines
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.shipped import shipped_studies
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -73,7 +74,7 @@ class Counted(TorchDispatchMode):
 def step_cost(tasks: int) -> tuple[int, int]:
     """The operators, and the floating-point operations of matrix products, in one step of a population."""
     made = study(tasks)
-    trainer = PopulationTrainer(Training(made.load(Path())), MEMBERS, Eager(), pytest.fail)
+    trainer = PopulationTrainer(Training(load_data(made, Path())), MEMBERS, Eager(), pytest.fail)
     for number in range(MEMBERS):
         trainer.add(number, made.default_config())
     (lane,) = trainer.lanes

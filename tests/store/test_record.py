@@ -19,6 +19,7 @@ from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.record import Policy, Record, find_record, open_record
 from mtlsearch.store.trials import busy_seconds, trials_frame
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 
 
@@ -26,7 +27,7 @@ from mtlsearch.study.results import EpochResult
 def info(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("study") / "mine.py"
     path.write_text(STUDY_FILE)
-    return {**describe(load_study(str(path)).load(path.parent)), "population": 1}
+    return {**describe(load_data(load_study(str(path)), path.parent)), "population": 1}
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from mtlsearch.evidence.trainings import ended, open_confirmation
 from mtlsearch.store.database.opening import Storage, is_counted, open_storage
 from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
@@ -67,7 +68,7 @@ class Sleeper(SoloTrainer):
 
 
 def opened(storage: Storage, folder: Path) -> tuple[Record, Training]:
-    loaded = known.study.load(Path("nowhere"))
+    loaded = load_data(known.study, Path("nowhere"))
     record = open_record(storage, "known", describe(loaded), 0, folder)
     record.study.sampler = optuna.samplers.RandomSampler(seed=0)
     record.study.pruner = optuna.pruners.NopPruner()

@@ -11,6 +11,7 @@ from mtlsearch.errors import StoreError
 from mtlsearch.store.definition import changed_code, check_same
 from mtlsearch.study.code import PYTHON, code_of
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
 
 FILE = """
@@ -94,7 +95,7 @@ def test_digests_of_another_python_and_studies_without_any_are_let_through(tmp_p
 
 
 def info_of(path: Path) -> dict[str, Any]:
-    return {**describe(load_study(str(path)).load(path.parent)), "seed": 0, "format": "mtlsearch/study/1"}
+    return {**describe(load_data(load_study(str(path)), path.parent)), "seed": 0, "format": "mtlsearch/study/1"}
 
 
 def test_a_changed_loss_under_the_same_name_is_refused_and_a_changed_file_let_through(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from problems import CLASSES, NOWHERE, classes, disjoint, inputs, joint, loaded,
 from mtlsearch import Classification, Data, MultiLabel, Regression, Study
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.study.divisions import moved_labels, new_rows
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 
 
 def kinds(labels: torch.Tensor, **options: Any) -> Study:
@@ -134,8 +134,8 @@ def rare(yes: int = 3, **changes: Any) -> Study:
 
 def test_a_task_that_a_fold_cannot_score_is_refused_or_left_out() -> None:
     with pytest.raises(DataError, match=r"fold \d of 4: task 'tag' cannot be scored .* or use fewer folds"):
-        rare().load(NOWHERE)
-    assert set(rare(unscorable="skip").load(NOWHERE).left_out) == {"tag"}
+        load_data(rare(), NOWHERE)
+    assert set(load_data(rare(unscorable="skip"), NOWHERE).left_out) == {"tag"}
 
 
 @pytest.mark.parametrize("folds", [1, 101, 2.5])
@@ -193,7 +193,7 @@ def test_groups_that_are_not_known_of_every_part_are_refused() -> None:
 
 
 def test_a_task_that_a_new_division_cannot_score_is_refused() -> None:
-    study = replace(rare(yes=5), folds=None).load(NOWHERE)
+    study = load_data(replace(rare(yes=5), folds=None), NOWHERE)
     kept = new_rows(study.study.tasks, study.splits, 0)
     yes = torch.cat(
         [p.labels["tag"] for p in (study.splits[0].train, study.splits[0].validation, study.splits[0].test)]

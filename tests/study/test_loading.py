@@ -14,7 +14,7 @@ from torch import nn
 from mtlsearch import Classification, Data, MultiLabel, Regression, SharedTrunk, Study, load_study, search
 from mtlsearch.errors import DataError, ModelError, StudyError
 from mtlsearch.study.describe import describe
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.tuning.studies import as_recorded
 
 NOWHERE = Path("nowhere")
@@ -57,7 +57,7 @@ def yes_in_validation(loaded: LoadedStudy, task: str) -> int:
 def test_every_task_keeps_its_share_of_rare_labels() -> None:
     labels = {"a": binary(100, 1), "b": binary(5, 2), "c": np.stack([binary(10, 3), binary(5, 4)], 1)}
     tasks = [("a", Classification, {}), ("b", Classification, {}), ("c", MultiLabel, {})]
-    loaded = study_of(labels, tasks).load(NOWHERE)
+    loaded = load_data(study_of(labels, tasks), NOWHERE)
     (splits,) = loaded.splits
     assert [yes_in_validation(loaded, task) for task in "ab"] == [20, 1]
     assert splits.validation.labels["c"].sum(0).tolist() == [2, 1]
@@ -67,7 +67,7 @@ def test_every_task_keeps_its_share_of_rare_labels() -> None:
 def test_one_classification_and_regressions_are_divided_as_before() -> None:
     labels = {"a": binary(5), "b": np.random.default_rng(0).normal(size=ROWS)}
     study = study_of(labels, [("b", Regression, {}), ("a", Classification, {})])
-    new, old = study.load(NOWHERE), replace(study, division="first").load(NOWHERE)
+    new, old = load_data(study, NOWHERE), load_data(replace(study, division="first"), NOWHERE)
     assert "way" not in new.fingerprint()["split"]
     assert new.fingerprint() == old.fingerprint()
     assert new.splits[0].validation.labels["a"].tolist() == old.splits[0].validation.labels["a"].tolist()
@@ -85,13 +85,13 @@ def test_a_study_begun_by_an_earlier_version_goes_on_with_its_division(
     search(new, trials=2, **options)
     first, second = stored(tmp_path / "mtlsearch.db", "s")
     assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
-    loaded = old.load(NOWHERE)
-    assert loaded.fingerprint() != new.load(NOWHERE).fingerprint()
+    loaded = load_data(old, NOWHERE)
+    assert loaded.fingerprint() != load_data(new, NOWHERE).fingerprint()
     info = describe(loaded)
     assert as_recorded(new, info).division == "first"
     del info["budget"]["division"]  # as earlier versions wrote it
     assert as_recorded(new, info).division == "first"
-    assert as_recorded(new, describe(new.load(NOWHERE))).division == "iterative"
+    assert as_recorded(new, describe(load_data(new, NOWHERE))).division == "iterative"
 
 
 # Parts that cannot score a task.
@@ -118,7 +118,7 @@ def test_a_part_that_cannot_score_a_task_is_refused_with_counts(
     name: str, kind: Any, options: dict[str, Any], labels: Any, why: str
 ) -> None:
     with pytest.raises(DataError) as error:
-        study_of({name: labels}, [(name, kind, options)], PARTS).load(NOWHERE)
+        load_data(study_of({name: labels}, [(name, kind, options)], PARTS), NOWHERE)
     assert str(error.value).startswith(f"task 'a' cannot be scored on its {why}. Hold out more of the data")
     assert 'Study(..., unscorable="skip")' in str(error.value)
 
@@ -130,13 +130,13 @@ def test_metrics_that_one_class_does_not_break_are_scored() -> None:
         ("b", MultiLabel, {"metric_name": "macro_f1"}),
         ("c", Regression, {"metric_name": "mae"}),
     ]
-    assert study_of(labels, tasks, PARTS).load(NOWHERE).left_out == {}
+    assert load_data(study_of(labels, tasks, PARTS), NOWHERE).left_out == {}
 
 
 def test_a_study_whose_every_task_is_unscorable_has_no_score() -> None:
     study = study_of({"a": ONLY_TRAIN}, [("a", Classification, {"metric_name": "auroc"})], PARTS, unscorable="skip")
     with pytest.raises(DataError, match="no task can be scored, such as 'a' on its validation data: auroc needs"):
-        study.load(NOWHERE)
+        load_data(study, NOWHERE)
 
 
 @pytest.mark.parametrize("option", ["unscorable", "division"])
@@ -189,7 +189,7 @@ def test_a_task_that_is_left_out_is_told_and_trained_and_counts_in_no_score(skip
         "task 'rare' is trained and left out of the score, as it cannot be scored on its validation data: all" in told
     )
     assert "equal weights and kind and price alone after a search of its own" in told
-    loaded = load_study(str(skipped / "skip.py")).load(NOWHERE)
+    loaded = load_data(load_study(str(skipped / "skip.py")), NOWHERE)
     assert loaded.scored == ["kind", "price"]
     for trial in stored(skipped / "mtlsearch.db", "skip"):
         found = trial.user_attrs["validation"]
@@ -208,7 +208,7 @@ def test_a_task_that_is_left_out_is_in_no_verdict_and_every_command_takes_the_st
     assert "rare:" not in said
     done("export", "-o", "e.json", "--checkpoint", "e.safetensors")
     assert done("verify", "e.json", "--study", "skip.py", "--threads", "1", "--json").json["agrees"]
-    assert load_study("skip.py").load(NOWHERE).fingerprint()["left out of the score"] == ["rare"]
+    assert load_data(load_study("skip.py"), NOWHERE).fingerprint()["left out of the score"] == ["rare"]
     compared = ("--methods", "tuned", "--trials", "1", "--seeds", "2", "--threads", "1", "--population", "1")
     assert "rare" not in done("compare", "skip.py", *compared).out
     done("report", "-o", "report.html")
@@ -253,7 +253,7 @@ class OneOutput(Bare):
 def test_a_model_that_does_not_fit_is_told_by_the_rule(model: Any, rule: str) -> None:
     study = replace(study_of({"a": binary(50)}, [("a", Classification, {})]), model=lambda config: model())
     with pytest.raises(ModelError) as error:
-        study.load(NOWHERE)
+        load_data(study, NOWHERE)
     assert rule in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -261,9 +261,9 @@ def test_a_model_that_does_not_fit_is_told_by_the_rule(model: Any, rule: str) ->
 def test_a_class_beyond_those_of_training_blames_the_labels() -> None:
     labels = np.where(PARTS == "test", 2, binary(90))
     with pytest.raises(DataError, match=r"task 'a': labels must lie in 0 … 1 \(or be −1 where missing\), but got 2"):
-        study_of({"a": labels}, [("a", Classification, {})], PARTS).load(NOWHERE)
+        load_data(study_of({"a": labels}, [("a", Classification, {})], PARTS), NOWHERE)
 
 
 def test_texts_as_labels_are_told_with_what_to_write() -> None:
     with pytest.raises(DataError, match=r"got texts such as 'no': number the classes, .*pandas.factorize"):
-        study_of({"a": np.where(binary(50) == 1, "yes", "no")}, [("a", Classification, {})]).load(NOWHERE)
+        load_data(study_of({"a": np.where(binary(50) == 1, "yes", "no")}, [("a", Classification, {})]), NOWHERE)

@@ -19,6 +19,7 @@ from mtlsearch.report.terminal_table import missed
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import exported, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.study.score import Score, parsed_score, recorded_score
 from mtlsearch.training.solo import SoloTrainer
@@ -140,7 +141,7 @@ def test_tasks_that_do_not_count_are_auxiliary_unless_they_must_reach_something(
 
 
 def searched(folder: Path, study: Study, trials: int = 12) -> Any:
-    loaded = study.load(NOWHERE)
+    loaded = load_data(study, NOWHERE)
     with open_storage(f"sqlite:///{folder}/store.db", create=True) as storage:
         record = open_record(storage, "study", describe(loaded), 0, folder)
         record.study.sampler = optuna.samplers.RandomSampler(seed=0)
@@ -166,7 +167,7 @@ def test_a_loss_of_nan_of_a_dropped_task_harms_nothing() -> None:
         return (outputs.squeeze(1) - labels).square() * math.nan
 
     clean, noisy = known.study.tasks
-    study = replace(known.study, tasks=[clean, replace(noisy, loss_fn=broken)], score="clean").load(NOWHERE)
+    study = load_data(replace(known.study, tasks=[clean, replace(noisy, loss_fn=broken)], score="clean"), NOWHERE)
     trainer = SoloTrainer(Training(study, 0))
     config = replace(study.study.default_config(), task_weights={"clean": 1.0, "noisy": 0.0})
     trainer.add(0, config)

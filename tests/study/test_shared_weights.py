@@ -13,6 +13,7 @@ from problems import NOWHERE, config, joint, joint_source, trunk
 from mtlsearch import Regression, Study, real
 from mtlsearch.errors import MtlsearchError, StudyError
 from mtlsearch.study.describe import weights_lines
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.weights.shared_weights import MANY, MOST_EACH, GroupWeights, PowerOfLabels, by_labels
 from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, LogRatios
 from mtlsearch.wording import EACH
@@ -85,9 +86,9 @@ def test_a_weight_of_each_is_searched_until_tasks_are_many() -> None:
     few, more = many(MOST_EACH), many(MOST_EACH + 1)
     assert few.weights_choice == EACH
     assert isinstance(few.weight_space, LogRatios)
-    assert "weights" not in few.load(NOWHERE).fingerprint()
+    assert "weights" not in load_data(few, NOWHERE).fingerprint()
     assert more.weights_choice == MANY
-    assert more.load(NOWHERE).fingerprint()["weights"] == MANY
+    assert load_data(more, NOWHERE).fingerprint()["weights"] == MANY
     assert isinstance(many(MOST_EACH + 1, weights="each").weight_space, LogRatios)
 
 
@@ -108,7 +109,7 @@ def test_the_run_says_how_it_sets_the_weights_of_many_tasks() -> None:
 
 
 def test_counts_of_labels_come_from_the_training_data() -> None:
-    study = many(3, weights="labels").load(NOWHERE).study
+    study = load_data(many(3, weights="labels"), NOWHERE).study
     counts = study.label_counts
     assert counts["v1"] == counts["v2"]
     assert counts["v0"] == pytest.approx(counts["v1"] / 2, abs=12)

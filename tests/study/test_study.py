@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from mtlsearch import Classification, Config, CustomTask, Study, choice, integer, load_study, real
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.shipped import shipped_studies, study_name
 
 SHIPPED = "boxes, chest, digits, klein-gordon, mnist-fashion, mnist-fashion-separate, poisson, scenes, tweets"
@@ -134,7 +135,7 @@ def test_a_users_study_file_is_read_from_its_path(tmp_path: Path) -> None:
     study = load_study(str(path))
     assert study.source == str(path)
     assert study_name(study.source) == "own_study"
-    assert study.load(NOWHERE).fingerprint() == load_study("digits").load(NOWHERE).fingerprint()
+    assert load_data(study, NOWHERE).fingerprint() == load_data(load_study("digits"), NOWHERE).fingerprint()
 
 
 @pytest.mark.parametrize("name", SHIPPED.split(", "))
@@ -155,7 +156,7 @@ def test_shipped_studies_use_public_names_alone() -> None:
 
 def test_digits_come_from_disjoint_images() -> None:
     study = load_study("digits")
-    (splits,) = study.load(NOWHERE).splits
+    (splits,) = load_data(study, NOWHERE).splits
     assert splits.tasks == ("left", "right")
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [4000, 1000, 1000]
     assert splits.train.inputs.shape == (4000, 12, 12)

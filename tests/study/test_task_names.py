@@ -29,6 +29,7 @@ from mtlsearch import (
 from mtlsearch.errors import ModelError, StudyError
 from mtlsearch.nn.task_modules import module_name
 from mtlsearch.report.terminal_table import verdict_lines
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.score import parsed_score
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -122,13 +123,13 @@ def test_a_name_that_cannot_be_read_is_refused(name: Any) -> None:
 def test_a_head_that_no_task_uses_is_refused_unless_it_is_named() -> None:
     study = study_of(["a", "b"], ["a", "b", "size"])
     with pytest.raises(ModelError) as error:
-        study.load(NOWHERE)
+        load_data(study, NOWHERE)
     assert str(error.value) == (
         "every head of the model must be a task's, but its heads have 'size' beside a, b: take it out, add its task,"
         " or keep it by Study(..., spare_heads=['size'])"
     )
-    replace(study, spare_heads=["size"]).load(NOWHERE)
-    study_of(["a", "b"]).only("a").load(NOWHERE)
+    load_data(replace(study, spare_heads=["size"]), NOWHERE)
+    load_data(study_of(["a", "b"]).only("a"), NOWHERE)
 
 
 def test_heads_that_tasks_share_are_no_tasks_heads() -> None:
@@ -140,18 +141,18 @@ def test_heads_that_tasks_share_are_no_tasks_heads() -> None:
         def forward(self, inputs: Any) -> Any:
             return {task: self.heads["yes or no"](x) for task, x in inputs.items()}
 
-    replace(study_of(["a", "b"]), model=lambda config: Shared()).load(NOWHERE)
+    load_data(replace(study_of(["a", "b"]), model=lambda config: Shared()), NOWHERE)
 
 
 @pytest.mark.parametrize("name", ["a.b", "keys"])
 def test_a_plain_module_dict_that_refuses_a_name_is_told_of_task_modules(name: str) -> None:
     study = replace(study_of([name]), model=lambda config: nn.ModuleDict({name: nn.Linear(3, 2)}))
     with pytest.raises(ModelError, match=r" \(mtlsearch\.TaskModules takes any name\)$"):
-        study.load(NOWHERE)
+        load_data(study, NOWHERE)
 
 
 def test_a_population_takes_any_names() -> None:
-    training = Training(study_of(NAMES).load(NOWHERE))
+    training = Training(load_data(study_of(NAMES), NOWHERE))
     scores = []
     for trainer in (PopulationTrainer(training, 2, Eager(), pytest.fail), SoloTrainer(training)):
         trainer.add(0, training.loaded.study.default_config())

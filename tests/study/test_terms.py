@@ -10,6 +10,7 @@ from problems import NOWHERE
 from torch import nn
 
 from mtlsearch import Evaluation, MtlsearchError, Term
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.units.second_derivatives import layer_without
 from mtlsearch.tasks.metrics import relative_l2
 
@@ -52,7 +53,7 @@ U, V = (Evaluation(name, waves.DATA, "relative_l2") for name in "uv")
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_one_line(changes, said):
     with pytest.raises(MtlsearchError) as error:
-        waves.waves(**changes).load(NOWHERE)
+        load_data(waves.waves(**changes), NOWHERE)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -76,30 +77,32 @@ def test_an_evaluation_that_cannot_work_is_refused(about, said):
 def test_an_evaluation_needs_labels_other_than_zero():
     zero = waves.AT, torch.zeros(48)
     with pytest.raises(MtlsearchError, match="relative_l2 needs a label other than 0, but all are 0"):
-        waves.waves(evaluations=[Evaluation("u", {"validation": zero, "test": zero}, "relative_l2")]).load(NOWHERE)
+        load_data(
+            waves.waves(evaluations=[Evaluation("u", {"validation": zero, "test": zero}, "relative_l2")]), NOWHERE
+        )
 
 
 def test_points_that_change_their_number_are_refused_in_the_epoch():
     def points(seed, epoch):
         return torch.rand(48 - epoch, 1)
 
-    loaded = waves.waves(**term(waves.residual, points)).load(NOWHERE)
+    loaded = load_data(waves.waves(**term(waves.residual, points)), NOWHERE)
     with pytest.raises(MtlsearchError, match=r"one shape in every epoch, but got \(47, 1\) in epoch 1 after \(48, 1\)"):
         loaded.points[0].drawn(0, 1)
 
 
 def test_units_are_measured_or_given():
-    measured = waves.waves().load(NOWHERE).units
-    louder = waves.waves(**term(lambda model, x: 4 * waves.residual(model, x))).load(NOWHERE).units
+    measured = load_data(waves.waves(), NOWHERE).units
+    louder = load_data(waves.waves(**term(lambda model, x: 4 * waves.residual(model, x))), NOWHERE).units
     assert louder == {"residual": 4 * measured["residual"], "ends": measured["ends"]}
-    assert waves.waves(**term(waves.residual, unit=2.0)).load(NOWHERE).units["residual"] == 2.0
+    assert load_data(waves.waves(**term(waves.residual, unit=2.0)), NOWHERE).units["residual"] == 2.0
 
 
 def test_a_first_derivative_needs_no_smooth_layer():
     def slope(model, x):
         return torch.func.vmap(torch.func.grad(lambda p: model(p).squeeze()))(x).squeeze(1).square()
 
-    assert waves.waves(**term(slope), model=relu).load(NOWHERE).units["residual"] > 0
+    assert load_data(waves.waves(**term(slope), model=relu), NOWHERE).units["residual"] > 0
 
 
 def test_a_function_of_relu_is_found_as_a_layer_is():
@@ -115,7 +118,9 @@ def test_a_function_of_relu_is_found_as_a_layer_is():
 
 
 def test_points_that_terms_share_are_drawn_once():
-    loaded = waves.waves(terms=[Term("a", waves.AT, waves.ends), Term("b", waves.AT, waves.residual)]).load(NOWHERE)
+    loaded = load_data(
+        waves.waves(terms=[Term("a", waves.AT, waves.ends), Term("b", waves.AT, waves.residual)]), NOWHERE
+    )
     assert [source.tasks for source in loaded.points] == [("a", "b")]
 
 

@@ -16,7 +16,7 @@ from mtlsearch.errors import StudyError
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import exported, open_record
 from mtlsearch.study.describe import describe
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.units.task_units import told
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
@@ -68,7 +68,7 @@ def study_of(task: CustomTask) -> Study:
 
 
 def loaded(scale: float = 1.0, unit: float | None = None) -> LoadedStudy:
-    return study_of(value_task(scale, unit)).load(NOWHERE)
+    return load_data(study_of(value_task(scale, unit)), NOWHERE)
 
 
 def test_kinds_with_a_natural_unit_have_one_and_a_custom_loss_is_measured() -> None:
@@ -97,7 +97,7 @@ def test_a_given_unit_is_taken_and_told() -> None:
 def searched(folder: Path, scale: float, make: MakeTrainer, method: str) -> tuple[list[Any], dict[str, Any]]:
     """What a search asks and gets, and the best trial's export."""
     study = study_of(value_task(scale))
-    study = replace(study, default={**study.default, "weighting": method}).load(NOWHERE)
+    study = load_data(replace(study, default={**study.default, "weighting": method}), NOWHERE)
     with open_storage(f"sqlite:///{folder}/{scale}.db", create=True) as storage:
         record = open_record(storage, "units", describe(study), 0, folder)
         record.study.sampler = tpe_sampler(0)
@@ -177,7 +177,7 @@ def infinite(outputs: Tensor, labels: Tensor) -> Tensor:
 def test_a_loss_without_a_unit_names_its_task(loss: Any, found: str) -> None:
     task = replace(value_task(1.0), loss_fn=loss)
     with pytest.raises(StudyError) as error:
-        study_of(task).load(NOWHERE)
+        load_data(study_of(task), NOWHERE)
     rule = "the loss of task 'value' must be finite and change with the outputs, but at initialisation it is "
     assert str(error.value) == rule + found
 
@@ -185,7 +185,7 @@ def test_a_loss_without_a_unit_names_its_task(loss: Any, found: str) -> None:
 def test_units_come_back_from_the_store_and_are_not_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_of(value_task(1.0))
     monkeypatch.setattr(LoadedStudy, "find_units", None)
-    again = study.load(NOWHERE, units={"kind": 1.0, "value": 3.5})
+    again = load_data(study, NOWHERE, units={"kind": 1.0, "value": 3.5})
     assert again.units == {"kind": 1.0, "value": 3.5}
 
 

@@ -18,6 +18,7 @@ from mtlsearch.data.guess.header import has_header
 from mtlsearch.data.guess.table import guess_table
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.inference.inputs import read_rows
+from mtlsearch.study.loaded import load_data
 
 WHICH = "--targets must name the columns to predict, separated by commas"
 WHERE = (
@@ -115,7 +116,7 @@ def test_words_for_a_missing_value_are_found_and_written_down(here: Path) -> Non
     assert 'blanks=["?"]' in Path("my_study.py").read_text()
     assert kinds(here / "houses.csv", "price")["area"] == "number"
     study = load_study("my_study.py")
-    assert len(study.load(here).splits[0].train) == 120
+    assert len(load_data(study, here).splits[0].train) == 120
 
 
 def test_numbers_among_which_stray_words_are_left_out_and_the_words_named(here: Path) -> None:
@@ -137,9 +138,9 @@ def test_semicolons_and_decimal_commas_are_reported_and_give_the_same_data(here:
     assert "200 rows, separated by semicolons with decimal commas; 120 to train, 40 to validate, 40 to" in told
     frames = [pd.read_csv("houses.csv", sep=";", decimal=","), frame]
     pd.testing.assert_frame_equal(*frames, check_dtype=False)
-    comma = load_study("comma.py").load(here).sha256
+    comma = load_data(load_study("comma.py"), here).sha256
     write(here, frame)
-    assert comma == load_study("plain.py").load(here).sha256
+    assert comma == load_data(load_study("plain.py"), here).sha256
 
 
 def test_metric_of_a_rare_class_is_the_auroc_and_the_file_says_why(here: Path) -> None:
@@ -151,7 +152,7 @@ def test_metric_of_a_rare_class_is_the_auroc_and_the_file_says_why(here: Path) -
     at = lines.index('        Classification("sold", table, metric_name="auroc"),')
     why = '# Only 19 % of its labels are "yes", so accuracy says little: area under the ROC curve.'
     assert lines[at - 1].strip() == why
-    assert load_study("my_study.py").load(here).metrics["sold"].name == "auroc"
+    assert load_data(load_study("my_study.py"), here).metrics["sold"].name == "auroc"
 
 
 def test_metric_of_two_classes_that_are_even_enough_is_the_accuracy(here: Path) -> None:
@@ -178,7 +179,7 @@ def test_metrics_are_chosen_for_all_targets_that_have_them_or_for_one(here: Path
     write(here, frame)
     given = ("init", "--csv", "houses.csv", "--targets", "price,sold,big", "--force", "--metric")
     done(*given, "average_precision", "--metric", "big=macro_f1", "--metric", "mae")
-    names = {task: metric.name for task, metric in load_study("my_study.py").load(here).metrics.items()}
+    names = {task: metric.name for task, metric in load_data(load_study("my_study.py"), here).metrics.items()}
     assert names == {"price": "mae", "sold": "average_precision", "big": "macro_f1"}
     assert refused(*given, "auc", status=2) == (
         "--metric auc: no target has a metric 'auc'; there are price: r2, mae;"
@@ -243,7 +244,7 @@ def test_column_of_parts_divides_the_rows_and_is_no_input(here: Path, name: str)
     told = init()
     assert f"120 to train, 30 to validate, 50 to test, by column {name!r}" in told
     assert f'split="{name}",' in Path("my_study.py").read_text()
-    (splits,) = load_study("my_study.py").load(here).splits
+    (splits,) = load_data(load_study("my_study.py"), here).splits
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [120, 30, 50]
     assert splits.train.inputs.shape[1] == load_study("my_study.py").tasks[0].data.features == 8
 
@@ -265,7 +266,7 @@ def test_column_of_groups_keeps_rows_together_and_is_no_input(here: Path) -> Non
     init("--groups", "owner")
     assert 'groups="owner",' in Path("my_study.py").read_text()
     study = load_study("my_study.py")
-    (splits,) = study.load(here).splits
+    (splits,) = load_data(study, here).splits
     owners = [set(part.groups.tolist()) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[union-attr]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 67
     assert splits.train.inputs.shape[1] == study.tasks[0].data.features == 8
@@ -318,7 +319,7 @@ def test_compressed_and_tabbed_files_give_the_same_study(here: Path, name: str) 
     init("--out", "plain.py")
     frame.to_csv(name, sep="\t" if ".tsv" in name else ",", index=False)
     done("init", "--csv", name, "--targets", "price,sold", "--out", "other.py")
-    assert load_study("other.py").load(here).sha256 == load_study("plain.py").load(here).sha256
+    assert load_data(load_study("other.py"), here).sha256 == load_data(load_study("plain.py"), here).sha256
 
 
 def test_table_is_named_with_and_without_csv(here: Path) -> None:
@@ -401,7 +402,7 @@ def test_file_without_a_header_gets_names_and_is_predicted_as_it_is(here: Path) 
     done("init", "--csv", "houses.csv", "--targets", "column_5,column_6")
     names = "area,rooms,city,built,price,sold"
     init("--header", names, "--out", "named.py")
-    shas = [load_study(name).load(here).sha256 for name in ("my_study.py", "named.py")]
+    shas = [load_data(load_study(name), here).sha256 for name in ("my_study.py", "named.py")]
     assert [*shas[0].values()] == [*shas[1].values()]
     encoding = load_study("named.py").tasks[0].data.encoding
     assert encoding == Encoding.from_dict(encoding.to_dict())
@@ -458,7 +459,7 @@ def test_names_of_any_kind_make_a_study_that_loads(here: Path) -> None:
     done("init", "--csv", "houses.csv", "--targets", "type", "--targets", 'the "price" $\n', "--targets", odd[-1])
     study = load_study("my_study.py")
     assert study.task_names == ["type", 'the "price" $', odd[-1]]
-    assert study.load(here).splits[0].train.inputs.shape == (36, 5)
+    assert load_data(study, here).splits[0].train.inputs.shape == (36, 5)
 
 
 def test_many_columns_and_targets_fit_the_page(here: Path) -> None:
@@ -470,7 +471,7 @@ def test_many_columns_and_targets_fit_the_page(here: Path) -> None:
     assert max(map(len, Path("my_study.py").read_text().splitlines())) <= 110
     study = load_study("my_study.py")
     assert len(study.tasks) == 30
-    assert study.load(here).splits[0].train.inputs.shape[1] == 60
+    assert load_data(study, here).splits[0].train.inputs.shape[1] == 60
 
 
 def test_two_targets_of_the_wine_table_are_learned_at_once(here: Path) -> None:

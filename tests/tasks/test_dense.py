@@ -21,6 +21,7 @@ from mtlsearch import Data, DenseTrunk, Depth, Normals, NYUv2, RenderedScenes, S
 from mtlsearch.data.scenes import FIELD
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, StudyError
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import load_data
 from mtlsearch.tasks.dense import DenseTask
 from mtlsearch.tasks.metrics import CountedMetric
 from mtlsearch.training.solo import SoloTrainer
@@ -288,7 +289,7 @@ RIGHT = {"segmentation": (4, 8, 8), "depth": (1, 8, 8), "normals": (3, 8, 8)}
 def test_a_dense_output_that_does_not_fit_is_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
     study = scene_study(lambda config: Outputs({**RIGHT, "depth": shape}))
     with pytest.raises(ModelError) as error:
-        study.load(Path())
+        load_data(study, Path())
     assert str(error.value) == (
         f"the model's output for task 'depth' must have the shape (2, 1, 8, 8), but got {(2, *shape)}"
     )
@@ -298,18 +299,18 @@ def test_a_model_that_forgets_a_dense_task_is_refused() -> None:
     forgets = {task: shape for task, shape in RIGHT.items() if task != "normals"}
     study = scene_study(lambda config: Outputs(forgets))
     with pytest.raises(ModelError, match=r"must give an output for task 'normals', but gave: segmentation, depth$"):
-        study.load(Path())
+        load_data(study, Path())
 
 
 def test_a_dense_study_is_described_and_its_fingerprint_tells_metrics_apart() -> None:
     study = scene_study()
-    about = describe(study.load(Path()))
+    about = describe(load_data(study, Path()))
     assert {task: told["output_shape"] for task, told in about["tasks"].items()} == {
         "segmentation": [4, 8, 8], "depth": [1, 8, 8], "normals": [3, 8, 8],
     }  # fmt: skip
     assert about["tasks"]["segmentation"]["classes"] == ["wall", "floor", "ball", "box"]
     relative = replace(study, tasks=[study.tasks[0], Depth("depth", TINY, metric_name="rel_err"), study.tasks[2]])
-    assert describe(relative.load(Path()))["fingerprint"] != about["fingerprint"]
+    assert describe(load_data(relative, Path()))["fingerprint"] != about["fingerprint"]
 
 
 def test_scenes_are_a_function_of_their_seed() -> None:
@@ -341,7 +342,7 @@ def test_scenes_hold_what_a_camera_sees() -> None:
 
 def test_the_default_of_scenes_soon_sees_more_than_the_blind() -> None:
     study = load_study("scenes")
-    trainer = SoloTrainer(Training(study.load(Path())))
+    trainer = SoloTrainer(Training(load_data(study, Path())))
     trainer.add(0, study.default_config())
     results = [trainer.advance()[0] for _ in range(3)]
     assert max(result.score for result in results) > 0.05
@@ -422,7 +423,7 @@ def test_nyuv2_is_read_as_it_lies(nyuv2: Path) -> None:
 
 def test_nyuv2_trains(nyuv2: Path) -> None:
     study = nyuv2_study()
-    trainer = SoloTrainer(Training(study.load(nyuv2)))
+    trainer = SoloTrainer(Training(load_data(study, nyuv2)))
     trainer.add(0, study.default_config())
     (result,) = trainer.advance()
     assert result.reason is None
@@ -471,7 +472,7 @@ def test_labels_of_another_size_than_the_pictures_are_refused(nyuv2: Path) -> No
 
 def test_a_missing_folder_is_named_with_what_is_due(tmp_path: Path) -> None:
     with pytest.raises(MtlsearchError) as error:
-        nyuv2_study().load(tmp_path)
+        load_data(nyuv2_study(), tmp_path)
     assert str(error.value).startswith(f"no folder {tmp_path}/nyuv2/train/image: NYUv2 is read from train and val")
     (tmp_path / "nyuv2" / "train" / "image").mkdir(parents=True)
     with pytest.raises(DataError, match=r"image must hold \.npy files, but has none$"):

@@ -8,6 +8,7 @@ import pytest
 from commands import SOLO, done
 
 from mtlsearch import load_study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.tasks.kinds import kind_named
 
 STUDY = """
@@ -97,7 +98,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_kind_divides_its_data_by_its_strata(here: Path) -> None:
-    (splits,) = load_study("calls.py").load(here).splits
+    (splits,) = load_data(load_study("calls.py"), here).splits
     shares = [float((part.labels["calls"] > 0).double().mean()) for part in (splits.train, splits.validation)]
     assert shares[0] == pytest.approx(shares[1], abs=0.02)
 

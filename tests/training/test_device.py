@@ -9,8 +9,8 @@ import pytest
 import torch
 from problems import disjoint
 
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import integer
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training import device
 from mtlsearch.training.device import Conditions, bf16_slowdown, fewer_are_faster, slow_choices
 from mtlsearch.training.population import layout
@@ -28,7 +28,7 @@ def loaded(hidden: int) -> LoadedStudy:
     """A study whose widest model has `hidden` units."""
     study = disjoint()
     wide = replace(study, space={**study.space, "hidden": integer(2, hidden)})
-    return wide.load(None)  # type: ignore[arg-type]
+    return load_data(wide, None)  # type: ignore[arg-type]
 
 
 def test_a_member_takes_at_least_its_parameters_gradients_moments_and_best() -> None:

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import cross_val_score
 
 from mtlsearch import Config, Study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.folds import FoldTrainer, search_trainer, whole_state
 from mtlsearch.training.population.layout import folds_share_lanes
@@ -216,5 +217,5 @@ def test_the_whole_model_is_trained_on_train_and_validation() -> None:
 
 
 def test_a_study_without_folds_trains_as_before() -> None:
-    training = Training(disjoint().load(NOWHERE))
+    training = Training(load_data(disjoint(), NOWHERE))
     assert isinstance(search_trainer(SoloTrainer, training), SoloTrainer)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtlsearch import Config, Data, Study, integer
 from mtlsearch.store.states import found_states, write_states
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.training.kept import Kept
 from mtlsearch.training.population.population import PopulationTrainer
@@ -37,7 +38,7 @@ def trained(
     make: Make, study: Study, values: list[dict[str, Any]], method: str, folder: Path | None = None, at: int = 1
 ) -> Trained:
     """Results and best states of members, the last of whom enters at epoch `at`; there, a new trainer goes on."""
-    training = Training(study.load(NOWHERE), seed=3, method=method)
+    training = Training(load_data(study, NOWHERE), seed=3, method=method)
     trainer = make(training)
     *first, last = enumerate(values) if len(values) > 1 else (*enumerate(values), None)
     for number, changes in first:
@@ -103,7 +104,7 @@ def test_members_that_moved_to_other_lanes_go_on_bit_for_bit(tmp_path: Path, mon
     monkeypatch.setattr("mtlsearch.training.population.lanes.NARROW_FLOP", 0.0)
     study = disjoint_study(space={"hidden": integer(4, 24)})
     values = [{"hidden": hidden, "norm": "batch"} for hidden in (5, 7, 8, 14, 24)]
-    trainer = population(Eager)(Training(study.load(NOWHERE), seed=3))
+    trainer = population(Eager)(Training(load_data(study, NOWHERE), seed=3))
     for number, changes in enumerate(values):
         trainer.add(number, config(study, **changes))
     trainer.advance()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mtlsearch import Config, CustomTask, Data, Study
 from mtlsearch.errors import UsageError
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training import gradient_weighting
 from mtlsearch.training.batches import epoch_batches
 from mtlsearch.training.gradient_weighting import GRADIENT_BASED, aggregator, project
@@ -318,7 +319,7 @@ def test_compiled_step_equals_solo(method: str) -> None:
 @pytest.mark.parametrize("method", LOSS_BASED)
 def test_captured_step_equals_solo_on_cuda(method: str, steps: str) -> None:
     study = clipped()
-    training = Training(study.load(NOWHERE, "cuda"), 3, dtype=torch.float64, method=method)
+    training = Training(load_data(study, NOWHERE, "cuda"), 3, dtype=torch.float64, method=method)
     configs = mixed(study)[:2]
     inner = Fused(torch.device("cuda")) if steps == "fused" else Compiled(compiles)
     trainer = PopulationTrainer(training, 2, Captured(inner), pytest.fail)

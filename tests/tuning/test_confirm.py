@@ -31,8 +31,8 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.model_file import read_model
 from mtlsearch.store.record import Record, find_record, open_record
 from mtlsearch.study.describe import describe
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.results import EpochResult
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.population import maker as makers
 from mtlsearch.training.population.cost import Plan
@@ -54,7 +54,7 @@ QUICK = AgainOptions(seeds=2, top=2)
 
 def trained(storage: Any, folder: Path, study: Study, trials: int, name: str = "known") -> tuple[Record, Training]:
     """A record with a finished search by random sampling, and its training."""
-    loaded = study.load(NOWHERE)
+    loaded = load_data(study, NOWHERE)
     record = open_record(storage, name, describe(loaded), 0, folder)
     record.study.sampler = optuna.samplers.RandomSampler(seed=0)
     training = Training(loaded, 0)
@@ -170,7 +170,7 @@ def test_exported_winner_is_whole(known_run: tuple[dict[str, Any], str, Path]) -
     check_config(config, "it")
     state, inside = read_model(folder / "e.safetensors")
     assert inside == config
-    loaded = load_study(str(FILE)).load(NOWHERE)
+    loaded = load_data(load_study(str(FILE)), NOWHERE)
     weights = Config(config["hyperparameters"], config["task_weights"])
     for split in ("validation", "test"):
         assert evaluate_state(loaded, weights, state, split) == config[split]
@@ -278,7 +278,7 @@ def test_single_task_training_sees_its_task_alone() -> None:
             seen.add((self.training, tuple(inputs)))
             return dict(super().forward(inputs))
 
-    loaded = replace(known.study, model=lambda config: Watched(), score="min").load(NOWHERE).only("noisy")
+    loaded = load_data(replace(known.study, model=lambda config: Watched(), score="min"), NOWHERE).only("noisy")
     seen.clear()
     trainer = SoloTrainer(Training(loaded))
     trainer.add(0, Config(known.study.default, {"clean": 0.0, "noisy": 1.0}))
@@ -314,7 +314,7 @@ def test_single_tasks_are_trained_of_up_to_eight_tasks_or_on_request() -> None:
             return Data(pair, test=pair, validation=pair)
 
         tasks = [known.error_task(name, source) for name in names]
-        loaded: LoadedStudy = replace(known.study, tasks=tasks).load(NOWHERE)
+        loaded: LoadedStudy = load_data(replace(known.study, tasks=tasks), NOWHERE)
         return loaded
 
     def trained_alone(count: int, single: bool | None) -> int:
@@ -631,7 +631,7 @@ def test_confirmation_in_which_all_fail_says_so(searched: tuple[Record, Training
         nn.init.constant_(model.map.weight, math.nan)
         return model
 
-    hopeless = replace(training, loaded=replace(known.study, model=broken).load(NOWHERE))
+    hopeless = replace(training, loaded=load_data(replace(known.study, model=broken), NOWHERE))
     with pytest.raises(StudyError, match="all of them failed"):
         confirm(session(record, hopeless), QUICK)
     assert "verdict" not in best_answer(record)[0]
@@ -774,8 +774,8 @@ def test_confirm_command_does_not_make_a_store(tmp_path: Path) -> None:
 def test_recorded_study_is_the_one_that_was_searched() -> None:
     study = replace(known.study, space={"learning_rate": real(0.1, 0.5)})
     changed = replace(study.fixed("learning_rate", "0.25"), epochs=3, score="min")
-    info = describe(replace(changed, source=str(FILE)).load(NOWHERE))
-    again = describe(replace(as_recorded(study, info), source=str(FILE)).load(NOWHERE))
+    info = describe(load_data(replace(changed, source=str(FILE)), NOWHERE))
+    again = describe(load_data(replace(as_recorded(study, info), source=str(FILE)), NOWHERE))
     assert again["fingerprint"] == info["fingerprint"]
     assert again["default"] == info["default"]
 

@@ -14,6 +14,7 @@ import mtlsearch
 from mtlsearch import load_model
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.folds import search_trainer, whole_state
 from mtlsearch.training.solo import SoloTrainer
@@ -69,7 +70,7 @@ def test_the_checkpoint_is_trained_on_all_of_train_for_the_best_number_of_epochs
     epochs = config["training"]["best_epoch"] + 1
     assert config["parameters"] == {"trained_on": "train and validation", "epochs": epochs}
     study = budgeted(load_study("mine.py"), config)
-    loaded = study.load(here)
+    loaded = load_data(study, here)
     assert loaded.whole.splits[0].examples == 256
     model = load_model("best.safetensors", study="mine.py")
     given = mtlsearch.Config(config["hyperparameters"], config["task_weights"])
@@ -144,5 +145,5 @@ def test_an_objective_of_a_study_with_folds_gives_the_mean(here: Path) -> None:
     own = optuna.create_study(direction="maximize")
     own.enqueue_trial(study.search_space.params(study.default_config()))
     own.optimize(mtlsearch.objective(study), n_trials=1)
-    trainer = search_trainer(SoloTrainer, Training(study.load(here)))
+    trainer = search_trainer(SoloTrainer, Training(load_data(study, here)))
     assert own.best_value == last_result(trainer, study.default_config(), 0, None).best_score

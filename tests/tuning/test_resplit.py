@@ -12,6 +12,7 @@ import pytest
 from commands import STUDY_FILE, command, counted, done, refused, stored
 
 from mtlsearch.evidence.statistics import t_interval
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
 from mtlsearch.tuning.options.groups import AgainOptions
 from mtlsearch.tuning.repeats import new_divisions
@@ -128,7 +129,7 @@ def test_the_report_shows_how_to_divide_anew(here: Path) -> None:
 
 def test_groups_stay_whole_and_a_study_of_ones_own_test_part_is_pooled_where_asked(here: Path) -> None:
     written(here, 200, ', groups="patient"')
-    study = load_study("rows.py").load(here)
+    study = load_data(load_study("rows.py"), here)
     groups = [p.groups for p in (study.redivided(1).splits[0].train, study.redivided(1).splits[0].test)]
     assert groups[0] is not None
     assert groups[1] is not None
@@ -143,10 +144,10 @@ def test_groups_stay_whole_and_a_study_of_ones_own_test_part_is_pooled_where_ask
 
 def test_large_data_and_parts_of_ones_own_are_divided_anew_only_where_asked(here: Path) -> None:
     again = AgainOptions(seeds=7)
-    assert new_divisions(load_study("rows.py").load(here), again) == 7
-    assert new_divisions(load_study("rows.py").load(here), AgainOptions(resplit=0)) == 0
+    assert new_divisions(load_data(load_study("rows.py"), here), again) == 7
+    assert new_divisions(load_data(load_study("rows.py"), here), AgainOptions(resplit=0)) == 0
     written(here, 2000)
-    large = load_study("rows.py").load(here)
+    large = load_data(load_study("rows.py"), here)
     assert new_divisions(large, again) == 0
     assert new_divisions(large, AgainOptions(resplit=3)) == 3
 

@@ -16,6 +16,7 @@ from mtlsearch.errors import StudyError
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import exported as exported_config
 from mtlsearch.store.record import find_record
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.retrain import tolerance, train_config
 
@@ -163,5 +164,5 @@ def test_only_a_loss_that_is_not_finite_is_advised_a_lower_learning_rate(what: s
     }
     study = joint(tasks=[CustomTask("own", source, size=1, unit=1.0, **nan)], model=trunk({"own": 1}), epochs=1)
     with pytest.raises(StudyError, match=f"training failed: the {what} of own was not finite") as error:
-        train_config(Training(study.load(NOWHERE)), study.default_config())
+        train_config(Training(load_data(study, NOWHERE)), study.default_config())
     assert ("try a lower learning_rate" in str(error.value)) == advised

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mtlsearch.data.parts import Part, Splits
 from mtlsearch.nn.sharing import with_joined_heads
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.tasks.columns import Together, own_class, stacked
 from mtlsearch.tasks.task import Task
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import Read, epoch_batches, epoch_reads, steps_per_epoch
 from mtlsearch.training.columns.study import separate_losses
 from mtlsearch.training.kept import Kept

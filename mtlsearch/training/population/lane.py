@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mtlsearch.activity import advance
 from mtlsearch.nn.widening import cut, extent, move, width_of
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult, Metrics, TrialProgress, failure_reason
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.batches import empty_reads, epoch_batches, epoch_reads, steps_per_epoch
 from mtlsearch.training.evaluation import evaluate_together
 from mtlsearch.training.optim import IDLE, SCALES, OptimizerSettings, scales

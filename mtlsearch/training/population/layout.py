@@ -15,8 +15,9 @@ from mtlsearch.nn.pretrained.adapters import rank_dimensions
 from mtlsearch.nn.pretrained.shared import placed
 from mtlsearch.nn.trunks import SeparateTrunks, SharedTrunk
 from mtlsearch.nn.widening import Widenable, norm_dimension, width_dimension
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.space import Config, numbers_of
-from mtlsearch.study.study import LoadedStudy, Study
+from mtlsearch.study.study import Study
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.columns.study import separate_losses
 from mtlsearch.training.losses import task_losses

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from mtlsearch.activity import doing
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.folds import search_trainer
 from mtlsearch.training.population.cost import Checked, Plan, planned_repeats
 from mtlsearch.training.population.layout import folds_share_lanes

@@ -13,7 +13,7 @@ import torch
 from mtlsearch.activity import doing
 from mtlsearch.kernels.available import works
 from mtlsearch.kernels.launch import building, kernels
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.optim import clip_scale
 from mtlsearch.training.population.compiler import Call, NotCompiledError, compiled

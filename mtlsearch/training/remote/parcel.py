@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.errors import DataError
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.tasks.evaluation import Evaluation
 from mtlsearch.tasks.task import Task
 from mtlsearch.tasks.term import Term

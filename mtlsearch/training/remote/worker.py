@@ -16,9 +16,9 @@ from torch import Tensor
 
 from mtlsearch import __version__
 from mtlsearch.activity import counted, current
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device
 from mtlsearch.training.kept import Kept
 from mtlsearch.training.population.cost import Plan

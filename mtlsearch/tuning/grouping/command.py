@@ -29,8 +29,8 @@ from mtlsearch.store.record import Record, open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
 from mtlsearch.study.divisions import overlaps
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.training.device import use_device, with_recorded
 from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.gradient_shares import used_parameters
@@ -106,7 +106,7 @@ def group_command(options: GroupOptions, progress: Progress, stop: Event) -> dic
             ' some out by study.only("a", "b") at the end of a study file'
         )
     conditions = use_device(options.device, options.threads, options.precision)
-    loaded = study.load(options.directory, conditions.device, units)
+    loaded = load_data(study, options.directory, conditions.device, units)
     for task in study.task_names:
         loaded.only(task)  # a model that needs all tasks at once is told now
     if options.artifacts is not None:

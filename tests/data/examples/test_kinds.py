@@ -15,6 +15,7 @@ from mtlsearch import Classification, Data, Study, real
 from mtlsearch.data.examples.kinds import as_input
 from mtlsearch.errors import DataError, ModelError
 from mtlsearch.study.describe import input_lines
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 
@@ -42,7 +43,7 @@ def study(x: Any, model: Any = None, **options: Any) -> Study:
 
 
 def kind_of(x: Any, model: Any = None, **options: Any) -> str | None:
-    return study(x, model, **options).load(NOWHERE).splits[0].kind
+    return load_data(study(x, model, **options), NOWHERE).splits[0].kind
 
 
 class Embedded(nn.Module):
@@ -63,7 +64,7 @@ class Embedded(nn.Module):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int64, np.bool_, np.float16, np.float64])
 def test_bits_of_any_type_score_what_the_same_reals_score(dtype: Any) -> None:
     def results(inputs: Any) -> list[Any]:
-        trainer = SoloTrainer(Training(study(inputs).load(NOWHERE)))
+        trainer = SoloTrainer(Training(load_data(study(inputs), NOWHERE)))
         trainer.add(0, study(inputs).default_config())
         return [trainer.advance()[0] for _ in range(3)]
 
@@ -71,7 +72,7 @@ def test_bits_of_any_type_score_what_the_same_reals_score(dtype: Any) -> None:
 
 
 def test_bits_of_uint8_stay_uint8_on_the_device() -> None:
-    splits = study(BITS).load(NOWHERE).splits[0]
+    splits = load_data(study(BITS), NOWHERE).splits[0]
     assert {part.inputs.dtype for part in (splits.train, splits.validation, splits.test)} == {torch.uint8}
 
 
@@ -133,7 +134,7 @@ def test_each_kind_is_cast_in_the_step() -> None:
     ],
 )  # fmt: skip
 def test_a_line_says_what_inputs_were_taken_for(inputs: Any, model: Any, line: str) -> None:
-    assert input_lines(study(inputs, model).load(NOWHERE)) == [line]
+    assert input_lines(load_data(study(inputs, model), NOWHERE)) == [line]
 
 
 # Studies and configs of earlier versions, which divided every uint8 by 255.
@@ -215,12 +216,12 @@ def test_predict_takes_the_inputs_as_the_training_did(here: Path) -> None:
 
 def test_the_fingerprint_names_the_kind_only_where_an_earlier_version_did_otherwise() -> None:
     def named(x: Any, **options: Any) -> Any:
-        return study(x, **options).load(NOWHERE).fingerprint().get("inputs")
+        return load_data(study(x, **options), NOWHERE).fingerprint().get("inputs")
 
     assert named(BITS) == {"a": "numbers"}
     assert named(BITS, inputs="pictures") is None
     assert named(BITS.astype(np.float32)) is None
     assert named(BITS.reshape(ROWS, 2, 3)) is None
-    assert study(BITS, Embedded.of).load(NOWHERE).fingerprint()["inputs"] == {"a": "tokens"}
+    assert load_data(study(BITS, Embedded.of), NOWHERE).fingerprint()["inputs"] == {"a": "tokens"}
     whole = replace(study(BITS.astype(np.int64)), model=Embedded.of)
-    assert "inputs" not in whole.load(NOWHERE).fingerprint()
+    assert "inputs" not in load_data(whole, NOWHERE).fingerprint()

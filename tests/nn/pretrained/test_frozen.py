@@ -16,6 +16,7 @@ from mtlsearch.data.examples import appended as appended_module
 from mtlsearch.data.examples.appended import appended
 from mtlsearch.data.on_disk import OnDisk
 from mtlsearch.errors import DataError, StudyError
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer
@@ -112,14 +113,14 @@ def last(loaded, **options):
 def test_a_search_never_runs_a_frozen_module_and_gives_what_the_whole_model_gives(second, monkeypatch):
     trunk = frozen(encoder())
     defined = study(lambda config: Net(trunk), second)
-    loaded = defined.load(None)
+    loaded = load_data(defined, None)
     assert loaded.study.fed
     assert all(splits.train.inputs.shape[1:] == (5,) for splits in loaded.splits)
     CALLS.clear()
     result, state = last(loaded)
     assert not CALLS
     monkeypatch.setattr("mtlsearch.study.study.with_features", lambda *given: None)
-    due, due_state = last(defined.load(None))
+    due, due_state = last(load_data(defined, None))
     assert CALLS
     assert state.keys() == due_state.keys() == {f"heads.{t}.{p}" for t in ("bright", "ink") for p in ("weight", "bias")}
     assert result.score == pytest.approx(due.score, abs=1e-4)
@@ -130,22 +131,22 @@ def test_a_search_never_runs_a_frozen_module_and_gives_what_the_whole_model_give
 def test_features_are_computed_once_and_again_for_other_weights_or_data(tmp_path):
     trunk = frozen(encoder())
     defined = study(lambda config: Net(trunk))
-    defined.load(None)
+    load_data(defined, None)
     assert sum(CALLS) > 180  # each part once, and the examples that are tried
     CALLS.clear()
-    defined.load(None)
+    load_data(defined, None)
     assert sum(CALLS) < 40
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3
     changed = encoder()
     changed.out.bias.data += 1
-    study(lambda config: Net(frozen(changed))).load(None)
+    load_data(study(lambda config: Net(frozen(changed))), None)
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 6
 
 
 def test_a_module_that_takes_changed_inputs_runs_in_every_step_as_alone(capsys):
     trunk = frozen(encoder())
     defined = study(lambda config: Net(trunk, before=half))
-    loaded = defined.load(None)
+    loaded = load_data(defined, None)
     assert not loaded.study.fed
     assert "a frozen module runs in every step" in capsys.readouterr().err
     training = Training(loaded, seed=3, dtype=torch.float64)
@@ -181,7 +182,7 @@ def test_heads_of_zeros_hide_no_change_before_a_frozen_module(before, capsys):
             nn.init.zeros_(parameter)
         return net
 
-    assert not study(model).load(None).study.fed
+    assert not load_data(study(model), None).study.fed
     assert "a frozen module runs in every step" in capsys.readouterr().err
 
 
@@ -198,7 +199,7 @@ def test_with_augmentation_features_are_those_of_each_changed_batch(monkeypatch)
     trunk = frozen(encoder())
     tasks = [Classification("bright", augmented_source), Regression("ink", augmented_source)]
     defined = study(lambda config: Net(trunk), tasks=tasks)
-    loaded = defined.load(None)
+    loaded = load_data(defined, None)
     CALLS.clear()
     trainer = PopulationTrainer(Training(loaded, seed=3), 4, Eager(), pytest.fail)
     for number in range(4):
@@ -211,7 +212,7 @@ def test_with_augmentation_features_are_those_of_each_changed_batch(monkeypatch)
     again.add(0, loaded.study.default_config())
     assert again.advance()[0].score == pytest.approx(results[0].score, abs=1e-6)
     assert not CALLS  # the features of that epoch are kept
-    whole = SoloTrainer(Training(defined.load(None), seed=3))
+    whole = SoloTrainer(Training(load_data(defined, None), seed=3))
     whole.add(0, loaded.study.default_config())
     assert results[0].score == pytest.approx(whole.advance()[0].score, abs=1e-3)
     folded = replace(loaded, study=replace(loaded.study, folds=3))
@@ -230,7 +231,7 @@ def stored_source(directory) -> Data:
 def test_features_of_inputs_on_disk_stay_on_disk(tmp_path):
     trunk = frozen(encoder())
     tasks = [Classification("bright", stored_source), Regression("ink", stored_source)]
-    loaded = study(lambda config: Net(trunk), tasks=tasks).load(tmp_path)
+    loaded = load_data(study(lambda config: Net(trunk), tasks=tasks), tmp_path)
     (splits,) = loaded.splits
     assert isinstance(splits.train.inputs, OnDisk)
     assert splits.train.inputs.shape == (80, 5)
@@ -280,7 +281,7 @@ def test_the_least_used_files_of_features_go(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_frozen_is_refused(model, rule):
     with pytest.raises(StudyError, match=rule):
-        study(model).load(None)
+        load_data(study(model), None)
 
 
 def test_a_frozen_module_that_depends_on_the_config_is_refused_and_not_taken_for_the_default():
@@ -288,7 +289,7 @@ def test_a_frozen_module_that_depends_on_the_config_is_refused_and_not_taken_for
     two.out.bias.data += 1
     other_one = frozen(two)
     defined = study(lambda config: Net(one if config["which"] == "one" else other_one), default={"which": "one"})
-    loaded = defined.load(None)
+    loaded = load_data(defined, None)
     changed = replace(loaded.study.default_config(), hyperparameters={"which": "two"})
     with pytest.raises(StudyError, match="must be the same in every trial"):
         loaded.study.build(changed, seed=0)
@@ -296,7 +297,7 @@ def test_a_frozen_module_that_depends_on_the_config_is_refused_and_not_taken_for
 
 def test_a_frozen_backbone_gives_what_it_gives_unfrozen():
     name, heads = "shufflenet_v2_x0_5", {"bright": 2, "ink": 1}
-    loaded = study(lambda config: Backbone(name, heads, in_channels=1, frozen=True)).load(None)
+    loaded = load_data(study(lambda config: Backbone(name, heads, in_channels=1, frozen=True)), None)
     assert loaded.study.fed
     assert loaded.splits[0].train.inputs.shape[1:] == (1024,)
     whole = Backbone(name, heads, in_channels=1, frozen=True).eval()

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from mtlsearch import Classification, Data, Study, TokenTagging, adapted, frozen, integer
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer
@@ -88,7 +89,7 @@ def ways(attention):
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_it_trains_in_a_population_as_alone(attention, way):
     searched = study(dict(ways(attention))[way])
-    training = Training(searched.load(None), seed=3, dtype=torch.float64)
+    training = Training(load_data(searched, None), seed=3, dtype=torch.float64)
     configs = [config(searched, [w, 1 - w], rank=rank) for w, rank in ((0.5, 1), (0.1, 4), (0.9, 2))]
     trainer = PopulationTrainer(training, 3, Eager(), pytest.fail)
     for number, member in enumerate(configs):
@@ -103,7 +104,7 @@ def test_it_trains_in_a_population_as_alone(attention, way):
 def test_its_states_are_features_that_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     encoder = frozen(base())
-    loaded = study(lambda values: Net(encoder)).load(None)
+    loaded = load_data(study(lambda values: Net(encoder)), None)
     assert loaded.study.fed
     assert loaded.splits[0].train.inputs.shape == (100, LENGTH, WIDTH)
     assert loaded.splits[0].inputs_given.kind == "tokens"

@@ -11,6 +11,7 @@ from problems import compiles
 from torch import nn
 
 from mtlsearch import Config, LinearHeads, Regression, SharedTrunk, Study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.batches import batch_parts, epoch_batches
 from mtlsearch.training.columns.study import StudyInColumns, in_columns, separate_losses
 from mtlsearch.training.device import Conditions
@@ -54,7 +55,7 @@ def assert_same_training(study: Study, config: Config) -> None:
 
 
 def test_groups_are_the_tasks_of_one_source_kind_and_options() -> None:
-    found = in_columns(crowd().load(Path()))
+    found = in_columns(load_data(crowd(), Path()))
     assert isinstance(found, StudyInColumns)
     groups = [{name.split()[0] for name in group.tasks} for group in found.groups]
     assert groups == [{"class"}, {"value"}, {"tag"}, {"other"}]
@@ -84,7 +85,7 @@ def test_auxiliary_tasks_of_weight_zero_reach_nothing_in_columns() -> None:
 
 def test_losses_in_columns_are_in_the_units_of_their_tasks() -> None:
     study = crowd()
-    loaded = study.load(Path())
+    loaded = load_data(study, Path())
     loaded = replace(loaded, units={**loaded.units, "value 1": 7.0, "tag 2": 0.5, "own": 3.0})
     model = study.build(study.default_config(), 0).eval()
     rows = [rows[0] for rows in epoch_batches(loaded, 0, 0)]
@@ -97,7 +98,7 @@ def test_losses_in_columns_are_in_the_units_of_their_tasks() -> None:
 @torch.no_grad()
 def test_metrics_of_columns_are_those_of_each_task_to_the_bit() -> None:
     study = crowd()
-    loaded = study.load(Path())
+    loaded = load_data(study, Path())
 
     def outputs(inputs):
         return {task: (3 * heads(inputs)[task]).round() for task in inputs}  # with many ties
@@ -112,7 +113,7 @@ def test_metrics_of_columns_are_those_of_each_task_to_the_bit() -> None:
 @pytest.mark.parametrize("task", ["class 2", "tag 2", "value 2", "other 2"])
 def test_one_broken_task_leaves_the_metrics_of_its_group_as_they_are(task: str) -> None:
     study = crowd()
-    loaded = study.load(Path())
+    loaded = load_data(study, Path())
     model = study.build(study.default_config(), 0).eval()
 
     def outputs(inputs):
@@ -145,7 +146,7 @@ def test_methods_that_look_at_losses_train_in_columns(method: str) -> None:
 
 
 def test_methods_that_combine_gradients_train_one_task_after_the_other() -> None:
-    training = Training(crowd().load(Path()), method="pcgrad")
+    training = Training(load_data(crowd(), Path()), method="pcgrad")
     assert training.in_columns is training
 
 
@@ -176,7 +177,7 @@ def test_a_kept_population_in_columns_goes_on_as_it_was() -> None:
 
 def test_a_state_has_each_tasks_own_head_and_fits_the_studys_model() -> None:
     study = crowd()
-    trainer = SoloTrainer(Training(study.load(Path())))
+    trainer = SoloTrainer(Training(load_data(study, Path())))
     trainer.add(0, study.default_config())
     trainer.advance()
     model = study.build(study.default_config(), 0)
@@ -221,7 +222,7 @@ class Cubed(Regression):
 def test_verify_takes_the_path_that_a_config_was_trained_by() -> None:
     study = crowd(epochs=1)
     conditions = Conditions(torch.device("cpu"), torch.get_num_threads(), "fp32")
-    training = Training(study.load(Path()), seed=5)
+    training = Training(load_data(study, Path()), seed=5)
     for columns in (True, False):
         own = replace(training, columns=columns)
         config, _ = train(own, weighed(study, 0), conditions, lambda result: None, "crowd")
@@ -231,12 +232,12 @@ def test_verify_takes_the_path_that_a_config_was_trained_by() -> None:
 
 
 def test_a_kind_that_inherits_columns_has_its_own_loss() -> None:
-    loaded = one_group(tasks=[Cubed(f"value {i}", first) for i in range(MANY)]).load(Path())
+    loaded = load_data(one_group(tasks=[Cubed(f"value {i}", first) for i in range(MANY)]), Path())
     assert in_columns(loaded) is loaded
 
 
 def test_few_tasks_train_as_they_always_did() -> None:
-    training = Training(one_group(MANY - 1).load(Path()))
+    training = Training(load_data(one_group(MANY - 1), Path()))
     assert training.in_columns is training
     assert SoloTrainer(training).kind == "solo"
     assert "columns" not in SoloTrainer(training).conditions(0)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 import mtlsearch.training.population.compiler
 from mtlsearch.kernels.noise import noise
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.compiler import built, traced
 from mtlsearch.training.population.lane import plain_step
 from mtlsearch.training.population.population import PopulationTrainer
@@ -87,7 +88,7 @@ def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monk
         lambda graph, inputs: graphs.append(graph) or built(graph, inputs),
     )
     study = disjoint_study()
-    training = Training(study.load(None), seed=3, dtype=torch.float64, slots=1)
+    training = Training(load_data(study, None), seed=3, dtype=torch.float64, slots=1)
     trainer = PopulationTrainer(training, 2, Compiled(compiles), pytest.fail, shrinks=False)
     configs = [config(study, [w, 1 - w], hidden=20, dropout=0.3) for w in (0.2, 0.7)]
     for number, member in enumerate(configs):
@@ -107,7 +108,7 @@ def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monk
 
 def test_a_graph_takes_the_data_after_the_tensors_of_a_state_and_does_what_a_step_does():
     study = disjoint_study()
-    training = Training(study.load(None), seed=3, dtype=torch.float64)
+    training = Training(load_data(study, None), seed=3, dtype=torch.float64)
     lanes = []
     for _ in range(2):
         trainer = PopulationTrainer(training, 2, Eager(), pytest.fail)

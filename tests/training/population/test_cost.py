@@ -9,6 +9,7 @@ from commands import STUDY_FILE, command
 from population_asserts import joint_study
 
 from mtlsearch import Study
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population import cost
 from mtlsearch.training.population.cost import Bench, Checked, Layout, Plan, cheapest, planned
 from mtlsearch.training.population.maker import TrainerMaker
@@ -27,7 +28,7 @@ def one_thread() -> Any:
 
 
 def training(study: Study) -> Training:
-    return Training(study.load(None))
+    return Training(load_data(study, None))
 
 
 def test_a_short_search_trains_one_at_a_time_and_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def recorded(storage: str) -> Any:
 
 def test_repeats_are_measured_once_and_solo_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     study = replace(joint_study(), epochs=10_000)
-    training = Training(study.load(None), slots=5, mixes_seeds=True)
+    training = Training(load_data(study, None), slots=5, mixes_seeds=True)
     configs = [study.default_config()] * 5
     maker = TrainerMaker(training.loaded, 16, 20, pytest.fail)
     for gain, trainer in ((0.9, SoloTrainer), (3.0, PopulationTrainer)):

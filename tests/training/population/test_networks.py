@@ -15,6 +15,7 @@ from torch.utils import _pytree
 
 from mtlsearch import Classification, Data, Study, real
 from mtlsearch.nn.batched import noisy
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.compiler import traced
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import (
@@ -315,7 +316,7 @@ def test_the_reason_is_in_words_of_our_own(does: Callable[[Tensor], Tensor], tol
 def test_an_older_torch_runs_steps_uncompiled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.6.0+cpu")
     told: list[str] = []
-    steps = choose_steps(study_of(Bags).load(Path()), 100, 16, told.append, compiles=True)
+    steps = choose_steps(load_data(study_of(Bags), Path()), 100, 16, told.append, compiles=True)
     assert steps.name == "fused"
     assert told == ["torch 2.6.0+cpu is not known to compile a step exactly: steps run uncompiled; 2.14 is"]
     assert steps_like("compiled", torch.device("cpu")).name == "fused"

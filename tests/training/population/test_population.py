@@ -25,8 +25,8 @@ from problems import compiles
 from torch import Tensor, nn
 
 from mtlsearch import Classification, SeparateTrunks, SharedTrunk, Study
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import choice, integer
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.population.architectures import structure
 from mtlsearch.training.population.layout import (
@@ -489,13 +489,13 @@ def test_members_of_equal_lanes_are_gathered_in_one_and_stay_exact():
 
 
 def test_long_searches_are_compiled_and_short_ones_are_not():
-    loaded = disjoint_study().load(None)
+    loaded = load_data(disjoint_study(), None)
     assert not compiling_pays(loaded, trials=3, population=16)
     assert compiling_pays(loaded, trials=100_000, population=16)
 
 
 def test_the_notice_of_compiling_counts_the_first_lane_width_and_the_others(monkeypatch):
-    loaded = disjoint_study().load(None)
+    loaded = load_data(disjoint_study(), None)
     told = []
     for widths in ([24], [8, 16, 24]):
         monkeypatch.setattr(
@@ -537,7 +537,7 @@ def test_lane_widths_are_few_and_the_widest_is_the_spaces():
         space={"hidden": integer(32, 4096, log=True)},
         default={"hidden": 32, "dropout": 0.0, "norm": "none", "depth": 2},
     )
-    widths = lane_widths(wide.load(None), wide.build(wide.default_config(), seed=0))
+    widths = lane_widths(load_data(wide, None), wide.build(wide.default_config(), seed=0))
     assert widths[-1] == 4096
     assert 3 <= len(widths) <= 7
     assert widths == sorted(set(widths))
@@ -612,7 +612,7 @@ def test_a_module_that_cannot_be_traced_is_trained_uncompiled():
 
 
 def test_a_cuda_population_that_spreads_over_widths_fills_about_eight_lanes(monkeypatch):
-    loaded = load_study("digits").load(None)
+    loaded = load_data(load_study("digits"), None)
     one = loaded.study.build(loaded.study.default_config(), seed=0)
     monkeypatch.setattr(LoadedStudy, "device", property(lambda self: torch.device("cuda")))
     assert [lane_slots(loaded, one, population, widths=2) for population in (4, 64, 256)] == [4, 8, 32]
@@ -642,7 +642,7 @@ def test_a_cpu_runs_plainly_the_steps_that_cuda_captured(inner, monkeypatch):
 def test_every_way_to_run_a_step_equals_solo_on_cuda(inner, captured):
     steps = {"eager": Eager(), "fused": Fused(torch.device("cuda")), "compiled": Compiled(compiles)}[inner]
     study = disjoint_study()
-    loaded: LoadedStudy = study.load(None, "cuda")
+    loaded: LoadedStudy = load_data(study, None, "cuda")
     training = Training(loaded, seed=3, dtype=torch.float64)
     configs = [config(study, hidden=h, norm=n, dropout=0.3) for h, n in ((5, "batch"), (20, "layer"))]
     trainer = PopulationTrainer(training, 2, Captured(steps) if captured else steps, pytest.fail)
@@ -658,7 +658,7 @@ def test_every_way_to_run_a_step_equals_solo_on_cuda(inner, captured):
 def test_lanes_side_by_side_equal_solo_on_cuda():
     """Lanes of three depths, each on a stream of its own."""
     study = disjoint_study()
-    training = Training(study.load(None, "cuda"), seed=3, dtype=torch.float64)
+    training = Training(load_data(study, None, "cuda"), seed=3, dtype=torch.float64)
     configs = [config(study, depth=depth, norm="batch", dropout=0.3) for depth in (1, 2, 3, 1)]
     trainer = PopulationTrainer(training, 4, Captured(Fused(torch.device("cuda"))), pytest.fail)
     for number, member in enumerate(configs):

@@ -10,6 +10,7 @@ from problems import NOWHERE, compiles
 from torch import nn
 
 from mtlsearch import Classification, Config, Data, Evaluation, Term
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.batches import epoch_reads
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Compiled, Eager, Fused, has_compiler
@@ -104,7 +105,7 @@ def test_a_term_takes_points_by_name_and_parameters_of_the_model():
 
 
 def test_drawn_points_are_a_function_of_seed_and_epoch():
-    loaded = waves.waves(terms=[Term("residual", waves.drawn, waves.residual)]).load(NOWHERE)
+    loaded = load_data(waves.waves(terms=[Term("residual", waves.drawn, waves.residual)]), NOWHERE)
 
     def first(seed, epoch):
         with epoch_reads(loaded, seed, epoch) as reads:

@@ -15,7 +15,7 @@ from problems import joint, loaded
 
 from mtlsearch import Classification, Data, Regression, SharedTrunk, Study, Table, real
 from mtlsearch.errors import DataError
-from mtlsearch.study.study import LoadedStudy
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.remote.parcel import Packed, pack, unpack
 from mtlsearch.training.remote.shared_file import SharedFile
@@ -42,7 +42,7 @@ def first_epoch(training: Training) -> object:
 
 def test_training_that_was_sent_gives_the_same_epoch(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(STUDY_FILE)
-    training = Training(load_study(str(tmp_path / "mine.py")).load(tmp_path), seed=3, method="rlw")
+    training = Training(load_data(load_study(str(tmp_path / "mine.py")), tmp_path), seed=3, method="rlw")
     again = unpack(sent(pack(training)), CPU)
     assert (again.seed, again.method, again.loaded.units) == (3, "rlw", training.loaded.units)
     assert first_epoch(again) == first_epoch(training)
@@ -68,7 +68,7 @@ def test_a_model_that_asks_its_source_for_the_width_travels(tmp_path: Path) -> N
         space={"learning_rate": real(1e-4, 1e-1, log=True)},
         default={"learning_rate": 1e-2},
     )
-    training = Training(study.load(tmp_path))
+    training = Training(load_data(study, tmp_path))
     again = unpack(sent(pack(training)), CPU)
     assert first_epoch(again) == first_epoch(training)
     with pytest.raises(AssertionError, match="loads none"):
@@ -99,7 +99,7 @@ def mapped(tmp_path: Path) -> tuple[LoadedStudy, Path]:
         space={"learning_rate": real(1e-4, 1e-1, log=True)},
         default={"learning_rate": 1e-2},
     )
-    return study.load(tmp_path), path
+    return load_data(study, tmp_path), path
 
 
 def test_mapped_file_is_opened_again_where_it_lies(mapped: tuple[LoadedStudy, Path]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from commands import STUDY_FILE, done, refused, stored
 from problems import NOWHERE, joint
 
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study import Study
 from mtlsearch.training.trainer import Interrupted
 from mtlsearch.tuning.grouping import command as module
@@ -155,7 +156,7 @@ def test_too_few_or_too_many_tasks_are_refused(tmp_path: Path, count: int) -> No
 
 def test_some_tasks_keep_their_part_of_the_score() -> None:
     study: Study = joint(score={"kind": 3.0, "tags": 1.0, "amount": 0.0, "own": 0.0}, at_least={"kind": 0.1})
-    some = study.load(NOWHERE).only("kind", "amount")
+    some = load_data(study, NOWHERE).only("kind", "amount")
     assert some.study.task_names == ["kind", "amount"]
     assert some.study.scoring.weights(some.study.task_names) == {"kind": 1.0}
     assert some.study.at_least == {"kind": 0.1}

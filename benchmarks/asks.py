@@ -32,7 +32,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult, TrialProgress

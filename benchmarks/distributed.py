@@ -44,7 +44,7 @@ from asks import unheeded
 from common import conclude, interleaved, parser, rounded, spread, table
 
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import open_record
+from mtlsearch.store.finding import open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import TrialProgress

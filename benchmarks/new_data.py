@@ -38,7 +38,7 @@ from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, t_interval
 from mtlsearch.evidence.trainings import find_confirmation
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.study.divisions import overlaps
 from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.training.solo import SoloTrainer, evaluate_state

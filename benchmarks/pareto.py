@@ -34,7 +34,7 @@ from mtlsearch import Classification, Data, Regression, SharedTrunk, Study, inte
 from mtlsearch.evidence.questions.fronts import hypervolume
 from mtlsearch.store.curves import CURVES, curve, epochs_reported
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.study.front import ranks
 from mtlsearch.study.study_file import load_study
 from mtlsearch.tuning.pruners import FrontPruner

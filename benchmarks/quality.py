@@ -28,7 +28,7 @@ from common import commit, conclude, parser, rounded, table
 
 from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.training.population.layout import LEAST_AT_ONCE
 from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress

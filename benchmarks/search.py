@@ -49,7 +49,7 @@ from people import PeopleLoop, best_people
 from stopwatch import profile, profile_table, start_seconds
 
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 
 WIDTHS = (32, 128, 512)
 TINY_STUDY = """

@@ -22,8 +22,8 @@ from mtlsearch.report.terminal_table import show_config
 from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.config_file import config_of
 from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.model_file import read_model, trained
-from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import trials_frame
 from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study

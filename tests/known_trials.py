@@ -9,7 +9,8 @@ from optuna.trial import TrialState, create_trial
 from report_stores import HYPERPARAMETERS, describe
 
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.space import Config, Space
 from mtlsearch.study.weights.task_weights import LogRatios
 

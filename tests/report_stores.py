@@ -19,7 +19,8 @@ from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.statistics import estimate
 from mtlsearch.evidence.trainings import Repeat, ended, open_confirmation
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.score import Score
 from mtlsearch.study.space import Config, Space, choice, integer, real
 from mtlsearch.study.weights.task_weights import PREFIXES, LogRatios

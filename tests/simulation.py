@@ -38,8 +38,9 @@ from mtlsearch.errors import MtlsearchError
 from mtlsearch.evidence.trainings import Confirmation, Repeat, ended, open_confirmation
 from mtlsearch.store.database import write_buffer
 from mtlsearch.store.database.opening import Storage, open_storage
+from mtlsearch.store.finding import find_record, open_record
 from mtlsearch.store.ownership import Watch
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 from mtlsearch.tuning.choices import seeded_asks
@@ -382,7 +383,7 @@ def check(world: World) -> None:
         raise Wrong("repeated", f"a config was trained twice: {sorted(configs)}")
     if any(trial.state is TrialState.COMPLETE for trial in counted):
         with open_storage(world.url, create=False) as storage:
-            record = mtlsearch.store.record.find_record(storage, "simulated", world.folder)
+            record = find_record(storage, "simulated", world.folder)
             try:
                 record.parameters(record.best())
             except MtlsearchError as error:

@@ -38,8 +38,9 @@ from mtlsearch.inference.inputs import read_examples, read_inputs, read_rows, re
 from mtlsearch.store.config_file import check_config, config_of, read_config
 from mtlsearch.store.database.errors import parse_url
 from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.model_file import read_model
-from mtlsearch.store.record import exported, find_record
+from mtlsearch.store.record import exported
 from mtlsearch.store.states import METADATA_KEY, SUFFIX, found_states, path_of
 from mtlsearch.store.trials import ranked, trials_frame
 from mtlsearch.study.score import parsed_score

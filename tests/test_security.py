@@ -33,7 +33,7 @@ from mtlsearch.errors import MtlsearchError, StoreError
 from mtlsearch.inference.inputs import read_examples, read_rows, read_texts
 from mtlsearch.store.config_file import read_config
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.study.study_file import load_study
 
 PACKAGE = Path(mtlsearch.__file__).parent

@@ -50,7 +50,7 @@ def with_record(options: StudyOptions, work: Callable[["Record"], T], artifacts:
     """Do `work` on the record of a study, read-only; a study that was not named is told on stderr."""
     from mtlsearch.store.artifacts import artifacts_folder
     from mtlsearch.store.database.opening import open_storage
-    from mtlsearch.store.record import find_record
+    from mtlsearch.store.finding import find_record
     from mtlsearch.terminal import notice
 
     with open_storage(options.storage, create=False) as storage:

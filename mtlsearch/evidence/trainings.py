@@ -19,7 +19,8 @@ from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import damage, fault_of_conclusion, is_damaged
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.definition import compared
-from mtlsearch.store.record import InTraining, Policy, Record, name_values
+from mtlsearch.store.finding import name_values
+from mtlsearch.store.record import InTraining, Policy, Record
 from mtlsearch.study.space import Config
 from mtlsearch.terminal import notice
 

@@ -14,7 +14,8 @@ from mtlsearch.errors import StoreError
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.store.curves import task_curves
 from mtlsearch.store.database.opening import Storage
-from mtlsearch.store.record import Record, find_record
+from mtlsearch.store.finding import find_record
+from mtlsearch.store.record import Record
 from mtlsearch.terminal import notice
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -4,17 +4,14 @@ Nothing here needs torch, so that `best`, `export` and `trials` answer at once.
 """
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
@@ -22,14 +19,12 @@ from mtlsearch.processes import Owner, this_process
 from mtlsearch.store.artifacts import file_name, kept_files, save_artifact
 from mtlsearch.store.config_file import config_document, on_all, trial_config
 from mtlsearch.store.curves import CURVES, epochs_reported, has_several, task_curves
-from mtlsearch.store.database.damage import as_failed, check_info, fault_of, is_damaged
+from mtlsearch.store.database.damage import as_failed, fault_of, is_damaged
 from mtlsearch.store.database.opening import Storage, is_counted, mask_password
-from mtlsearch.store.definition import STUDY_FORMAT, check_same
 from mtlsearch.store.ownership import Heart, Watch, leaving
 from mtlsearch.store.states import found_states
-from mtlsearch.store.trials import best_of, is_on_front, rank, rank_of, score_of
+from mtlsearch.store.trials import best_of, is_on_front, outcome, rank, rank_of, score_of, suggest
 from mtlsearch.study.results import shortfall
-from mtlsearch.study.score import PARETO
 from mtlsearch.study.space import Config, Space
 
 if TYPE_CHECKING:
@@ -354,86 +349,6 @@ class Record:
         save_artifact(self.artifacts, file_name(self.name, trial.number), trial, lambda path: save(path, config))
 
 
-def outcome(result: "EpochResult") -> dict[str, Any]:
-    """The user attributes of a trial that has ended.
-
-    The metrics come first and once more as plain numbers: the dashboard keeps this order and plots numbers only.
-    """
-    reached: dict[str, Any] = {}
-    if result.reason is not None:
-        reached["reason"] = result.reason
-    elif result.best_validation:
-        for task, values in result.best_validation.items():
-            reached |= {f"{task} {metric}": value for metric, value in values.items()}
-        reached |= {"best_epoch": result.best_epoch, "validation": result.best_validation}
-        if result.folds is not None:
-            reached["folds"] = asdict(result.folds)
-    return {**reached, "epochs": result.epoch + 1}
-
-
-def open_record(storage: Storage, name: str, info: Info, seed: int | None, artifacts: Path) -> Record:
-    """The record of study `name` for a run, made where there is none. Raises StoreError for another definition."""
-    if name in (study.study_name for study in storage.get_all_studies()):
-        study = optuna.load_study(storage=storage, study_name=name)  # looks only: it may be another program's
-    else:
-        directions = [StudyDirection.MAXIMIZE] * len(value_names(info))
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-    found = study.user_attrs.get("mtlsearch")
-    if found is None and study.get_trials(deepcopy=False):
-        raise _not_ours(name)
-    is_new = found is None
-    if found is None:
-        found = {"format": STUDY_FORMAT, **info, "seed": 0 if seed is None else seed}
-        study.set_user_attr("mtlsearch", found)
-        name_values(study, value_names(found))
-    check_info(name, found)
-    check_same(name, found, info, seed)
-    return Record(storage, study, found, artifacts, is_new=is_new)
-
-
-def recorded_info(storage: Storage, name: str) -> Info | None:
-    """The stored definition of study `name`, None where it holds none of mtlsearch's."""
-    found = next((study for study in storage.get_all_studies() if study.study_name == name), None)
-    return None if found is None else found.user_attrs.get("mtlsearch")
-
-
-def value_names(info: Info) -> list[str]:
-    """The names of a trial's values: the score, or with `pareto` each scored task's metric; − where lower is better."""
-    if info["score"] != PARETO:
-        return [info["score"]]
-    scored = {task: about for task, about in info["tasks"].items() if task not in info.get("left_out", {})}
-    return [f"{'' if about['higher_is_better'] else '−'}{task} {about['metric']}" for task, about in scored.items()]
-
-
-def name_values(study: optuna.Study, names: Sequence[str]) -> None:
-    """Give the values of the study's trials their names, for the dashboard."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(names))
-
-
-def find_record(storage: Storage, name: str | None, artifacts: Path) -> Record:
-    """The record of study `name`, for reading; without a name the store's only study, else the latest."""
-    studies = {study.study_name: study for study in storage.get_all_studies()}
-    ours = [n for n, s in studies.items() if "mtlsearch" in s.user_attrs and "role" not in s.user_attrs]
-    where = mask_password(str(storage.url))
-    if name is None and not ours:
-        raise StoreError(f"the store {where} holds no study of mtlsearch yet: `mtlsearch run` makes one")
-    if name is None:
-        name = max(ours, key=lambda each: studies[each]._study_id)
-    if name not in ours:
-        if name in studies:
-            raise _not_ours(name)
-        raise StoreError(f"the store {where} holds no study {name!r}; it holds: {', '.join(ours) or 'none'}")
-    study = optuna.load_study(storage=storage, study_name=name)
-    check_info(name, study.user_attrs["mtlsearch"])
-    return Record(storage, study, study.user_attrs["mtlsearch"], artifacts)
-
-
-def _not_ours(name: str) -> StoreError:
-    return StoreError(f"study {name!r} in the store was not written by mtlsearch: give this one another --name")
-
-
 def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> dict[str, Any]:
     """The config of a trial as it is exported; `score` is that of a trial which is about to end."""
     info, attrs = record.info, trial.user_attrs
@@ -459,13 +374,3 @@ def exported(record: Record, trial: FrozenTrial, score: float | None = None) -> 
     )
     folds = {"folds": attrs["folds"]} if "folds" in attrs else {}
     return {**document, **folds, **(on_all(attrs["best_epoch"]) if "folds" in info["fingerprint"] else {})}
-
-
-def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Ask the sampler for one dimension."""
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)

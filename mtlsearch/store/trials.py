@@ -1,10 +1,13 @@
 """Trials of a study: which is the best, how long they were in training, and all of them as a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import is_counted
@@ -14,6 +17,8 @@ from mtlsearch.wording import measured
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mtlsearch.study.results import EpochResult
 
 SHOWN_ATTRIBUTES = ("best_epoch", "epochs", "entry_epoch", "seconds", "reason", "retry_of")
 
@@ -142,3 +147,30 @@ def _state(trial: FrozenTrial) -> str:
         return "interrupted"
     left = trial.state is TrialState.RUNNING and (trial.user_attrs.get("owner") or {}).get(LEFT)
     return "paused" if left else trial.state.name.lower()
+
+
+def outcome(result: "EpochResult") -> dict[str, Any]:
+    """The user attributes of a trial that has ended.
+
+    The metrics come first and once more as plain numbers: the dashboard keeps this order and plots numbers only.
+    """
+    reached: dict[str, Any] = {}
+    if result.reason is not None:
+        reached["reason"] = result.reason
+    elif result.best_validation:
+        for task, values in result.best_validation.items():
+            reached |= {f"{task} {metric}": value for metric, value in values.items()}
+        reached |= {"best_epoch": result.best_epoch, "validation": result.best_validation}
+        if result.folds is not None:
+            reached["folds"] = asdict(result.folds)
+    return {**reached, "epochs": result.epoch + 1}
+
+
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Ask the sampler for one dimension."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)

@@ -18,7 +18,7 @@ from mtlsearch.evidence.comparison import EQUAL, TUNED, compared, outcome_line, 
 from mtlsearch.evidence.trainings import ended, find_confirmation
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import open_record, recorded_info
+from mtlsearch.store.finding import open_record, recorded_info
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data

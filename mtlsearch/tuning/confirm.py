@@ -31,8 +31,9 @@ from mtlsearch.store.artifacts import artifacts_folder
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.definition import check_same
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.model_file import read_model, study_of
-from mtlsearch.store.record import Record, find_record
+from mtlsearch.store.record import Record
 from mtlsearch.store.trials import best_of, trial_epochs
 from mtlsearch.study.describe import describe
 from mtlsearch.study.divisions import overlaps

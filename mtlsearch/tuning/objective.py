@@ -7,7 +7,7 @@ import optuna
 import torch
 
 from mtlsearch.errors import StudyError
-from mtlsearch.store.record import suggest
+from mtlsearch.store.trials import suggest
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import Study

@@ -24,7 +24,8 @@ from mtlsearch.report.tracking.tracker import Tracker
 from mtlsearch.report.tracking.watching import Tracked
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
-from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.store.finding import open_record, recorded_info
+from mtlsearch.store.record import Record
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe, fold_lines, input_lines, left_out_lines, weights_lines
 from mtlsearch.study.loaded import LoadedStudy, load_data

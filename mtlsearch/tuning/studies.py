@@ -11,7 +11,8 @@ from mtlsearch.download import DownloadError
 from mtlsearch.errors import StoreError, StudyError, UsageError
 from mtlsearch.evidence.questions.asking import required
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Info, find_record
+from mtlsearch.store.finding import find_record
+from mtlsearch.store.record import Info
 from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.score import CALLABLE, Score, parsed_score, recorded_score
 from mtlsearch.study.shipped import shipped_studies, study_name

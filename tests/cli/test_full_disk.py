@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from mtlsearch import load_model
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 
 RUN = ("run", "mine.py", "--trials", "2", "--epochs", "1", *SOLO, "--set", "kind=fine", "--quiet")
 FULL = "No space left on device"

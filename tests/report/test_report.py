@@ -31,7 +31,7 @@ from mtlsearch.report.page_tables import Cell, tasks_table
 from mtlsearch.report.reading import Report, read_report
 from mtlsearch.report.reproduce import commands
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.study.score import Score, parsed_score
 
 TWO = {"mnist": "accuracy", "fashion": "accuracy"}

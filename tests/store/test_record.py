@@ -16,7 +16,8 @@ from mtlsearch.processes import this_process
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.database.opening import Storage, open_storage
 from mtlsearch.store.definition import STUDY_FORMAT, check_same
-from mtlsearch.store.record import Policy, Record, find_record, open_record
+from mtlsearch.store.finding import find_record, open_record
+from mtlsearch.store.record import Policy, Record
 from mtlsearch.store.trials import busy_seconds, trials_frame
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data

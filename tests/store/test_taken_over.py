@@ -12,7 +12,8 @@ from sessions import session
 
 from mtlsearch.evidence.trainings import ended, open_confirmation
 from mtlsearch.store.database.opening import Storage, is_counted, open_storage
-from mtlsearch.store.record import Record, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult

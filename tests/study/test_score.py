@@ -17,7 +17,8 @@ from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.evidence.answer import candidates
 from mtlsearch.report.terminal_table import missed
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import exported, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import exported
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import TrialProgress

@@ -14,7 +14,8 @@ from torch import Tensor
 from mtlsearch import Classification, Config, CustomTask, Data, SharedTrunk, Study, choice, real
 from mtlsearch.errors import StudyError
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import exported, open_record
+from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import exported
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.units.task_units import told

@@ -28,8 +28,9 @@ from mtlsearch.report.dashboard_figures import figures_of
 from mtlsearch.report.reading import read_report
 from mtlsearch.store.config_file import check_config
 from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.finding import find_record, open_record
 from mtlsearch.store.model_file import read_model
-from mtlsearch.store.record import Record, find_record, open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.results import EpochResult

@@ -13,7 +13,7 @@ from commands import SOLO, STUDY_FILE, command, counted, done, refused, stored
 import mtlsearch
 from mtlsearch import load_model
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.folds import search_trainer, whole_state

@@ -16,8 +16,8 @@ from mtlsearch.report.dashboard_figures import figures_of
 from mtlsearch.report.reading import read_report
 from mtlsearch.store.curves import CURVES, curve, epochs_reported
 from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.foresight import Foresight
-from mtlsearch.store.record import find_record
 from mtlsearch.study.front import ranks
 from mtlsearch.tuning.pruners import FrontPruner
 from mtlsearch.tuning.samplers.tpe import tpe_sampler

@@ -14,8 +14,8 @@ from problems import NOWHERE, joint, joint_source, squared, trunk
 from mtlsearch import CustomTask, load_model
 from mtlsearch.errors import StudyError
 from mtlsearch.store.database.opening import open_storage
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.record import exported as exported_config
-from mtlsearch.store.record import find_record
 from mtlsearch.study.loaded import load_data
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.retrain import tolerance, train_config

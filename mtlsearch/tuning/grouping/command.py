@@ -25,7 +25,8 @@ from mtlsearch.evidence.trainings import Confirmation, Found, GroupRepeat, ended
 from mtlsearch.store.artifacts import artifacts_folder, check_folder
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import Record, open_record, recorded_info
+from mtlsearch.store.finding import open_record, recorded_info
+from mtlsearch.store.record import Record
 from mtlsearch.store.unbegun import removed_if_unbegun
 from mtlsearch.study.describe import describe
 from mtlsearch.study.divisions import overlaps

@@ -16,7 +16,14 @@ from plotly.offline import get_plotlyjs
 from mtlsearch.offline_page import render
 from mtlsearch.report.figure_style import DARK, Plot
 from mtlsearch.report.figures_two_tasks import asked_trials, front
-from mtlsearch.report.page_tables import methods_table, needed_table, searches_table, shares_table, tasks_table
+from mtlsearch.report.page_tables import (
+    grouping_tables,
+    methods_table,
+    needed_table,
+    searches_table,
+    shares_table,
+    tasks_table,
+)
 from mtlsearch.report.reading import Report, number
 from mtlsearch.report.reproduce import command, commands, facts, named
 from mtlsearch.report.terminal_table import hyperparameters
@@ -44,6 +51,7 @@ def page(report: Report, plots: Sequence[Plot]) -> str:
         values={} if report.answer is None else hyperparameters(report.answer),
         plots=plots,
         methods=methods_table(report),
+        groupings=grouping_tables(report),
         searches=searches_table(report),
         failed=failed,
         reasons={f"trial {t.number}": _reason(t) for t in failed[:MOST_REASONS]},

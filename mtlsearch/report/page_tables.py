@@ -1,4 +1,4 @@
-"""The tables of the report's page: the tasks with their metrics, and the compared methods."""
+"""The tables of the report's page: tasks with their metrics, compared methods, groupings, searches, shares."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from mtlsearch.evidence.comparison import compared_tasks, ranked_methods
 from mtlsearch.evidence.delta_m import delta_m
+from mtlsearch.evidence.grouping.answer import affinity_table, grouping_table
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, estimate
@@ -141,6 +142,23 @@ def methods_table(report: Report) -> Table | None:
         for method in methods
     }
     return Table([*head, "trial-epochs", "time"], rows)
+
+
+def grouping_tables(report: Report) -> list[Table]:
+    """The groupings that were trained as wholes, and what each task gains from each other; none without a grouping."""
+    if report.grouping is None:
+        return []
+    return [_of_columns(*make(report.grouping)) for make in (grouping_table, affinity_table)]
+
+
+def _of_columns(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table as a terminal shows it, with intervals in small print."""
+    return Table(head, {str(name): [_of_text(value) for value in values] for name, *values in rows})
+
+
+def _of_text(value: object) -> Cell:
+    text, bracket, interval = str(f"{value:,}" if isinstance(value, int) else value).partition(" (")
+    return Cell(text, interval=(bracket + interval).strip())
 
 
 def shares_table(report: Report) -> Table | None:

@@ -16,13 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.evidence.answer import Plan, best_answer, outdated
 from mtlsearch.evidence.comparison import COMPARISON_FORMAT
+from mtlsearch.evidence.grouping.answer import GROUPING_FORMAT
 from mtlsearch.evidence.importance.mattered import Mattered, edges, mattered
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.searches import stored_evidence
 from mtlsearch.evidence.sentences import Unit
 from mtlsearch.evidence.trainings import Confirmation, ended, find_confirmation, runs_alone
 from mtlsearch.store.config_file import trial_config
-from mtlsearch.store.database.damage import damage, fault_of_comparison
+from mtlsearch.store.database.damage import damage, fault_of_comparison, fault_of_grouping
 from mtlsearch.store.database.opening import is_counted
 from mtlsearch.store.record import Record
 from mtlsearch.study.score import recorded_score
@@ -53,6 +54,7 @@ class Report:
     comparison: Mapping[str, Any] | None
     searches: Mapping[str, Any] | None  # the evidence over repeated searches
     outdated: str | None
+    grouping: Mapping[str, Any] | None = None  # the answer of `group`
     mattered: Mattered | None = None
     edges: Sequence[str] = ()
 
@@ -127,9 +129,21 @@ def read_report(record: Record, *, deep: bool = False) -> Report:
         comparison=comparison if known else None,
         searches=stored_evidence(record.study.user_attrs),
         outdated=None if answer is None else outdated(record, answer),
+        grouping=_grouping(record),
         mattered=mattered(record) if deep else None,
         edges=[] if best is None or not deep else edges(record, best),
     )
+
+
+def _grouping(record: Record) -> Mapping[str, Any] | None:
+    """The stored answer of `group`, None where there is none that can be read."""
+    grouping = record.study.user_attrs.get("grouping")
+    if not (isinstance(grouping, Mapping) and grouping.get("format") == GROUPING_FORMAT):
+        return None
+    if (wrong := fault_of_grouping(grouping)) is not None:
+        notice(f"the grouping is left out: {damage(wrong)}")
+        return None
+    return grouping
 
 
 def _trainings(confirmation: Confirmation, record: Record, concluded: Mapping[str, Any]) -> Trainings:

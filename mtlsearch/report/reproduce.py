@@ -18,7 +18,8 @@ DIGITS = 16  # of a digest: enough to tell two apart
 def commands(report: Report) -> Iterator[tuple[str, str]]:
     """Each command that leads to this answer again, after a line that says what it does."""
     study, verdict, comparison = named(report), report.verdict, report.comparison
-    yield "Search again, in another store:", _search(report)
+    if report.trials:
+        yield "Search again, in another store:", _search(report)
     if report.concluded is not None and verdict is not None:
         confirm = command("confirm", *study, *_not_alone(report), **_again(report.concluded), storage=AGAIN)
         yield "Confirm its best configs:", confirm
@@ -26,6 +27,8 @@ def commands(report: Report) -> Iterator[tuple[str, str]]:
         methods = ",".join(method["method"] for method in comparison["methods"])
         many = {"trials": comparison["trials"], "seeds": len(comparison["seeds"])}
         yield "Compare the methods:", command("compare", *study, methods=methods, **many, storage=AGAIN)
+    if report.grouping is not None:
+        yield "Find which tasks belong together:", command("group", *study, **_grouped(report.grouping), storage=AGAIN)
     if report.answer is not None:
         source, stored = str(report.info["source"] or ""), str(report.answer["provenance"]["storage"])
         files = {"checkpoint": "best.safetensors", "storage": None if stored == DEFAULT_STORAGE else stored}
@@ -48,6 +51,13 @@ def _again(concluded: Mapping[str, Any]) -> dict[str, object]:
     seeds = None if divided else concluded["verdict"]["seeds"]
     chosen = {"trial": concluded["asked"]} if "asked" in concluded else {"top": len(concluded["configs"])}
     return {"seeds": seeds, "resplit": divided, **chosen}
+
+
+def _grouped(grouping: Mapping[str, Any]) -> dict[str, object]:
+    """The options of `group`: seeds or new divisions, and the groupings beside all together and all alone."""
+    divisions = grouping.get("divisions") or None
+    seeds = None if divisions else len(grouping["seeds"]["groupings"])
+    return {"seeds": seeds, "resplit": divisions or 0, "top": max(1, len(grouping["groupings"]) - 2)}
 
 
 def _search(report: Report) -> str:

@@ -67,6 +67,18 @@ METHOD: Shape = {
     "trial_epochs": Whole,
     "seconds": Number,
 }
+GROUPING: Shape = {
+    "format": Text,
+    "tasks": list,
+    "affinities": list,
+    "groupings": list,
+    "recommended": list,
+    "seeds": {"groupings": list},
+    "unit": {"scale": Number, "word": Text},
+    "lines": list,
+}
+GROUPED: Shape = {"groups": list, "left_out": list, "score": ESTIMATE, "parameters": Whole, "seconds": Number}
+AFFINITY: Shape = {"task": Text, "with": Text, "metric": Text, "gain": ESTIMATE}
 
 
 def fault(value: Any, shape: Shape, place: str) -> str | None:
@@ -104,6 +116,12 @@ def fault_of_comparison(comparison: Any) -> str | None:
 def fault_of_searches(evidence: Any) -> str | None:
     """The fault of the stored evidence over searches; None where nothing is."""
     return _fault_of_list(evidence, SEARCHES, "found", SEARCHED)
+
+
+def fault_of_grouping(grouping: Any) -> str | None:
+    """The fault of a stored grouping; None where nothing is."""
+    found = _fault_of_list(grouping, GROUPING, "groupings", GROUPED)
+    return _fault_of_list(grouping, GROUPING, "affinities", AFFINITY) if found is None else found
 
 
 def _fault_of_list(value: Any, shape: Shape, part: str, each: Shape) -> str | None:

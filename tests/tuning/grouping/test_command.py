@@ -1,6 +1,9 @@
 """`mtlsearch group`: finds two groups that contradict each other, trains nothing twice, and exports what runs."""
 
+import html
 import json
+import re
+import shutil
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -131,6 +134,26 @@ def test_exported_studies_run(found: tuple[dict[str, Any], Path, str], tmp_path:
     files[1].write_text("mine")
     assert "is another file" in refused("export", "groups", "--storage", store, "--grouping", "-o", folder, status=2)
     assert files[1].read_text() == "mine"
+
+
+def test_report_shows_the_groupings_and_leaves_a_damaged_answer_out(
+    found: tuple[dict[str, Any], Path, str], tmp_path: Path
+) -> None:
+    store, page = store_in(tmp_path), tmp_path / "report.html"
+    shutil.copytree(found[1], tmp_path, dirs_exist_ok=True)
+    done("report", "groups", "--storage", store, "-o", page)
+    text = re.sub("</?span>", "", html.unescape(page.read_text()))
+    section = text[text.index('<section id="grouping">') :]
+    section = section[: section.index("</section>")]
+    assert all(line in section for line in found[0]["lines"])
+    assert '<th scope="row">a with b; c with d *</th>' in section
+    assert section.count("<tr>") == 2 + len(found[0]["groupings"]) + len(found[0]["tasks"])
+    assert f"mtlsearch group {FILE} --seeds 3 --resplit 0 --top 1 --storage sqlite:///again.db" in text
+    assert "mtlsearch run" not in text[text.index('<section id="reproduce">') :]  # nothing was searched
+    study = optuna.load_study(study_name="groups", storage=store)
+    study.set_user_attr("grouping", {**found[0], "recommended": "all"})
+    assert "the grouping is left out" in done("report", "groups", "--storage", store, "-o", page).err
+    assert '<section id="grouping">' not in page.read_text()
 
 
 def test_export_before_a_grouping_says_what_to_do(tmp_path: Path) -> None:

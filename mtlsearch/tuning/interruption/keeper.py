@@ -77,6 +77,7 @@ class Keeper:
         self.ghosts: dict[int, int] = {}  # the epochs after which each ended
         self.cost, self.last = 0.0, time.monotonic()
         self.crews = 1  # whose states this process keeps
+        self.round: int | None = None  # of crews that keep step: the last one that this crew has trained
         # An aggregator of gradients may keep a state that nothing outside of it can read.
         self.works = training.method not in GRADIENT_BASED
 
@@ -136,12 +137,17 @@ class Keeper:
 
     # Going on.
 
-    def resume(self) -> bool:
-        """Go on from the states that a dead run left, where there are any; the trainer has no members yet."""
+    def resume(self, *, own: bool = False) -> bool:
+        """Go on from the states that a dead run left, where there are any; the trainer has no members yet.
+
+        With `own`, from those of the same crew alone.
+        """
         record = self.record
         record.storage.refresh(record.study._study_id)
         made_by = self._made_by()
         for file in self._free_files():
+            if own and file.owners[-1].get(CREW) != self.owner[CREW]:
+                continue
             if not are_whole(file.facts):
                 self._tell(f"trials in training begin anew, since the state in training {file.path} was damaged")
                 file.remove()
@@ -277,9 +283,13 @@ class Keeper:
     # Keeping.
 
     def keep_if_due(self) -> None:
-        """Keep the states where keeping those of all crews takes a small share of the time since they were kept."""
-        if time.monotonic() - self.last >= max(LEAST_SECONDS, self.crews * self.cost / SHARE):
+        """Keep the states where that is due."""
+        if self.is_due():
             self.keep()
+
+    def is_due(self) -> bool:
+        """Whether keeping the states of all crews takes a small share of the time since they were kept."""
+        return time.monotonic() - self.last >= max(LEAST_SECONDS, self.crews * self.cost / SHARE)
 
     def keep(self) -> None:
         """Keep all members. A failure is told once, and the search goes on."""
@@ -293,6 +303,7 @@ class Keeper:
             "members": members,
             "asked": sorted(self.asked),
             "trainer": kept.facts,
+            **({} if self.round is None else {"round": self.round}),
         }
         try:
             self.file = write_states(record.artifacts, record.name, self.owners, kept.tensors, facts)

@@ -59,11 +59,7 @@ class LockstepCrews(RemoteCrews[K]):
         place = self.places[crew.number]
         if place.trained == self.round:
             self._begin_round()
-        if keeper.trains():
-            super().begin(keeper)
-        else:
-            keeper.drop_ghosts()
-            place.trained = place.handled = self.round
+        self._train_next(crew, keeper)
 
     def is_training(self) -> bool:
         return not self._is_at_barrier()
@@ -144,11 +140,22 @@ class LockstepCrews(RemoteCrews[K]):
             while asked := keeper.queued():
                 keeper.seat(*asked)
                 keeper.watcher.asked(*asked)
-            if keeper.trains():
-                self._train(crew)
-            else:
-                keeper.drop_ghosts()
-                place.trained = place.handled = self.round
+            self._train_next(crew, keeper)
+
+    def _train_next(self, crew: Crew[K], keeper: K) -> None:
+        """Begin the next epoch of a crew; where it has no members, not even ghosts, it has trained this round."""
+        if crew.status is not Status.RESTING:  # its worker was lost just now
+            return
+        if keeper.entries:
+            self._train(crew)
+        else:
+            self.places[crew.number].trained = self.places[crew.number].handled = self.round
+
+    def _close_keepers(self) -> None:
+        keepers = [crew.keeper for crew in self.crews if crew.keeper is not None]
+        goes_on = any(keeper.trains() for keeper in keepers)
+        for keeper in keepers:
+            keeper.close(is_needed=goes_on)
 
     # Workers come and go.
 

@@ -153,13 +153,16 @@ class RemoteCrews(Generic[K]):
 
     def close(self) -> None:
         try:
-            for crew in self.crews:
-                if crew.keeper is not None:
-                    crew.keeper.close()
+            self._close_keepers()
             self.record.interrupt()
             self._leave()
         finally:
             self.staff.discard(self.parcel)
+
+    def _close_keepers(self) -> None:
+        for crew in self.crews:
+            if crew.keeper is not None:
+                crew.keeper.close()
 
     def _leave(self) -> None:
         """Let the workers forget these crews, for those to come; a worker that is in the middle of work is ended."""

@@ -19,6 +19,7 @@ from mtlsearch.errors import StoreError, kind_and_line
 from mtlsearch.processes import Owner, is_alive, is_here, same, this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import Anything, Number, Shape, Whole, fault
+from mtlsearch.store.ownership import leaving
 from mtlsearch.store.record import Record
 from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
 from mtlsearch.study.results import EpochResult
@@ -140,14 +141,13 @@ class Keeper:
     def resume(self, *, own: bool = False) -> bool:
         """Go on from the states that a dead run left, where there are any; the trainer has no members yet.
 
-        With `own`, from those of the same crew alone.
+        With `own`, from those of the same crew alone. Where all its trials have ended, and others are in training, they
+        are ghosts: they keep the room that they had until then.
         """
         record = self.record
         record.storage.refresh(record.study._study_id)
         made_by = self._made_by()
-        for file in self._free_files():
-            if own and file.owners[-1].get(CREW) != self.owner[CREW]:
-                continue
+        for file in self._free_files(own=own):
             if not are_whole(file.facts):
                 self._tell(f"trials in training begin anew, since the state in training {file.path} was damaged")
                 file.remove()
@@ -161,20 +161,27 @@ class Keeper:
                 self._seat()
                 return True
         record.take_over()
+        if own:  # the files of other crews are for their keepers
+            return False
         clear_states(
             record.artifacts, record.name, [t.user_attrs.get("owner") for t in record.trials(TrialState.RUNNING)]
         )
         return False
 
-    def _free_files(self) -> list[StateFile]:
-        """The files of states whose trials are in training no more."""
+    def _free_files(self, *, own: bool = False) -> list[StateFile]:
+        """The files of states whose trials are in training no more; with `own` those of this crew."""
         left = [trial.user_attrs.get("owner") for trial in self.record.dead()]
+        goes_on = own and bool(self.record.trials(TrialState.RUNNING))
         found = []
         for file in found_states(self.record.artifacts, self.record.name):
-            last, own = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
+            last, its = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
             # Where the last owner lives and no trial is its own yet, it is just taking them over.
-            taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in own)
-            if own and not taking:
+            taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in its)
+            if own:
+                is_free = goes_on and last.get(CREW) == self.owner[CREW] and (not taking or same(last, this_process()))
+            else:
+                is_free = bool(its) and not taking
+            if is_free:
                 found.append(file)
         return found
 
@@ -329,12 +336,16 @@ class Keeper:
             **{name: version(name) for name in VERSIONS},
         }
 
-    def close(self) -> None:
-        """End the run: trials in training wait for the next one, where there is a file of their states."""
+    def close(self, *, is_needed: bool = False) -> None:
+        """End the run: trials in training wait for the next one, where there is a file of their states.
+
+        A file of trials that have all ended stays only where it `is_needed`.
+        """
         kept = self.file is not None and self.file.path.is_file()
-        running = self.trains()
+        is_needed = is_needed or self.trains()
         self.record.interrupt({*self.asked, *self.queue}, leave=kept)
-        if self.file is not None and not running:
+        self.record.adopt(self.queue, leaving(self.owner))  # they wait for room, and are not in training
+        if self.file is not None and not is_needed:
             with suppress(StoreError):  # the run has ended well; the next one finds the file without an owner
                 self.file.remove()
 

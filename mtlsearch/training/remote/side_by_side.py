@@ -32,6 +32,7 @@ WORKER_BYTES = 400 << 20  # of a worker's program
 DRAWN = 16  # configs, at most, whose steps are timed
 STEPS_EACH = 4  # that timing a config takes
 GROUP = Path("/sys/fs/cgroup")  # the limits of a container
+WORTH_TWO = 1.03  # the least gain for two trials in a worker: at each ask the sampler then knows fewer others
 EACH = (1, 2)  # trials that a worker trains solo, in turn: two differ less from another worker's two
 
 
@@ -102,7 +103,7 @@ class Timing:
             for each in EACH:
                 fits = workers * (WORKER_BYTES + each * self.member) <= SHARE * memory
                 if fits and workers * each <= self.trials:
-                    seconds = START_SECONDS + self.solo(alone, workers, each)
+                    seconds = (START_SECONDS + self.solo(alone, workers, each)) * (1 if each == 1 else WORTH_TWO)
                     yield seconds, replace(self.plan, population=1, compiles=None, workers=workers, each=each)
         workers = 1 << (most.bit_length() - 1)
         fits = workers * WORKER_BYTES + self.plan.population * self.member <= SHARE * memory

@@ -100,7 +100,7 @@ def test_nothing_that_happens_to_workers_or_to_the_run_changes_a_trial(
     due = undisturbed(tmp_path, monkeypatch)
     assert {state for _, state, *_ in due} == {TrialState.COMPLETE, TrialState.PRUNED}, "all end alike"
     check_losses(tmp_path / "lost", monkeypatch, plan, due, keeps=False)
-    check_losses(tmp_path / "lost, kept", monkeypatch, plan, due, keeps=True)
+    check_losses(tmp_path / "kept", monkeypatch, plan, due, keeps=True)
     check_interruptions(tmp_path / "cut", monkeypatch, due)
 
 
@@ -170,6 +170,7 @@ def test_killed_processes_change_no_trial(tmp_path: Path, monkeypatch: pytest.Mo
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert any(t.state is TrialState.RUNNING for t in stored(tmp_path / "killed" / "store.db", "mine"))
+    inline(monkeypatch, Random(0))
     assert "go on from their last epoch that was kept" in done(*line).err
     assert outcomes(tmp_path / "killed" / "store.db") == due
 

@@ -125,4 +125,5 @@ def in_this_process(session: Session) -> Session:
     """The session without workers, and later runs of its study train without them too."""
     record = session.record
     record.change(plan={**(record.info.get("plan") or {}), "workers": 1})
-    return replace(session, staff=None, pace=None)
+    conditions = session.conditions.with_threads(session.conditions.threads)  # those that workers had, in this process
+    return replace(session, staff=None, pace=None, conditions=conditions)

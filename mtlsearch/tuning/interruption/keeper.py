@@ -177,10 +177,10 @@ class Keeper:
             last, its = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
             # Where the last owner lives and no trial is its own yet, it is just taking them over.
             taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in its)
+            is_free = bool(its) and not taking
             if own:
-                is_free = goes_on and last.get(CREW) == self.owner[CREW] and (not taking or same(last, this_process()))
-            else:
-                is_free = bool(its) and not taking
+                is_left = goes_on and is_here(last) and (same(last, this_process()) or not is_alive(last))
+                is_free = last.get(CREW) == self.owner[CREW] and (is_free or is_left)
             if is_free:
                 found.append(file)
         return found

@@ -28,7 +28,7 @@ from mtlsearch.tuning.hiring import most_workers
 from mtlsearch.tuning.interruption.keeper import Keeper
 from mtlsearch.tuning.options.training import RunOptions
 
-TRIALS, EPOCHS = 12, 5
+TRIALS, EPOCHS = 12, 4
 PLANS = {"solo": Plan(1, workers=2), "two each": Plan(1, workers=3, each=2), "lanes": Plan(4, False, workers=2)}
 Outcomes = list[tuple[Any, ...]]
 
@@ -122,7 +122,7 @@ def check_losses(folder: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan, due:
 
 def check_interruptions(folder: Path, monkeypatch: pytest.MonkeyPatch, due: Outcomes) -> None:
     random, store, told = Random(1), folder / "store.db", ""
-    for _ in range(3):
+    for _ in range(2):
         with monkeypatch.context() as patched:
             keep_at_random(patched, random)
             inline(patched, random, random.randrange(1, 9))

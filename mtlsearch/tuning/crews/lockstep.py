@@ -91,6 +91,8 @@ class LockstepCrews(RemoteCrews[K]):
             self.places[self._crew(keeper).number].handled = self.round
 
     def keep(self) -> None:
+        if not self.is_open:  # the states that were found are of rounds that are not known yet
+            return
         for crew in self.crews:
             if crew.keeper is not None:
                 crew.keeper.round = self.places[crew.number].trained

@@ -3,10 +3,12 @@
 One process trains a population, or one trial at a time, with the CPU threads that are fastest for it; for small models
 that is one thread, and the other cores idle. Workers of one thread each use them, but take some time to start and
 memory of their own, and in each round all wait for the slowest. They are planned where the search is long enough, and
-expected to be clearly faster with them.
+expected to be clearly faster with them. Cores that other programs keep busy are left to these.
 """
 
 import math
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +33,8 @@ HANDLING = 6e-3  # seconds for which the search keeps its workers waiting, for e
 WORKER_BYTES = 400 << 20  # of a worker's program
 DRAWN = 16  # configs, at most, whose steps are timed
 STEPS_EACH = 4  # that timing a config takes
+IDLE_S = 0.5  # for which it is looked how many cores are idle
+STATISTICS = Path("/proc/stat")
 GROUP = Path("/sys/fs/cgroup")  # the limits of a container
 WORTH_TWO = 1.03  # the least gain for two trials in a worker: at each ask the sampler then knows fewer others
 EACH = (1, 2)  # trials that a worker trains solo, in turn: two differ less from another worker's two
@@ -48,6 +52,9 @@ def with_workers(plan: Plan, training: Training, trials: int, most: int) -> Plan
     bench = Bench.first(training)
     default = bench.step(loaded.study.default_config())
     if steps * default < LEAST_SECONDS * gain_of(plan) / 2:
+        return plan
+    most = min(most, math.floor(idle_cores() + 0.5))
+    if most < 2:
         return plan
     try:
         data = sum(map(len, pack(training).memories))
@@ -162,6 +169,26 @@ def free_cores(cores: int) -> int:
     if not (quota.isdecimal() and period.isdecimal()):
         return cores
     return max(1, min(cores, int(quota) // int(period)))
+
+
+def idle_cores() -> float:
+    """How many of this process's cores are idle now, while it waits; other programs' share would be lost to all."""
+    before = _idle_seconds()
+    time.sleep(IDLE_S)
+    after = _idle_seconds()
+    return math.inf if before is None or after is None else (after - before) / IDLE_S
+
+
+def _idle_seconds() -> float | None:
+    """The seconds for which this process's cores were idle since the machine began; None where it does not tell."""
+    own = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
+    try:
+        lines = [line.split() for line in STATISTICS.read_text().splitlines()]
+    except OSError:
+        return None
+    # Behind the name: user, nice, system, idle, and waiting for disks.
+    ticks = [int(told[4]) + int(told[5]) for told in lines if told and told[0] in own]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
 def free_memory() -> int:

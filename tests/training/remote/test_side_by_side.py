@@ -1,5 +1,7 @@
 """The plan of local workers: none for short searches and single cores, as many as pay for long ones."""
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     """A study whose steps take 10 ms each, and an epoch's validation nothing; 10 GiB of memory are free."""
     steps_take(monkeypatch, lambda: 0.01)
     monkeypatch.setattr(side_by_side, "free_memory", lambda: 10 << 30)
+    monkeypatch.setattr(side_by_side, "idle_cores", lambda: 64.0)
     return Training(replace(joint_study(), epochs=100).load(None))
 
 
@@ -61,6 +64,30 @@ def test_a_long_search_gets_as_many_workers_as_pay(training: Training) -> None:
     assert found[64].workers in (7, side_by_side.MOST)  # what is left over for the last round decides
     assert all(plan.population == 1 for plan in found.values())
     assert found[2].told() is None
+
+
+def test_cores_that_other_programs_keep_busy_get_no_workers(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = trials_of(training, 600)
+    monkeypatch.setattr(side_by_side, "idle_cores", lambda: 1.2)
+    assert with_workers(ONE, training, trials, most=8) is ONE
+    monkeypatch.setattr(side_by_side, "idle_cores", lambda: 3.1)
+    assert with_workers(ONE, training, trials, most=8).workers == 3
+
+
+def test_idle_cores_are_counted_from_what_the_machine_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, own = os.sysconf("SC_CLK_TCK"), sorted(os.sched_getaffinity(0))
+
+    def tell(idle: float) -> None:
+        each = "".join(f"cpu{n} 1 1 1 {round(idle * ticks)} 0 0 0 0 0 0\n" for n in own)
+        (tmp_path / "stat").write_text(f"cpu 1 1 1 9 9\n{each}cpu9999 1 1 1 {round(idle * ticks)} 0\nintr 5\n")
+
+    monkeypatch.setattr(side_by_side, "STATISTICS", tmp_path / "stat")
+    assert side_by_side.idle_cores() == math.inf, "nothing is told"
+    tell(100.0)
+    monkeypatch.setattr(side_by_side.time, "sleep", lambda seconds: tell(100.0 + seconds / 2))
+    assert side_by_side.idle_cores() == pytest.approx(len(own) / 2)
 
 
 def test_two_trials_each_where_trials_differ_much(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ LONGEST_TASK = 200  # letters of a task's name: with what is added to it, Optuna
 MOST_COLUMNS = 50_000  # of a table
 MOST_IDS = 10**8  # of a vocabulary
 MOST_TOKENS = 10_000  # of a text
+ONE_PROCESS = "MTLSEARCH_ONE_PROCESS"  # set for a run on a machine that others share: it starts no workers by itself
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # for this process
 
 

@@ -25,6 +25,7 @@ ROWS = {
     "disk": ["population 1", "population 2"],
     "networks": ["transformer encoder, dropout", "GRU", "LSTM", "small CNN"],
     "kinds": ["table, 300 × 8, 2 tasks, init's space", "from disk, 600 × 784", "digits"],
+    "whole": ["init's space, 300 × 60"],
     "studies": ["wine: grower", "wine: alcohol"],
     "tasks": ["joint, 2 tasks", "joint, 3 tasks", "disjoint, 2 tasks", "disjoint, 3 tasks"],
     "asks": ["mtlsearch's TPE and Hyperband", "mtlsearch's TPE, no pruner", "Optuna's TPE", "random"],

@@ -72,7 +72,8 @@ def _search(report: Report) -> str:
         "seed": info["seed"],
         "epochs": info["budget"]["epochs"],
         "folds": info["fingerprint"].get("folds"),
-        "population": info.get("population"),
+        # With it a run would start no workers, and ask at other moments.
+        "population": info.get("population") if (info.get("plan") or {}).get("workers", 1) == 1 else None,
         "score": _score(info),
     }
     if report.searches is not None and report.concluded is not None:

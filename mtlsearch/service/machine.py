@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlsearch.limits import ONE_PROCESS
 from mtlsearch.service.folder import Folder
 from mtlsearch.service.queue import Search
 from mtlsearch.service.submission import Studies, arguments
@@ -46,6 +47,7 @@ class Machine:
         """Start the process of a search, which writes into the server's `folder`. Raises OSError."""
         environment = {**os.environ, "MTLSEARCH_STORAGE": storage}
         environment[PROGRESS_FILE] = str(folder.progress(search_id))
+        environment[ONE_PROCESS] = "1"
         environment.pop("MTLSEARCH_TOKEN", None)
         if self.data is not None:
             environment["MTLSEARCH_DATA"] = str(self.data)

@@ -186,10 +186,10 @@ class SoloMember:
 
 
 class SoloTrainer:
-    """Trains one member at a time."""
+    """Trains up to `size` members, each by itself; with one at a time the next ask knows all others."""
 
-    def __init__(self, training: Training) -> None:
-        self.training = training.in_columns
+    def __init__(self, training: Training, size: int = 1) -> None:
+        self.training, self.size = training.in_columns, size
         self.members: dict[int, SoloMember] = {}
 
     @property
@@ -197,7 +197,7 @@ class SoloTrainer:
         return f"solo{self.training.suffix}"
 
     def room(self) -> int:
-        return 1 - len(self.members)
+        return self.size - len(self.members)
 
     def entry(self) -> int:
         return 0

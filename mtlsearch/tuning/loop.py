@@ -22,7 +22,7 @@ from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.trainer import Trainer
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
-from mtlsearch.tuning.crews.crews import Crews, K
+from mtlsearch.tuning.crews.crews import Crews, Ended, K
 from mtlsearch.tuning.interruption.keeper import Asked, Keeper
 from mtlsearch.tuning.progress import Watcher
 from mtlsearch.tuning.session import Session, crews_of, recipe_of, share_of
@@ -58,18 +58,16 @@ def search(session: Session, total: int) -> None:
                     return
                 continue
             ended = barrier(record, crews)
-            if ended is None:
-                continue
-            keeper, results = ended
-            with crews.minding(keeper):
-                for result in results:
-                    record.report(result)
-                    watcher.reported(result)
-                for result in results:
-                    if result.number not in record.running:  # another process has just taken it over
-                        keeper.drop(result.number)
-                    elif (state := _outcome(record, result, default)) and _end(record, keeper, result, state):
-                        watcher.ended(record.trial(result.number))
+            for result in sorted((r for _, results in ended for r in results), key=lambda result: result.number):
+                record.report(result)
+                watcher.reported(result)
+            for keeper, results in ended:
+                with crews.minding(keeper):
+                    for result in results:
+                        if result.number not in record.running:  # another process has just taken it over
+                            keeper.drop(result.number)
+                        elif (state := _outcome(record, result, default)) and _end(record, keeper, result, state):
+                            watcher.ended(record.trial(result.number))
         crews.keep()
     finally:
         crews.close()
@@ -87,6 +85,8 @@ def _search_crews(session: Session, total: int) -> Crews[Keeper]:
 
     def recipe() -> Recipe:
         made = recipe_of(make)
+        if session.pace is not None:  # as many in training as in one process
+            made = replace(made, population=share_of(session, made.population), each=session.pace.each)
         return replace(made, population=min(made.population, share_of(session, total)))
 
     return crews_of(session, record, trainer, recipe, keeper)
@@ -106,19 +106,16 @@ def add_trials(watcher: Watcher, crews: Crews[K], ask: Callable[[K, bool], Asked
         crews.begin(keeper)
 
 
-def barrier(record: Record, crews: Crews[K]) -> tuple[K, list[EpochResult]] | None:
-    """Wait for the end of a crew's epoch; its results by trial number, None where a worker came or went instead.
+def barrier(record: Record, crews: Crews[K]) -> Ended[K]:
+    """Wait for the end of an epoch; each crew's results by trial number, none where a worker came or went instead.
 
     Trials that other processes took over are dropped.
     """
-    ended = crews.first()
-    if ended is None:
-        return None
-    keeper, found = ended
-    results = sorted(keeper.living(found), key=lambda result: result.number)
-    for number in crews.refresh():
+    found = crews.first()
+    ended = [(keeper, sorted(keeper.living(results), key=lambda result: result.number)) for keeper, results in found]
+    for number in crews.refresh() if found else ():
         crews.drop(number)
-    return keeper, [result for result in results if result.number in record.running]
+    return [(keeper, [result for result in results if result.number in record.running]) for keeper, results in ended]
 
 
 def _outcome(record: Record, result: EpochResult, default: Mapping[str, Any]) -> TrialState | None:

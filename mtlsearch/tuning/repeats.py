@@ -133,19 +133,16 @@ def train_repeats(session: Session, book: Confirmation, repeats: Sequence[Repeat
                 if not (crews.resume() or _others_train(session, book, repeats)):
                     return True
                 continue
-            found = barrier(book, crews)
-            if found is None:
-                continue
-            keeper, results = found
-            with crews.minding(keeper):
-                for result in results:
-                    book.report(result)
-                    watcher.reported(result)
-                    if result.number not in book.running:  # another process has just taken it over
-                        keeper.drop(result.number)
-                    elif result.finished:
-                        told = _end(book, keeper, training, result, keeper.repeat_of(result.number))
-                        watcher.confirmed(result.number, told)
+            for keeper, results in barrier(book, crews):
+                with crews.minding(keeper):
+                    for result in results:
+                        book.report(result)
+                        watcher.reported(result)
+                        if result.number not in book.running:  # another process has just taken it over
+                            keeper.drop(result.number)
+                        elif result.finished:
+                            told = _end(book, keeper, training, result, keeper.repeat_of(result.number))
+                            watcher.confirmed(result.number, told)
         crews.keep()
         return _all_ended(book, repeats)
     finally:

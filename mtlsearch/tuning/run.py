@@ -14,7 +14,7 @@ from typing import Any
 from optuna.pruners import BasePruner
 
 from mtlsearch.activity import doing, stoppable
-from mtlsearch.errors import StudyError
+from mtlsearch.errors import StudyError, WorkerError
 from mtlsearch.evidence.answer import best_answer, outdated
 from mtlsearch.evidence.trainings import found_verdict
 from mtlsearch.kernels.available import works
@@ -43,10 +43,11 @@ from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.population.cost import Bench, Plan, planned
 from mtlsearch.training.population.layout import repeat_population
 from mtlsearch.training.population.maker import TrainerMaker
+from mtlsearch.training.remote.side_by_side import LEAST_SECONDS, with_workers
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, make_sampler, seeded_asks
 from mtlsearch.tuning.confirm import again_trainer, confirm
-from mtlsearch.tuning.hiring import ready_device, staffed
+from mtlsearch.tuning.hiring import in_this_process, most_workers, ready_device, side_by_side, staffed
 from mtlsearch.tuning.known.asked_first import enqueue, params_of_files
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options.training import RunOptions
@@ -73,13 +74,14 @@ def run_search(options: RunOptions, progress: Progress, stop: Event) -> dict[str
             tracking(session, trackers) as watcher,
             removed_if_unbegun([session.record]),
             staffed(session, options) as session,
+            side_by_side(session, options) as begun,
         ):
-            search_study(replace(session, watcher=watcher), options, progress)
-            keep_best_of_folds(session, options.trials)
-            if options.confirm and session.record.counted() >= options.trials:
-                make_again = makes_again(session, options, progress.notice)
-                confirm_best(replace(session, make_trainer=make_again), options, progress)
-                repeat_searches(session, options, make_again)
+            done = searched(begun, watcher, options, progress)
+            keep_best_of_folds(done, options.trials)
+            if options.confirm and done.record.counted() >= options.trials:
+                make_again = makes_again(done, options, progress.notice)
+                confirm_best(replace(done, make_trainer=make_again), options, progress)
+                repeat_searches(done, options, make_again)
         return answer(session.record, options, progress.notice)
 
 
@@ -178,11 +180,15 @@ def plan_of(storage: Storage, options: RunOptions, chosen: Chosen, notice: Notic
     take_first_step(training)
     with stoppable(), doing("measuring whether trials train faster at once"):
         plan = Plan(options.population) if options.population else planned(training, options.trials)
-    if told := plan.told():
-        notice(told)
     if is_auto and plan.population == 1 and plan.gain is not None:  # one trial's step may have little work for several
         conditions = conditions.with_threads(fastest_threads(Bench.first(training).one_step()))
-    if is_auto and conditions.threads < CORES:
+    most = most_workers(options, conditions)
+    if most > 1 and (options.timeout is None or options.timeout > LEAST_SECONDS):
+        with stoppable(), doing("measuring whether workers train faster"):
+            plan = with_workers(plan, training, options.trials, most)
+    if told := plan.told():
+        notice(told)
+    if is_auto and conditions.threads < CORES and plan.workers == 1:
         notice(f"CPU threads: {conditions.threads} of {CORES}, measured to be fastest now; --threads overrides it")
     return plan, conditions
 
@@ -210,6 +216,19 @@ def as_begun(storage: Storage, options: RunOptions, chosen: Chosen) -> LoadedStu
 
 
 # Search.
+
+
+def searched(session: Session, watcher: Watcher, options: RunOptions, progress: Progress) -> Session:
+    """The session after its search; without the workers that the run had started by itself, where these were lost."""
+    try:
+        search_study(replace(session, watcher=watcher), options, progress)
+    except WorkerError as error:
+        if session.pace is None:
+            raise
+        progress.notice(f"{error}: from here on this process trains")
+        session = in_this_process(session)
+        search_study(replace(session, watcher=watcher), options, progress)
+    return session
 
 
 def search_study(session: Session, options: RunOptions, progress: Progress) -> None:

@@ -20,6 +20,7 @@ from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Trainer, Training
 from mtlsearch.tuning.crews.crews import Crews, K, OwnCrew
+from mtlsearch.tuning.crews.lockstep import LockstepCrews
 from mtlsearch.tuning.crews.remote import RemoteCrews
 from mtlsearch.tuning.progress import Watcher
 
@@ -27,11 +28,19 @@ MakeTrainer = Callable[[Training], Trainer]
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How workers share a search by which the same seed gives the same trials: each trains `each` of them solo."""
+
+    each: int = 1
+
+
+@dataclass(frozen=True)
 class Session:
     """A study's record, its training, the trainers that do it, and the watcher who is told.
 
     `deadline` is a time of the monotonic clock, after which nothing new is trained. `budget` is the number of
-    trial-epochs that all trials together may take. With a `staff`, workers train instead of this process.
+    trial-epochs that all trials together may take. With a `staff`, workers train instead of this process. They keep
+    step where there is a `pace`.
     """
 
     record: Record
@@ -42,6 +51,7 @@ class Session:
     deadline: float | None = None
     budget: int | None = None
     staff: Staff | None = None
+    pace: Pace | None = None
 
     @property
     def study(self) -> Study:
@@ -75,7 +85,8 @@ def crews_of(
     if session.staff is None:
         return OwnCrew(record, keep(session.conditions, make(), None))
     give_up = session.make_trainer.give_up if isinstance(session.make_trainer, TrainerMaker) else session.watcher.notice
-    return RemoteCrews(
+    kind = RemoteCrews if session.pace is None else LockstepCrews
+    return kind(
         session.staff, record, session.training, session.conditions, recipe(), keep, session.watcher.staffed, give_up
     )
 

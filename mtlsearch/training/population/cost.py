@@ -50,7 +50,8 @@ class Plan:
     """The number of a study's trials that train at once, and whether their step is compiled.
 
     `gain` is the expected time of one trial at a time, divided by that of `compared` at once; None where it was not
-    measured. `epoch` is the mean time of a trial's epoch by itself, in seconds.
+    measured. `epoch` is the mean time of a trial's epoch by itself, in seconds. With several `workers` they share the
+    population, or train `each` so many trials solo (`remote.side_by_side`).
     """
 
     population: int
@@ -58,6 +59,8 @@ class Plan:
     compared: int | None = None
     gain: float | None = None
     epoch: float | None = None
+    workers: int = 1
+    each: int = 1
 
     def recorded(self) -> dict[str, Any]:
         """The plan as the store keeps it."""
@@ -65,7 +68,7 @@ class Plan:
 
     def told(self) -> str | None:
         """A line that says why trials train one at a time, None where they do not."""
-        if self.population > 1 or self.compared is None:
+        if self.population > 1 or self.compared is None or self.workers > 1:
             return None
         if self.gain is None:
             reason = "the search is too short, or a step too long, for a population to gain"

@@ -24,7 +24,8 @@ class TrainerMaker:
 
     With `compiles` it is decided whether steps are compiled. With `epoch`, the expected seconds of a trial's epoch by
     itself, a population is held to that time, and `give_up` gets a line where it is given up. Where it `measures`,
-    repeats on a CPU are trained at once only if that is measured to be faster.
+    repeats on a CPU are trained at once only if that is measured to be faster. A solo trainer of a search holds `each`
+    members.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class TrainerMaker:
         epoch: float | None = None,
         give_up: Callable[[str], None] = no_notice,
         measures: bool = True,
+        each: int = 1,
     ) -> None:
         self.loaded, self.population, self.trials, self.notice = loaded, population, trials, notice
         self.compiles, self.epoch, self.give_up, self.measures = compiles, epoch, give_up, measures
+        self.each = each
 
     @cached_property
     def steps(self) -> Steps:
@@ -49,7 +52,7 @@ class TrainerMaker:
 
     def __call__(self, training: Training) -> Trainer:
         if self.population == 1:
-            return SoloTrainer(training)
+            return SoloTrainer(training, self.each)
         members = self.population * max(1, len(training.folds))
         population = PopulationTrainer(training, members, self.steps, self.notice)
         return population if self.epoch is None else Checked(population, self.epoch, self.give_up)

@@ -20,6 +20,7 @@ from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult
 from mtlsearch.study.space import Config
 from mtlsearch.training.device import use_device
+from mtlsearch.training.first_step import take_first_step
 from mtlsearch.training.kept import Kept
 from mtlsearch.training.population.cost import Plan
 from mtlsearch.training.population.maker import TrainerMaker
@@ -36,6 +37,7 @@ class Recipe:
     compiles: bool | None = None
     epoch: float | None = None
     plan: Plan | None = None
+    each: int = 1
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,12 @@ class Worker:
             compiles=recipe.compiles,
             epoch=recipe.epoch,
             give_up=self.given_up.append,
+            each=recipe.each,
         )
+
+    def try_step(self, parcel: Parcel) -> None:
+        """Take a first step. Raises whatever keeps this process from training the study."""
+        take_first_step(unpack(parcel.open(), self.conditions.device))
 
     def advance(self, crew: int, changes: Changes) -> Turn:
         """Train every member of a crew for one epoch, after its changes."""

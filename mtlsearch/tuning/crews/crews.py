@@ -9,6 +9,7 @@ from mtlsearch.study.results import EpochResult
 from mtlsearch.tuning.interruption.keeper import Keeper
 
 K = TypeVar("K", bound=Keeper)
+Ended = list[tuple[K, list[EpochResult]]]  # crews whose epochs have ended, with their results
 
 
 class Crews(Protocol[K]):
@@ -29,8 +30,8 @@ class Crews(Protocol[K]):
     def are_under_way(self) -> bool:
         """Whether epochs are being trained while the caller does something else."""
 
-    def first(self) -> tuple[K, list[EpochResult]] | None:
-        """The first crew whose epoch ends, with its results; None where a worker came or went. Raises Interrupted."""
+    def first(self) -> Ended[K]:
+        """The crews whose epochs end next, with their results; none where a worker came or went. Raises Interrupted."""
 
     def refresh(self) -> list[int]:
         """Take in what other processes wrote; the numbers of the trials that they took over from this one."""
@@ -72,8 +73,8 @@ class OwnCrew(Generic[K]):
     def are_under_way(self) -> bool:
         return False
 
-    def first(self) -> tuple[K, list[EpochResult]]:
-        return self.keeper, self.keeper.trainer.advance()
+    def first(self) -> Ended[K]:
+        return [(self.keeper, self.keeper.trainer.advance())]
 
     def refresh(self) -> list[int]:
         return self.record.refresh()

@@ -11,7 +11,6 @@ from typing import Generic
 from mtlsearch.activity import Activity, doing
 from mtlsearch.errors import WorkerError
 from mtlsearch.store.record import Record
-from mtlsearch.study.results import EpochResult
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.remote.parcel import Parcel
 from mtlsearch.training.remote.staff import Staff, conditions_at
@@ -19,7 +18,7 @@ from mtlsearch.training.remote.trainer import RemoteTrainer
 from mtlsearch.training.remote.transport import Line, WorkerDied
 from mtlsearch.training.remote.worker import Recipe
 from mtlsearch.training.trainer import Trainer, Training
-from mtlsearch.tuning.crews.crews import K
+from mtlsearch.tuning.crews.crews import Ended, K
 from mtlsearch.tuning.interruption.keeper import CREW
 
 MOST_LOSSES = 3  # of a crew's workers, with no epoch between: then it is the crew that ends them
@@ -93,6 +92,10 @@ class RemoteCrews(Generic[K]):
             keeper.drop_ghosts()
             return
         crew = self._crew(keeper)
+        if crew.status is Status.RESTING:  # else its worker was lost just now
+            self._train(crew)
+
+    def _train(self, crew: Crew[K]) -> None:
         crew.status = Status.TRAINING
         self.due.append(crew)
         self._begin_due()
@@ -103,7 +106,7 @@ class RemoteCrews(Generic[K]):
     def are_under_way(self) -> bool:
         return any(crew.status is Status.TRAINING for crew in self.crews)
 
-    def first(self) -> tuple[K, list[EpochResult]] | None:
+    def first(self) -> Ended[K]:
         if time.monotonic() - self.followed > FOLLOW_S:
             self.staff.follow()
             self.followed = time.monotonic()
@@ -113,15 +116,15 @@ class RemoteCrews(Generic[K]):
             with doing("training") as activity:
                 self._wait(activity)
         if not self.ended:
-            return None
+            return []
         crew = self.begun.pop(self.ended.popleft())
         crew.is_begun = False
         with self._mind(crew):
             if crew.status is Status.OPENING:
                 self._opened(crew)
-                return None
+                return []
             return self._delivered(crew)
-        return None
+        return []
 
     def refresh(self) -> list[int]:
         # It looks at all trials in training: with a thousand workers, after each epoch of one would be too often.
@@ -150,13 +153,16 @@ class RemoteCrews(Generic[K]):
 
     def close(self) -> None:
         try:
-            for crew in self.crews:
-                if crew.keeper is not None:
-                    crew.keeper.close()
+            self._close_keepers()
             self.record.interrupt()
             self._leave()
         finally:
             self.staff.discard(self.parcel)
+
+    def _close_keepers(self) -> None:
+        for crew in self.crews:
+            if crew.keeper is not None:
+                crew.keeper.close()
 
     def _leave(self) -> None:
         """Let the workers forget these crews, for those to come; a worker that is in the middle of work is ended."""
@@ -221,11 +227,15 @@ class RemoteCrews(Generic[K]):
         else:
             assert crew.keeper is not None
             assert crew.trainer is not None
-            crew.keeper.crews = len(self.crews)
-            crew.keeper.keep_if_due()
+            self._keep_if_due(crew)
             crew.trainer.begin()
         crew.is_begun = True
         self.begun[crew.line] = crew
+
+    def _keep_if_due(self, crew: Crew[K]) -> None:
+        assert crew.keeper is not None
+        crew.keeper.crews = len(self.crews)
+        crew.keeper.keep_if_due()
 
     def _opened(self, crew: Crew[K]) -> None:
         """Seat the members of a crew in its new trainer."""
@@ -235,11 +245,14 @@ class RemoteCrews(Generic[K]):
         crew.status, conditions = Status.RESTING, conditions_at(crew.line, self.conditions)
         if crew.keeper is None:
             crew.keeper = self.make_keeper(conditions, crew.trainer, crew.number)
-            crew.keeper.resume()
+            self._resume(crew.keeper)
         else:
             crew.keeper.replace(crew.trainer, conditions)
 
-    def _delivered(self, crew: Crew[K]) -> tuple[K, list[EpochResult]]:
+    def _resume(self, keeper: K) -> None:
+        keeper.resume()
+
+    def _delivered(self, crew: Crew[K]) -> Ended[K]:
         assert crew.trainer is not None
         assert crew.keeper is not None
         results = crew.trainer.advance()
@@ -250,7 +263,7 @@ class RemoteCrews(Generic[K]):
             self.give_up(line)
         crew.trainer.notices.clear()
         crew.trainer.given_up.clear()
-        return crew.keeper, results
+        return [(crew.keeper, results)]
 
     def _wait(self, activity: Activity) -> None:
         """Wait for work that ends, LOOK_S at most."""

@@ -19,6 +19,7 @@ from mtlsearch.errors import StoreError, kind_and_line
 from mtlsearch.processes import Owner, is_alive, is_here, same, this_process
 from mtlsearch.store.config_file import trial_config
 from mtlsearch.store.database.damage import Anything, Number, Shape, Whole, fault
+from mtlsearch.store.ownership import leaving
 from mtlsearch.store.record import Record
 from mtlsearch.store.states import StateFile, clear_states, found_states, write_states
 from mtlsearch.study.results import EpochResult
@@ -77,6 +78,7 @@ class Keeper:
         self.ghosts: dict[int, int] = {}  # the epochs after which each ended
         self.cost, self.last = 0.0, time.monotonic()
         self.crews = 1  # whose states this process keeps
+        self.round: int | None = None  # of crews that keep step: the last one that this crew has trained
         # An aggregator of gradients may keep a state that nothing outside of it can read.
         self.works = training.method not in GRADIENT_BASED
 
@@ -136,12 +138,16 @@ class Keeper:
 
     # Going on.
 
-    def resume(self) -> bool:
-        """Go on from the states that a dead run left, where there are any; the trainer has no members yet."""
+    def resume(self, *, own: bool = False) -> bool:
+        """Go on from the states that a dead run left, where there are any; the trainer has no members yet.
+
+        With `own`, from those of the same crew alone. Where all its trials have ended, and others are in training, they
+        are ghosts: they keep the room that they had until then.
+        """
         record = self.record
         record.storage.refresh(record.study._study_id)
         made_by = self._made_by()
-        for file in self._free_files():
+        for file in self._free_files(own=own):
             if not are_whole(file.facts):
                 self._tell(f"trials in training begin anew, since the state in training {file.path} was damaged")
                 file.remove()
@@ -155,20 +161,27 @@ class Keeper:
                 self._seat()
                 return True
         record.take_over()
+        if own:  # the files of other crews are for their keepers
+            return False
         clear_states(
             record.artifacts, record.name, [t.user_attrs.get("owner") for t in record.trials(TrialState.RUNNING)]
         )
         return False
 
-    def _free_files(self) -> list[StateFile]:
-        """The files of states whose trials are in training no more."""
+    def _free_files(self, *, own: bool = False) -> list[StateFile]:
+        """The files of states whose trials are in training no more; with `own` those of this crew."""
         left = [trial.user_attrs.get("owner") for trial in self.record.dead()]
+        goes_on = own and bool(self.record.trials(TrialState.RUNNING))
         found = []
         for file in found_states(self.record.artifacts, self.record.name):
-            last, own = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
+            last, its = file.owners[-1], [owner for owner in left if file.belongs_to(owner)]
             # Where the last owner lives and no trial is its own yet, it is just taking them over.
-            taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in own)
-            if own and not taking:
+            taking = is_here(last) and is_alive(last) and not any(same(owner, last) for owner in its)
+            is_free = bool(its) and not taking
+            if own:
+                is_left = goes_on and is_here(last) and (same(last, this_process()) or not is_alive(last))
+                is_free = last.get(CREW) == self.owner[CREW] and (is_free or is_left)
+            if is_free:
                 found.append(file)
         return found
 
@@ -277,9 +290,13 @@ class Keeper:
     # Keeping.
 
     def keep_if_due(self) -> None:
-        """Keep the states where keeping those of all crews takes a small share of the time since they were kept."""
-        if time.monotonic() - self.last >= max(LEAST_SECONDS, self.crews * self.cost / SHARE):
+        """Keep the states where that is due."""
+        if self.is_due():
             self.keep()
+
+    def is_due(self) -> bool:
+        """Whether keeping the states of all crews takes a small share of the time since they were kept."""
+        return time.monotonic() - self.last >= max(LEAST_SECONDS, self.crews * self.cost / SHARE)
 
     def keep(self) -> None:
         """Keep all members. A failure is told once, and the search goes on."""
@@ -293,6 +310,7 @@ class Keeper:
             "members": members,
             "asked": sorted(self.asked),
             "trainer": kept.facts,
+            **({} if self.round is None else {"round": self.round}),
         }
         try:
             self.file = write_states(record.artifacts, record.name, self.owners, kept.tensors, facts)
@@ -318,12 +336,16 @@ class Keeper:
             **{name: version(name) for name in VERSIONS},
         }
 
-    def close(self) -> None:
-        """End the run: trials in training wait for the next one, where there is a file of their states."""
+    def close(self, *, is_needed: bool = False) -> None:
+        """End the run: trials in training wait for the next one, where there is a file of their states.
+
+        A file of trials that have all ended stays only where it `is_needed`.
+        """
         kept = self.file is not None and self.file.path.is_file()
-        running = self.trains()
+        is_needed = is_needed or self.trains()
         self.record.interrupt({*self.asked, *self.queue}, leave=kept)
-        if self.file is not None and not running:
+        self.record.adopt(self.queue, leaving(self.owner))  # they wait for room, and are not in training
+        if self.file is not None and not is_needed:
             with suppress(StoreError):  # the run has ended well; the next one finds the file without an owner
                 self.file.remove()
 

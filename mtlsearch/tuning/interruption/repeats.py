@@ -62,11 +62,11 @@ class RepeatKeeper(Keeper):
         whole = (trial for trial in super()._of(file) if not is_damaged(trial))
         return [trial for trial in whole if key_of(trial, self.record) in self.known]
 
-    def _free_files(self) -> list[StateFile]:
+    def _free_files(self, *, own: bool = False) -> list[StateFile]:
         def is_of_these(file: StateFile) -> bool:
             return any(trial.state is TrialState.RUNNING for trial in self._of(file))
 
-        return list(filter(is_of_these, super()._free_files()))
+        return list(filter(is_of_these, super()._free_files(own=own)))
 
     def _made_by(self) -> dict[str, Any]:
         return {**super()._made_by(), "plan": self.plan}

@@ -103,7 +103,7 @@ class WorkerOptions(DeviceOptions):
         "--devices",
         help="Train in a process for each device of this machine: all, cuda:0,cuda:1, or cpu*2.",
         longest=LONGEST_TEXT,
-        default="train in this process",
+        default="train in this process; a long run on a CPU starts workers where that is faster",
         local=True,
     )
     ray: str | None = option(

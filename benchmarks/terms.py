@@ -5,9 +5,9 @@
 
 Each repeat searches a shipped study with another seed, in a store of its own, and lets `run` confirm the best config
 with fresh seeds, beside its twin of equal weights and the plain sum of the losses. The numbers are means over those
-seeds of the relative L2 error on test. `--first` goes on with a later repeat, where a run was cut short: each repeat is
-a matter of its seed alone, and is printed as soon as it is done. The speed is that of the default config alone and in a population of 16, in
-this process: medians of five epochs after the first.
+seeds of the relative L2 error on test. `--first` goes on with a later repeat, where a run was cut short: a repeat is a
+function of its seed alone, and is printed as soon as it is done. The speed is that of the default config alone and in a
+population of 16, in this process: medians of five epochs after the first.
 """
 
 import argparse

@@ -23,8 +23,10 @@ import optuna
 import torch
 from common import conclude, parser, table
 from many_weights_cases import CASES, loaded_case
-from many_weights_ways import WAYS, best_of, trained
+from many_weights_ways import STAYING, WAYS, Crowd, best_of_each
 from scipy.stats import t as student
+
+from mtlsearch.training.population.steps import Compiled, Fused, has_compiler
 
 Scores = Mapping[str, Mapping[int, float]]  # {way: {seed: test score in points}}
 AGAINST = ("equal", "each", "pbt-rate")
@@ -56,16 +58,16 @@ class Kept:
 def scores_of(case: str, kept: Kept, options: argparse.Namespace) -> Scores:
     """The scores of all ways with every seed; seeds are outside, so that each has all ways."""
     loaded, ways = loaded_case(case, options.data, options.epochs), list(dict.fromkeys(["equal", *options.ways]))
+    slots = sum(way in STAYING for way in ways)
+    crowd = Crowd(loaded, slots, Fused() if options.quick or not has_compiler() else Compiled())
     found: dict[str, dict[int, float]] = {way: {} for way in ways}
     for seed in range(options.seeds):
-        first = None
+        names = {way: f"{case} {way} {options.trials} × {options.epochs} seed {seed}" for way in ways}
+        missing = [way for way in ways if names[way] not in kept.scores]
+        for way, best in best_of_each(missing, crowd, seed, options.trials).items():
+            kept.add(names[way], 100 * best.test_score(loaded))
         for way in ways:
-            of = f"{case} {way} {options.trials} × {options.epochs} seed {seed}"
-            if of not in kept.scores:
-                first = first or trained(loaded, seed, loaded.study.default_config())
-                best = best_of(way, loaded, seed, options.trials, first)
-                kept.add(of, 100 * best.test_score(loaded))
-            found[way][seed] = kept.scores[of]
+            found[way][seed] = kept.scores[names[way]]
     return found
 
 

@@ -14,7 +14,8 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import optuna
@@ -24,29 +25,37 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from mtlsearch.nn.pretrained.shared import load_own_state
+from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config, Space
 from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.weights.shared_weights import EqualWeights, GroupWeights, PowerOfLabels, by_labels, label_counts
 from mtlsearch.study.weights.task_weights import LogRatios, WeightSpace
-from mtlsearch.training.batches import batch_parts, epoch_batches, epoch_reads
-from mtlsearch.training.kept import Kept
+from mtlsearch.training.batches import batch_parts, epoch_batches, epoch_reads, steps_per_epoch
 from mtlsearch.training.losses import each_loss
-from mtlsearch.training.solo import SoloMember, SoloTrainer, evaluate_state
+from mtlsearch.training.optim import OptimizerSettings
+from mtlsearch.training.population.population import PopulationTrainer
+from mtlsearch.training.population.steps import Steps
+from mtlsearch.training.solo import SoloMember, evaluate_state
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
-WAYS = ("equal", "each", "labels", "groups", "loss", "difficulty", "affinity", "pbt", "pbt-labels", "pbt-rate")
+STAYING = ("equal", "each", "labels", "groups", "loss", "difficulty", "affinity")
+MOVING = ("pbt", "pbt-labels", "pbt-rate")
+WAYS = (*STAYING, *MOVING)
 GROUPS = 4
+MOST = 1000  # members of a crowd
 LOSS_POWER, LEAST_LOSS = 2.0, 0.05
 GRADIENT_BATCHES = 2
 QUARTER, EVERY = 0.25, 1  # of a population that copies, and after how many epochs
 FACTORS = (0.8, 1.25)  # by which a copy moves its learning rate and each weight
 POWER_STEP = 0.2  # standard deviation of a copy's move of the power of the number of labels
 
+AfterEpoch = Callable[[Sequence[EpochResult]], None]
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A trial's config, its best epoch's state, and its score on validation there."""
+    """A trial's last config, its best epoch's state, and its score on validation there."""
 
     config: Config
     state: Mapping[str, Tensor]
@@ -56,29 +65,81 @@ class Trained:
         return loaded.score(evaluate_state(loaded, self.config, self.state, "test"))
 
 
-def trained(loaded: LoadedStudy, seed: int, config: Config) -> Trained:
-    """One trial by itself."""
-    trainer = SoloTrainer(Training(loaded, seed))
-    trainer.add(0, config)
-    (result,) = trainer.advance()
-    while not result.finished:
-        (result,) = trainer.advance()
-    return Trained(config, trainer.state(0), result.best_score)
+class Crowd:
+    """Trains configs side by side, in lanes of `slots`: all have the same seed, and so the same batches."""
+
+    def __init__(self, loaded: LoadedStudy, slots: int, steps: Steps) -> None:
+        self.loaded = loaded
+        self.trainer = PopulationTrainer(Training(loaded, slots=slots), MOST, steps, shrinks=False)
+
+    def train(self, seed: int, configs: Sequence[Config], after: AfterEpoch = lambda results: None) -> list[Trained]:
+        """Train a trial of each config; `after` each epoch but the last may copy members."""
+        trainer, epochs = self.trainer, self.loaded.study.epochs
+        for number, config in enumerate(configs):
+            trainer.add(number, config, entry_epoch=0, seed=seed)
+        for epoch in range(epochs):
+            results = sorted(trainer.advance(), key=lambda each: each.number)
+            if epoch + 1 < epochs:
+                after(results)
+        found = [Trained(self._config(each.number), trainer.state(each.number), each.best_score) for each in results]
+        for number in range(len(configs)):
+            trainer.drop(number)
+        trainer.lanes.groups = {key: lanes for key, lanes in trainer.lanes.groups.items() if key[1] == seed}
+        return found
+
+    def _config(self, number: int) -> Config:
+        lane, slot = self.trainer.lanes.find(number)
+        return lane.members[slot].config  # type: ignore[union-attr]
+
+    def copy(self, source: int, number: int, move: Callable[[Config], Config]) -> None:
+        """Give trial `number` the whole state of trial `source`, with its config moved."""
+        (old, old_slot), (lane, slot) = map(self.trainer.lanes.find, (source, number))
+        for own, theirs in zip(lane.state.stacked(), old.state.stacked(), strict=True):
+            own[slot].copy_(theirs[old_slot])
+        giver, member = old.members[old_slot], lane.members[slot]
+        assert giver is not None
+        assert member is not None
+        member.config = move(giver.config)
+        member.settings = OptimizerSettings.of(member.config)
+        member.progress = TrialProgress(**{**asdict(giver.progress), "number": number})
+        steps = self.loaded.study.epochs * steps_per_epoch(self.loaded)
+        for name, value in member.settings.coefficients(steps).items():
+            lane.state.coefficients[name][slot] = value
+        lane.state.weights[slot].copy_(lane.program.training.weights(member.config))
 
 
-def searched(weights: WeightSpace, loaded: LoadedStudy, seed: int, trials: int, first: Trained) -> Trained:
-    """The best of `trials` trials of TPE, of which the first is given."""
-    space, default = Space(loaded.study.search_space.hyperparameters, weights), loaded.study.default
-    study = optuna.create_study(direction="maximize", sampler=tpe_sampler(seed))
-    params = space.params(first.config)
-    study.add_trial(create_trial(params=params, distributions=space.distributions, value=first.score))
-    best = first
-    for _ in range(1, trials):
-        trial = study.ask(space.distributions)
-        found = trained(loaded, seed, space.config(trial.params, default))
-        best = max(best, found, key=lambda each: each.score)
-        study.tell(trial, found.score)
-    return best
+class Searched:
+    """A search by TPE over a space of weights, whose first trial is given."""
+
+    def __init__(self, weights: WeightSpace, loaded: LoadedStudy, seed: int, first: Trained) -> None:
+        self.space = Space(loaded.study.search_space.hyperparameters, weights)
+        self.default, self.best = loaded.study.default, first
+        self.study = optuna.create_study(direction="maximize", sampler=tpe_sampler(seed))
+        params = self.space.params(first.config)
+        self.study.add_trial(create_trial(params=params, distributions=self.space.distributions, value=first.score))
+
+    def ask(self) -> Config:
+        self.trial = self.study.ask(self.space.distributions)
+        return self.space.config(self.trial.params, self.default)
+
+    def tell(self, found: Trained) -> None:
+        self.study.tell(self.trial, found.score)
+        self.best = max(self.best, found, key=lambda each: each.score)
+
+
+def best_of_each(ways: Sequence[str], crowd: Crowd, seed: int, trials: int) -> dict[str, Trained]:
+    """The best trial on validation of a search in each way: those that stay side by side, then those that move."""
+    loaded, staying = crowd.loaded, [way for way in ways if way in STAYING]
+    found: dict[str, Trained] = {}
+    if staying:
+        (first,) = crowd.train(seed, [loaded.study.default_config()])
+        searches = {way: Searched(_space(way, loaded, first), loaded, seed, first) for way in staying}
+        for _ in range(1, trials):
+            told = crowd.train(seed, [search.ask() for search in searches.values()])
+            for search, trained in zip(searches.values(), told, strict=True):
+                search.tell(trained)
+        found = {way: search.best for way, search in searches.items()}
+    return found | populations([way for way in ways if way in MOVING], crowd, seed, trials)
 
 
 def validation_losses(loaded: LoadedStudy, first: Trained) -> dict[str, float]:
@@ -142,75 +203,56 @@ def moved_power(family: PowerOfLabels) -> Move:
     return move
 
 
-def population(move: Move, begin: Move, loaded: LoadedStudy, seed: int, trials: int) -> Trained:
-    """The best epoch of a population of `trials` members that train side by side.
+def populations(ways: Sequence[str], crowd: Crowd, seed: int, size: int) -> dict[str, Trained]:
+    """The best epoch of a population of each way.
 
     After every `EVERY` epochs each member of the worst quarter takes the whole state of one of the best quarter, and
-    goes on with its config moved. The first member has the default config; `begin` draws the weights of the others,
-    and their learning rates are uniform in their logarithm.
+    goes on with its config moved. The first member has the default config; the learning rates of the others are
+    uniform in their logarithm, and the same in every way.
     """
-    random, training = np.random.default_rng(seed), Training(loaded, seed).in_columns
-    default = loaded.study.default_config()
-    rates = loaded.study.search_space.hyperparameters["learning_rate"]
+    if not ways:
+        return {}
+    loaded = crowd.loaded
+    family = PowerOfLabels(loaded.study.weighted, label_counts(loaded.study.tasks, loaded.splits))
+    moves = {"pbt": moved_weights, "pbt-rate": moved_rate, "pbt-labels": moved_power(family)}
+    randoms = {way: np.random.default_rng(seed) for way in ways}
+    configs = [config for way in ways for config in _begun(loaded, randoms[way], family, way, size)]
+
+    def after(results: Sequence[EpochResult]) -> None:
+        if (results[0].epoch + 1) % EVERY:
+            return
+        for number, way in enumerate(ways):
+            own, random, move = results[number * size : (number + 1) * size], randoms[way], moves[way]
+            ranked = sorted(own, key=lambda each: np.nan_to_num(each.score, nan=-np.inf))
+            count = max(1, int(QUARTER * size))
+            for worst in ranked[:count]:
+                source = ranked[-1 - int(random.integers(count))]
+                crowd.copy(source.number, worst.number, partial(move, random))
+
+    trained = crowd.train(seed, configs, after)
+    parts = (trained[start : start + size] for start in range(0, len(trained), size))
+    return {way: max(own, key=lambda each: each.score) for way, own in zip(ways, parts, strict=True)}
+
+
+def _begun(
+    loaded: LoadedStudy, random: np.random.Generator, family: PowerOfLabels, way: str, size: int
+) -> list[Config]:
+    """The configs with which the members of a population begin."""
+    default, rates = loaded.study.default_config(), loaded.study.search_space.hyperparameters["learning_rate"]
     low, high = np.log([rates.low, rates.high])  # type: ignore[attr-defined]
-    drawn = [
-        {**default.hyperparameters, "learning_rate": float(np.exp(random.uniform(low, high)))} for _ in range(trials)
+    drawn = np.exp(random.uniform(low, high, size=size - 1))
+    configs = [
+        Config({**default.hyperparameters, "learning_rate": float(rate)}, default.task_weights) for rate in drawn
     ]
-    configs = [default, *(begin(random, replace(default, hyperparameters=own)) for own in drawn[1:])]
-    members = [SoloMember(training, slot, config, 0, seed) for slot, config in enumerate(configs)]
-    for epoch in range(loaded.study.epochs):
-        scores = [member.advance().score for member in members]
-        if (epoch + 1) % EVERY == 0 and epoch + 1 < loaded.study.epochs:
-            ranked, count = np.argsort(np.nan_to_num(scores, nan=-np.inf)), max(1, int(QUARTER * trials))
-            for slot in ranked[:count]:
-                source = members[random.choice(ranked[-count:])]
-                members[slot] = copied(training, source, int(slot), move(random, source.config))
-    best = max(members, key=lambda member: member.progress.best_score)
-    return Trained(best.config, best.best, best.progress.best_score)
+    if way == "pbt-labels":
+        powers = random.uniform(-1, 1, size=size - 1)
+        shares = [family.weights(dict.fromkeys(family.distributions, float(power))) for power in powers]
+        configs = [replace(own, task_weights=weights) for own, weights in zip(configs, shares, strict=True)]
+    return [default, *configs]
 
 
-def copied(training: Training, source: SoloMember, slot: int, config: Config) -> SoloMember:
-    """A member in the whole state of another one, which goes on with `config`."""
-    kept = source.keep()
-    facts = {
-        **kept.facts,
-        "hyperparameters": dict(config.hyperparameters),
-        "task_weights": dict(config.task_weights),
-        "progress": {**kept.facts["progress"], "number": slot},
-    }
-    return SoloMember.restored(training, Kept({name: tensor.clone() for name, tensor in kept.tensors.items()}, facts))
-
-
-def stays(random: np.random.Generator, config: Config) -> Config:
-    return config
-
-
-def best_of(way: str, loaded: LoadedStudy, seed: int, trials: int, first: Trained) -> Trained:
-    """The best trial on validation of a search that takes its weights in this way."""
-    tasks: Sequence[str] = loaded.study.weighted
-    labels = label_counts(loaded.study.tasks, loaded.splits)
-    if way.startswith("pbt"):
-        family = PowerOfLabels(tasks, labels)
-        moves = {
-            "pbt": (moved_weights, stays),
-            "pbt-rate": (moved_rate, stays),
-            "pbt-labels": (moved_power(family), any_power(family)),
-        }
-        return population(*moves[way], loaded, seed, trials)
-    return searched(_space(way, tasks, labels, loaded, first), loaded, seed, trials, first)
-
-
-def any_power(family: PowerOfLabels) -> Move:
-    def begin(random: np.random.Generator, config: Config) -> Config:
-        powers = {name: float(random.uniform(-1, 1)) for name in family.distributions}
-        return replace(config, task_weights=family.weights(powers))
-
-    return begin
-
-
-def _space(
-    way: str, tasks: Sequence[str], labels: Mapping[str, float], loaded: LoadedStudy, first: Trained
-) -> WeightSpace:
+def _space(way: str, loaded: LoadedStudy, first: Trained) -> WeightSpace:
+    tasks, labels = loaded.study.weighted, label_counts(loaded.study.tasks, loaded.splits)
     if way == "affinity":
         return GroupWeights(tasks, groups=groups_by_affinity(loaded, first))
     if way == "difficulty":

@@ -35,7 +35,7 @@ ROWS = {
     "verdicts": ["units, repeat 0: score"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],
     "many_tasks": ["8 tasks of one output: plain", "8 tasks of two outputs: columns"],
-    "many_weights": ["simulated-27: each", "simulated-27: labels", "simulated-27: groups"],
+    "many_weights": ["simulated-27: each", "simulated-27: labels", "simulated-27: affinity", "simulated-27: pbt"],
     "folds": ["wine, population of 2", "wine, one trial at a time"],
     "new_data": ["made up: y0", "made up: y1", "made up"],
     "grouping": ["two groups", "no groups"],

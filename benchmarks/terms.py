@@ -1,11 +1,13 @@
 """Loss terms: what tuned weights gain over equal ones and over the plain sum, and how fast terms train at once.
 
-    python benchmarks/terms.py [--studies poisson klein-gordon] [--repeats 10] [--trials 48] [--seeds 3]
+    python benchmarks/terms.py [--studies poisson klein-gordon] [--repeats 10] [--first 0] [--trials 48]
+                               [--seeds 3] [--no-speeds]
 
 Each repeat searches a shipped study with another seed, in a store of its own, and lets `run` confirm the best config
 with fresh seeds, beside its twin of equal weights and the plain sum of the losses. The numbers are means over those
-seeds of the relative L2 error on test. The speed is that of the default config alone and in a population of 16, in
-this process: medians of five epochs after the first.
+seeds of the relative L2 error on test. `--first` goes on with a later repeat, where a run was cut short: a repeat is a
+function of its seed alone, and is printed as soon as it is done. The speed is that of the default config alone and in a
+population of 16, in this process: medians of five epochs after the first.
 """
 
 import argparse
@@ -36,6 +38,8 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--studies", nargs="+", default=["poisson", "klein-gordon"])
     made.add_argument("--repeats", type=int, default=10, help="0 for the speed alone")
+    made.add_argument("--first", type=int, default=0, help="the first repeat to run, where others have been run before")
+    made.add_argument("--no-speeds", action="store_true", help="the errors alone")
     made.add_argument("--trials", type=int, default=48)
     made.add_argument("--epochs", type=int, help="of a trial, default the study's")
     made.add_argument("--seeds", type=int, default=3)
@@ -47,15 +51,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for study in options.studies:
         budget = f"{options.trials} trials of {options.epochs or load_study(study).epochs} epochs"
-        if options.repeats:
+        if options.repeats > options.first:
             conclude(options, f"Loss terms: {study}, {budget}, pruner {options.pruner}", repeated(options, study))
-        conclude(options, f"Loss terms at once: {study}, {options.threads} threads", speeds(study, options.quick))
+        if not options.no_speeds:
+            conclude(options, f"Loss terms at once: {study}, {options.threads} threads", speeds(study, options.quick))
 
 
 def repeated(options: argparse.Namespace, study: str) -> str:
     """A row for each repeat: the error of each arm, and what the verdict says."""
     rows, wins, gains = [], 0, []
-    for seed in range(options.repeats):
+    for seed in range(options.first, options.repeats):
         begun = time.perf_counter()
         verdict = verdict_of(options, study, seed)
         (task,) = verdict["metrics"]
@@ -67,7 +72,7 @@ def repeated(options: argparse.Namespace, study: str) -> str:
         rows.append([f"repeat {seed}", *found, rounded(plain / tuned), verdict["kind"], took])
         print(*rows[-1], file=sys.stderr, flush=True)
     head = ["", "tuned", "equal", "plain sum", "plain sum ÷ tuned", "verdict", "seconds"]
-    told = f"Tuned weights beat equal ones in {wins} of {options.repeats}; the median of the ratio is"
+    told = f"Tuned weights beat equal ones in {wins} of {len(rows)}; the median of the ratio is"
     return f"{table(head, rows)}\n\n{told} {rounded(median(gains))}."
 
 

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from mtlsearch.study.loaded import load_data
+from mtlsearch.study.results import EpochResult
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -38,7 +40,7 @@ ROWS = {
     "verdicts": ["units, repeat 0: score"],
     "calibration": ["k=2 S=5 smooth", "k=2 S=5 counts", "k=2 S=5", "R=5 divisions", "K=5 searches, 5 seeds", "5 pairs"],
     "many_tasks": ["8 tasks of one output: plain", "8 tasks of two outputs: columns"],
-    "many_weights": ["simulated-27: each", "simulated-27: labels", "simulated-27: groups"],
+    "many_weights": ["simulated-27: each", "simulated-27: labels", "simulated-27: affinity", "simulated-27: pbt"],
     "folds": ["wine, population of 2", "wine, one trial at a time"],
     "new_data": ["made up: y0", "made up: y1", "made up"],
     "grouping": ["two groups", "no groups"],
@@ -172,3 +174,27 @@ def test_trained_calibration_goes_on_from_its_cache(common: object, tmp_path: Pa
     assert outcome.kind in ("tuned", "equal", "undecided")
     assert outcome.low <= outcome.mean <= outcome.high
     assert calibration_trained.Cache(tmp_path / "cache.jsonl").outcomes == {0: outcome}
+
+
+def test_a_copied_member_has_its_sources_scores_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from many_weights_cases import loaded_case
+    from many_weights_ways import Crowd
+
+    from mtlsearch.study.space import Config
+    from mtlsearch.training.population.steps import Fused
+
+    loaded = loaded_case("simulated-27", Path(), epochs=3)
+    weights = loaded.study.default_config().task_weights
+    scores: list[list[float]] = []
+
+    def after(results: Sequence[EpochResult]) -> None:
+        scores.append([result.score for result in results])
+        if len(scores) == 1:
+            crowd.copy(2, 0, lambda config: config)  # from another lane: each has two slots
+
+    crowd = Crowd(loaded, slots=2, steps=Fused())
+    crowd.train(0, [Config({"learning_rate": rate}, weights) for rate in (3e-4, 2e-3, 2e-2)], after)
+    first, second = scores
+    assert len(set(first)) == 3
+    assert second[0] == second[2] != second[1]

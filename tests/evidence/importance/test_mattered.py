@@ -14,7 +14,12 @@ WIDTHS = (2 ** np.random.default_rng(1).uniform(4, 7, 40)).astype(int).tolist()
 RATIOS = np.random.default_rng(2).uniform(-3, 3, 40)
 WEIGHTS = [{"mnist": 1 / (1 + np.exp(r)), "fashion": 1 / (1 + np.exp(-r))} for r in RATIOS]
 CONFIGS = [
-    {"learning_rate": rate, "hidden": hidden, "dropout": RATIOS[i - 1] / 12 + 0.25, "norm": ("none", "batch", "layer")[i % 3]}
+    {
+        "learning_rate": rate,
+        "hidden": hidden,
+        "dropout": RATIOS[i - 1] / 12 + 0.25,
+        "norm": ("none", "batch", "layer")[i % 3],
+    }
     for i, (rate, hidden) in enumerate(zip(RATES, WIDTHS, strict=True))
 ]
 

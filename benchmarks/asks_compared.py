@@ -89,7 +89,8 @@ def compared(options: argparse.Namespace) -> str:
     kept: dict[str, Any] = json.loads(options.found.read_text()) if options.found and options.found.exists() else {}
     curves = kept_curves(options)
     surrogates = {problem: Surrogate(each) for problem, each in curves.items()}
-    names = [name for name in WAYS if options.only in name and (HAS_SMAC or not name.startswith("SMAC3"))]
+    chosen = [name for name in WAYS if any(part in name for part in options.ways)]
+    names = [name for name in chosen if HAS_SMAC or not name.startswith("SMAC3")]
     for seed in range(options.seeds):
         for problem, surrogate in surrogates.items():
             for name in names:
@@ -153,7 +154,7 @@ def main() -> None:
     made.add_argument("--found", type=Path, help="the file that keeps the searches")
     made.add_argument("--seeds", type=int, default=40)
     made.add_argument("--trials", type=int, default=60, help="of the default, whose trial-epochs every way gets")
-    made.add_argument("--only", default="", help="only the ways whose names contain this")
+    made.add_argument("--ways", nargs="*", default=[""], help="only the ways whose names contain one of these")
     options = made.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")

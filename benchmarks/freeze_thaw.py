@@ -5,7 +5,8 @@ gain before, over all trials that have both, and chained; their residual varianc
 (Matérn 5/2, a length scale a dimension) is fitted to the extrapolated results, each with its own variance beside the
 common noise. A trial's promise is its expected improvement over the best complete trial for each epoch that it still
 needs. A new trial is counted with five times its epochs: with less, nearly all slots went to new ones (tried on six
-seeds of digits from 1000 on, which are not compared). New configs are chosen one after the other, each as if those before it had given what is expected.
+seeds of digits from 1000 on, which are not compared). New configs are chosen one after the other, each as if those
+before it had given what is expected.
 
 The idea is that of ifBO (Rakotoarison et al. 2024) and of Swersky et al. 2014, with a model that needs no download.
 Pausing costs nothing here: a real trainer would have to keep the state of every trial.

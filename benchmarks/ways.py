@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import optuna
 from curves import Surrogate
+from joblib import parallel_config
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
@@ -172,7 +173,8 @@ class Smac(Sampled):
 
     def asked(self) -> Trial:
         if self.params:  # the first is the default config, as in all searches
-            info = self._smac.ask()
+            with parallel_config(backend="sequential"):  # threads for ten small trees cost more than they save
+                info = self._smac.ask()
             params = {name: _plain(info.config[name], d) for name, d in self.surrogate.space.items()}
             self.study.enqueue_trial(params)
             trial = super().asked()

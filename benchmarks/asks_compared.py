@@ -20,6 +20,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -147,8 +148,6 @@ def difference(paired: Sequence[float]) -> str:
 
 
 def main() -> None:
-    from pathlib import Path
-
     made = parser(__doc__)
     add_curves_options(made)
     made.add_argument("--found", type=Path, help="the file that keeps the searches")
@@ -159,7 +158,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     if options.quick:
-        options.problems, options.recorded, options.seeds, options.trials = ["made up"], 24, 2, 20
+        options.problems, options.recorded, options.seeds, options.trials = ["made up"], 20, 2, 12
     title = f"Ways to ask, {options.trials} trials' epochs, sixteen in flight"
     conclude(options, title, compared(options))
 

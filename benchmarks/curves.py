@@ -1,11 +1,8 @@
-"""Learning curves that unpruned searches recorded once, and a surrogate of them that other benchmarks search.
-
-    python benchmarks/curves.py --curves FILE [--problems digits enb jura] [--trials 400] [--tables DIR]
+"""Learning curves that unpruned searches recorded once, and a surrogate of them that `asks_compared.py` searches.
 
 A problem is a study with the epochs of a trial: the shipped `digits`, or a table of Mulan's (NAME.arff.gz in --tables)
 as `mtlsearch init` writes it. Half of its trials are drawn at random, the others by unpruned TPE searches of a hundred
-trials, so that the curves are dense where a search ends up. FILE keeps what was recorded; the script adds what is
-missing and prints how well the surrogate knows configs that it has not seen.
+trials, so that the curves are dense where a search ends up. The file --curves keeps what was recorded.
 
 The surrogate predicts the whole curve from a config's place in its space: the mean of a forest of trees and a Gaussian
 process, which knows unseen configs better than either alone. Both are fitted to −log(1.02 − score), in which the good
@@ -24,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import conclude, parser, table
+from common import table
 from new_data import TARGETS, called, frame_of, made_up
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json, json_to_distribution
@@ -252,16 +249,3 @@ def surrogate_table(found: Mapping[str, Curves]) -> str:
         )
     head = ["surrogate of", "curves", "dimensions", "epochs", "ρ, unseen configs", "ρ, the better half", "R²"]
     return table(head, rows)
-
-
-def main() -> None:
-    made = parser(__doc__)
-    add_curves_options(made)
-    options = made.parse_args()
-    if options.quick:
-        options.problems, options.recorded = ["made up"], 24
-    conclude(options, "Surrogates of recorded curves", surrogate_table(kept_curves(options)))
-
-
-if __name__ == "__main__":
-    main()

@@ -42,7 +42,7 @@ ROWS = {
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
     "pareto": ["wines, 1 seeds × 4 trials", "2 dimensions", "3 dimensions"],
     "importance": ["sum", "bowl", "product", "step", "cliff", "hinge", "ridge", "box"],
-    "curves": ["made up"],
+    "warm_starts": ["made up, 2 seeds: cold", "made up, 2 seeds: --from", "made up, 2 seeds: --narrow"],
     "asks_compared": ["TPE of mtlsearch", "random, unpruned", "freeze-thaw", "Optuna's GP"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }

@@ -162,7 +162,8 @@ class _Quadratic:
         for penalty in PENALTIES:
             ridge = np.diag([0.0, *[penalty] * (z.shape[1] - 1)])
             solved = np.linalg.solve(z.T @ z + ridge, z.T)
-            leverage = np.minimum(np.einsum("ij,ji->i", z, solved), 0.999)
+            # With more features than trials leverages are almost 1: a lower limit would hide how far a fit is off.
+            leverage = np.minimum(np.einsum("ij,ji->i", z, solved), 1 - 1e-8)
             beta = solved @ y
             left_out = (y - z @ beta) / (1 - leverage)  # the residual of each trial by a fit without it
             if (error := float(left_out @ left_out)) < least:
@@ -204,7 +205,7 @@ def _fitted(x: Array, y: Array, parts: Array) -> list[tuple[Model, float]]:
 
     def r2(residuals: Array) -> float:
         variance = float(parts @ (y - parts @ y) ** 2)
-        return 1 - float(parts @ residuals**2) / variance if variance > 0 else -np.inf
+        return 1 - float(parts @ residuals**2) / variance if variance > 0 else 0.0
 
     alone, seen = forest(y, 1)
     quadratic = _Quadratic(x, y)

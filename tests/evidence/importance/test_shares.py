@@ -76,6 +76,16 @@ def test_noise_is_undetermined() -> None:
     assert not found.determined
 
 
+def test_a_fit_with_more_features_than_trials_does_not_pass_for_knowledge() -> None:
+    """Ten dimensions have 65 squares and products: they fit any forty scores without an error."""
+    random = np.random.default_rng(0)
+    space = {f"x{i}": real(0.0, 1.0) for i in range(10)}
+    trials = [dict(zip(space, row, strict=True)) for row in random.random((40, 10)).tolist()]
+    found = shares_of(trials, random.standard_t(2, size=40).tolist(), space, {name: [name] for name in space})
+    assert found is not None
+    assert found.r2 < 0.3
+
+
 def searched(count: int, apart: float, seed: int = 0) -> list[dict[str, Any]]:
     """Trials of a search that found a good region: but for `apart` of them all rates lie in their lowest fifth."""
     random = np.random.default_rng(seed)

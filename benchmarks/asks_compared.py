@@ -158,7 +158,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     if options.quick:
-        options.problems, options.recorded, options.seeds, options.trials = ["made up"], 20, 2, 12
+        options.problems, options.recorded, options.seeds, options.trials = ["made up"], 20, 2, 24
     title = f"Ways to ask, {options.trials} trials' epochs, sixteen in flight"
     conclude(options, title, compared(options))
 

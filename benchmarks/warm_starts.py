@@ -5,7 +5,7 @@
 A table (NAME.arff.gz) is sorted by its first input and cut in two, so the second half has other inputs than the first.
 Each half becomes a study by `mtlsearch init`. For every seed the first half is searched; then the second one, cold,
 with the first's best config asked first (--from), and in the region of the first's best trials (--narrow). All are
-real trainings, eight at once, with the default sampler and pruner. The score is the best observed one on validation
+real trainings, one at a time, with the default sampler and pruner. The score is the best observed one on validation
 after half of the trials and after all. --kept FILE keeps what was searched, so that a benchmark that was ended goes on.
 """
 
@@ -27,7 +27,6 @@ from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.record import find_record
 from mtlsearch.store.trials import score_of
 
-AT_ONCE = 8
 WARM = {"--from the best config": "--from", "--narrow to the best tenth": "--narrow"}
 COLD = "cold"
 
@@ -47,7 +46,7 @@ def searched(frame: pd.DataFrame, targets: list[str], seed: int, trials: int, ep
             written(f, targets, folder, n) for f, n in zip(halves(frame), ("first", "second"), strict=True)
         )
         base = ("--storage", store, "--trials", trials, "--epochs", epochs, "--seed", seed, "--threads", 1)
-        base = (*base, "--population", AT_ONCE, "--no-confirm", "--quiet")
+        base = (*base, "--population", 1, "--no-confirm", "--quiet")
         called("run", first, "--name", "source", *base)
         called("export", "source", "--storage", store, "-o", folder / "best.json")
         called("run", second, "--name", COLD, *base)

@@ -24,11 +24,12 @@ def known_store(
     metrics: Mapping[str, str] = METRICS,
     *,
     configs: Sequence[Mapping[str, Any]] = (),
+    weights: Sequence[Mapping[str, float]] = (),
     name: str = "known",
 ) -> Iterator[Record]:
     """The record of a study in `folder`/mtlsearch.db with a complete trial for each row of `reached`, a metric a task.
 
-    `configs` are hyperparameters that trials have instead of the default ones.
+    `configs` are hyperparameters that trials have instead of the default ones, `weights` task weights instead of equal.
     """
     info = describe(metrics)
     space = Space(HYPERPARAMETERS, LogRatios(list(metrics)))
@@ -36,7 +37,8 @@ def known_store(
         record = open_record(storage, name, info, 0, folder)
         for number, values in enumerate(reached):
             hyperparameters = {**info["default"], **(configs[number] if number < len(configs) else {})}
-            config = Config(hyperparameters, dict.fromkeys(metrics, 1 / len(metrics)))
+            equal = dict.fromkeys(metrics, 1 / len(metrics))
+            config = Config(hyperparameters, weights[number] if number < len(weights) else equal)
             validation = {task: {metric: v} for (task, metric), v in zip(metrics.items(), values, strict=True)}
             signs = (1 if info["tasks"][task]["higher_is_better"] else -1 for task in metrics)
             score = sum(sign * value for sign, value in zip(signs, values, strict=True)) / len(metrics)

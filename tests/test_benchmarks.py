@@ -46,7 +46,9 @@ ROWS = {
     "grouping": ["two groups", "no groups"],
     "calibration_trained": ["false tuned", "undecided", "equal weights", "the winner's interval covers zero"],
     "pareto": ["wines, 1 seeds × 4 trials", "2 dimensions", "3 dimensions"],
-    "importance": ["sum", "bowl", "product", "step", "cliff"],
+    "importance": ["sum", "bowl", "product", "step", "cliff", "hinge", "ridge", "box"],
+    "warm_starts": ["made up, 2 seeds: cold", "made up, 2 seeds: --from", "made up, 2 seeds: --narrow"],
+    "asks_compared": [f"made up, 58: {way}" for way in ("TPE of mtlsearch", "random, unpruned", "freeze-thaw")],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 

@@ -21,7 +21,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mtlsearch.evidence.importance.shares import LEAST_R2, LEAST_TRIALS, Shares, place, shares_of
+from mtlsearch.evidence.importance.shares import LEAST_R2, LEAST_TRIALS, MOST_EMPTY, Shares, place, shares_of
 from mtlsearch.evidence.questions.asking import metrics_of, value_of
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.store.record import Record
@@ -52,7 +52,15 @@ class Mattered:
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON holds them."""
         shares = {
-            name: {"r2": found.r2, "trials": found.trials, "determined": found.determined, "shares": dict(found.shares)}
+            name: {
+                "r2": found.r2,
+                "least_r2": found.least_r2,
+                "apart": found.apart,
+                "empty": found.empty,
+                "trials": found.trials,
+                "determined": found.determined,
+                "shares": dict(found.shares),
+            }
             for name, found in self.shares.items()
         }
         return {"shares": shares, "best_tenth": {name: dict(found) for name, found in self.needed.items()}}
@@ -62,11 +70,23 @@ def sentence(found: Shares) -> str:
     """`what moved the score: weights 12 %, learning_rate 70 % (out-of-bag R² 0.81, 100 trials)`."""
     about = f"out-of-bag R² {found.r2:.2f}, {found.trials} trials"
     if not found.determined:
-        return f"what moved the score: undetermined ({about}; from {LEAST_R2:g} on it is told)"
+        return f"what moved the score: undetermined ({about}; {_why(found)})"
     said = [name for name, share in found.shares.items() if share >= LEAST_SAID][:MOST_SAID]
     if WEIGHTS in found.shares and WEIGHTS not in said:
         said.append(WEIGHTS)
     return f"what moved the score: {', '.join(f'{n} {100 * found.shares[n]:.0f} %' for n in said)} ({about})"
+
+
+def _why(found: Shares) -> str:
+    """Why the shares are undetermined."""
+    if found.r2 < LEAST_R2:
+        return f"from {LEAST_R2:g} on it is told"
+    if found.least_r2 < LEAST_R2:
+        low = f"as low as {found.least_r2:.2f}" if found.least_r2 > 0 else "0"
+        return f"the search left parts of the space out, so over all of it R² may be {low}"
+    if found.empty > MOST_EMPTY:
+        return f"the search left {100 * found.empty:.0f} % of a range out"
+    return f"another fit that may be as good differs by {100 * found.apart:.0f} points"
 
 
 def mattered(record: Record, *, score_alone: bool = False) -> Mattered:

@@ -5,12 +5,18 @@ predicts trials better that it has not seen (out-of-bag R²). A forest alone was
 functions, and a quadratic alone on cliffs (`benchmarks/RESULTS.md`). The share of a group of dimensions is its total
 effect, E[Var(f | all others)] / Var(f), over the space: with interactions the shares sum to more than 1. Source: Jansen
 1999, "Analysis of variance designs for model output", eq. 11; Breiman 2001, "Random forests".
+
+A search leaves regions out, so its trials say less of the space than their number. Each trial counts in R² with the
+part of the space that it is the nearest trial to. Trials with parts vᵢ tell as much as 1/Σ vᵢ² evenly spread ones, and
+from that number follows how low R² over the space may be. The shares are told where even that is high enough, where no
+model whose R² lies above this bound says something else, and where no dimension has a wide slice without a trial.
 """
 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +27,9 @@ Array = NDArray[np.float64]
 
 LEAST_TRIALS = 20
 LEAST_R2 = 0.5  # below it the forest knows too little to say what mattered
+RISK = 0.01  # that R² over the space is lower than its bound
+MOST_APART = 0.1  # by which the models' shares may differ
+MOST_EMPTY = 0.25  # of a dimension's range, in which a cliff would be missed
 TREES = 100
 POINTS = 11  # the power of 2 of the number of points in the space
 PENALTIES = np.logspace(-3, 4, 15)
@@ -28,15 +37,23 @@ PENALTIES = np.logspace(-3, 4, 15)
 
 @dataclass(frozen=True)
 class Shares:
-    """The share of each group, the largest first, and the out-of-bag R²; `trials` is their number."""
+    """The share of each group, the largest first, and the out-of-bag R² over the space; `trials` is their number.
+
+    `least_r2` is how low R² may be, since trials are few where the search did not look. `apart` is the largest
+    difference in a share to another model that may predict as well. `empty` is the widest part of any dimension's range
+    that no trial lies in.
+    """
 
     shares: Mapping[str, float]
     r2: float
+    least_r2: float
+    apart: float
+    empty: float
     trials: int
 
     @property
     def determined(self) -> bool:
-        return self.r2 >= LEAST_R2
+        return self.least_r2 >= LEAST_R2 and self.apart <= MOST_APART and self.empty <= MOST_EMPTY
 
 
 class Model(Protocol):
@@ -73,10 +90,48 @@ def shares_of(
     choices = [
         len(d.choices) if isinstance(d, CategoricalDistribution) else 0 for d in space.values()
     ]  # 0 for a number
-    model, r2 = _fitted(_encoded(x, choices), (y - y.mean()) / y.std())
-    found = _total_effects(model, choices, [[columns.index(n) for n in names] for names in groups.values()])
-    ranked = sorted(zip(groups, found, strict=True), key=lambda pair: -pair[1])
-    return Shares(dict(ranked), r2, len(kept))
+    parts = _parts(x, choices)
+    places = [[columns.index(n) for n in names] for names in groups.values()]
+    models = _fitted(_encoded(x, choices), (y - y.mean()) / y.std(), parts)
+    best, r2 = models[0]
+    least = _least(r2, parts)
+    effects = _total_effects(best, choices, places)
+    others = [_total_effects(m, choices, places) for m, found in models[1:] if found >= max(least, LEAST_R2)]
+    apart = max((abs(a - b) for other in others for a, b in zip(effects, other, strict=True)), default=0.0)
+    ranked = sorted(zip(groups, effects, strict=True), key=lambda pair: -pair[1])
+    empty = max(_empty(d, [trials[i][name] for i in kept]) for name, d in space.items())
+    return Shares(dict(ranked), r2, least, apart, empty, len(kept))
+
+
+def _empty(distribution: BaseDistribution, values: Sequence[Any]) -> float:
+    """The widest part of a range that lies between neighbouring `values`; of a choice, the part never chosen."""
+    if isinstance(distribution, CategoricalDistribution):
+        return 1 - len(set(values)) / len(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    ends = sorted({distribution.low, *values, distribution.high})
+    step = distribution.step or 0.0
+    if not values or len(ends) < 2:
+        return 0.0
+    slices = [place(distribution, b) - place(distribution, a) for a, b in pairwise(ends) if b - a > step]
+    return max(slices, default=0.0)
+
+
+def _parts(x: Array, choices: Sequence[int]) -> Array:
+    """The part of the space that each trial [N, D] is the nearest one to, Σ = 1."""
+    from scipy.spatial import cKDTree
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(x.shape[1], rng=0).random_base2(POINTS)
+    _, nearest = cKDTree(_encoded(x, choices)).query(_encoded(points, choices))
+    return np.bincount(nearest, minlength=len(x)) / len(points)
+
+
+def _least(r2: float, parts: Array) -> float:
+    """How low R² over the space may be, with a risk of RISK, where trials stand for these parts of it."""
+    from scipy.stats import chi2
+
+    count = 1 / float(parts @ parts)
+    return float(1 - (1 - r2) * count / chi2.ppf(RISK, count))
 
 
 def _is_whole(params: Mapping[str, Any], value: float, space: Mapping[str, BaseDistribution]) -> bool:
@@ -107,7 +162,8 @@ class _Quadratic:
         for penalty in PENALTIES:
             ridge = np.diag([0.0, *[penalty] * (z.shape[1] - 1)])
             solved = np.linalg.solve(z.T @ z + ridge, z.T)
-            leverage = np.minimum(np.einsum("ij,ji->i", z, solved), 0.999)
+            # With more features than trials leverages are almost 1: a lower limit would hide how far a fit is off.
+            leverage = np.minimum(np.einsum("ij,ji->i", z, solved), 1 - 1e-8)
             beta = solved @ y
             left_out = (y - z @ beta) / (1 - leverage)  # the residual of each trial by a fit without it
             if (error := float(left_out @ left_out)) < least:
@@ -136,8 +192,8 @@ class _Sum:
         return found
 
 
-def _fitted(x: Array, y: Array) -> tuple[Model, float]:
-    """The model that predicts trials best that it has not seen, and its R² on them; `y` is standardised."""
+def _fitted(x: Array, y: Array, parts: Array) -> list[tuple[Model, float]]:
+    """The models and their R² over the space on trials that they have not seen, the best first; `y` is standardised."""
     from sklearn.ensemble import RandomForestRegressor  # slow to import
 
     def forest(target: Array, leaf: int) -> tuple[Any, Array]:
@@ -148,18 +204,18 @@ def _fitted(x: Array, y: Array) -> tuple[Model, float]:
         return made, np.nan_to_num(made.oob_prediction_)
 
     def r2(residuals: Array) -> float:
-        return float(1 - residuals @ residuals / (y @ y))
+        variance = float(parts @ (y - parts @ y) ** 2)
+        return 1 - float(parts @ residuals**2) / variance if variance > 0 else 0.0
 
     alone, seen = forest(y, 1)
     quadratic = _Quadratic(x, y)
     rest, more = forest(quadratic.residuals, 2)
-    found: list[tuple[float, Model]] = [
-        (r2(y - seen), alone),
-        (r2(quadratic.residuals), quadratic),
-        (r2(quadratic.residuals - more), _Sum([quadratic, rest])),
+    found: list[tuple[Model, float]] = [
+        (alone, r2(y - seen)),
+        (quadratic, r2(quadratic.residuals)),
+        (_Sum([quadratic, rest]), r2(quadratic.residuals - more)),
     ]
-    best = max(found, key=lambda pair: pair[0])
-    return best[1], best[0]
+    return sorted(found, key=lambda pair: -pair[1])
 
 
 def _total_effects(model: Model, choices: Sequence[int], groups: Sequence[Sequence[int]]) -> list[float]:

@@ -11,7 +11,17 @@ from mtlsearch.evidence.importance.mattered import SCORE, edges, mattered
 
 RATES = (10 ** np.random.default_rng(0).uniform(-4, -1, 40)).tolist()
 WIDTHS = (2 ** np.random.default_rng(1).uniform(4, 7, 40)).astype(int).tolist()
-CONFIGS = [{"learning_rate": rate, "hidden": hidden} for rate, hidden in zip(RATES, WIDTHS, strict=True)]
+RATIOS = np.random.default_rng(2).uniform(-3, 3, 40)
+WEIGHTS = [{"mnist": 1 / (1 + np.exp(r)), "fashion": 1 / (1 + np.exp(-r))} for r in RATIOS]
+CONFIGS = [
+    {
+        "learning_rate": rate,
+        "hidden": hidden,
+        "dropout": RATIOS[i - 1] / 12 + 0.25,
+        "norm": ("none", "batch", "layer")[i % 3],
+    }
+    for i, (rate, hidden) in enumerate(zip(RATES, WIDTHS, strict=True))
+]
 
 
 def by_width() -> list[list[float]]:
@@ -22,7 +32,7 @@ def by_width() -> list[list[float]]:
 
 
 def test_each_task_is_told_what_moved_it(tmp_path: Path) -> None:
-    with known_store(tmp_path, by_width(), configs=CONFIGS) as record:
+    with known_store(tmp_path, by_width(), configs=CONFIGS, weights=WEIGHTS) as record:
         found = mattered(record)
     assert next(iter(found.shares["mnist"].shares)) == "hidden"
     assert next(iter(found.shares["fashion"].shares)) == "learning_rate"
@@ -31,7 +41,7 @@ def test_each_task_is_told_what_moved_it(tmp_path: Path) -> None:
 
 
 def test_best_says_what_moved_the_score_and_which_edge_to_move(tmp_path: Path) -> None:
-    with known_store(tmp_path, by_width(), configs=CONFIGS) as record:
+    with known_store(tmp_path, by_width(), configs=CONFIGS, weights=WEIGHTS) as record:
         best = record.best()
         (line,) = edges(record, best)
     assert (

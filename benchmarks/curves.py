@@ -37,7 +37,8 @@ from mtlsearch.evidence.importance.mattered import space_of
 from mtlsearch.evidence.importance.shares import place
 from mtlsearch.store.curves import curve
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
+from mtlsearch.study.loaded import load_data
 from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.solo import SoloTrainer
@@ -146,7 +147,7 @@ def recorded(problem: str, trials: int, tables: Path | None) -> Curves:
 
 def noise_of(study: str, epochs: int, params: Sequence[Mapping[str, Any]], scores: Array) -> Array:
     """What curves [trainings, epochs] of some configs of the better half differ from the mean of their config."""
-    loaded = replace(load_study(study), epochs=epochs).load(Path(study).parent, "cpu")
+    loaded = load_data(replace(load_study(study), epochs=epochs), Path(study).parent, "cpu")
     best = scores.max(axis=1)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(best >= np.median(best)))[:REPEATED]
     found = []

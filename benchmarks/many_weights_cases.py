@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mtlsearch import Data, MultiLabel, SharedTrunk, Study, real
+from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config
-from mtlsearch.study.study import LoadedStudy
 
 HIDDEN, BATCH, RATE = 64, 256, 3e-3
 CASES = ("tox21", "toxcast", "simulated-27", "simulated-40")
@@ -72,4 +72,4 @@ def loaded_case(case: str, folder: Path, epochs: int) -> LoadedStudy:
         unscorable="skip",
         weights="equal",
     )
-    return study.load(Path())
+    return load_data(study, Path())

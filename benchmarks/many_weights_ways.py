@@ -25,9 +25,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from mtlsearch.nn.pretrained.shared import load_own_state
+from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import EpochResult, TrialProgress
 from mtlsearch.study.space import Config, Space
-from mtlsearch.study.study import LoadedStudy
 from mtlsearch.study.weights.shared_weights import EqualWeights, GroupWeights, PowerOfLabels, by_labels, label_counts
 from mtlsearch.study.weights.task_weights import LogRatios, WeightSpace
 from mtlsearch.training.batches import batch_parts, epoch_batches, epoch_reads, steps_per_epoch

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import find_record
+from mtlsearch.store.finding import find_record
 from mtlsearch.store.trials import score_of
 
 WARM = {"--from the best config": "--from", "--narrow to the best tenth": "--narrow"}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from population_asserts import joint_study
 
+from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.cost import Bench, Layout, Plan
 from mtlsearch.training.remote import side_by_side
 from mtlsearch.training.remote.side_by_side import free_cores, free_memory, with_workers
@@ -33,7 +34,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     steps_take(monkeypatch, lambda: 0.01)
     monkeypatch.setattr(side_by_side, "free_memory", lambda: 10 << 30)
     monkeypatch.setattr(side_by_side, "idle_cores", lambda: 64.0)
-    return Training(replace(joint_study(), epochs=100).load(None))
+    return Training(load_data(replace(joint_study(), epochs=100), None))
 
 
 def steps_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], float]) -> None:

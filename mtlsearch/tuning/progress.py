@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from statistics import stdev
@@ -114,7 +115,8 @@ class Progress:
         self.workers = ""  # how many there are, in words; empty where this process trains
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
-        self.training: dict[int, int] = {}
+        self.training: dict[int, int] = {}  # epochs, by trial
+        self.at_epoch: Counter[int] = Counter()  # how many trials are in training, by their epochs
         self.in_training: dict[int, tuple[Place, float, str]] = {}  # place, best score so far and its metrics of each
         self.best: tuple[float, str] | None = None
         self.place: Place | None = None  # of the best trial that has ended
@@ -180,11 +182,11 @@ class Progress:
         self.pace = Pace()
 
     def asked(self, number: int, config: "Config") -> None:
-        self.training[number] = 0
+        self._place(number, 0)
         self.is_waiting = False
 
     def reported(self, result: "EpochResult") -> None:
-        self.training[result.number] = result.epoch + 1
+        self._place(result.number, result.epoch + 1)
         from mtlsearch.store.trials import rank  # imports Optuna, which a help page need not wait for
         from mtlsearch.study.results import shortfall
 
@@ -271,9 +273,19 @@ class Progress:
     def _leave(self, number: int) -> None:
         """Count a trial that leaves training."""
         self.in_training.pop(number, None)
-        self.pace.trial_ended(self.training.pop(number, 0))
+        self.pace.trial_ended(self.training.get(number, 0))
+        self._place(number, None)
         self.done += 1
         self._expect()
+
+    def _place(self, number: int, epoch: int | None) -> None:
+        """Note the epoch that a trial in training is at; None where it has left."""
+        before = self.training.pop(number, None)
+        if before is not None:
+            self.at_epoch[before] -= 1
+        if epoch is not None:
+            self.training[number] = epoch
+            self.at_epoch[epoch] += 1
 
     def _is_best(self, trial: "FrozenTrial") -> bool:
         from mtlsearch.store.trials import rank_of
@@ -291,7 +303,7 @@ class Progress:
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
         most = None if self.budget is None else self.budget - self.spent - self.pace.trial_epochs
-        self.pace.expect(max(0, left), list(self.training.values()), self.epochs, most)
+        self.pace.expect(max(0, left), +self.at_epoch, self.epochs, most)
 
     # The live line.
 
@@ -320,14 +332,14 @@ class Progress:
 
     def _state(self) -> str:
         """How many are in training, at which epoch; and what else is being done."""
-        activity, work, epochs = current(), counted(), self.training.values()
+        activity, work, epochs = current(), counted(), +self.at_epoch
         other = f", {activity}" if activity is not None and activity is not work else ""
         if not epochs:
             return other.removeprefix(", ")
         low, high = 1 + min(epochs), 1 + max(epochs)
         where = f"epoch {low}" if low == high else f"epochs {low} to {high}"
         share = "" if work is None else f", {100 * work.share:.0f} %"
-        return f"{len(epochs)} training ({where} of {self.epochs}{share}{other})"
+        return f"{epochs.total()} training ({where} of {self.epochs}{share}{other})"
 
     def _under_way(self) -> float:
         """The trial-epochs' worth of steps since the last epoch ended."""

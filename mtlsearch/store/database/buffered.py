@@ -47,11 +47,11 @@ class BufferedStorage(RememberedStorage):
     def _numbering(self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]) -> T:
         """Do `work` in a transaction that has locked the study; `work` takes the whole study's standing."""
         with self._lock:
-            settled, trials, counted = study.settle()
+            newest, known, reserved, waiting = study.newest, study.known, study.reserved, set(study.waiting)
 
         def locked(connection: sa.Connection) -> T:
-            new = rows.lock_study(connection, study_id, settled)
-            return work(connection, rows.Standing(trials + new.trials, counted + new.reserved, new.waiting))
+            new = rows.lock_study(connection, study_id, newest, waiting)
+            return work(connection, rows.Standing(known + new.trials, reserved + new.reserved, new.waiting))
 
         try:
             return self._transaction(locked)

@@ -37,7 +37,10 @@ class StudyMemory:
     mine: set[int] = field(default_factory=set)  # running trials of this process, whose memory is right
     newest: int = -1  # every trial up to this id has been read
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
-    settled: tuple[int, int, int] = (-1, 0, 0)  # see `settle`
+    known: int = 0  # trials up to `newest`
+    reserved: int = 0  # of them, those that run or count
+    waiting: set[int] = field(default_factory=set)  # of them, the ids of those that wait
+    scores: int = 0  # how many scores all trials have reported
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
     ended: list[int] = field(default_factory=list)  # ids in the order in which this process learned of their end
     by_number: list[FrozenTrial | None] = field(default_factory=list)  # None where a trial is not known yet
@@ -48,6 +51,11 @@ class StudyMemory:
         before = self.trials.get(trial._trial_id)
         if trial.state.is_finished() and not (before is not None and before.state.is_finished()):
             self.ended.append(trial._trial_id)
+        self.scores += len(trial.intermediate_values) - (0 if before is None else len(before.intermediate_values))
+        if trial._trial_id <= self.newest:
+            if before is not None:
+                self._count(before, -1)
+            self._count(trial, 1)
         self.trials[trial._trial_id] = trial
         self.ids[trial.number] = trial._trial_id
         self._place(trial)
@@ -81,17 +89,22 @@ class StudyMemory:
         """The trials that have not ended, by their numbers."""
         return sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
 
-    def settle(self) -> tuple[int, int, int]:
-        """The highest id up to which every trial is known and finished, their number, and how many count.
+    def _count(self, trial: FrozenTrial, by: int) -> None:
+        self.known += by
+        self.reserved += by * (trial.state is TrialState.RUNNING or is_counted(trial))
+        if trial.state is TrialState.WAITING and by > 0:
+            self.waiting.add(trial._trial_id)
+        else:
+            self.waiting.discard(trial._trial_id)
 
-        They cannot change, so they are not counted again: reserving costs the same at 10,000 trials as at ten.
+    def have_read(self, newest: int) -> None:
+        """Note that every trial up to this id has been read.
+
+        They are counted here and never again in the database: reserving costs the same at 100,000 trials as at ten.
         """
-        below, trials, counted = self.settled
-        end = min(self.newest, min(self.unfinished, default=self.newest + 1) - 1)
-        for trial in (self.trials[i] for i in range(below + 1, end + 1) if i in self.trials):
-            trials, counted = trials + 1, counted + is_counted(trial)
-        self.settled = max(below, end), trials, counted
-        return self.settled
+        for trial in (self.trials[i] for i in range(self.newest + 1, newest + 1) if i in self.trials):
+            self._count(trial, 1)
+        self.newest = max(self.newest, newest)
 
 
 class RememberedStorage(Storage):
@@ -152,7 +165,8 @@ class RememberedStorage(Storage):
                     study.put(trial)
                     self._deleted.discard(trial._trial_id)
                     self._study_of[trial._trial_id] = study
-            study.newest, study.attrs = max(study.newest, seen), None
+            study.have_read(seen)
+            study.attrs = None
 
     def _news(self, study_id: int, study: StudyMemory) -> Callable[[sa.Connection], tuple[int, list[FrozenTrial]]]:
         """A reader of what the memory lacks: the study's highest trial id, and the trials that are new or changed."""

@@ -37,15 +37,14 @@ def test_window_has_the_best_and_the_newest_trials(tmp_path: Path, monkeypatch: 
                 history.of(study)  # it learns of the trials bit by bit
         for _ in range(TRAINING):
             study.ask()
-        ended, seen = history.of(study)
+        _, chosen, training = history.of(study)
         every = study.get_trials(deepcopy=False)
-    assert ended == ENDED
-    numbers = [trial.number for trial in seen]
+    assert history.ended == ENDED
+    assert [trial.number for trial in training] == list(range(ENDED + TRAINING - 50, ENDED + TRAINING))
+    numbers = [trial.number for trial in chosen]
     assert numbers == sorted(set(numbers))
-    assert numbers[-50:] == list(range(ENDED + TRAINING - 50, ENDED + TRAINING))
     assert set(range(ENDED - 20, ENDED)) <= set(numbers), "the newest are not all there"
     finished = [trial for trial in every if trial.state is not TrialState.RUNNING]
-    chosen = [trial for trial in seen if trial.state is not TrialState.RUNNING]
     assert len(chosen) <= 50
     below = default_gamma(ENDED)
     whole, of_window = (_split_trials(study, trials, below)[0] for trials in (finished, chosen))

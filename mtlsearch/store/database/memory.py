@@ -2,8 +2,9 @@
 
 import copy
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -41,6 +42,7 @@ class StudyMemory:
     reserved: int = 0  # of them, those that run or count
     waiting: set[int] = field(default_factory=set)  # of them, the ids of those that wait
     scores: int = 0  # how many scores all trials have reported
+    read: int = 0  # how often a trial was taken in from the database
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
     ended: list[int] = field(default_factory=list)  # ids in the order in which this process learned of their end
     by_number: list[FrozenTrial | None] = field(default_factory=list)  # None where a trial is not known yet
@@ -85,9 +87,13 @@ class StudyMemory:
             return sorted(known, key=lambda trial: trial.number)
         return cast(list[FrozenTrial], self.by_number.copy())
 
-    def in_training(self) -> list[FrozenTrial]:
-        """The trials that have not ended, by their numbers."""
-        return sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
+    def in_training(self, newest: int | None = None) -> list[FrozenTrial]:
+        """The trials that have not ended, by their numbers; with `newest` only so many, the highest ones."""
+        if newest is None or len(self.unfinished) <= newest or self.unknown or self.odd:
+            found = sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
+            return found if newest is None else found[-newest:]
+        last = (trial for trial in reversed(self.by_number) if trial is not None and not trial.state.is_finished())
+        return [*islice(last, newest)][::-1]
 
     def _count(self, trial: FrozenTrial, by: int) -> None:
         self.known += by
@@ -163,6 +169,7 @@ class RememberedStorage(Storage):
             for trial in trials:
                 if self._is_news(study, trial):
                     study.put(trial)
+                    study.read += 1
                     self._deleted.discard(trial._trial_id)
                     self._study_of[trial._trial_id] = study
             study.have_read(seen)
@@ -200,6 +207,7 @@ class RememberedStorage(Storage):
             for trial_id, study in known.items():
                 if trial_id in trials:
                     study.put(trials[trial_id])
+                    study.read += 1
                 else:  # of a deleted study every trial is gone
                     self._lose(study)
 
@@ -265,10 +273,22 @@ class RememberedStorage(Storage):
         with self._lock:
             return [study.trials[i] for i in study.ended[place:]]
 
-    def unfinished(self, study_id: int) -> list[FrozenTrial]:
+    def unfinished(self, study_id: int, newest: int | None = None) -> list[FrozenTrial]:
         study = self._study(study_id)
         with self._lock:
-            return study.in_training()
+            return study.in_training(newest)
+
+    def version(self, study_id: int) -> Hashable:
+        study = self._study(study_id)
+        return len(study.ended), study.scores, study.read
+
+    def numbered(self, study_id: int, numbers: Iterable[int], begin: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            if study.unknown or study.odd:
+                return super().numbered(study_id, numbers, begin)
+            before = [study.by_number[number] for number in sorted({*numbers}) if number < begin]
+            return cast(list[FrozenTrial], before + study.by_number[begin:])
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self._study(study_id).ids[trial_number]

@@ -7,7 +7,7 @@ is `buffered.BufferedStorage`, which does the same faster.
 import copy
 import time
 import weakref
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
@@ -200,9 +200,20 @@ class Storage(BaseStorage):
                 ended[trial._trial_id] = trial
         return [*ended.values()][place:]
 
-    def unfinished(self, study_id: int) -> list[FrozenTrial]:
-        """The trials that have not ended, by their numbers."""
-        return [t for t in self.get_all_trials(study_id, deepcopy=False) if not t.state.is_finished()]
+    def unfinished(self, study_id: int, newest: int | None = None) -> list[FrozenTrial]:
+        """The trials that have not ended, by their numbers; with `newest` only so many, the highest ones."""
+        found = [t for t in self.get_all_trials(study_id, deepcopy=False) if not t.state.is_finished()]
+        return found if newest is None else found[-newest:]
+
+    def version(self, study_id: int) -> Hashable:
+        """It changes whenever a trial has ended, has got a score, or was read anew; None where that is not known."""
+        return None
+
+    def numbered(self, study_id: int, numbers: Iterable[int], begin: int) -> list[FrozenTrial]:
+        """The trials with these numbers and all from the number `begin` on, by their numbers."""
+        wanted = {*numbers}
+        trials = self.get_all_trials(study_id, deepcopy=False)
+        return [trial for trial in trials if trial.number in wanted or trial.number >= begin]
 
     def flush(self) -> None:
         """Commit every buffered write. Raises StoreError where that fails, and keeps the writes."""

@@ -15,7 +15,8 @@ is taken.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,14 @@ from optuna.samplers._tpe.probability_distributions import (
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.store.curves import epochs_reported
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, drawn
-from mtlsearch.tuning.samplers.window import STATES, History
+from mtlsearch.tuning.samplers.window import STATES, WINDOW, History, Seen, scores_of
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
+MOST_ROWS = 5 * WINDOW  # trials whose params are remembered
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -58,31 +59,40 @@ def tpe_sampler(seed: int) -> TPESampler:
     return (SharedTPESampler if optuna.__version__.startswith(KNOWN_OPTUNA) else TPESampler)(seed=seed)
 
 
-# The count of finished trials, which never change; and the number and count of scores of each trial in training.
-Told = tuple[int, tuple[tuple[int, int], ...]]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Split:
     """The better trials' density and the other trials' observations.
 
-    `told` is the history that the split follows from. `density` is that of the better trials `below`. `numbers` are
-    those of the other trials that have all params of the space, ascending, and `above` their observations by name.
+    `told` is the history that the split follows from. `density` is that of the better trials `below`. `numbers` [N] are
+    those of the other trials that have all D params of the space, ascending, and `above` [N, D] their observations.
+    Trials in training that lack params are `bare`; those whose expected scores count are `foreseen`.
     """
 
-    told: Told
+    told: Hashable
     space: Space
     below: _ParzenEstimator
     density: "Density"
     numbers: NDArray[np.int64]
-    above: dict[str, Array]
+    above: Array
+    foreseen: set[int]
+    bare: set[int] = field(default_factory=set)
+    known: set[int] = field(default_factory=set)  # whose numbers were added
+
+    def add(self, rows: dict[int, Array]) -> None:
+        """Add the observations of other trials by their numbers."""
+        if rows:
+            numbers = np.array(sorted(rows), dtype=np.int64)
+            places = np.searchsorted(self.numbers, numbers)
+            self.above = np.insert(self.above, places, np.array([rows[n] for n in numbers.tolist()]), axis=0)
+            self.numbers = np.insert(self.numbers, places, numbers)
+            self.known |= rows.keys()
 
 
 class SharedTPESampler(TPESampler):
     """TPE for values that are maximised; it keeps the split of the trials from ask to ask."""
 
     _split: Split | None = None
-    _halves: tuple[tuple[int, Told], tuple[list[FrozenTrial], list[FrozenTrial]]] | None = None
+    _halves: tuple[Hashable, tuple[list[FrozenTrial], list[FrozenTrial]]] | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -91,18 +101,40 @@ class SharedTPESampler(TPESampler):
         self._foresight = Foresight()
         self._history = History()
 
+    # Optuna's own three read all trials at every ask.
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
+        if not (self._is_multivariate(study) and not self._group and self._history.is_kept(study)):
+            return super().infer_relative_search_space(study, trial)
+        self._history.learn(study)
+        return {name: d for name, d in sorted((self._history.space or {}).items()) if not d.single()}
+
+    def _sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        if not self._history.is_kept(study):
+            return super()._sample_relative(study, trial, search_space)
+        self._history.learn(study)
+        begins = not search_space or self._history.useful < self._n_startup_trials
+        return {} if begins else self._sample(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if not self._history.is_kept(study):
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        self._history.learn(study)
+        if self._history.useful < self._n_startup_trials:
+            return self._random_sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self._sample(study, trial, {param_name: param_distribution})[param_name]
+
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         if study._is_multi_objective():
             return self._sample_several(study, trial, search_space)
         if not self._constant_liar:
             return super()._sample(study, trial, search_space)
-        ended, trials = self._history.of(study)
-        self._foresight.learn(trials)
-        foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
-        running = [t for t in foreseen if t.state == TrialState.RUNNING]
-        finished = [t for t in foreseen if t.state != TrialState.RUNNING]
-        split = self._shared(study, finished, told_of(ended, trials), search_space)
-        above = density_of(self._above(study, split, running))
+        split = self._shared(study, trial, search_space)
+        self._parzen_estimator_cls = CrowdEstimator if len(search_space) >= MANY else _ParzenEstimator
+        others = {name: split.above[:, i] for i, name in enumerate(search_space)}
+        above = density_of(self._parzen_estimator_cls(others, search_space, self._parzen_estimator_parameters))
         if len(search_space) < MANY:
             samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
         else:
@@ -118,7 +150,8 @@ class SharedTPESampler(TPESampler):
         Optuna ranks pruned trials by their intermediate values, which there are none of with several values.
         """
         trials = study._get_trials(deepcopy=False, states=STATES, use_cache=False)
-        told = trial.number, told_of(sum(t.state != TrialState.RUNNING for t in trials), trials)
+        training = [t for t in trials if t.state == TrialState.RUNNING]
+        told = trial.number, len(trials) - len(training), scores_of(training)
         if self._halves is None or self._halves[0] != told:  # each dimension is asked for by itself
             self._foresight.learn(trials)
             foreseen = [self._foresight.of_any(t) for t in trials if t.number != trial.number]
@@ -132,55 +165,64 @@ class SharedTPESampler(TPESampler):
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
-    def _shared(self, study: optuna.Study, finished: list[FrozenTrial], told: Told, space: Space) -> Split:
-        self._parzen_estimator_cls = CrowdEstimator if len(space) >= MANY else _ParzenEstimator
-        if self._split is None or self._split.told != told or self._split.space != space:
-            gamma = self._gamma or default_gamma
-            below, above = _split_trials(study, finished, gamma(len(finished)))
-            whole = [t for t in above if space.keys() <= t.params.keys()]
-            numbers = np.array([t.number for t in whole], dtype=np.int64)
-            estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
-            others = self._get_internal_repr(whole, space, study)
-            density = density_of(estimator)
-            self._split = Split(told, space, estimator, density, numbers, others)
-        return self._split
+    def _shared(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Split:
+        """The split of all trials but the one that is asked for; the one before, where nothing was reported since."""
+        split = self._split
+        seen = self._history.of(study, () if split is None else split.bare)
+        if split is None or split.told != seen.told or split.space != space or trial.number in split.foreseen:
+            if not seen.finished:  # it is another reason than news
+                self._history.told = None
+                seen = self._history.of(study)
+            split = self._split = self._new_split(study, trial, space, seen)
+            return split
+        self._grow(study, split, (t for t in seen.training if t.number != trial.number))
+        split.bare.add(trial.number)
+        return split
 
-    def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
-        """The density of the worse trials and of those in training, in the order of their numbers."""
-        whole = [t for t in running if split.space.keys() <= self._get_params(t, study).keys()]
-        places = np.searchsorted(split.numbers, [t.number for t in whole])
-        more = self._get_internal_repr(whole, split.space, study)
-        merged = {name: np.insert(split.above[name], places, more[name]) for name in split.space}
-        return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
+    def _new_split(self, study: optuna.Study, trial: FrozenTrial, space: Space, seen: Seen) -> Split:
+        self._foresight.learn(seen.finished)
+        expected = [self._foresight.of(t) for t in seen.training if t.number != trial.number]
+        foreseen = [t for t in expected if t.state != TrialState.RUNNING]
+        finished = sorted([*seen.finished, *foreseen], key=lambda t: t.number) if foreseen else seen.finished
+        below, above = _split_trials(study, finished, (self._gamma or default_gamma)(len(finished)))
+        self._parzen_estimator_cls = CrowdEstimator if len(space) >= MANY else _ParzenEstimator
+        estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
+        nothing = np.empty((0, len(space)))
+        numbers = np.empty(0, dtype=np.int64)
+        found = Split(
+            seen.told, space, estimator, density_of(estimator), numbers, nothing, {t.number for t in foreseen}
+        )
+        found.add({t.number: row for t in above if (row := self._row(t, space, study)) is not None})
+        self._grow(study, found, (t for t in expected if t.state == TrialState.RUNNING))
+        found.bare.add(trial.number)
+        return found
+
+    def _grow(self, study: optuna.Study, split: Split, training: Iterable[FrozenTrial]) -> None:
+        """Add trials in training, which count as worse ones, and note those that lack params."""
+        new = (t for t in training if t.number not in split.known and t.number not in split.foreseen)
+        rows = {t.number: self._row(t, split.space, study) for t in new}
+        split.add({number: row for number, row in rows.items() if row is not None})
+        split.bare = {number for number, row in rows.items() if row is None}
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: Space, study: optuna.Study
     ) -> dict[str, Array]:
-        """The params of trials that have all of them; of a crowd of dimensions each trial is read once."""
-        if len(search_space) < MANY:
-            return super()._get_internal_repr(trials, search_space, study)
-        if self._read_space != search_space:
-            self._read_space, self._rows = dict(search_space), {}
+        """The params of trials that have all of them; each trial is read once."""
         rows = [row for t in trials if (row := self._row(t, search_space, study)) is not None]
         found = np.array(rows).reshape(-1, len(search_space))
         return {name: found[:, i] for i, name in enumerate(search_space)}
 
     def _row(self, trial: FrozenTrial, space: Space, study: optuna.Study) -> Array | None:
         """A trial's params [D], None unless it has all of them."""
+        if self._read_space != space or len(self._rows) > MOST_ROWS:
+            self._read_space, self._rows = dict(space), {}
         key = study._study_id, trial.number
         if key not in self._rows:
             params = self._get_params(trial, study)
             if not space.keys() <= params.keys():
                 return None
-            self._rows[key] = np.array([d.to_internal_repr(params[name]) for name, d in space.items()])
+            self._rows[key] = np.array([d.to_internal_repr(params[name]) for name, d in space.items()], np.float64)
         return self._rows[key]
-
-
-def told_of(ended: int, trials: list[FrozenTrial]) -> Told:
-    """The history that a split follows from: `ended` trials in all, and those of the window."""
-    training = [t for t in trials if t.state == TrialState.RUNNING]
-    scores = tuple((t.number, epochs) for t in training if (epochs := epochs_reported(t)))
-    return ended, scores
 
 
 def density_of(estimator: _ParzenEstimator) -> "Density":

@@ -35,7 +35,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import optuna
@@ -58,6 +60,8 @@ from mtlsearch.training.remote.worker import Changes, KeptBytes, Standing, Turn,
 from mtlsearch.training.solo import SOLO_CONDITIONS
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
+from mtlsearch.tuning.crews import remote
+from mtlsearch.tuning.interruption import keeper
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
@@ -84,11 +88,25 @@ class Clock:
         self.jumped += max(0.0, until - self.now())
 
     @contextmanager
+    def told_to_the_driver(self) -> Iterator[None]:
+        """Inside, the driver takes this clock for the real one where it shares out its time: keeping, looking."""
+        simulated = SimpleNamespace(monotonic=self.now)
+        with patch.object(remote, "time", simulated), patch.object(keeper, "time", simulated):
+            yield
+
+    @contextmanager
     def paused(self) -> Iterator[None]:
         """Inside, what is computed belongs to a worker."""
         begun = time.process_time()
         yield
         self.hidden += time.process_time() - begun
+
+
+class Alive(Signs):
+    """The signs of a fake: an epoch of simulated time may take minutes of real time, and none hangs."""
+
+    def fault(self) -> None:
+        return None
 
 
 @dataclass(eq=False)
@@ -101,7 +119,7 @@ class FakeLine:
     name: str
     number: int
     device: str = "cpu"
-    signs: Signs = field(default_factory=lambda: Signs(is_ready=True))
+    signs: Signs = field(default_factory=lambda: Alive(is_ready=True))
     members: dict[int, tuple[TrialProgress, float]] = field(default_factory=dict)
     reply: Any = None
     busy_s: float = 0.0
@@ -245,7 +263,7 @@ def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
             marks: list[tuple[float, float]] = []  # the driver's seconds and the clock's at each trial's end
             progress = Marking(marks, clock)
             make = TrainerMaker(training.loaded, POPULATION, trials, progress.notice)
-            with Staff(transport, Event(), progress.notice) as staff:
+            with clock.told_to_the_driver(), Staff(transport, Event(), progress.notice) as staff:
                 session = Session(record, training, make, progress, Conditions(torch.device("cpu"), 1), staff=staff)
                 search(session, trials)
             assert record.counted() == trials

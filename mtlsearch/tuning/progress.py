@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from statistics import stdev
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PROGRESS_FILE = "MTLSEARCH_PROGRESS_FILE"  # names a file that holds the live line, for a server that started the run
 NOTEBOOK_SECONDS = 0.25
 SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
+Metrics = Mapping[str, Mapping[str, float]]
 Place = tuple[float, float, int]  # the sort key of "best", smaller for better trials
 
 
@@ -117,7 +119,7 @@ class Progress:
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}  # epochs, by trial
         self.at_epoch: Counter[int] = Counter()  # how many trials are in training, by their epochs
-        self.in_training: dict[int, tuple[Place, float, str]] = {}  # place, best score so far and its metrics of each
+        self.in_training: dict[int, tuple[Place, float, Metrics]] = {}  # place, best score so far and its metrics of each
         self.best: tuple[float, str] | None = None
         self.place: Place | None = None  # of the best trial that has ended
         self.pace = Pace()
@@ -192,7 +194,7 @@ class Progress:
 
         if result.reason is None and result.best_validation:
             place = rank(result.best_score, result.number, shortfall(result.best_shortfalls))
-            self.in_training[result.number] = place, result.best_score, described(result.best_validation)
+            self.in_training[result.number] = place, result.best_score, result.best_validation
         self.pace.epoch_ended()
         self._expect()
         self._draw()
@@ -348,8 +350,9 @@ class Progress:
 
     def _best_so_far(self) -> str:
         """The best score, also of a trial in training."""
-        found = min(self.in_training.items(), key=lambda item: item[1][0], default=None)
+        # A list is made at once, while the main thread may change the dict.
+        found = min(list(self.in_training.items()), key=lambda item: item[1][0], default=None)
         if found is not None and (self.place is None or found[1][0][:2] < self.place[:2]):
             number, (_, score, metrics) = found
-            return f"best {measured(score)} (trial {number}, in training: {metrics})"
+            return f"best {measured(score)} (trial {number}, in training: {described(metrics)})"
         return f"best {self.best[1]}" if self.best else "no score yet"

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database import rows
 from mtlsearch.store.database.errors import where
-from mtlsearch.store.database.storage import Storage, is_counted
+from mtlsearch.store.database.storage import Storage, is_counted, last_of
 
 T = TypeVar("T")
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -41,7 +41,7 @@ class StudyMemory:
     known: int = 0  # trials up to `newest`
     reserved: int = 0  # of them, those that run or count
     waiting: set[int] = field(default_factory=set)  # of them, the ids of those that wait
-    scores: int = 0  # how many scores all trials have reported
+    scored: list[int] = field(default_factory=list)  # ids of trials that got scores, in their order
     read: int = 0  # how often a trial was taken in from the database
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
     ended: list[int] = field(default_factory=list)  # ids in the order in which this process learned of their end
@@ -53,7 +53,8 @@ class StudyMemory:
         before = self.trials.get(trial._trial_id)
         if trial.state.is_finished() and not (before is not None and before.state.is_finished()):
             self.ended.append(trial._trial_id)
-        self.scores += len(trial.intermediate_values) - (0 if before is None else len(before.intermediate_values))
+        if len(trial.intermediate_values) > (0 if before is None else len(before.intermediate_values)):
+            self.scored.append(trial._trial_id)
         if trial._trial_id <= self.newest:
             if before is not None:
                 self._count(before, -1)
@@ -61,8 +62,9 @@ class StudyMemory:
         self.trials[trial._trial_id] = trial
         self.ids[trial.number] = trial._trial_id
         self._place(trial)
-        for name in trial.distributions.keys() - self.distributions.keys():
-            self.distributions[name] = trial.distributions[name]
+        if before is None or trial.distributions is not before.distributions:
+            for name in trial.distributions.keys() - self.distributions.keys():
+                self.distributions[name] = trial.distributions[name]
         if trial.state.is_finished():
             self.unfinished.discard(trial._trial_id)
             self.mine.discard(trial._trial_id)
@@ -87,13 +89,14 @@ class StudyMemory:
             return sorted(known, key=lambda trial: trial.number)
         return cast(list[FrozenTrial], self.by_number.copy())
 
-    def in_training(self, newest: int | None = None) -> list[FrozenTrial]:
-        """The trials that have not ended, by their numbers; with `newest` only so many, the highest ones."""
+    def in_training(self, newest: int | None = None, *, scored: bool = False) -> list[FrozenTrial]:
+        """See `Storage.unfinished`."""
         if newest is None or len(self.unfinished) <= newest or self.unknown or self.odd:
             found = sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
-            return found if newest is None else found[-newest:]
-        last = (trial for trial in reversed(self.by_number) if trial is not None and not trial.state.is_finished())
-        return [*islice(last, newest)][::-1]
+            return last_of([t for t in found if t.intermediate_values or not scored], newest)
+        known = cast(list[FrozenTrial], self.by_number)
+        wanted = (t for t in reversed(known) if not t.state.is_finished() and (t.intermediate_values or not scored))
+        return [*islice(wanted, newest)][::-1]
 
     def _count(self, trial: FrozenTrial, by: int) -> None:
         self.known += by
@@ -273,14 +276,19 @@ class RememberedStorage(Storage):
         with self._lock:
             return [study.trials[i] for i in study.ended[place:]]
 
-    def unfinished(self, study_id: int, newest: int | None = None) -> list[FrozenTrial]:
+    def unfinished(self, study_id: int, newest: int | None = None, *, scored: bool = False) -> list[FrozenTrial]:
         study = self._study(study_id)
         with self._lock:
-            return study.in_training(newest)
+            return study.in_training(newest, scored=scored)
 
-    def version(self, study_id: int) -> Hashable:
+    def version(self, study_id: int) -> tuple[int, int, int]:
         study = self._study(study_id)
-        return len(study.ended), study.scores, study.read
+        return len(study.ended), len(study.scored), study.read
+
+    def scored_since(self, study_id: int, place: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            return [study.trials[i] for i in study.scored[place:]]
 
     def numbered(self, study_id: int, numbers: Iterable[int], begin: int) -> list[FrozenTrial]:
         study = self._study(study_id)

@@ -24,7 +24,7 @@ from mtlsearch.tuning.interruption.keeper import CREW
 
 MOST_LOSSES = 3  # of a crew's workers, with no epoch between: then it is the crew that ends them
 MOVE_S = 30.0  # for which a crew waits for a worker of its own, before it shares another one
-REFRESH_SHARE = 0.05  # of the time, that looking at what other processes wrote may take
+REFRESH_SHARE = 0.02  # of the time, that looking at what other processes wrote may take
 FOLLOW_S = 5.0  # between looks at the places where workers should be
 
 
@@ -73,16 +73,18 @@ class RemoteCrews(Generic[K]):
         self.ended: deque[Line] = deque()
         self.refresh_due = 0.0
         self.followed, self.hired = time.monotonic(), -1
+        self.looks = True  # whether a dead run may have left something
         self._hire()
 
     # What the loop asks for.
 
     def resume(self) -> bool:
-        found = False
+        found, self.looks = False, True
         for crew in self.crews:
-            if crew.status is Status.RESTING and crew.keeper is not None:
+            if crew.status is Status.RESTING and crew.keeper is not None and self.looks:
                 with self._mind(crew):
-                    found = crew.keeper.resume() or found
+                    self.looks = crew.keeper.resume()
+                    found = found or self.looks
         return found
 
     def resting(self) -> list[K]:
@@ -235,7 +237,8 @@ class RemoteCrews(Generic[K]):
         crew.status, conditions = Status.RESTING, conditions_at(crew.line, self.conditions)
         if crew.keeper is None:
             crew.keeper = self.make_keeper(conditions, crew.trainer, crew.number)
-            crew.keeper.resume()
+            # Each look reads all trials in training; where one crew found nothing, there is nothing for the next.
+            self.looks = self.looks and crew.keeper.resume()
         else:
             crew.keeper.replace(crew.trainer, conditions)
 

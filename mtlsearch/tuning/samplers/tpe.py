@@ -36,12 +36,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, drawn
-from mtlsearch.tuning.samplers.window import STATES, WINDOW, History, Seen, scores_of
+from mtlsearch.tuning.samplers.window import STATES, History, Seen, Window, scores_of
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
-MOST_ROWS = 5 * WINDOW  # trials whose params are remembered
+MOST_STEPS = 256
+MOST_ROWS = 5000  # trials whose params are remembered
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -75,8 +76,10 @@ class Split:
     numbers: NDArray[np.int64]
     above: Array
     foreseen: set[int]
+    is_long: bool  # whether the history is longer than the window
     bare: set[int] = field(default_factory=set)
     known: set[int] = field(default_factory=set)  # whose numbers were added
+    others: "Density | None" = None  # of the others, where it stays as it is until the next split
 
     def add(self, rows: dict[int, Array]) -> None:
         """Add the observations of other trials by their numbers."""
@@ -94,12 +97,12 @@ class SharedTPESampler(TPESampler):
     _split: Split | None = None
     _halves: tuple[Hashable, tuple[list[FrozenTrial], list[FrozenTrial]]] | None = None
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, window: Window | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._read_space: Space = {}
         self._rows: dict[tuple[int, int], Array] = {}
         self._foresight = Foresight()
-        self._history = History()
+        self._history = History(window or Window())
 
     # Optuna's own three read all trials at every ask.
 
@@ -132,10 +135,8 @@ class SharedTPESampler(TPESampler):
         if not self._constant_liar:
             return super()._sample(study, trial, search_space)
         split = self._shared(study, trial, search_space)
-        self._parzen_estimator_cls = CrowdEstimator if len(search_space) >= MANY else _ParzenEstimator
-        others = {name: split.above[:, i] for i, name in enumerate(search_space)}
-        above = density_of(self._parzen_estimator_cls(others, search_space, self._parzen_estimator_parameters))
-        if len(search_space) < MANY:
+        above = split.others or self._others(split)
+        if len(search_space) < MANY and not split.is_long:
             samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
         else:
             found = drawn(split.below._mixture_distribution, self._rng.rng, self._n_ei_candidates)
@@ -143,6 +144,13 @@ class SharedTPESampler(TPESampler):
         candidates = split.below._transform(samples)
         best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
+
+    def _others(self, split: Split) -> "Density":
+        """The density of the other trials."""
+        self._parzen_estimator_cls = CrowdEstimator if len(split.space) >= MANY else _ParzenEstimator
+        observed = {name: split.above[:, i] for i, name in enumerate(split.space)}
+        estimator = self._parzen_estimator_cls(observed, split.space, self._parzen_estimator_parameters)
+        return density_of(estimator, often=split.is_long)
 
     def _sample_several(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         """Optuna's TPE for several values, which learns of trials in training and of pruned ones by foresight.
@@ -168,15 +176,16 @@ class SharedTPESampler(TPESampler):
     def _shared(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Split:
         """The split of all trials but the one that is asked for; the one before, where nothing was reported since."""
         split = self._split
-        seen = self._history.of(study, () if split is None else split.bare)
+        seen = self._history.of(study, () if split is None or split.is_long else split.bare)
         if split is None or split.told != seen.told or split.space != space or trial.number in split.foreseen:
             if not seen.finished:  # it is another reason than news
                 self._history.told = None
                 seen = self._history.of(study)
             split = self._split = self._new_split(study, trial, space, seen)
             return split
-        self._grow(study, split, (t for t in seen.training if t.number != trial.number))
-        split.bare.add(trial.number)
+        if not split.is_long:
+            self._grow(study, split, (t for t in seen.training if t.number != trial.number))
+            split.bare.add(trial.number)
         return split
 
     def _new_split(self, study: optuna.Study, trial: FrozenTrial, space: Space, seen: Seen) -> Split:
@@ -190,11 +199,20 @@ class SharedTPESampler(TPESampler):
         nothing = np.empty((0, len(space)))
         numbers = np.empty(0, dtype=np.int64)
         found = Split(
-            seen.told, space, estimator, density_of(estimator), numbers, nothing, {t.number for t in foreseen}
+            seen.told,
+            space,
+            estimator,
+            density_of(estimator, often=seen.is_long),
+            numbers,
+            nothing,
+            {t.number for t in foreseen},
+            seen.is_long,
         )
         found.add({t.number: row for t in above if (row := self._row(t, space, study)) is not None})
         self._grow(study, found, (t for t in expected if t.state == TrialState.RUNNING))
         found.bare.add(trial.number)
+        if seen.is_long:
+            found.others = self._others(found)
         return found
 
     def _grow(self, study: optuna.Study, split: Split, training: Iterable[FrozenTrial]) -> None:
@@ -225,10 +243,10 @@ class SharedTPESampler(TPESampler):
         return self._rows[key]
 
 
-def density_of(estimator: _ParzenEstimator) -> "Density":
-    """The density of an estimator, by the way that suits its number of dimensions."""
+def density_of(estimator: _ParzenEstimator, *, often: bool = False) -> "Density":
+    """The density of an estimator, by the way that suits its number of dimensions; see `Density` for `often`."""
     kind = CrowdDensity if isinstance(estimator, CrowdEstimator) else Density
-    return kind(estimator._mixture_distribution)
+    return kind(estimator._mixture_distribution, often=often)
 
 
 class Density:
@@ -236,10 +254,11 @@ class Density:
 
     Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. The
     exponent of a normal is quadratic in the candidate, and a one-hot row picks the logarithm of a category. So one
-    matrix product gives all: the candidates' features [C, F] times `factors` [F, K].
+    matrix product gives all: the candidates' features [C, F] times `factors` [F, K]. Where it is asked `often`, the mass
+    of each of few steps is computed once too.
     """
 
-    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
+    def __init__(self, mixture: _MixtureOfProductDistribution, *, often: bool = False) -> None:
         self.distributions: list[Any] = mixture.distributions
         normal = [d for d in self.distributions if not isinstance(d, _BatchedCategoricalDistributions)]
         ends = [
@@ -256,6 +275,8 @@ class Density:
             else:
                 rows.append(-next(wholes)[np.newaxis])
         self.factors = np.vstack(rows)
+        stepped = [d for d in normal if often and d.step and (d.high - d.low) / d.step < MOST_STEPS]
+        self.masses = {id(d): _discrete(np.arange(d.low, d.high + d.step / 2, d.step), d) for d in stepped}
 
     def log(self, candidates: Array) -> Array:
         """The logarithm of the density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C]."""
@@ -279,18 +300,20 @@ class Density:
                 more_CK += _outside(place_C, d)
             else:
                 features.append(ones)
-                more_CK.append(_discrete(x_C, d))
+                masses = self.masses.get(id(d))
+                steps = np.rint((x_C - d.low) / d.step).astype(np.int64)
+                more_CK.append(_discrete(x_C, d) if masses is None else masses[steps])
         return np.asarray(sum(more_CK, np.hstack(features) @ self.factors))
 
 
 class CrowdDensity(Density):
     """The same for many dimensions: truncated normals without a logarithm and without steps are taken together."""
 
-    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
+    def __init__(self, mixture: _MixtureOfProductDistribution, *, often: bool = False) -> None:
         every = mixture.distributions
         self.together = [i for i, d in enumerate(every) if isinstance(d, _BatchedTruncNormDistributions)]
         self.rest = [i for i in range(len(every)) if i not in self.together]
-        super().__init__(mixture._replace(distributions=[every[i] for i in self.rest]))
+        super().__init__(mixture._replace(distributions=[every[i] for i in self.rest]), often=often)
         normal: list[Any] = [every[i] for i in self.together]
         mu_DK, sigma_DK = (np.array([getattr(d, of) for d in normal]) for of in ("mu", "sigma"))
         low, high = (np.array([[getattr(d, of)] for d in normal]) for of in ("low", "high"))

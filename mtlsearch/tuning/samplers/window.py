@@ -7,6 +7,7 @@ costs the same after 100,000 trials as after a thousand.
 
 import heapq
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import optuna
@@ -19,18 +20,32 @@ from mtlsearch.store.trials import rank_of
 
 Space = dict[str, BaseDistribution]
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-WINDOW = 1000  # finished trials; and as many in training
-BEST = 100  # of them
+
+
+@dataclass(frozen=True)
+class Window:
+    """How much of a history is looked at.
+
+    All of it, while no more than `longest` trials have ended, with the newest `longest` in training. Then the `best`
+    and the `newest` by number, and the newest `in_training` that have a score. Without those that have none, all asks
+    between two reports look at the same trials, and share the work.
+    """
+
+    longest: int = 1000
+    best: int = 100
+    newest: int = 300
+    in_training: int = 200
 
 
 class Seen(NamedTuple):
     """What a sampler looks at: finished trials and those in training, by their numbers.
 
     Equal `told` mean equal finished trials and equal scores. Where they are those of the look before, `finished` is
-    empty, and `training` has only what may be new.
+    empty, and `training` has only what may be new. A history is long where it is longer than the window.
     """
 
     told: Hashable
+    is_long: bool
     finished: list[FrozenTrial]
     training: list[FrozenTrial]
 
@@ -38,11 +53,13 @@ class Seen(NamedTuple):
 class History:
     """The trials of one study that its sampler looks at; what has not changed since the last look is not read again."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window) -> None:
+        self.window = window
         self.study_id = -1
         self.ended = 0  # how many trials that have ended are taken in
         self.useful = 0  # of them, those that are complete or pruned
         self.best: list[tuple[tuple[float, float, int], FrozenTrial]] = []  # with their ranks
+        self.newest: list[FrozenTrial] = []
         self.space: Space | None = None  # the dimensions that all of them have
         self.told: Hashable = None
         self.upto = 0  # trials with lower numbers were read
@@ -57,15 +74,18 @@ class History:
         storage, study_id = study._storage, study._study_id
         assert isinstance(storage, Storage)
         if study_id != self.study_id:
-            self.__init__()  # type: ignore[misc]
+            self.__init__(self.window)  # type: ignore[misc]
             self.study_id = study_id
         new = storage.ended_since(study_id, self.ended)
+        if not new:
+            return
         self.ended += len(new)
         useful = [trial for trial in new if trial.state in STATES]
         self.useful += len(useful)
+        self.newest = heapq.nlargest(self.window.newest, [*self.newest, *useful], key=lambda trial: trial.number)
         if len(study.directions) == 1:
             complete = [(rank_of(trial), trial) for trial in useful if trial.state is TrialState.COMPLETE]
-            self.best = heapq.nsmallest(BEST, [*self.best, *complete])
+            self.best = heapq.nsmallest(self.window.best, [*self.best, *complete])
         for trial in useful:
             if self.space is None:
                 self.space = dict(trial.distributions)
@@ -75,35 +95,39 @@ class History:
     def of(self, study: optuna.Study, again: Iterable[int] = ()) -> Seen:
         """What there is to see now; trials in training whose numbers are in `again` count as new."""
         if not self.is_kept(study):
-            return whole(study)
+            return whole(study, self.window)
         self.learn(study)
-        storage, study_id = study._storage, study._study_id
+        storage, study_id, window = study._storage, study._study_id, self.window
         assert isinstance(storage, Storage)
-        told, begin = storage.version(study_id), self.upto
+        told, begin, is_long = storage.version(study_id), self.upto, self.ended > window.longest
         new = storage.numbered(study_id, again, begin)
         self.upto = max(self.upto, new[-1].number + 1) if new else self.upto
         if told == self.told:
-            return Seen(told, [], [trial for trial in new if trial.state is TrialState.RUNNING])
+            return Seen(told, is_long, [], [trial for trial in new if trial.state is TrialState.RUNNING])
         self.told = told
-        newest = storage.ended_since(study_id, max(0, self.ended - (WINDOW - BEST)) if self.ended > WINDOW else 0)
-        chosen = {trial.number: trial for trial in newest if trial.state in STATES}
+        every = self.newest if is_long else storage.ended_since(study_id, 0)
+        chosen = {trial.number: trial for trial in every if trial.state in STATES}
         chosen |= {trial.number: trial for _, trial in self.best}
-        training = [t for t in storage.unfinished(study_id, WINDOW) if t.state is TrialState.RUNNING]
-        return Seen(told, [chosen[number] for number in sorted(chosen)], training)
+        training = storage.unfinished(study_id, window.in_training if is_long else window.longest, scored=is_long)
+        running = [trial for trial in training if trial.state is TrialState.RUNNING]
+        return Seen(told, is_long, [chosen[number] for number in sorted(chosen)], running)
 
 
-def whole(study: optuna.Study) -> Seen:
+def whole(study: optuna.Study, window: Window) -> Seen:
     """The same, read anew."""
     trials = study._get_trials(deepcopy=False, states=STATES, use_cache=False)
     finished = [trial for trial in trials if trial.state is not TrialState.RUNNING]
-    training = [trial for trial in trials if trial.state is TrialState.RUNNING][-WINDOW:]
+    is_long = len(finished) > window.longest
+    training = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    training = [trial for trial in training if not is_long or epochs_reported(trial)]
+    training = training[-(window.in_training if is_long else window.longest) :]
     told = getattr(study, "_bracket_id", None), len(finished), scores_of(training)
-    if len(finished) > WINDOW:
+    if is_long:
         complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
-        best = heapq.nsmallest(BEST, complete, key=rank_of)
-        chosen = {trial.number: trial for trial in (*best, *finished[-(WINDOW - BEST) :])}
+        best = heapq.nsmallest(window.best, complete, key=rank_of)
+        chosen = {trial.number: trial for trial in (*best, *finished[-window.newest :])}
         finished = [chosen[number] for number in sorted(chosen)]
-    return Seen(told, finished, training)
+    return Seen(told, is_long, finished, training)
 
 
 def scores_of(training: Iterable[FrozenTrial]) -> tuple[tuple[int, int], ...]:

@@ -44,12 +44,17 @@ import optuna
 import torch
 from asks import unheeded
 from common import conclude, interleaved, parser, rounded, spread, table
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState, create_trial
 
+from mtlsearch.store.database import rows
+from mtlsearch.store.database.buffered import BufferedStorage
 from mtlsearch.store.database.opening import open_storage
-from mtlsearch.store.record import open_record
+from mtlsearch.store.record import Record, open_record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.study.space import Config
+from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.maker import TrainerMaker
@@ -237,16 +242,44 @@ class Measured:
 
     workers: int
     trials: int
-    wall: float
-    driver: float
-    late_ms: float  # of the driver, per trial, in the last tenth
-    busy: float
+    rate: float  # trials a second while all workers are full, as the three that follow
+    busy: float  # the share of the time in which the workers train
+    load: float  # the driver's processor time by the time
+    full_ms: float  # of the driver, per trial
+    whole_ms: float  # the same of the whole search, with its start and its end
     rss: float
-    parts: dict[str, float]
 
 
-def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
-    """One search of so many trials."""
+def add_history(record: Record, study: Study, trials: int) -> None:
+    """Put so many complete trials of random configs into the store, as a run would have left them."""
+    storage, random = record.storage, np.random.default_rng(1)
+    assert isinstance(storage, BufferedStorage)
+    drawn = RandomSampler(seed=1)
+    space = study.search_space.distributions
+    for begin in range(0, trials, 1000):
+        with storage._engine.begin() as connection:
+            for number in range(begin, min(begin + 1000, trials)):
+                params = {name: drawn.sample_independent(record.study, None, name, d) for name, d in space.items()}
+                score = score_of(study.search_space.config(params, record.info["default"]))
+                scores = [score * (1 - 0.5**epoch) + 0.002 * random.normal() for epoch in range(1, EPOCHS + 1)]
+                validation = {task: {"accuracy": max(scores)} for task in ("left", "right")}
+                attrs = {"owner": {}, "task_weights": {"left": 0.5, "right": 0.5}, "validation": validation}
+                attrs |= {"best_epoch": EPOCHS - 1, "epochs": EPOCHS, "entry_epoch": 0, "seconds": 60.0, "trained_on": {}}
+                trial = create_trial(
+                    state=TrialState.COMPLETE,
+                    value=max(scores),
+                    params=params,
+                    distributions=space,
+                    user_attrs=attrs,
+                    intermediate_values=dict(enumerate(scores)),
+                )
+                rows.insert_trial(connection, record.study._study_id, number + 1, trial)
+        print(f"  {begin + 1000:,} trials of the history", file=sys.stderr, flush=True)
+    record.refresh()
+
+
+def simulated(workers: int, trials: int, sampler: str = "tpe", history: int = 0) -> Measured:
+    """One search of so many trials, after a `history` of others."""
     study = replace(load_study("digits"), epochs=EPOCHS)
     training = Training(study.load(Path(), "cpu"))
     with tempfile.TemporaryDirectory(prefix="mtlsearch-distributed-") as folder:
@@ -256,6 +289,8 @@ def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
             info = {**describe(training.loaded), "population": POPULATION}
             record = open_record(storage, "digits", info, 0, artifacts)
             enqueue_default(record, study)
+            if history:
+                add_history(record, study, history)
             record.study.sampler = seeded_asks(sampler, 0)
             record.study.pruner = unheeded(make_pruner(RunOptions.pruner, EPOCHS))
             clock = Clock()
@@ -263,25 +298,26 @@ def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
             marks: list[tuple[float, float]] = []  # the driver's seconds and the clock's at each trial's end
             progress = Marking(marks, clock)
             make = TrainerMaker(training.loaded, POPULATION, trials, progress.notice)
+            before = record.counted()
+            clock.__init__()  # type: ignore[misc]
             with clock.told_to_the_driver(), Staff(transport, Event(), progress.notice) as staff:
                 session = Session(record, training, make, progress, Conditions(torch.device("cpu"), 1), staff=staff)
-                search(session, trials)
-            assert record.counted() == trials
-    # The time of full work: from the first trial's end until so many are left that not all workers are full.
-    full = max(2, trials - workers * POPULATION)
-    first, last = marks[min(len(marks) - 2, workers * POPULATION // 8)], marks[full - 1]
-    tenth = marks[int(full * 0.9) : full] or marks[-2:]
-    late = 1000 * (tenth[-1][0] - tenth[0][0]) / max(1, len(tenth) - 1)
-    busy = sum(line.busy_s for line in transport.lines) / (workers * marks[-1][1])
+                search(session, before + trials)
+            assert record.counted() == before + trials
+    # In the middle every worker is full: after all first trials have ended, and before there is none left to ask.
+    places = workers * POPULATION
+    first, last = (places, trials - places) if trials >= 3 * places else (1, trials)
+    (driver_a, clock_a), (driver_b, clock_b) = marks[first - 1], marks[last - 1]
+    full = max(1, last - first)
     return Measured(
         workers,
         trials,
-        marks[-1][1],
-        marks[-1][0],
-        late,
-        busy,
+        full / (clock_b - clock_a),
+        full / (clock_b - clock_a) * EPOCHS * EPOCH_S / places,
+        (driver_b - driver_a) / (clock_b - clock_a),
+        1000 * (driver_b - driver_a) / full,
+        1000 * marks[-1][0] / trials,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        {"rate": (full - 1) / last[1], "first": first[1]},
     )
 
 
@@ -304,20 +340,20 @@ def simulate(options: argparse.Namespace) -> str:
     rows = []
     for workers in options.workers:
         trials = min(options.trials, max(options.rounds_of_trials * workers * POPULATION, 4 * POPULATION))
-        found = simulated(workers, trials, options.sampler)
+        found = simulated(workers, trials, options.sampler, options.history)
         print(f"{workers} workers: {found}", flush=True)
         rows.append(
             [
-                f"{workers:,} workers, {trials:,} trials",
-                rounded(trials / found.wall),
+                f"{workers:,} workers, {trials:,} trials" + (f" after {options.history:,}" if options.history else ""),
+                rounded(found.rate),
                 f"{100 * found.busy:.1f}",
-                rounded(100 * found.driver / found.wall),
-                rounded(1000 * found.driver / trials),
-                rounded(found.late_ms),
+                rounded(100 * found.load),
+                rounded(found.full_ms),
+                rounded(found.whole_ms),
                 rounded(found.rss),
             ]
         )
-    head = ["", "trials/s", "busy %", "driver's load %", "driver ms a trial", "in the last tenth", "peak GiB"]
+    head = ["", "trials/s", "busy %", "driver's load %", "driver ms a trial", "of the whole search", "peak GiB"]
     return table(head, rows) + "\n"
 
 
@@ -424,6 +460,7 @@ def main() -> None:
     made.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
     made.add_argument("--trials", type=int, default=100_000, help="of one simulated search, at most")
     made.add_argument("--rounds-of-trials", type=int, default=10, help="simulated trials for each place in a worker")
+    made.add_argument("--history", type=int, default=0, help="finished trials that are in the store before")
     made.add_argument("--sampler", default="tpe")
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--kills", type=int, default=30)

@@ -34,7 +34,7 @@ class Window:
     longest: int = 1000
     best: int = 100
     newest: int = 300
-    in_training: int = 200
+    in_training: int = 100
 
 
 class Seen(NamedTuple):
@@ -45,6 +45,7 @@ class Seen(NamedTuple):
     """
 
     told: Hashable
+    useful: int  # how many trials are complete or pruned, those outside of the window too
     is_long: bool
     finished: list[FrozenTrial]
     training: list[FrozenTrial]
@@ -103,14 +104,14 @@ class History:
         new = storage.numbered(study_id, again, begin)
         self.upto = max(self.upto, new[-1].number + 1) if new else self.upto
         if told == self.told:
-            return Seen(told, is_long, [], [trial for trial in new if trial.state is TrialState.RUNNING])
+            return Seen(told, self.useful, is_long, [], [trial for trial in new if trial.state is TrialState.RUNNING])
         self.told = told
         every = self.newest if is_long else storage.ended_since(study_id, 0)
         chosen = {trial.number: trial for trial in every if trial.state in STATES}
         chosen |= {trial.number: trial for _, trial in self.best}
         training = storage.unfinished(study_id, window.in_training if is_long else window.longest, scored=is_long)
         running = [trial for trial in training if trial.state is TrialState.RUNNING]
-        return Seen(told, is_long, [chosen[number] for number in sorted(chosen)], running)
+        return Seen(told, self.useful, is_long, [chosen[number] for number in sorted(chosen)], running)
 
 
 def whole(study: optuna.Study, window: Window) -> Seen:
@@ -121,13 +122,14 @@ def whole(study: optuna.Study, window: Window) -> Seen:
     training = [trial for trial in trials if trial.state is TrialState.RUNNING]
     training = [trial for trial in training if not is_long or epochs_reported(trial)]
     training = training[-(window.in_training if is_long else window.longest) :]
-    told = getattr(study, "_bracket_id", None), len(finished), scores_of(training)
+    useful = len(finished)
+    told = getattr(study, "_bracket_id", None), useful, scores_of(training)
     if is_long:
         complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
         best = heapq.nsmallest(window.best, complete, key=rank_of)
         chosen = {trial.number: trial for trial in (*best, *finished[-window.newest :])}
         finished = [chosen[number] for number in sorted(chosen)]
-    return Seen(told, is_long, finished, training)
+    return Seen(told, useful, is_long, finished, training)
 
 
 def scores_of(training: Iterable[FrozenTrial]) -> tuple[tuple[int, int], ...]:

@@ -41,6 +41,7 @@ from unittest.mock import patch
 
 import numpy as np
 import optuna
+import sqlalchemy as sa
 import torch
 from asks import unheeded
 from common import conclude, interleaved, parser, rounded, spread, table
@@ -257,6 +258,8 @@ def add_history(record: Record, study: Study, trials: int) -> None:
     drawn = RandomSampler(seed=1)
     space = study.search_space.distributions
     for begin in range(0, trials, 1000):
+        changes: rows.Changes = {}
+        heads = []
         with storage._engine.begin() as connection:
             for number in range(begin, min(begin + 1000, trials)):
                 params = {name: drawn.sample_independent(record.study, None, name, d) for name, d in space.items()}
@@ -273,7 +276,12 @@ def add_history(record: Record, study: Study, trials: int) -> None:
                     user_attrs=attrs,
                     intermediate_values=dict(enumerate(scores)),
                 )
-                rows.insert_trial(connection, record.study._study_id, number + 1, trial)
+                trial.number, trial._trial_id = number + 1, number + 2  # the default trial waits before them
+                ids = {"study_id": record.study._study_id, "trial_id": trial._trial_id, "number": trial.number}
+                heads.append({**ids, "state": trial.state})
+                changes |= rows._content(trial)
+            connection.execute(sa.insert(rows._TRIALS), heads)
+            rows._write_rows(connection, changes)
         print(f"  {begin + 1000:,} trials of the history", file=sys.stderr, flush=True)
     record.refresh()
 
@@ -317,8 +325,12 @@ def simulated(workers: int, trials: int, sampler: str = "tpe", history: int = 0)
         (driver_b - driver_a) / (clock_b - clock_a),
         1000 * (driver_b - driver_a) / full,
         1000 * marks[-1][0] / trials,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        peak_gib(),
     )
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class Marking(Progress):
@@ -331,8 +343,10 @@ class Marking(Progress):
     def ended(self, trial: optuna.trial.FrozenTrial) -> None:
         super().ended(trial)
         self.marks.append((self.clock.driver(), self.clock.now()))
-        if len(self.marks) % 5000 == 0:
-            print(f"  {len(self.marks):,} trials, driver {self.clock.driver():.0f} s", file=sys.stderr, flush=True)
+        if len(self.marks) % 1000 == 0:
+            driver, now = self.marks[-1]
+            line = f"  {len(self.marks):,} trials, driver {driver:.1f} s of {now:.1f} s, {peak_gib():.2f} GiB"
+            print(line, file=sys.stderr, flush=True)
 
 
 def simulate(options: argparse.Namespace) -> str:

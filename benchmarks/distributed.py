@@ -30,7 +30,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -267,7 +267,13 @@ def add_history(record: Record, study: Study, trials: int) -> None:
                 scores = [score * (1 - 0.5**epoch) + 0.002 * random.normal() for epoch in range(1, EPOCHS + 1)]
                 validation = {task: {"accuracy": max(scores)} for task in ("left", "right")}
                 attrs = {"owner": {}, "task_weights": {"left": 0.5, "right": 0.5}, "validation": validation}
-                attrs |= {"best_epoch": EPOCHS - 1, "epochs": EPOCHS, "entry_epoch": 0, "seconds": 60.0, "trained_on": {}}
+                attrs |= {
+                    "best_epoch": EPOCHS - 1,
+                    "epochs": EPOCHS,
+                    "entry_epoch": 0,
+                    "seconds": 60.0,
+                    "trained_on": {},
+                }
                 trial = create_trial(
                     state=TrialState.COMPLETE,
                     value=max(scores),
@@ -432,15 +438,18 @@ def kills(options: argparse.Namespace) -> str:
             )
             driver = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             while driver.poll() is None:
+                if not workers_of(driver.pid):  # it is starting
+                    time.sleep(0.1)
+                    continue
                 time.sleep(random.uniform(2, 6) * options.slowness)
-                if killed.total() >= due or driver.poll() is not None:
+                if killed["driver"] + killed["worker"] >= due or driver.poll() is not None:
                     break
-                workers = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
-                if random.random() < 0.2 or not workers:
+                workers = workers_of(driver.pid)
+                if random.random() < 0.2:
                     driver.kill()
                     killed["driver"] += 1
-                else:
-                    os.kill(int(random.choice(workers)), signal.SIGKILL)
+                elif workers:
+                    os.kill(random.choice(workers), signal.SIGKILL)
                     killed["worker"] += 1
             errors = driver.communicate()[1].strip().splitlines()
             if driver.returncode not in (0, 1, -signal.SIGKILL):
@@ -449,7 +458,7 @@ def kills(options: argparse.Namespace) -> str:
                 killed["run that ended in one line"] += 1
                 print(errors[-1], flush=True)
             if driver.returncode == 0:
-                if killed.total() >= due:
+                if killed["driver"] + killed["worker"] >= due:
                     break
                 total += 8
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/store.db")
@@ -463,6 +472,16 @@ def kills(options: argparse.Namespace) -> str:
     rows = [[what, count] for what, count in killed.items()]
     rows += [["trials due", total], ["trials counted", len(counted)], ["asked again with the same params", again]]
     return table(["", "count"], rows) + "\n"
+
+
+def workers_of(driver: int) -> list[int]:
+    """The processes of its workers; none where it has ended."""
+    found = []
+    with suppress(OSError):
+        for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split():
+            if b"remote.hosted" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 MODES = {"simulate": simulate, "processes": processes, "kills": kills}

@@ -125,7 +125,9 @@ def compared(options: argparse.Namespace) -> str:
             rows.append([name, label, *(f"{mean:.4f}" for mean in found.mean(axis=0)), *differences])
             print(rows[-1], flush=True)
     head = ["function", "sampler sees", "best trial", "last quarter", "best − whole's", "last quarter − whole's"]
-    return table(head, rows) + f"\n\n{options.seeds} paired seeds, {options.trials} trials; 95 % intervals of the mean.\n"
+    return (
+        table(head, rows) + f"\n\n{options.seeds} paired seeds, {options.trials} trials; 95 % intervals of the mean.\n"
+    )
 
 
 def _interval(differences: Any) -> str:

@@ -119,7 +119,7 @@ class Progress:
         self.is_begun = self.is_waiting = False
         self.training: dict[int, int] = {}  # epochs, by trial
         self.at_epoch: Counter[int] = Counter()  # how many trials are in training, by their epochs
-        self.in_training: dict[int, tuple[Place, float, Metrics]] = {}  # place, best score so far and its metrics of each
+        self.in_training: dict[int, tuple[Place, float, Metrics]] = {}  # place, best score and its metrics of each
         self.best: tuple[float, str] | None = None
         self.place: Place | None = None  # of the best trial that has ended
         self.pace = Pace()

@@ -105,9 +105,7 @@ class BufferedStorage(RememberedStorage):
 
     # The search.
 
-    def reserve(
-        self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0
-    ) -> int | None:
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0) -> int | None:
         """See `Storage`; one transaction counts, and takes a waiting trial or makes new ones.
 
         Those `ahead` are in the database, and in the memory once they are taken: until then no sampler sees them.
@@ -281,7 +279,10 @@ class BufferedStorage(RememberedStorage):
                 lost.add(trial._trial_id)
 
     def _check_written(self, trial: FrozenTrial) -> None:
-        """Put a trial whose end is committed into the memory. Raises UpdateFinishedTrialError where another ended it."""
+        """Put a trial whose end is committed into the memory.
+
+        Raises UpdateFinishedTrialError where another process had ended it.
+        """
         trial_id = trial._trial_id
         with self._lock:
             if trial_id in self._deleted:

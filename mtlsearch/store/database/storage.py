@@ -104,9 +104,7 @@ class Storage(BaseStorage):
         study._thread_local.cached_all_trials = None  # as `Study.ask` does
         return optuna.Trial(study, trial_id)
 
-    def reserve(
-        self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0
-    ) -> int | None:
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0) -> int | None:
         """The id of a trial that is now running in this process, None where `total` are counted or running.
 
         A waiting trial is taken before a new one is made. `attrs` become its user attributes. So many calls more with

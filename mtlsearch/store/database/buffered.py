@@ -230,7 +230,7 @@ class BufferedStorage(RememberedStorage):
 
     def set_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
         with self._changing(trial_id) as trial:
-            trial.user_attrs = trial.user_attrs | attrs
+            trial.user_attrs = {**trial.user_attrs, **attrs}
             changes: rows.Changes = {}
             for key, value in attrs.items():
                 changes |= rows.attr_change(trial_id, key, value)

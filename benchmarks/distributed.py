@@ -14,8 +14,8 @@ minute. The driver's time is its processor time, so that other programs count li
 `processes`: a study whose step is large enough for one core, with `--devices cpu` and `--devices cpu*2`, one thread
 each, in turn.
 
-`kills`: worker processes, and now and then the driver, are killed at random moments; the same command goes on. All
-trials must be there once, with each epoch.
+`kills`: worker processes, and now and then the driver, are killed at random moments, each time after new scores have
+come; the same command goes on. All trials must be there once, with each epoch.
 """
 
 import argparse
@@ -24,13 +24,14 @@ import math
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -430,7 +431,7 @@ def kills(options: argparse.Namespace) -> str:
         folder, due = Path(name), 1 if options.quick else options.kills
         (folder / "steep.py").write_text(STEEP.format(rows=1024, hidden=64))
         epochs = 5 if options.quick else 20
-        total = 8
+        total, scores = 8, 0
         while True:
             command = (
                 f"{sys.executable} -m mtlsearch run {folder}/steep.py --trials {total} --epochs {epochs} --threads 1"
@@ -438,10 +439,11 @@ def kills(options: argparse.Namespace) -> str:
             )
             driver = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             while driver.poll() is None:
-                if not workers_of(driver.pid):  # it is starting
+                # Each kill costs something: scores have come since the last one.
+                if scores_in(folder / "store.db") <= scores:
                     time.sleep(0.1)
                     continue
-                time.sleep(random.uniform(2, 6) * options.slowness)
+                time.sleep(random.uniform(0, 4) * options.slowness)
                 if killed["driver"] + killed["worker"] >= due or driver.poll() is not None:
                     break
                 workers = workers_of(driver.pid)
@@ -451,6 +453,8 @@ def kills(options: argparse.Namespace) -> str:
                 elif workers:
                     os.kill(random.choice(workers), signal.SIGKILL)
                     killed["worker"] += 1
+                scores = scores_in(folder / "store.db")
+                print(dict(killed), f"{scores} scores", file=sys.stderr, flush=True)
             errors = driver.communicate()[1].strip().splitlines()
             if driver.returncode not in (0, 1, -signal.SIGKILL):
                 raise AssertionError(errors)
@@ -472,6 +476,13 @@ def kills(options: argparse.Namespace) -> str:
     rows = [[what, count] for what, count in killed.items()]
     rows += [["trials due", total], ["trials counted", len(counted)], ["asked again with the same params", again]]
     return table(["", "count"], rows) + "\n"
+
+
+def scores_in(store: Path) -> int:
+    """How many scores a store has; 0 where it has no tables yet."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()[0])
+    return 0
 
 
 def workers_of(driver: int) -> list[int]:

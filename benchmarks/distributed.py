@@ -14,8 +14,8 @@ minute. The driver's time is its processor time, so that other programs count li
 `processes`: a study whose step is large enough for one core, with `--devices cpu` and `--devices cpu*2`, one thread
 each, in turn.
 
-`kills`: worker processes, and now and then the driver, are killed at random moments; the same command goes on. All
-trials must be there once, with each epoch.
+`kills`: worker processes, and now and then the driver, are killed at random moments, each time after new scores have
+come; the same command goes on. All trials must be there once, with each epoch.
 """
 
 import argparse
@@ -24,31 +24,41 @@ import math
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import optuna
+import sqlalchemy as sa
 import torch
 from asks import unheeded
 from common import conclude, interleaved, parser, rounded, spread, table
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState, create_trial
 
+from mtlsearch.store.database import rows
+from mtlsearch.store.database.buffered import BufferedStorage
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.finding import open_record
+from mtlsearch.store.record import Record
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import TrialProgress
 from mtlsearch.study.space import Config
+from mtlsearch.study.study import Study
 from mtlsearch.study.study_file import load_study
 from mtlsearch.training.device import Conditions
 from mtlsearch.training.population.maker import TrainerMaker
@@ -59,6 +69,8 @@ from mtlsearch.training.remote.worker import Changes, KeptBytes, Standing, Turn,
 from mtlsearch.training.solo import SOLO_CONDITIONS
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
+from mtlsearch.tuning.crews import remote
+from mtlsearch.tuning.interruption import keeper
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
@@ -85,11 +97,25 @@ class Clock:
         self.jumped += max(0.0, until - self.now())
 
     @contextmanager
+    def told_to_the_driver(self) -> Iterator[None]:
+        """Inside, the driver takes this clock for the real one where it shares out its time: keeping, looking."""
+        simulated = SimpleNamespace(monotonic=self.now)
+        with patch.object(remote, "time", simulated), patch.object(keeper, "time", simulated):
+            yield
+
+    @contextmanager
     def paused(self) -> Iterator[None]:
         """Inside, what is computed belongs to a worker."""
         begun = time.process_time()
         yield
         self.hidden += time.process_time() - begun
+
+
+class Alive(Signs):
+    """The signs of a fake: an epoch of simulated time may take minutes of real time, and none hangs."""
+
+    def fault(self) -> None:
+        return None
 
 
 @dataclass(eq=False)
@@ -102,7 +128,7 @@ class FakeLine:
     name: str
     number: int
     device: str = "cpu"
-    signs: Signs = field(default_factory=lambda: Signs(is_ready=True))
+    signs: Signs = field(default_factory=lambda: Alive(is_ready=True))
     members: dict[int, tuple[TrialProgress, float]] = field(default_factory=dict)
     reply: Any = None
     busy_s: float = 0.0
@@ -220,16 +246,57 @@ class Measured:
 
     workers: int
     trials: int
-    wall: float
-    driver: float
-    late_ms: float  # of the driver, per trial, in the last tenth
-    busy: float
+    rate: float  # trials a second while all workers are full, as the three that follow
+    busy: float  # the share of the time in which the workers train
+    load: float  # the driver's processor time by the time
+    full_ms: float  # of the driver, per trial
+    whole_ms: float  # the same of the whole search, with its start and its end
     rss: float
-    parts: dict[str, float]
 
 
-def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
-    """One search of so many trials."""
+def add_history(record: Record, study: Study, trials: int) -> None:
+    """Put so many complete trials of random configs into the store, as a run would have left them."""
+    storage, random = record.storage, np.random.default_rng(1)
+    assert isinstance(storage, BufferedStorage)
+    drawn = RandomSampler(seed=1)
+    space = study.search_space.distributions
+    for begin in range(0, trials, 1000):
+        changes: rows.Changes = {}
+        heads = []
+        with storage._engine.begin() as connection:
+            for number in range(begin, min(begin + 1000, trials)):
+                params = {name: drawn.sample_independent(record.study, None, name, d) for name, d in space.items()}
+                score = score_of(study.search_space.config(params, record.info["default"]))
+                scores = [score * (1 - 0.5**epoch) + 0.002 * random.normal() for epoch in range(1, EPOCHS + 1)]
+                validation = {task: {"accuracy": max(scores)} for task in ("left", "right")}
+                attrs = {"owner": {}, "task_weights": {"left": 0.5, "right": 0.5}, "validation": validation}
+                attrs |= {
+                    "best_epoch": EPOCHS - 1,
+                    "epochs": EPOCHS,
+                    "entry_epoch": 0,
+                    "seconds": 60.0,
+                    "trained_on": {},
+                }
+                trial = create_trial(
+                    state=TrialState.COMPLETE,
+                    value=max(scores),
+                    params=params,
+                    distributions=space,
+                    user_attrs=attrs,
+                    intermediate_values=dict(enumerate(scores)),
+                )
+                trial.number, trial._trial_id = number + 1, number + 2  # the default trial waits before them
+                ids = {"study_id": record.study._study_id, "trial_id": trial._trial_id, "number": trial.number}
+                heads.append({**ids, "state": trial.state})
+                changes |= rows._content(trial)
+            connection.execute(sa.insert(rows._TRIALS), heads)
+            rows._write_rows(connection, changes)
+        print(f"  {begin + 1000:,} trials of the history", file=sys.stderr, flush=True)
+    record.refresh()
+
+
+def simulated(workers: int, trials: int, sampler: str = "tpe", history: int = 0) -> Measured:
+    """One search of so many trials, after a `history` of others."""
     study = replace(load_study("digits"), epochs=EPOCHS)
     training = Training(load_data(study, Path(), "cpu"))
     with tempfile.TemporaryDirectory(prefix="mtlsearch-distributed-") as folder:
@@ -239,6 +306,8 @@ def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
             info = {**describe(training.loaded), "population": POPULATION}
             record = open_record(storage, "digits", info, 0, artifacts)
             enqueue_default(record, study)
+            if history:
+                add_history(record, study, history)
             record.study.sampler = seeded_asks(sampler, 0)
             record.study.pruner = unheeded(make_pruner(RunOptions.pruner, EPOCHS))
             clock = Clock()
@@ -246,26 +315,31 @@ def simulated(workers: int, trials: int, sampler: str = "tpe") -> Measured:
             marks: list[tuple[float, float]] = []  # the driver's seconds and the clock's at each trial's end
             progress = Marking(marks, clock)
             make = TrainerMaker(training.loaded, POPULATION, trials, progress.notice)
-            with Staff(transport, Event(), progress.notice) as staff:
+            before = record.counted()
+            clock.__init__()  # type: ignore[misc]
+            with clock.told_to_the_driver(), Staff(transport, Event(), progress.notice) as staff:
                 session = Session(record, training, make, progress, Conditions(torch.device("cpu"), 1), staff=staff)
-                search(session, trials)
-            assert record.counted() == trials
-    # The time of full work: from the first trial's end until so many are left that not all workers are full.
-    full = max(2, trials - workers * POPULATION)
-    first, last = marks[min(len(marks) - 2, workers * POPULATION // 8)], marks[full - 1]
-    tenth = marks[int(full * 0.9) : full] or marks[-2:]
-    late = 1000 * (tenth[-1][0] - tenth[0][0]) / max(1, len(tenth) - 1)
-    busy = sum(line.busy_s for line in transport.lines) / (workers * marks[-1][1])
+                search(session, before + trials)
+            assert record.counted() == before + trials
+    # In the middle every worker is full: after all first trials have ended, and before there is none left to ask.
+    places = workers * POPULATION
+    first, last = (places, trials - places) if trials >= 3 * places else (1, trials)
+    (driver_a, clock_a), (driver_b, clock_b) = marks[first - 1], marks[last - 1]
+    full = max(1, last - first)
     return Measured(
         workers,
         trials,
-        marks[-1][1],
-        marks[-1][0],
-        late,
-        busy,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        {"rate": (full - 1) / last[1], "first": first[1]},
+        full / (clock_b - clock_a),
+        full / (clock_b - clock_a) * EPOCHS * EPOCH_S / places,
+        (driver_b - driver_a) / (clock_b - clock_a),
+        1000 * (driver_b - driver_a) / full,
+        1000 * marks[-1][0] / trials,
+        peak_gib(),
     )
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class Marking(Progress):
@@ -278,8 +352,10 @@ class Marking(Progress):
     def ended(self, trial: optuna.trial.FrozenTrial) -> None:
         super().ended(trial)
         self.marks.append((self.clock.driver(), self.clock.now()))
-        if len(self.marks) % 5000 == 0:
-            print(f"  {len(self.marks):,} trials, driver {self.clock.driver():.0f} s", file=sys.stderr, flush=True)
+        if len(self.marks) % 1000 == 0:
+            driver, now = self.marks[-1]
+            line = f"  {len(self.marks):,} trials, driver {driver:.1f} s of {now:.1f} s, {peak_gib():.2f} GiB"
+            print(line, file=sys.stderr, flush=True)
 
 
 def simulate(options: argparse.Namespace) -> str:
@@ -287,20 +363,20 @@ def simulate(options: argparse.Namespace) -> str:
     rows = []
     for workers in options.workers:
         trials = min(options.trials, max(options.rounds_of_trials * workers * POPULATION, 4 * POPULATION))
-        found = simulated(workers, trials, options.sampler)
+        found = simulated(workers, trials, options.sampler, options.history)
         print(f"{workers} workers: {found}", flush=True)
         rows.append(
             [
-                f"{workers:,} workers, {trials:,} trials",
-                rounded(trials / found.wall),
+                f"{workers:,} workers, {trials:,} trials" + (f" after {options.history:,}" if options.history else ""),
+                rounded(found.rate),
                 f"{100 * found.busy:.1f}",
-                rounded(100 * found.driver / found.wall),
-                rounded(1000 * found.driver / trials),
-                rounded(found.late_ms),
+                rounded(100 * found.load),
+                rounded(found.full_ms),
+                rounded(found.whole_ms),
                 rounded(found.rss),
             ]
         )
-    head = ["", "trials/s", "busy %", "driver's load %", "driver ms a trial", "in the last tenth", "peak GiB"]
+    head = ["", "trials/s", "busy %", "driver's load %", "driver ms a trial", "of the whole search", "peak GiB"]
     return table(head, rows) + "\n"
 
 
@@ -357,7 +433,7 @@ def kills(options: argparse.Namespace) -> str:
         folder, due = Path(name), 1 if options.quick else options.kills
         (folder / "steep.py").write_text(STEEP.format(rows=1024, hidden=64))
         epochs = 5 if options.quick else 20
-        total = 8
+        total, scores = 8, 0
         while True:
             command = (
                 f"{sys.executable} -m mtlsearch run {folder}/steep.py --trials {total} --epochs {epochs} --threads 1"
@@ -365,16 +441,22 @@ def kills(options: argparse.Namespace) -> str:
             )
             driver = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             while driver.poll() is None:
-                time.sleep(random.uniform(2, 6) * options.slowness)
-                if killed.total() >= due or driver.poll() is not None:
+                # Each kill costs something: scores have come since the last one.
+                if scores_in(folder / "store.db") <= scores:
+                    time.sleep(0.1)
+                    continue
+                time.sleep(random.uniform(0, 4) * options.slowness)
+                if killed["driver"] + killed["worker"] >= due or driver.poll() is not None:
                     break
-                workers = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
-                if random.random() < 0.2 or not workers:
+                workers = workers_of(driver.pid)
+                if random.random() < 0.2:
                     driver.kill()
                     killed["driver"] += 1
-                else:
-                    os.kill(int(random.choice(workers)), signal.SIGKILL)
+                elif workers:
+                    os.kill(random.choice(workers), signal.SIGKILL)
                     killed["worker"] += 1
+                scores = scores_in(folder / "store.db")
+                print(dict(killed), f"{scores} scores", file=sys.stderr, flush=True)
             errors = driver.communicate()[1].strip().splitlines()
             if driver.returncode not in (0, 1, -signal.SIGKILL):
                 raise AssertionError(errors)
@@ -382,7 +464,7 @@ def kills(options: argparse.Namespace) -> str:
                 killed["run that ended in one line"] += 1
                 print(errors[-1], flush=True)
             if driver.returncode == 0:
-                if killed.total() >= due:
+                if killed["driver"] + killed["worker"] >= due:
                     break
                 total += 8
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/store.db")
@@ -398,6 +480,23 @@ def kills(options: argparse.Namespace) -> str:
     return table(["", "count"], rows) + "\n"
 
 
+def scores_in(store: Path) -> int:
+    """How many scores a store has; 0 where it has no tables yet."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()[0])
+    return 0
+
+
+def workers_of(driver: int) -> list[int]:
+    """The processes of its workers; none where it has ended."""
+    found = []
+    with suppress(OSError):
+        for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split():
+            if b"remote.hosted" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
+
+
 MODES = {"simulate": simulate, "processes": processes, "kills": kills}
 
 
@@ -407,6 +506,7 @@ def main() -> None:
     made.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
     made.add_argument("--trials", type=int, default=100_000, help="of one simulated search, at most")
     made.add_argument("--rounds-of-trials", type=int, default=10, help="simulated trials for each place in a worker")
+    made.add_argument("--history", type=int, default=0, help="finished trials that are in the store before")
     made.add_argument("--sampler", default="tpe")
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--kills", type=int, default=30)

@@ -5,7 +5,7 @@ There is one program, so its activities are one stack: the deepest is shown. Imp
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -90,7 +90,7 @@ class Pace:
         self.began = time.monotonic()
         self.trial_epochs = 0
         self.samples = deque([(self.began, 0)])  # times, and the trial-epochs until then
-        self.ended: list[int] = []  # the epochs of each trial that ended
+        self.trials_ended = self.epochs_of_ended = 0
         self.due: float | None = None
 
     def epoch_ended(self) -> None:
@@ -104,7 +104,8 @@ class Pace:
 
     def trial_ended(self, epochs: int) -> None:
         """Count a trial that ended after so many epochs."""
-        self.ended.append(epochs)
+        self.trials_ended += 1
+        self.epochs_of_ended += epochs
 
     def rate(self, under_way: float = 0.0) -> float:
         """Trial-epochs per second over the last seconds; `under_way` are trained since the last epoch ended."""
@@ -118,8 +119,8 @@ class Pace:
             return ""
         return f"{rate:.1f} trial-epochs/s" if rate >= 1 else f"{rate:.2g} trial-epochs/s"
 
-    def expect(self, not_begun: int, in_training: Sequence[int], epochs: int, most: float | None = None) -> None:
-        """Estimate the end anew, from the trials not begun yet and the epochs of those in training.
+    def expect(self, not_begun: int, in_training: Mapping[int, int], epochs: int, most: float | None = None) -> None:
+        """Estimate the end anew, from the trials not begun yet and how many are in training by their epochs.
 
         With a budget, `most` are the trial-epochs that it leaves.
 
@@ -127,8 +128,9 @@ class Pace:
         that is a little later than expected before is taken as noise, so that the time left does not grow at each look.
         """
         now = time.monotonic()
-        mean = (sum(self.ended) + epochs) / (len(self.ended) + 1)
-        work = not_begun * mean + sum(max(mean - done, min(1.0, epochs - done)) for done in in_training)
+        mean = (self.epochs_of_ended + epochs) / (self.trials_ended + 1)
+        left_of = {done: max(mean - done, min(1.0, epochs - done)) for done in in_training}
+        work = not_begun * mean + sum(many * left_of[done] for done, many in in_training.items())
         work = work if most is None else min(work, max(0.0, most))
         if not self.trial_epochs:
             return

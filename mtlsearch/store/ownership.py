@@ -52,15 +52,20 @@ def _beat(running: "weakref.WeakMethod[Running]", stopped: threading.Event) -> N
         UpdateFinishedTrialError,
     )  # Optuna is slow to import, and an owner does not need it
 
-    count = 0
+    count, signs = 0, dict[int, tuple[int, int]]()
     while not stopped.wait(BEAT_S):
         living = running()
         if living is None:
             return
         count += 1
+        before, signs = signs, {}
         for trial in living():
             try:
-                trial.storage.set_trial_user_attr(trial._trial_id, "beat", count)
+                stored, number = trial.storage.get_trial(trial._trial_id), trial._trial_id
+                # One that has reported since the last beat has given a sign of life itself.
+                signs[number] = len(stored.intermediate_values), len(stored.user_attrs)
+                if before.get(number) == signs[number]:
+                    trial.storage.set_trial_user_attr(number, "beat", count)
             except (UpdateFinishedTrialError, KeyError):
                 continue  # the trial has just ended
             except StoreError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.errors import StoreError
@@ -164,9 +165,14 @@ class Record:
 
     # The life of a trial.
 
-    def ask(self, space: Space, total: int, owner: Owner | None = None) -> tuple[optuna.Trial, Config] | None:
-        """Reserve a trial below `total` for `owner`, and suggest its config; None where all are reserved."""
-        trial = self.storage.ask(self.study, total, {"owner": owner or this_process()})
+    def ask(
+        self, space: Space, total: int, owner: Owner | None = None, ahead: int = 0
+    ) -> tuple[optuna.Trial, Config] | None:
+        """Reserve a trial below `total` for `owner`, and suggest its config; None where all are reserved.
+
+        `ahead` says how many asks more are about to follow.
+        """
+        trial = self.storage.ask(self.study, total, {"owner": owner or this_process()}, ahead)
         if trial is None:
             return None
         self.running[trial.number] = InTraining(trial)
@@ -229,16 +235,14 @@ class Record:
                 before, now = task_curves(stored), self._values(result.validation)
                 trial.set_user_attr(CURVES, {task: [*before.get(task, ()), value] for task, value in now.items()})
             else:
-                trial.report(result.score, result.epoch)
+                self.storage.set_trial_intermediate_value(trial._trial_id, result.epoch, float(result.score))
 
     def should_prune(self, result: "EpochResult") -> bool:
         """Whether the trial should end after this epoch; it has survived the epochs before its last stored one."""
         stored = self.trial(result.number)
         if result.epoch < epochs_reported(stored) - 1:
             return False
-        if has_several(self.study):  # which Optuna's own trial refuses to ask
-            return self.study.pruner.prune(self.study, stored)
-        return self.running[result.number].trial.should_prune()
+        return self.study.pruner.prune(self.study, stored)
 
     def _values(self, validation: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """The value of each scored task, oriented so that higher is better."""
@@ -260,16 +264,28 @@ class Record:
             own: dict[str, Any] = {}
             if has_several(self.study) and score is not None:
                 values, own = [*self._values(result.best_validation).values()], {"score": score}
-            for name, value in {**outcome(result), **own, **running.attrs, "seconds": seconds}.items():
-                running.trial.set_user_attr(name, value)
+            attrs = {**outcome(result), **own, **running.attrs, "seconds": seconds}
+            self.storage.set_user_attrs(running.trial._trial_id, attrs)
             for task, short in result.best_shortfalls.items():
                 running.trial.set_constraint(task, short)
             short = shortfall(result.best_shortfalls)
             is_best = values is not None and self._is_best(self._stored(running.trial), values, short)
             if score is not None and result.folds is None and is_best:
                 self._save_best(running.trial, score, save)
-            self.study.tell(running.trial, values, state)
+            _tell_with_warning(self.study, running.trial, values, state)  # `Study.tell` without its deep copy
         return self.running.pop(result.number, None) is not None
+
+    @contextmanager
+    def telling(self, told: list[int]) -> Iterator[None]:
+        """Inside, trials are told, and their numbers added to `told`; their ends are committed together.
+
+        Afterwards `told` is without trials that another process had taken over.
+        """
+        with self.storage.together() as lost:
+            yield
+        if lost:
+            told[:] = [number for number in told if self.trial(number)._trial_id not in lost]
+            self.checked, self.places, self.seen = {}, {}, 0
 
     @contextmanager
     def losing(self, number: int) -> Iterator[None]:
@@ -303,6 +319,7 @@ class Record:
                     trial.set_user_attr("owner", leaving(owner))
             else:
                 self._withdraw(trial._trial_id)
+        self.storage.give_back()
         self.storage.flush()
 
     def take_over(self) -> int:

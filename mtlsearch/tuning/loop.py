@@ -45,7 +45,7 @@ def search(session: Session, total: int) -> None:
         clear_unfinished(folder, UNFINISHED)
 
     def ask(keeper: Keeper, more: bool) -> Asked | None:
-        return keeper.ask(total, lambda: more and session.affords_a_trial())
+        return keeper.ask(total, lambda: more and session.affords_a_trial(), fills=session.budget is None)
 
     try:
         crews.resume()
@@ -62,12 +62,15 @@ def search(session: Session, total: int) -> None:
                 record.report(result)
                 watcher.reported(result)
             for keeper, results in ended:
-                with crews.minding(keeper):
+                told: list[int] = []
+                with crews.minding(keeper), record.telling(told):
                     for result in results:
                         if result.number not in record.running:  # another process has just taken it over
                             keeper.drop(result.number)
                         elif (state := _outcome(record, result, default)) and _end(record, keeper, result, state):
-                            watcher.ended(record.trial(result.number))
+                            told.append(result.number)
+                for number in told:
+                    watcher.ended(record.trial(number))
         crews.keep()
     finally:
         crews.close()

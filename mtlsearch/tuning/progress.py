@@ -5,6 +5,8 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from statistics import stdev
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 PROGRESS_FILE = "MTLSEARCH_PROGRESS_FILE"  # names a file that holds the live line, for a server that started the run
 NOTEBOOK_SECONDS = 0.25
 SILENCE_SECONDS = 8.0  # after which a log gets a line; it is looked at each second
+Metrics = Mapping[str, Mapping[str, float]]
 Place = tuple[float, float, int]  # the sort key of "best", smaller for better trials
 
 
@@ -114,8 +117,9 @@ class Progress:
         self.workers = ""  # how many there are, in words; empty where this process trains
         self.quiet = quiet
         self.is_begun = self.is_waiting = False
-        self.training: dict[int, int] = {}
-        self.in_training: dict[int, tuple[Place, float, str]] = {}  # place, best score so far and its metrics of each
+        self.training: dict[int, int] = {}  # epochs, by trial
+        self.at_epoch: Counter[int] = Counter()  # how many trials are in training, by their epochs
+        self.in_training: dict[int, tuple[Place, float, Metrics]] = {}  # place, best score and its metrics of each
         self.best: tuple[float, str] | None = None
         self.place: Place | None = None  # of the best trial that has ended
         self.pace = Pace()
@@ -180,17 +184,17 @@ class Progress:
         self.pace = Pace()
 
     def asked(self, number: int, config: "Config") -> None:
-        self.training[number] = 0
+        self._place(number, 0)
         self.is_waiting = False
 
     def reported(self, result: "EpochResult") -> None:
-        self.training[result.number] = result.epoch + 1
+        self._place(result.number, result.epoch + 1)
         from mtlsearch.store.trials import rank  # imports Optuna, which a help page need not wait for
         from mtlsearch.study.results import shortfall
 
         if result.reason is None and result.best_validation:
             place = rank(result.best_score, result.number, shortfall(result.best_shortfalls))
-            self.in_training[result.number] = place, result.best_score, described(result.best_validation)
+            self.in_training[result.number] = place, result.best_score, result.best_validation
         self.pace.epoch_ended()
         self._expect()
         self._draw()
@@ -271,9 +275,19 @@ class Progress:
     def _leave(self, number: int) -> None:
         """Count a trial that leaves training."""
         self.in_training.pop(number, None)
-        self.pace.trial_ended(self.training.pop(number, 0))
+        self.pace.trial_ended(self.training.get(number, 0))
+        self._place(number, None)
         self.done += 1
         self._expect()
+
+    def _place(self, number: int, epoch: int | None) -> None:
+        """Note the epoch that a trial in training is at; None where it has left."""
+        before = self.training.pop(number, None)
+        if before is not None:
+            self.at_epoch[before] -= 1
+        if epoch is not None:
+            self.training[number] = epoch
+            self.at_epoch[epoch] += 1
 
     def _is_best(self, trial: "FrozenTrial") -> bool:
         from mtlsearch.store.trials import rank_of
@@ -291,7 +305,7 @@ class Progress:
     def _expect(self) -> None:
         left = self.total - self.done - len(self.training)
         most = None if self.budget is None else self.budget - self.spent - self.pace.trial_epochs
-        self.pace.expect(max(0, left), list(self.training.values()), self.epochs, most)
+        self.pace.expect(max(0, left), +self.at_epoch, self.epochs, most)
 
     # The live line.
 
@@ -320,14 +334,14 @@ class Progress:
 
     def _state(self) -> str:
         """How many are in training, at which epoch; and what else is being done."""
-        activity, work, epochs = current(), counted(), self.training.values()
+        activity, work, epochs = current(), counted(), +self.at_epoch
         other = f", {activity}" if activity is not None and activity is not work else ""
         if not epochs:
             return other.removeprefix(", ")
         low, high = 1 + min(epochs), 1 + max(epochs)
         where = f"epoch {low}" if low == high else f"epochs {low} to {high}"
         share = "" if work is None else f", {100 * work.share:.0f} %"
-        return f"{len(epochs)} training ({where} of {self.epochs}{share}{other})"
+        return f"{epochs.total()} training ({where} of {self.epochs}{share}{other})"
 
     def _under_way(self) -> float:
         """The trial-epochs' worth of steps since the last epoch ended."""
@@ -336,8 +350,9 @@ class Progress:
 
     def _best_so_far(self) -> str:
         """The best score, also of a trial in training."""
-        found = min(self.in_training.items(), key=lambda item: item[1][0], default=None)
+        # A list is made at once, while the main thread may change the dict.
+        found = min(list(self.in_training.items()), key=lambda item: item[1][0], default=None)
         if found is not None and (self.place is None or found[1][0][:2] < self.place[:2]):
             number, (_, score, metrics) = found
-            return f"best {measured(score)} (trial {number}, in training: {metrics})"
+            return f"best {measured(score)} (trial {number}, in training: {described(metrics)})"
         return f"best {self.best[1]}" if self.best else "no score yet"

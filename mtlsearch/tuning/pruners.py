@@ -1,8 +1,10 @@
 """The pruners for populations, which compare the trials of one barrier with each other."""
 
 import math
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from optuna import Study
@@ -10,6 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from mtlsearch.store.curves import epochs_reported
+from mtlsearch.store.database.storage import Storage
 from mtlsearch.store.foresight import best_values
 from mtlsearch.study.front import order
 
@@ -35,9 +38,9 @@ class PeerPruner(BasePruner):
 
     def __init__(self, kept: float = KEPT, least_peers: int = LEAST_PEERS, warmup_epochs: int = 1) -> None:
         self.kept, self.least_peers, self.warmup_epochs = kept, least_peers, warmup_epochs
-        self._finished: set[int] = set()
-        # Scores of finished trials by epoch.
-        self._scores: defaultdict[int, list[float]] = defaultdict(list)
+        self._place = 0  # how many trials that got scores were taken in
+        self._kept: Counter[int] = Counter()  # by trial the number of scores in `_scores`
+        self._scores: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))  # by epoch
         # By epoch the number of scores that the bar follows from, and the bar.
         self._bars: dict[int, tuple[int, float]] = {}
         self._asked: Counter[int] = Counter()  # by epoch, since its bar was computed
@@ -56,23 +59,41 @@ class PeerPruner(BasePruner):
         if known >= MANY and self._asked[epoch] <= FEW_MORE * known:
             return bar
         self._asked[epoch] = 0
-        in_training = []
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number in self._finished:
-                continue
-            if trial.state.is_finished():  # it never changes again
-                self._finished.add(trial.number)
-                for at, score in trial.intermediate_values.items():
-                    self._scores[at].append(score)
-            elif epoch in trial.intermediate_values:
-                in_training.append(trial.intermediate_values[epoch])
-        count = len(self._scores[epoch]) + len(in_training)
+        in_training = self._take_in(study, epoch)
+        scores = self._scores[epoch]
+        count = len(scores) + len(in_training)
         # A score never changes: an equal count means equal scores.
         if self._bars.get(epoch, (0, 0.0))[0] != count:
-            scores = [score for score in self._scores[epoch] + in_training if not np.isnan(score)]
-            enough = len(scores) >= self.least_peers
-            self._bars[epoch] = count, float(np.quantile(scores, 1 - self.kept)) if enough else -np.inf
+            found = np.concatenate([np.array(scores), np.array(in_training)])
+            found = found[~np.isnan(found)]
+            enough = len(found) >= self.least_peers
+            self._bars[epoch] = count, float(np.quantile(found, 1 - self.kept)) if enough else -np.inf
         return self._bars[epoch][1]
+
+    def _take_in(self, study: Study, epoch: int) -> list[float]:
+        """Take in the new scores; those at `epoch` of trials in training where the store does not tell what is new."""
+        storage, study_id = study._storage, study._study_id
+        if isinstance(storage, Storage) and storage.version(study_id) is not None:
+            new = storage.scored_since(study_id, self._place)
+            self._place += len(new)
+            for trial in new:
+                self._keep(trial)
+            return []
+        in_training = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._keep(trial)
+            elif epoch in trial.intermediate_values:
+                in_training.append(trial.intermediate_values[epoch])
+        return in_training
+
+    def _keep(self, trial: FrozenTrial) -> None:
+        """Keep the scores of a trial that are not kept yet."""
+        before, scores = self._kept[trial.number], trial.intermediate_values
+        if len(scores) > before:
+            for at, score in islice(scores.items(), before, None):
+                self._scores[at].append(score)
+            self._kept[trial.number] = len(scores)
 
 
 def best_so_far(trial: FrozenTrial) -> float:

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.foresight import Foresight
-from mtlsearch.tuning.samplers.tpe import Density, SharedTPESampler, log_mass, tpe_sampler
+from mtlsearch.tuning.samplers.density import Density, log_mass
+from mtlsearch.tuning.samplers.tpe import SharedTPESampler, tpe_sampler
 
 SPACE: dict[str, BaseDistribution] = {
     "hidden": IntDistribution(16, 128, log=True),

@@ -6,6 +6,7 @@ processes see running trials. The database numbers a trial in the transaction th
 """
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
@@ -33,6 +35,9 @@ class BufferedStorage(RememberedStorage):
     def __init__(self, rdb: RDBStorage, url: URL, *, timeout: float, read_only: bool) -> None:
         super().__init__(rdb, url, timeout=timeout, read_only=read_only)
         self._buffer = WriteBuffer(self._write)
+        self._ahead: deque[FrozenTrial] = deque()  # reserved, and not taken yet, for `_ahead_for`
+        self._ahead_for: tuple[Any, ...] = ()
+        self._ended_together: dict[int, FrozenTrial] | None = None  # inside `together`
 
     # Transactions.
 
@@ -47,11 +52,11 @@ class BufferedStorage(RememberedStorage):
     def _numbering(self, study: StudyMemory, study_id: int, work: Callable[[sa.Connection, rows.Standing], T]) -> T:
         """Do `work` in a transaction that has locked the study; `work` takes the whole study's standing."""
         with self._lock:
-            settled, trials, counted = study.settle()
+            newest, known, reserved, waiting = study.newest, study.known, study.reserved, set(study.waiting)
 
         def locked(connection: sa.Connection) -> T:
-            new = rows.lock_study(connection, study_id, settled)
-            return work(connection, rows.Standing(trials + new.trials, counted + new.reserved, new.waiting))
+            new = rows.lock_study(connection, study_id, newest, waiting)
+            return work(connection, rows.Standing(known + new.trials, reserved + new.reserved, new.waiting))
 
         try:
             return self._transaction(locked)
@@ -71,6 +76,7 @@ class BufferedStorage(RememberedStorage):
     def close(self) -> None:
         if not self._buffer.closed:
             try:
+                self.give_back()
                 self._buffer.close(self.timeout)
             finally:
                 super().close()
@@ -93,27 +99,42 @@ class BufferedStorage(RememberedStorage):
                 raise self._study_is_gone()
             trial = self._study_of[trial_id].trials[trial_id]
             self.check_trial_is_updatable(trial_id, trial.state)
-            yield copy.copy(trial)
+            changed = FrozenTrial.__new__(FrozenTrial)  # as `copy.copy` makes it, in a tenth of the time
+            changed.__dict__.update(trial.__dict__)
+            yield changed
 
     # The search.
 
-    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
-        """See `Storage`; one transaction counts, and takes a waiting trial or makes a new one."""
-        study = self._study(study_id)
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0) -> int | None:
+        """See `Storage`; one transaction counts, and takes a waiting trial or makes new ones.
 
-        def take(connection: sa.Connection, standing: rows.Standing) -> FrozenTrial | None:
+        Those `ahead` are in the database, and in the memory once they are taken: until then no sampler sees them.
+        """
+        study, wanted = self._study(study_id), (study_id, dict(attrs or {}))
+        if self._ahead and self._ahead_for != wanted:
+            self.give_back()
+        if self._ahead:
+            return self._add(study, self._ahead.popleft())
+
+        def take(connection: sa.Connection, standing: rows.Standing) -> list[FrozenTrial]:
             if standing.reserved >= total:
-                return None
-            trial = new_running_trial(attrs)
+                return []
+            trials = [new_running_trial(attrs) for _ in range(1 + min(ahead, total - standing.reserved - 1))]
             if standing.waiting is not None:
-                waiting = rows.start_waiting(connection, standing.waiting, trial)
+                waiting = rows.start_waiting(connection, standing.waiting, trials[0])
                 if waiting is not None:  # None where plain Optuna took it, which does not lock the study
-                    return waiting
-            rows.insert_trial(connection, study_id, standing.trials, trial)
-            return trial
+                    return [waiting]
+            for place, trial in enumerate(trials):
+                rows.insert_trial(connection, study_id, standing.trials + place, trial)
+            return trials
 
-        trial = self._numbering(study, study_id, take)
-        return None if trial is None else self._add(study, trial)
+        self._ahead_for = wanted
+        self._ahead.extend(self._numbering(study, study_id, take))
+        return self._add(study, self._ahead.popleft()) if self._ahead else None
+
+    def give_back(self) -> None:
+        while self._ahead:
+            self.withdraw(self._add(self._study(self._ahead_for[0]), self._ahead.popleft()))
 
     def adopt(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
         self._load(trial_id)
@@ -207,6 +228,14 @@ class BufferedStorage(RememberedStorage):
             trial.user_attrs = trial.user_attrs | {key: value}
             self._change(trial, rows.attr_change(trial_id, key, value))
 
+    def set_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        with self._changing(trial_id) as trial:
+            trial.user_attrs = {**trial.user_attrs, **attrs}
+            changes: rows.Changes = {}
+            for key, value in attrs.items():
+                changes |= rows.attr_change(trial_id, key, value)
+            self._change(trial, changes)
+
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         with self._changing(trial_id) as trial:
             trial.system_attrs = trial.system_attrs | {key: value}
@@ -225,7 +254,36 @@ class BufferedStorage(RememberedStorage):
             if state.is_finished():
                 trial.datetime_complete = datetime.now()
             self._buffer.add(rows.state_change(trial))
+            if self._ended_together is not None:
+                self._study_of[trial_id].put(trial)
+                self._ended_together[trial_id] = trial
+                return True
         self.flush()
+        self._check_written(trial)
+        return True
+
+    @contextmanager
+    def together(self) -> Iterator[set[int]]:
+        ended, lost = dict[int, FrozenTrial](), set[int]()
+        self._ended_together = ended
+        try:
+            yield lost
+        finally:
+            self._ended_together = None
+            if ended:
+                self.flush()
+        for trial in ended.values():
+            try:
+                self._check_written(trial)
+            except UpdateFinishedTrialError:
+                lost.add(trial._trial_id)
+
+    def _check_written(self, trial: FrozenTrial) -> None:
+        """Put a trial whose end is committed into the memory.
+
+        Raises UpdateFinishedTrialError where another process had ended it.
+        """
+        trial_id = trial._trial_id
         with self._lock:
             if trial_id in self._deleted:
                 raise self._study_is_gone()
@@ -234,7 +292,6 @@ class BufferedStorage(RememberedStorage):
             if known.datetime_complete != trial.datetime_complete:
                 self.check_trial_is_updatable(trial_id, known.state)
             self._study_of[trial_id].put(trial)
-        return True
 
     def _start(self, trial: FrozenTrial) -> bool:
         """Take a waiting trial out of the queue; False where another process was faster."""

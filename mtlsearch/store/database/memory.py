@@ -2,8 +2,9 @@
 
 import copy
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from sqlalchemy.engine import URL
 from mtlsearch.errors import StoreError
 from mtlsearch.store.database import rows
 from mtlsearch.store.database.errors import where
-from mtlsearch.store.database.storage import Storage, is_counted
+from mtlsearch.store.database.storage import Storage, is_counted, last_of
 
 T = TypeVar("T")
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -37,7 +38,11 @@ class StudyMemory:
     mine: set[int] = field(default_factory=set)  # running trials of this process, whose memory is right
     newest: int = -1  # every trial up to this id has been read
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
-    settled: tuple[int, int, int] = (-1, 0, 0)  # see `settle`
+    known: int = 0  # trials up to `newest`
+    reserved: int = 0  # of them, those that run or count
+    waiting: set[int] = field(default_factory=set)  # of them, the ids of those that wait
+    scored: list[int] = field(default_factory=list)  # ids of trials that got scores, in their order
+    read: int = 0  # how often a trial was taken in from the database
     attrs: tuple[dict[str, Any], dict[str, Any]] | None = None  # of the user, of the system
     ended: list[int] = field(default_factory=list)  # ids in the order in which this process learned of their end
     by_number: list[FrozenTrial | None] = field(default_factory=list)  # None where a trial is not known yet
@@ -48,11 +53,18 @@ class StudyMemory:
         before = self.trials.get(trial._trial_id)
         if trial.state.is_finished() and not (before is not None and before.state.is_finished()):
             self.ended.append(trial._trial_id)
+        if len(trial.intermediate_values) > (0 if before is None else len(before.intermediate_values)):
+            self.scored.append(trial._trial_id)
+        if trial._trial_id <= self.newest:
+            if before is not None:
+                self._count(before, -1)
+            self._count(trial, 1)
         self.trials[trial._trial_id] = trial
         self.ids[trial.number] = trial._trial_id
         self._place(trial)
-        for name in trial.distributions.keys() - self.distributions.keys():
-            self.distributions[name] = trial.distributions[name]
+        if before is None or trial.distributions is not before.distributions:
+            for name in trial.distributions.keys() - self.distributions.keys():
+                self.distributions[name] = trial.distributions[name]
         if trial.state.is_finished():
             self.unfinished.discard(trial._trial_id)
             self.mine.discard(trial._trial_id)
@@ -77,21 +89,31 @@ class StudyMemory:
             return sorted(known, key=lambda trial: trial.number)
         return cast(list[FrozenTrial], self.by_number.copy())
 
-    def in_training(self) -> list[FrozenTrial]:
-        """The trials that have not ended, by their numbers."""
-        return sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
+    def in_training(self, newest: int | None = None, *, scored: bool = False) -> list[FrozenTrial]:
+        """See `Storage.unfinished`."""
+        if newest is None or len(self.unfinished) <= newest or self.unknown or self.odd:
+            found = sorted((self.trials[i] for i in self.unfinished), key=lambda trial: trial.number)
+            return last_of([t for t in found if t.intermediate_values or not scored], newest)
+        known = cast(list[FrozenTrial], self.by_number)
+        wanted = (t for t in reversed(known) if not t.state.is_finished() and (t.intermediate_values or not scored))
+        return [*islice(wanted, newest)][::-1]
 
-    def settle(self) -> tuple[int, int, int]:
-        """The highest id up to which every trial is known and finished, their number, and how many count.
+    def _count(self, trial: FrozenTrial, by: int) -> None:
+        self.known += by
+        self.reserved += by * (trial.state is TrialState.RUNNING or is_counted(trial))
+        if trial.state is TrialState.WAITING and by > 0:
+            self.waiting.add(trial._trial_id)
+        else:
+            self.waiting.discard(trial._trial_id)
 
-        They cannot change, so they are not counted again: reserving costs the same at 10,000 trials as at ten.
+    def have_read(self, newest: int) -> None:
+        """Note that every trial up to this id has been read.
+
+        They are counted here and never again in the database: reserving costs the same at 100,000 trials as at ten.
         """
-        below, trials, counted = self.settled
-        end = min(self.newest, min(self.unfinished, default=self.newest + 1) - 1)
-        for trial in (self.trials[i] for i in range(below + 1, end + 1) if i in self.trials):
-            trials, counted = trials + 1, counted + is_counted(trial)
-        self.settled = max(below, end), trials, counted
-        return self.settled
+        for trial in (self.trials[i] for i in range(self.newest + 1, newest + 1) if i in self.trials):
+            self._count(trial, 1)
+        self.newest = max(self.newest, newest)
 
 
 class RememberedStorage(Storage):
@@ -150,9 +172,11 @@ class RememberedStorage(Storage):
             for trial in trials:
                 if self._is_news(study, trial):
                     study.put(trial)
+                    study.read += 1
                     self._deleted.discard(trial._trial_id)
                     self._study_of[trial._trial_id] = study
-            study.newest, study.attrs = max(study.newest, seen), None
+            study.have_read(seen)
+            study.attrs = None
 
     def _news(self, study_id: int, study: StudyMemory) -> Callable[[sa.Connection], tuple[int, list[FrozenTrial]]]:
         """A reader of what the memory lacks: the study's highest trial id, and the trials that are new or changed."""
@@ -186,6 +210,7 @@ class RememberedStorage(Storage):
             for trial_id, study in known.items():
                 if trial_id in trials:
                     study.put(trials[trial_id])
+                    study.read += 1
                 else:  # of a deleted study every trial is gone
                     self._lose(study)
 
@@ -251,10 +276,27 @@ class RememberedStorage(Storage):
         with self._lock:
             return [study.trials[i] for i in study.ended[place:]]
 
-    def unfinished(self, study_id: int) -> list[FrozenTrial]:
+    def unfinished(self, study_id: int, newest: int | None = None, *, scored: bool = False) -> list[FrozenTrial]:
         study = self._study(study_id)
         with self._lock:
-            return study.in_training()
+            return study.in_training(newest, scored=scored)
+
+    def version(self, study_id: int) -> tuple[int, int, int]:
+        study = self._study(study_id)
+        return len(study.ended), len(study.scored), study.read
+
+    def scored_since(self, study_id: int, place: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            return [study.trials[i] for i in study.scored[place:]]
+
+    def numbered(self, study_id: int, numbers: Iterable[int], begin: int) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._lock:
+            if study.unknown or study.odd:
+                return super().numbered(study_id, numbers, begin)
+            before = [study.by_number[number] for number in sorted({*numbers}) if number < begin]
+            return cast(list[FrozenTrial], before + study.by_number[begin:])
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self._study(study_id).ids[trial_number]

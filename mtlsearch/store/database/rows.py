@@ -128,21 +128,26 @@ _UPDATE_STATE = (
 
 
 class Standing(NamedTuple):
-    """Counts of the trials above an id: all, those that count or run, and the id of the first that waits."""
+    """How many trials there are, how many of them count or run, and the id of the first that waits."""
 
     trials: int
     reserved: int
     waiting: int | None
 
 
-def lock_study(connection: sa.Connection, study_id: int, above: int) -> Standing:
-    """Lock the study for this transaction: no other process numbers a trial. Raises KeyError for no study."""
+def lock_study(connection: sa.Connection, study_id: int, above: int, waiting: Iterable[int]) -> Standing:
+    """Lock the study for this transaction: no other process numbers a trial. Raises KeyError for no study.
+
+    The standing is that of the trials above an id, and of others that were `waiting` when they were read.
+    """
     query = sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
     if connection.execute(query).first() is None:
         raise KeyError(f"No study with study_id {study_id} exists.")
     # A second statement, so that PostgreSQL sees the commits that came while this one waited for the lock.
-    trials, reserved, waiting = connection.execute(_STANDING, {"study": study_id, "above": above}).one()
-    return Standing(trials, reserved, waiting)
+    trials, reserved, first = connection.execute(_STANDING, {"study": study_id, "above": above}).one()
+    states = states_of(connection, waiting)
+    reserved += sum(state is not TrialState.WAITING for state in states.values())
+    return Standing(trials, reserved, min((i for i, s in states.items() if s is TrialState.WAITING), default=first))
 
 
 def _standing() -> Any:

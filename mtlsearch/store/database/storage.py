@@ -7,8 +7,8 @@ is `buffered.BufferedStorage`, which does the same faster.
 import copy
 import time
 import weakref
-from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -94,18 +94,21 @@ class Storage(BaseStorage):
 
     # The search: reserve, ask, refresh, flush, interrupt, close.
 
-    def ask(self, study: optuna.Study, total: int, attrs: Mapping[str, Any] | None = None) -> optuna.Trial | None:
-        """Reserve a trial of the study, ready to suggest params; None at the total."""
-        trial_id = self.reserve(study._study_id, total, attrs)
+    def ask(
+        self, study: optuna.Study, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0
+    ) -> optuna.Trial | None:
+        """Reserve a trial of the study, ready to suggest params; None at the total. `ahead` as in `reserve`."""
+        trial_id = self.reserve(study._study_id, total, attrs, ahead)
         if trial_id is None:
             return None
         study._thread_local.cached_all_trials = None  # as `Study.ask` does
         return optuna.Trial(study, trial_id)
 
-    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None) -> int | None:
+    def reserve(self, study_id: int, total: int, attrs: Mapping[str, Any] | None = None, ahead: int = 0) -> int | None:
         """The id of a trial that is now running in this process, None where `total` are counted or running.
 
-        A waiting trial is taken before a new one is made. `attrs` become its user attributes.
+        A waiting trial is taken before a new one is made. `attrs` become its user attributes. So many calls more with
+        the same arguments are about to follow as `ahead` says: a store may reserve their trials at once.
 
         There is no transaction here, so the trial is made first, and withdrawn where other processes were ahead:
         the numbers that the database gives to trials decide.
@@ -200,9 +203,43 @@ class Storage(BaseStorage):
                 ended[trial._trial_id] = trial
         return [*ended.values()][place:]
 
-    def unfinished(self, study_id: int) -> list[FrozenTrial]:
-        """The trials that have not ended, by their numbers."""
-        return [t for t in self.get_all_trials(study_id, deepcopy=False) if not t.state.is_finished()]
+    def unfinished(self, study_id: int, newest: int | None = None, *, scored: bool = False) -> list[FrozenTrial]:
+        """The trials that have not ended, by their numbers; the `newest` so many, of those with a score if `scored`."""
+        trials = [t for t in self.get_all_trials(study_id, deepcopy=False) if not t.state.is_finished()]
+        return last_of([t for t in trials if t.intermediate_values or not scored], newest)
+
+    def version(self, study_id: int) -> tuple[int, int, int] | None:
+        """How many trials have ended, how often one got scores, and how often one was read from the database.
+
+        None where that is not known.
+        """
+        return None
+
+    def scored_since(self, study_id: int, place: int) -> list[FrozenTrial]:
+        """The trials that got scores, from that place in the order in which they did; only where `version` is known."""
+        raise NotImplementedError
+
+    def set_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """Set several user attributes of a trial."""
+        for name, value in attrs.items():
+            self.set_trial_user_attr(trial_id, name, value)
+
+    def numbered(self, study_id: int, numbers: Iterable[int], begin: int) -> list[FrozenTrial]:
+        """The trials with these numbers and all from the number `begin` on, by their numbers."""
+        wanted = {*numbers}
+        trials = self.get_all_trials(study_id, deepcopy=False)
+        return [trial for trial in trials if trial.number in wanted or trial.number >= begin]
+
+    def give_back(self) -> None:
+        """End trials that were reserved ahead and not taken as interrupted."""
+
+    @contextmanager
+    def together(self) -> Iterator[set[int]]:
+        """Inside, trials that end may be committed later: at the end of the context, all at once.
+
+        It gives the ids of those that another process had ended before, which are known after the context.
+        """
+        yield set()
 
     def flush(self) -> None:
         """Commit every buffered write. Raises StoreError where that fails, and keeps the writes."""
@@ -266,6 +303,11 @@ class Storage(BaseStorage):
 
     def remove_session(self) -> None:
         self._rdb.remove_session()
+
+
+def last_of(trials: list[FrozenTrial], newest: int | None) -> list[FrozenTrial]:
+    """The last so many trials, all where `newest` is None."""
+    return trials if newest is None else trials[max(0, len(trials) - newest) :]
 
 
 def new_running_trial(attrs: Mapping[str, Any] | None = None) -> FrozenTrial:

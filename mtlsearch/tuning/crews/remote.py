@@ -23,7 +23,7 @@ from mtlsearch.tuning.interruption.keeper import CREW
 
 MOST_LOSSES = 3  # of a crew's workers, with no epoch between: then it is the crew that ends them
 MOVE_S = 30.0  # for which a crew waits for a worker of its own, before it shares another one
-REFRESH_SHARE = 0.05  # of the time, that looking at what other processes wrote may take
+REFRESH_SHARE = 0.02  # of the time, that looking at what other processes wrote may take
 FOLLOW_S = 5.0  # between looks at the places where workers should be
 
 
@@ -72,16 +72,18 @@ class RemoteCrews(Generic[K]):
         self.ended: deque[Line] = deque()
         self.refresh_due = 0.0
         self.followed, self.hired = time.monotonic(), -1
+        self.looks = True  # whether a dead run may have left something
         self._hire()
 
     # What the loop asks for.
 
     def resume(self) -> bool:
-        found = False
+        found, self.looks = False, True
         for crew in self.crews:
-            if crew.status is Status.RESTING and crew.keeper is not None:
+            if crew.status is Status.RESTING and crew.keeper is not None and self.looks:
                 with self._mind(crew):
-                    found = crew.keeper.resume() or found
+                    self.looks = crew.keeper.resume()
+                    found = found or self.looks
         return found
 
     def resting(self) -> list[K]:
@@ -250,7 +252,8 @@ class RemoteCrews(Generic[K]):
             crew.keeper.replace(crew.trainer, conditions)
 
     def _resume(self, keeper: K) -> None:
-        keeper.resume()
+        # Each look reads all trials in training; where one crew found nothing, there is nothing for the next.
+        self.looks = self.looks and keeper.resume()
 
     def _delivered(self, crew: Crew[K]) -> Ended[K]:
         assert crew.trainer is not None

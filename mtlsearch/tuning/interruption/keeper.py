@@ -10,6 +10,7 @@ enter at the same epochs as before. When the repetition has caught up, all is as
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -37,6 +38,12 @@ VERSIONS = ("mtlsearch", "torch")
 FACTS: Shape = {"made_by": [Anything], "members": list, "asked": list, "trainer": [Anything]}
 MEMBER: Shape = {0: Whole, 1: Whole, 2: Number}  # its trial's number, its entry epoch, its seconds in training
 Asked = tuple[int, Config]  # the number of a trial, and its config
+
+
+@cache
+def installed(package: str) -> str:
+    """The version of a package; reading it takes milliseconds."""
+    return version(package)
 
 
 def are_whole(facts: Mapping[str, Any]) -> bool:
@@ -84,16 +91,18 @@ class Keeper:
 
     # Asking.
 
-    def ask(self, total: int, affords_a_trial: Callable[[], bool]) -> Asked | None:
+    def ask(self, total: int, affords_a_trial: Callable[[], bool], *, fills: bool = False) -> Asked | None:
         """The next trial for the trainer's room: one that was asked before an interruption, else a new one.
 
-        A new one needs `affords_a_trial`; the others were counted when they were asked.
+        A new one needs `affords_a_trial`; the others were counted when they were asked. `fills` says that the caller
+        asks until the room is full.
         """
         if (queued := self.queued()) is not None:
             return queued
-        if self.trainer.room() <= 0 or not affords_a_trial():
+        room = self.trainer.room()
+        if room <= 0 or not affords_a_trial():
             return None
-        new = self.record.ask(self.training.loaded.study.search_space, total, self.owner)
+        new = self.record.ask(self.training.loaded.study.search_space, total, self.owner, room - 1 if fills else 0)
         if new is None:
             return None
         self.asked.add(new[0].number)
@@ -333,7 +342,7 @@ class Keeper:
             "precision": training.precision,
             "weighting": training.method,
             "study file": source_sha256(study.source) if study.source else None,
-            **{name: version(name) for name in VERSIONS},
+            **{name: installed(name) for name in VERSIONS},
         }
 
     def close(self, *, is_needed: bool = False) -> None:

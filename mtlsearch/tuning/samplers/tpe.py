@@ -10,38 +10,37 @@ function for each number; this one uses torch's functions on whole arrays. Densi
 winning candidate is Optuna's own, float for float. A test holds the suggestions to those of a plain TPE with the same
 history.
 
+Of a history that is longer than its `window` it looks at a part, and all asks between two reports share one density.
+There its candidates are Optuna's up to rounding.
+
 Source: optuna/samplers/_tpe of Optuna 5.0. This file uses its private parts; with another version the plain sampler
 is taken.
 """
 
+import heapq
 import math
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-import torch
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.samplers._tpe.probability_distributions import (
-    _BatchedCategoricalDistributions,
-    _BatchedTruncNormDistributions,
-    _MixtureOfProductDistribution,
-)
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
-from mtlsearch.store.curves import epochs_reported
 from mtlsearch.store.foresight import Foresight
 from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, drawn
-from mtlsearch.tuning.samplers.window import STATES, History
+from mtlsearch.tuning.samplers.density import Density, density_of
+from mtlsearch.tuning.samplers.window import STATES, History, Seen, Window, scores_of
 
 Array = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
 KNOWN_OPTUNA = "5.0."
-_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+MOST_ROWS = 5000  # trials whose params are remembered
 
 
 def share_of_front(count: int) -> int:
@@ -58,52 +57,84 @@ def tpe_sampler(seed: int) -> TPESampler:
     return (SharedTPESampler if optuna.__version__.startswith(KNOWN_OPTUNA) else TPESampler)(seed=seed)
 
 
-# The count of finished trials, which never change; and the number and count of scores of each trial in training.
-Told = tuple[int, tuple[tuple[int, int], ...]]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Split:
     """The better trials' density and the other trials' observations.
 
-    `told` is the history that the split follows from. `density` is that of the better trials `below`. `numbers` are
-    those of the other trials that have all params of the space, ascending, and `above` their observations by name.
+    `told` is the history that the split follows from. `density` is that of the better trials `below`. `numbers` [N] are
+    those of the other trials that have all D params of the space, ascending, and `above` [N, D] their observations.
+    Trials in training that lack params are `bare`; those whose expected scores count are `foreseen`.
     """
 
-    told: Told
+    told: Hashable
     space: Space
     below: _ParzenEstimator
-    density: "Density"
+    density: Density
     numbers: NDArray[np.int64]
-    above: dict[str, Array]
+    above: Array
+    foreseen: set[int]
+    is_long: bool  # whether the history is longer than the window
+    bare: set[int] = field(default_factory=set)
+    known: set[int] = field(default_factory=set)  # whose numbers were added
+    others: "Density | None" = None  # of the others, where it stays as it is until the next split
+
+    def add(self, rows: dict[int, Array]) -> None:
+        """Add the observations of other trials by their numbers."""
+        if rows:
+            numbers = np.array(sorted(rows), dtype=np.int64)
+            places = np.searchsorted(self.numbers, numbers)
+            self.above = np.insert(self.above, places, np.array([rows[n] for n in numbers.tolist()]), axis=0)
+            self.numbers = np.insert(self.numbers, places, numbers)
+            self.known |= rows.keys()
 
 
 class SharedTPESampler(TPESampler):
     """TPE for values that are maximised; it keeps the split of the trials from ask to ask."""
 
     _split: Split | None = None
-    _halves: tuple[tuple[int, Told], tuple[list[FrozenTrial], list[FrozenTrial]]] | None = None
+    _halves: tuple[Hashable, tuple[list[FrozenTrial], list[FrozenTrial]]] | None = None
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, window: Window | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._read_space: Space = {}
         self._rows: dict[tuple[int, int], Array] = {}
+        self._short: dict[int, bool] = {}  # whether a finished trial misses a constraint, by number
         self._foresight = Foresight()
-        self._history = History()
+        self._history = History(window or Window())
+
+    # Optuna's own three read all trials at every ask.
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
+        if not (self._is_multivariate(study) and not self._group and self._history.is_kept(study)):
+            return super().infer_relative_search_space(study, trial)
+        self._history.learn(study)
+        return {name: d for name, d in sorted((self._history.space or {}).items()) if not d.single()}
+
+    def _sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        if not self._history.is_kept(study):
+            return super()._sample_relative(study, trial, search_space)
+        self._history.learn(study)
+        begins = not search_space or self._history.useful < self._n_startup_trials
+        return {} if begins else self._sample(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if not self._history.is_kept(study):
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        self._history.learn(study)
+        if self._history.useful < self._n_startup_trials:
+            return self._random_sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self._sample(study, trial, {param_name: param_distribution})[param_name]
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         if study._is_multi_objective():
             return self._sample_several(study, trial, search_space)
         if not self._constant_liar:
             return super()._sample(study, trial, search_space)
-        ended, trials = self._history.of(study)
-        self._foresight.learn(trials)
-        foreseen = [self._foresight.of(t) for t in trials if t.number != trial.number]
-        running = [t for t in foreseen if t.state == TrialState.RUNNING]
-        finished = [t for t in foreseen if t.state != TrialState.RUNNING]
-        split = self._shared(study, finished, told_of(ended, trials), search_space)
-        above = density_of(self._above(study, split, running))
-        if len(search_space) < MANY:
+        split = self._shared(study, trial, search_space)
+        above = split.others or self._others(split)
+        if len(search_space) < MANY and not split.is_long:
             samples = split.below.sample(self._rng.rng, self._n_ei_candidates)
         else:
             found = drawn(split.below._mixture_distribution, self._rng.rng, self._n_ei_candidates)
@@ -112,13 +143,21 @@ class SharedTPESampler(TPESampler):
         best = self._compare(samples, split.density.log(candidates) - above.log(candidates))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
+    def _others(self, split: Split) -> Density:
+        """The density of the other trials."""
+        self._parzen_estimator_cls = CrowdEstimator if len(split.space) >= MANY else _ParzenEstimator
+        observed = {name: split.above[:, i] for i, name in enumerate(split.space)}
+        estimator = self._parzen_estimator_cls(observed, split.space, self._parzen_estimator_parameters)
+        return density_of(estimator, often=split.is_long)
+
     def _sample_several(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         """Optuna's TPE for several values, which learns of trials in training and of pruned ones by foresight.
 
         Optuna ranks pruned trials by their intermediate values, which there are none of with several values.
         """
         trials = study._get_trials(deepcopy=False, states=STATES, use_cache=False)
-        told = trial.number, told_of(sum(t.state != TrialState.RUNNING for t in trials), trials)
+        training = [t for t in trials if t.state == TrialState.RUNNING]
+        told = trial.number, len(trials) - len(training), scores_of(training)
         if self._halves is None or self._halves[0] != told:  # each dimension is asked for by itself
             self._foresight.learn(trials)
             foreseen = [self._foresight.of_any(t) for t in trials if t.number != trial.number]
@@ -132,168 +171,90 @@ class SharedTPESampler(TPESampler):
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {name: d.to_external_repr(best[name]) for name, d in search_space.items()}
 
-    def _shared(self, study: optuna.Study, finished: list[FrozenTrial], told: Told, space: Space) -> Split:
-        self._parzen_estimator_cls = CrowdEstimator if len(space) >= MANY else _ParzenEstimator
-        if self._split is None or self._split.told != told or self._split.space != space:
-            gamma = self._gamma or default_gamma
-            below, above = _split_trials(study, finished, gamma(len(finished)))
-            whole = [t for t in above if space.keys() <= t.params.keys()]
-            numbers = np.array([t.number for t in whole], dtype=np.int64)
-            estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
-            others = self._get_internal_repr(whole, space, study)
-            density = density_of(estimator)
-            self._split = Split(told, space, estimator, density, numbers, others)
-        return self._split
+    def _shared(self, study: optuna.Study, trial: FrozenTrial, space: Space) -> Split:
+        """The split of all trials but the one that is asked for; the one before, where nothing was reported since."""
+        split = self._split
+        seen = self._history.of(study, () if split is None or split.is_long else split.bare)
+        if split is None or split.told != seen.told or split.space != space or trial.number in split.foreseen:
+            if not seen.finished:  # it is another reason than news
+                self._history.told = None
+                seen = self._history.of(study)
+            split = self._split = self._new_split(study, trial, space, seen)
+            return split
+        if not split.is_long:
+            self._grow(study, split, (t for t in seen.training if t.number != trial.number))
+            split.bare.add(trial.number)
+        return split
 
-    def _above(self, study: optuna.Study, split: Split, running: list[FrozenTrial]) -> _ParzenEstimator:
-        """The density of the worse trials and of those in training, in the order of their numbers."""
-        whole = [t for t in running if split.space.keys() <= self._get_params(t, study).keys()]
-        places = np.searchsorted(split.numbers, [t.number for t in whole])
-        more = self._get_internal_repr(whole, split.space, study)
-        merged = {name: np.insert(split.above[name], places, more[name]) for name in split.space}
-        return self._parzen_estimator_cls(merged, split.space, self._parzen_estimator_parameters)
+    def _new_split(self, study: optuna.Study, trial: FrozenTrial, space: Space, seen: Seen) -> Split:
+        self._foresight.learn(seen.finished)
+        expected = [self._foresight.of(t) for t in seen.training if t.number != trial.number]
+        foreseen = [t for t in expected if t.state != TrialState.RUNNING]
+        finished = sorted([*seen.finished, *foreseen], key=lambda t: t.number) if foreseen else seen.finished
+        count = (self._gamma or default_gamma)(seen.useful + len(foreseen))  # of the whole history
+        below, above = self._halve(study, finished, count) if seen.is_long else _split_trials(study, finished, count)
+        self._parzen_estimator_cls = CrowdEstimator if len(space) >= MANY else _ParzenEstimator
+        estimator = self._build_parzen_estimator(study, space, below, handle_below=True)
+        nothing = np.empty((0, len(space)))
+        numbers = np.empty(0, dtype=np.int64)
+        found = Split(
+            seen.told,
+            space,
+            estimator,
+            density_of(estimator, often=seen.is_long),
+            numbers,
+            nothing,
+            {t.number for t in foreseen},
+            seen.is_long,
+        )
+        found.add({t.number: row for t in above if (row := self._row(t, space, study)) is not None})
+        self._grow(study, found, (t for t in expected if t.state == TrialState.RUNNING))
+        found.bare.add(trial.number)
+        if seen.is_long:
+            found.others = self._others(found)
+        return found
+
+    def _halve(
+        self, study: optuna.Study, finished: list[FrozenTrial], count: int
+    ) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """Optuna's split into `count` better trials and the others, without a look at every trial's constraints."""
+        complete = [t for t in finished if t.state is TrialState.COMPLETE]
+        if len(complete) < count or any(self._is_short(t) for t in finished):
+            return _split_trials(study, finished, count)
+        numbers = {t.number for t in heapq.nsmallest(count, complete, key=lambda t: -t.values[0])}
+        return [t for t in finished if t.number in numbers], [t for t in finished if t.number not in numbers]
+
+    def _is_short(self, trial: FrozenTrial) -> bool:
+        """Whether a trial misses a constraint."""
+        if len(self._short) > MOST_ROWS:
+            self._short = {}
+        if trial.number not in self._short:
+            self._short[trial.number] = any(by > 0 for by in trial.constraints.values())
+        return self._short[trial.number]
+
+    def _grow(self, study: optuna.Study, split: Split, training: Iterable[FrozenTrial]) -> None:
+        """Add trials in training, which count as worse ones, and note those that lack params."""
+        new = (t for t in training if t.number not in split.known and t.number not in split.foreseen)
+        rows = {t.number: self._row(t, split.space, study) for t in new}
+        split.add({number: row for number, row in rows.items() if row is not None})
+        split.bare = {number for number, row in rows.items() if row is None}
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: Space, study: optuna.Study
     ) -> dict[str, Array]:
-        """The params of trials that have all of them; of a crowd of dimensions each trial is read once."""
-        if len(search_space) < MANY:
-            return super()._get_internal_repr(trials, search_space, study)
-        if self._read_space != search_space:
-            self._read_space, self._rows = dict(search_space), {}
+        """The params of trials that have all of them; each trial is read once."""
         rows = [row for t in trials if (row := self._row(t, search_space, study)) is not None]
         found = np.array(rows).reshape(-1, len(search_space))
         return {name: found[:, i] for i, name in enumerate(search_space)}
 
     def _row(self, trial: FrozenTrial, space: Space, study: optuna.Study) -> Array | None:
         """A trial's params [D], None unless it has all of them."""
+        if self._read_space != space or len(self._rows) > MOST_ROWS:
+            self._read_space, self._rows = dict(space), {}
         key = study._study_id, trial.number
         if key not in self._rows:
             params = self._get_params(trial, study)
             if not space.keys() <= params.keys():
                 return None
-            self._rows[key] = np.array([d.to_internal_repr(params[name]) for name, d in space.items()])
+            self._rows[key] = np.array([d.to_internal_repr(params[name]) for name, d in space.items()], np.float64)
         return self._rows[key]
-
-
-def told_of(ended: int, trials: list[FrozenTrial]) -> Told:
-    """The history that a split follows from: `ended` trials in all, and those of the window."""
-    training = [t for t in trials if t.state == TrialState.RUNNING]
-    scores = tuple((t.number, epochs) for t in training if (epochs := epochs_reported(t)))
-    return ended, scores
-
-
-def density_of(estimator: _ParzenEstimator) -> "Density":
-    """The density of an estimator, by the way that suits its number of dimensions."""
-    kind = CrowdDensity if isinstance(estimator, CrowdEstimator) else Density
-    return kind(estimator._mixture_distribution)
-
-
-class Density:
-    """A mixture of K kernels, with the parts that do not depend on candidates computed once.
-
-    Each kernel is a product of truncated normal, discretised truncated normal, or categorical distributions. The
-    exponent of a normal is quadratic in the candidate, and a one-hot row picks the logarithm of a category. So one
-    matrix product gives all: the candidates' features [C, F] times `factors` [F, K].
-    """
-
-    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
-        self.distributions: list[Any] = mixture.distributions
-        normal = [d for d in self.distributions if not isinstance(d, _BatchedCategoricalDistributions)]
-        ends = [
-            np.array([(end - d.mu) / d.sigma for d, end in zip(normal, side, strict=True)])
-            for side in ([d.adapted_low for d in normal], [d.adapted_high for d in normal])
-        ]
-        wholes = iter(log_mass(*ends))
-        rows = [np.log(mixture.weights)[np.newaxis]]
-        for d in self.distributions:
-            if isinstance(d, _BatchedCategoricalDistributions):
-                rows.append(np.log(d.weights).T)
-            elif d.step == 0:
-                rows.append(_quadratic(d, next(wholes)))
-            else:
-                rows.append(-next(wholes)[np.newaxis])
-        self.factors = np.vstack(rows)
-
-    def log(self, candidates: Array) -> Array:
-        """The logarithm of the density at candidates [C, D]: Optuna's `log_pdf` up to rounding, [C]."""
-        total_CK = self.of_kernels(candidates)
-        highest_C = total_CK.max(axis=1)
-        highest_C[np.isneginf(highest_C)] = 0
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(np.exp(total_CK - highest_C[:, np.newaxis]).sum(axis=1)) + highest_C)
-
-    def of_kernels(self, candidates: Array) -> Array:
-        """The logarithm of each kernel's weight and density [C, K] at candidates [C, D]."""
-        ones = np.ones((len(candidates), 1))
-        features, more_CK = [ones], []
-        for x_C, d in zip(candidates.T, self.distributions, strict=True):
-            if isinstance(d, _BatchedCategoricalDistributions):
-                features.append(np.eye(d.weights.shape[1])[x_C.astype(np.int64)])
-            elif d.step == 0:
-                place_C = np.log(x_C) if d.is_log else x_C
-                from_low = (place_C - d.adapted_low)[:, np.newaxis]
-                features += [from_low**2, from_low, ones]
-                more_CK += _outside(place_C, d)
-            else:
-                features.append(ones)
-                more_CK.append(_discrete(x_C, d))
-        return np.asarray(sum(more_CK, np.hstack(features) @ self.factors))
-
-
-class CrowdDensity(Density):
-    """The same for many dimensions: truncated normals without a logarithm and without steps are taken together."""
-
-    def __init__(self, mixture: _MixtureOfProductDistribution) -> None:
-        every = mixture.distributions
-        self.together = [i for i, d in enumerate(every) if isinstance(d, _BatchedTruncNormDistributions)]
-        self.rest = [i for i in range(len(every)) if i not in self.together]
-        super().__init__(mixture._replace(distributions=[every[i] for i in self.rest]))
-        normal: list[Any] = [every[i] for i in self.together]
-        mu_DK, sigma_DK = (np.array([getattr(d, of) for d in normal]) for of in ("mu", "sigma"))
-        low, high = (np.array([[getattr(d, of)] for d in normal]) for of in ("low", "high"))
-        self.low, from_low, half_DK = low.T, mu_DK - low, 0.5 / sigma_DK**2
-        whole_DK = log_mass((low - mu_DK) / sigma_DK, (high - mu_DK) / sigma_DK)
-        self.constant = (-half_DK * from_low**2 - whole_DK - np.log(sigma_DK) - _LOG_SQRT_2PI).sum(axis=0)
-        self.powers = np.vstack([-half_DK, 2 * half_DK * from_low])
-
-    def of_kernels(self, candidates: Array) -> Array:
-        x_CD = candidates[:, self.together] - self.low
-        total_CK = np.hstack([x_CD**2, x_CD]) @ self.powers + self.constant
-        return np.asarray(super().of_kernels(candidates[:, self.rest]) + total_CK)
-
-
-def _quadratic(d: Any, whole_K: Array) -> Array:
-    """The log density of truncated normals as factors [3, K] of x², x and 1, where x starts at their lower end."""
-    mu_K, half_K = d.mu - d.adapted_low, 0.5 / d.sigma**2
-    constant_K = -half_K * mu_K**2 - whole_K - np.log(d.sigma) - _LOG_SQRT_2PI
-    return np.stack([-half_K, 2 * half_K * mu_K, constant_K])
-
-
-def _outside(x_C: Array, d: Any) -> list[Array]:
-    """−infinity [C, K] for kernels that a candidate lies outside of, because rounding moved it beyond an end."""
-    if not ((x_C < d.adapted_low) | (x_C > d.adapted_high)).any():
-        return []
-    z_CK = (x_C[:, np.newaxis] - d.mu) / d.sigma
-    below_CK = z_CK < (d.adapted_low - d.mu) / d.sigma
-    return [np.where(below_CK | (z_CK > (d.adapted_high - d.mu) / d.sigma), -np.inf, 0.0)]
-
-
-def _discrete(x_C: Array, d: Any) -> Array:
-    """The logarithm of each kernel's mass in each candidate's step, [C, K]."""
-    # Few values and few kernels differ, so the mass of each pair is computed once.
-    x_X, of_x = np.unique(x_C, return_inverse=True)
-    kernels, of_kernel = np.unique(d.mu + 1j * d.sigma, return_inverse=True)
-    ends = np.stack([x_X - d.step / 2, x_X + d.step / 2])[..., np.newaxis]
-    left_XU, right_XU = ((np.log(ends) if d.is_log else ends) - kernels.real) / kernels.imag
-    return np.asarray(log_mass(left_XU, right_XU)[np.ix_(of_x, of_kernel)])
-
-
-def log_mass(a: Array, b: Array) -> Array:
-    """The logarithm of the standard normal's mass between `a` and `b` > `a`, in the left tail or the middle."""
-    a_, b_ = torch.from_numpy(a), torch.from_numpy(b)
-    low, high = torch.where(a_ > 0, -b_, a_), torch.where(a_ > 0, -a_, b_)
-    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
-    tail = log_high + torch.log1p(-torch.exp(log_low - log_high))
-    middle = torch.log1p(-torch.special.ndtr(low) - torch.special.ndtr(-high))
-    return np.asarray(torch.where(high <= 0, tail, middle).numpy())

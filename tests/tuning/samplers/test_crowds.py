@@ -12,7 +12,8 @@ from optuna.samplers._tpe import _truncnorm
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 
 from mtlsearch.tuning.samplers.crowds import MANY, CrowdEstimator, quantiles
-from mtlsearch.tuning.samplers.tpe import CrowdDensity, SharedTPESampler
+from mtlsearch.tuning.samplers.density import CrowdDensity
+from mtlsearch.tuning.samplers.tpe import SharedTPESampler
 
 SPACE: dict[str, BaseDistribution] = {
     "hidden": IntDistribution(16, 128, log=True),

@@ -17,19 +17,19 @@ import torch
 from common import rounded, synchronize, table
 
 from mtlsearch.store.record import Record
-from mtlsearch.study.study import Study
 from mtlsearch.training.population import population
 from mtlsearch.training.population.lane import Lane
 from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Captured, Compiled
 from mtlsearch.training.solo import SoloMember
+from mtlsearch.tuning import studies
 from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.progress import Progress
 from mtlsearch.tuning.run import run_search
 
 # Every timed part of a search: (owner, function to patch, part).
 PARTS: tuple[tuple[Any, str, str], ...] = (
-    (Study, "load", "data: read, check, divide"),
+    (studies, "load_data", "data: read, check, divide"),
     (Record, "ask", "ask: sampler and store"),
     (Record, "should_prune", "pruner"),
     (Record, "enter", "store"),

@@ -119,7 +119,7 @@ def test_a_search_never_runs_a_frozen_module_and_gives_what_the_whole_model_give
     CALLS.clear()
     result, state = last(loaded)
     assert not CALLS
-    monkeypatch.setattr("mtlsearch.study.study.with_features", lambda *given: None)
+    monkeypatch.setattr("mtlsearch.study.loaded.with_features", lambda *given: None)
     due, due_state = last(load_data(defined, None))
     assert CALLS
     assert state.keys() == due_state.keys() == {f"heads.{t}.{p}" for t in ("bright", "ink") for p in ("weight", "bias")}
@@ -206,7 +206,7 @@ def test_with_augmentation_features_are_those_of_each_changed_batch(monkeypatch)
         trainer.add(number, loaded.study.default_config())
     results = trainer.advance()
     assert CALLS.count(16) == 5  # once for all four members
-    monkeypatch.setattr("mtlsearch.study.study.with_features", lambda *given: None)
+    monkeypatch.setattr("mtlsearch.study.loaded.with_features", lambda *given: None)
     CALLS.clear()
     again = SoloTrainer(Training(loaded, seed=3))
     again.add(0, loaded.study.default_config())

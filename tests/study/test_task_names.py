@@ -128,8 +128,8 @@ def test_a_head_that_no_task_uses_is_refused_unless_it_is_named() -> None:
         "every head of the model must be a task's, but its heads have 'size' beside a, b: take it out, add its task,"
         " or keep it by Study(..., spare_heads=['size'])"
     )
-    load_data(replace(study, spare_heads=["size"]), NOWHERE)
-    load_data(study_of(["a", "b"]).only("a"), NOWHERE)
+    assert load_data(replace(study, spare_heads=["size"]), NOWHERE).study.task_names == ["a", "b"]
+    assert load_data(study_of(["a", "b"]).only("a"), NOWHERE).study.task_names == ["a"]
 
 
 def test_heads_that_tasks_share_are_no_tasks_heads() -> None:
@@ -141,7 +141,8 @@ def test_heads_that_tasks_share_are_no_tasks_heads() -> None:
         def forward(self, inputs: Any) -> Any:
             return {task: self.heads["yes or no"](x) for task, x in inputs.items()}
 
-    load_data(replace(study_of(["a", "b"]), model=lambda config: Shared()), NOWHERE)
+    loaded = load_data(replace(study_of(["a", "b"]), model=lambda config: Shared()), NOWHERE)
+    assert loaded.study.task_names == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["a.b", "keys"])

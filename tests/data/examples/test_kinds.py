@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import SHORT, SOLO, command, done, refused
+from commands import SHORT, SOLO, command, done, refused, stored
 from problems import CLASSES, NOWHERE, trunk
 from torch import Tensor, nn
 
@@ -198,6 +198,7 @@ def test_a_study_goes_on_where_its_bits_are_said_to_be_pictures(here: Path) -> N
     Path("bits.py").write_text(PICTURES)
     done("run", "bits.py", *SHORT)
     done("run", "bits.py", "--trials", "4", "--epochs", "2", *SOLO)
+    assert len(stored(Path("mtlsearch.db"), "bits")) == 4
 
 
 def test_predict_takes_the_inputs_as_the_training_did(here: Path) -> None:

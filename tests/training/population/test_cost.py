@@ -19,14 +19,6 @@ from mtlsearch.training.solo import SOLO_CONDITIONS, SoloTrainer
 from mtlsearch.training.trainer import Training
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def training(study: Study) -> Training:
     return Training(load_data(study, None))
 

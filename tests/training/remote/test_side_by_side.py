@@ -20,14 +20,6 @@ from mtlsearch.training.trainer import Training
 ONE = Plan(1, compared=16)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     """A study whose steps take 10 ms each, and an epoch's validation nothing; 10 GiB of memory are free."""

@@ -162,7 +162,8 @@ class Process:
         """Fill the room, else train an epoch, else wait for others, else end."""
         assert self.record is not None
         if len(self.record.running) < POPULATION and self.random.random() < 0.7:
-            asked = self.record.ask(self.world.study.search_space, self.world.total)
+            ahead = self.random.choice([0, POPULATION - len(self.record.running) - 1])
+            asked = self.record.ask(self.world.study.search_space, self.world.total, ahead=ahead)
             if asked is not None:
                 self.record.enter(asked[0].number, 0, {})
                 self.epochs[asked[0].number] = 0
@@ -173,23 +174,29 @@ class Process:
             self.wait()
 
     def advance(self) -> None:
+        """Report an epoch of all trials, then end those that end in it, in one commit."""
         assert self.record is not None
         self.record.refresh()
-        for number in list(self.record.running):
-            epoch = self.epochs[number]
-            # Few scores, so that many trials tie for the best.
-            score = self.random.Random(f"{self.world.seed} {number}").choice([0.5, 0.7])  # type: ignore[attr-defined]
-            result = EpochResult(
-                number, epoch, score, {"a": {"accuracy": score}}, 0, score, {"a": {"accuracy": score}},
-                epoch + 1 == EPOCHS, None,
-            )  # fmt: skip
+        results = [self.result(number) for number in self.record.running]
+        for result in results:
             self.record.report(result)
-            self.epochs[number] += 1
-            state = self.outcome(result) if number in self.record.running else None
-            if state is None:
-                continue
-            if self.record.tell(result, state, lambda path, config: path.write_text("parameters") and None):
-                self.announce(number)
+            self.epochs[result.number] += 1
+        told: list[int] = []
+        with self.record.telling(told):
+            for result in results:
+                state = self.outcome(result) if result.number in self.record.running else None
+                if state is not None and self.record.tell(result, state, lambda path, _: path.write_text("parameters")):
+                    told.append(result.number)
+        for number in told:
+            self.announce(number)
+
+    def result(self, number: int) -> EpochResult:
+        """The result of a trial's next epoch."""
+        epoch = self.epochs[number]
+        # Few scores, so that many trials tie for the best.
+        score = self.random.Random(f"{self.world.seed} {number}").choice([0.5, 0.7])  # type: ignore[attr-defined]
+        metrics = {"a": {"accuracy": score}}
+        return EpochResult(number, epoch, score, metrics, 0, score, metrics, epoch + 1 == EPOCHS, None)
 
     def outcome(self, result: EpochResult) -> TrialState | None:
         """The state in which a trial ends after this epoch, None where it goes on."""
@@ -235,6 +242,7 @@ class Process:
         """As `kill -9`: what was not committed is lost."""
         assert self.storage is not None
         self.storage._buffer._changes.clear()  # type: ignore[attr-defined]
+        self.storage._ahead.clear()  # type: ignore[attr-defined]
         self.leave()
 
     def interrupt(self) -> None:

@@ -21,6 +21,7 @@ from mtlsearch.training.remote.worker import threads_each
 from mtlsearch.tuning.options.groups import WorkerOptions
 from mtlsearch.tuning.options.training import RunOptions
 from mtlsearch.tuning.session import Pace, Session
+from mtlsearch.wording import message_line
 
 
 def ready_device(options: WorkerOptions, precision: str) -> Conditions:
@@ -75,7 +76,7 @@ def most_workers(options: RunOptions, conditions: Conditions) -> int:
 def side_by_side(session: Session, options: RunOptions) -> Iterator[Session]:
     """The session with the workers that were planned for its study, which keep step; without where none were.
 
-    Where they cannot train the study, this process does, and later runs try no more.
+    Where they cannot train the study, this process says why and trains, and later runs try no more.
     """
     plan = session.record.info.get("plan") or {}
     workers = min(int(plan.get("workers", 1)), most_workers(options, session.conditions))
@@ -84,13 +85,15 @@ def side_by_side(session: Session, options: RunOptions) -> Iterator[Session]:
         return
     processes = Processes(["cpu"] * workers, 1, session.conditions.precision)
     with Staff(processes, session.training.stop, session.watcher.notice) as staff:
-        if can_train(staff, session):
+        fault = first_fault(staff, session)
+        if fault is None:
             session.watcher.notice(
                 f"{workers} workers of one thread each train side by side; --device cpu trains in this process"
             )
             conditions, pace = replace(session.conditions, threads=1), Pace(int(plan.get("each", 1)))
             yield replace(session, staff=staff, conditions=conditions, pace=pace)
             return
+    session.watcher.notice(f"this process trains, since workers cannot train this study ({fault})")
     in_this_process(session)
     yield session
 
@@ -102,8 +105,11 @@ def is_done(record: Record, options: RunOptions) -> bool:
     return record.counted() >= options.trials and (not options.confirm or (is_confirmed and options.searches == 1))
 
 
-def can_train(staff: Staff, session: Session) -> bool:
-    """Whether workers start here, and can take a step of the study. Raises Interrupted after a stop."""
+def first_fault(staff: Staff, session: Session) -> str | None:
+    """Why workers do not start here, or cannot take a step of the study; None where they can.
+
+    Raises Interrupted after a stop.
+    """
     try:
         parcel = staff.parcel(session.training)
         try:
@@ -116,9 +122,9 @@ def can_train(staff: Staff, session: Session) -> bool:
             staff.discard(parcel)
     except Interrupted:
         raise
-    except Exception:  # of any kind: code of the user's is sent, and runs there
-        return False
-    return True
+    except Exception as error:  # of any kind: code of the user's is sent, and runs there
+        return message_line(str(error) or type(error).__name__)
+    return None
 
 
 def in_this_process(session: Session) -> Session:

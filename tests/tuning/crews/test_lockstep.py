@@ -208,7 +208,7 @@ def test_study_of_an_older_version_goes_on_in_its_process(tmp_path: Path, monkey
     assert "side by side" not in done(*line, "--trials", "2").err
 
 
-def test_workers_that_cannot_train_the_study_are_left_out_without_a_word(
+def test_workers_that_cannot_train_the_study_are_left_out_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(worker: Worker, parcel: object) -> None:
@@ -218,8 +218,10 @@ def test_workers_that_cannot_train_the_study_are_left_out_without_a_word(
     inline(monkeypatch, Random(0))
     monkeypatch.setattr(Worker, "try_step", fails)
     told = done(*line, "--trials", "2").err
-    assert "worker" not in told
+    assert "this process trains, since workers cannot train this study (" in told
+    assert "it is not here" in told
     assert recorded(store)["plan"]["workers"] == 1
+    assert "worker" not in done(*line, "--trials", "3").err
     assert not any("worker" in trial.user_attrs for trial in stored(store, "mine"))
 
 

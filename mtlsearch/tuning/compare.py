@@ -30,7 +30,8 @@ from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.training.weighting import METHODS, STATIC
 from mtlsearch.tuning.choices import make_pruner, make_sampler
-from mtlsearch.tuning.confirm import fresh_seeds, test_examples
+from mtlsearch.tuning.confirming.conclusion import test_examples
+from mtlsearch.tuning.confirming.plans import fresh_seeds
 from mtlsearch.tuning.entrants import Entrant, entrant, outcome_of, search_method
 from mtlsearch.tuning.hiring import ready_device, staffed
 from mtlsearch.tuning.options.training import CompareOptions

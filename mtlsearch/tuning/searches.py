@@ -24,10 +24,12 @@ from mtlsearch.study.score import PARETO
 from mtlsearch.study.study import Study
 from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
-from mtlsearch.tuning.confirm import make_plans, test_examples
+from mtlsearch.tuning.confirming.conclusion import test_examples
+from mtlsearch.tuning.confirming.divisions import new_divisions
+from mtlsearch.tuning.confirming.plans import make_plans
 from mtlsearch.tuning.loop import search_more
 from mtlsearch.tuning.options.training import RunOptions
-from mtlsearch.tuning.repeats import new_divisions, train_all
+from mtlsearch.tuning.repeats import train_all
 from mtlsearch.tuning.session import MakeTrainer, Session
 from mtlsearch.wording import duration
 

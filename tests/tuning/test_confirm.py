@@ -41,11 +41,13 @@ from mtlsearch.training.population.population import PopulationTrainer
 from mtlsearch.training.population.steps import Eager
 from mtlsearch.training.solo import SoloTrainer, evaluate_state
 from mtlsearch.training.trainer import Interrupted, Training
-from mtlsearch.tuning.confirm import alone, confirm, fresh_seeds, make_plan
+from mtlsearch.tuning.confirm import confirm
+from mtlsearch.tuning.confirming.plans import fresh_seeds, make_plan
 from mtlsearch.tuning.loop import enqueue_default, search
 from mtlsearch.tuning.options.groups import AgainOptions
 from mtlsearch.tuning.options.training import ConfirmOptions
 from mtlsearch.tuning.progress import Progress
+from mtlsearch.tuning.single_task import alone
 from mtlsearch.tuning.studies import as_recorded
 
 FILE = Path(known.__file__)

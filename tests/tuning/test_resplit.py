@@ -14,8 +14,8 @@ from commands import STUDY_FILE, command, counted, done, refused, stored
 from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.study_file import load_study
+from mtlsearch.tuning.confirming.divisions import new_divisions
 from mtlsearch.tuning.options.groups import AgainOptions
-from mtlsearch.tuning.repeats import new_divisions
 
 # A table of 200 rows, whose parts are drawn; two targets.
 TABLE = """

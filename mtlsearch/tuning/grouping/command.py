@@ -39,11 +39,12 @@ from mtlsearch.training.population.layout import repeat_population, search_popul
 from mtlsearch.training.population.maker import TrainerMaker
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.confirm import test_examples
+from mtlsearch.tuning.confirming.conclusion import test_examples
+from mtlsearch.tuning.confirming.divisions import Divisions, division_lines, new_divisions
 from mtlsearch.tuning.interruption.repeats import abandon
 from mtlsearch.tuning.options.training import GroupOptions
 from mtlsearch.tuning.progress import Progress
-from mtlsearch.tuning.repeats import Divisions, division_lines, new_divisions, train_all
+from mtlsearch.tuning.repeats import train_all
 from mtlsearch.tuning.session import Session
 from mtlsearch.tuning.studies import defined
 from mtlsearch.wording import duration

@@ -7,7 +7,7 @@ pictures are written once as a .npy file. *Disk* opens it with `np.load(…, mma
 epochs are timed, validation included. The file has just been written, so its pages lie in the system's cache. So the
 numbers show the cost of reading by batches; a cold disk adds its own.
 
-A test checks that memory stays flat while a file is read: `tests/data/test_on_disk.py`.
+A test checks that memory stays flat while a file is read: `tests/data/examples/test_on_disk.py`.
 """
 
 import argparse

@@ -28,7 +28,8 @@ from kinds_studies import Kind, kinds
 from torch import Tensor
 
 from mtlsearch.data.examples.kinds import as_input
-from mtlsearch.data.parts import Part, Splits
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import kind_and_line
 from mtlsearch.study.loaded import LoadedStudy, load_data
 from mtlsearch.study.space import Config

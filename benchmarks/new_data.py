@@ -32,7 +32,7 @@ from common import conclude, parser, table
 
 from mtlsearch import Data, Regression, SharedTrunk, Study
 from mtlsearch.cli.main import main as mtlsearch
-from mtlsearch.data.parts import Source
+from mtlsearch.data.data import Source
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.sentences import shown
 from mtlsearch.evidence.statistics import Estimate, t_interval

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from mtlsearch.api import Result as Result
     from mtlsearch.api import search as search
     from mtlsearch.data.cached import cached as cached
+    from mtlsearch.data.data import Data as Data
     from mtlsearch.data.medmnist import MedMNIST as MedMNIST
     from mtlsearch.data.nyuv2 import NYUv2 as NYUv2
-    from mtlsearch.data.parts import Data as Data
     from mtlsearch.data.pictures import PictureFolder as PictureFolder
     from mtlsearch.data.scenes import RenderedScenes as RenderedScenes
     from mtlsearch.data.table import Table as Table
@@ -62,7 +62,7 @@ _HOMES = {
     "ConvTrunk": "nn.conv",
     "Corpus": "data.text",
     "CustomTask": "tasks.custom",
-    "Data": "data.parts",
+    "Data": "data.data",
     "DenseTrunk": "nn.dense",
     "Depth": "tasks.dense",
     "Dropout": "nn.batched.dropout",

@@ -28,7 +28,7 @@ from serving import Served
 import mtlsearch
 from mtlsearch import Data
 from mtlsearch.cli.main import main
-from mtlsearch.data.parts import divide
+from mtlsearch.data.splits import divide
 from mtlsearch.evidence.arms import Confirmed
 from mtlsearch.evidence.judge import judge
 from mtlsearch.evidence.metric import TaskMetric

@@ -1,4 +1,4 @@
-"""Sources of inputs and labels: arrays (`parts`), tables, texts, pictures, files on disk.
+"""Sources of inputs and labels: arrays (`data`), tables, texts, pictures, files on disk.
 
-Door: `parts.Data`, `table.Table`, `text.Corpus`, `pictures.PictureFolder`, `on_disk.OnDisk`, `cached.cached`.
+Door: `data.Data`, `table.Table`, `text.Corpus`, `pictures.PictureFolder`, `examples.on_disk.OnDisk`, `cached.cached`.
 """

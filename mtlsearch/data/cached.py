@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 
-from mtlsearch.data.parts import SINGLE
+from mtlsearch.data.data import SINGLE
 from mtlsearch.errors import DataError
 from mtlsearch.processes import clear_unfinished, unfinished
 from mtlsearch.terminal import notice

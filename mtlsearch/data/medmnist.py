@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlsearch.data.parts import SINGLE, Data
+from mtlsearch.data.data import SINGLE, Data
 from mtlsearch.download import DownloadError, answers, download_failed
 from mtlsearch.errors import DataError, one_line
 

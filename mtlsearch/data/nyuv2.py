@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mtlsearch.data.parts import Data, read_npy
+from mtlsearch.data.data import Data
+from mtlsearch.data.examples.arrays import read_npy
 from mtlsearch.errors import DataError
 
 Numbers = np.ndarray[Any, Any]

@@ -15,8 +15,8 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from mtlsearch.data.augment import Augment
+from mtlsearch.data.data import SINGLE, Data
 from mtlsearch.data.examples.division import PARTS
-from mtlsearch.data.parts import SINGLE, Data
 from mtlsearch.data.table_file import check_columns, read_table
 from mtlsearch.data.table_rows import Kind, categories_of, check_shares, check_targets, label_rows
 from mtlsearch.errors import DataError, StudyError, one_line

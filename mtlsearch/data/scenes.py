@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 
 CLASSES = ("wall", "floor", "ball", "box")
 BALLS, BOXES = 2, 2

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from mtlsearch.data.data import Data, FittedSource
 from mtlsearch.data.examples.division import over_all
 from mtlsearch.data.examples.kept import Examples, kept
-from mtlsearch.data.parts import Data, FittedSource
 from mtlsearch.data.table_encoding import MOST_LEVELS, Encoding, fit_category, fit_number
 from mtlsearch.data.table_file import check_columns, read_table
 from mtlsearch.data.table_rows import (

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from mtlsearch.data.data import Data
 from mtlsearch.data.examples.dealing import dealt
 from mtlsearch.data.examples.division import PARTS, drawn, marks_of, over_all
 from mtlsearch.data.examples.kept import Examples
-from mtlsearch.data.parts import Data
 from mtlsearch.data.table_file import check_columns, numbers_of, texts_of
 from mtlsearch.errors import DataError, StudyError
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.limits import MOST_IDS, MOST_TOKENS, check_most
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtlsearch.collection import without_collection
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.download import answers, download_failed
 from mtlsearch.errors import DataError
 

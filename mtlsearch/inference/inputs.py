@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlsearch.data.examples.arrays import NUMBERS
+from mtlsearch.data.examples.arrays import NUMBERS, read_npy
 from mtlsearch.data.examples.kinds import InputKind, former_kind
-from mtlsearch.data.parts import read_npy
 from mtlsearch.data.pictures import quiet
 from mtlsearch.data.table_encoding import Encoding
 from mtlsearch.data.table_file import TYPED, read_cells

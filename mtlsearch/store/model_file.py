@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mtlsearch.data.parts import FittedSource
+from mtlsearch.data.data import FittedSource
 from mtlsearch.errors import ConfigError, ModelError
 from mtlsearch.files import replacing
 from mtlsearch.inference.trained import TrainedModel

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mtlsearch.data.examples.kinds import former_kind, kind_line, name_of
-from mtlsearch.data.parts import Splits
+from mtlsearch.data.splits import Splits
 from mtlsearch.study.divisions import moved_labels
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.study import Study

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mtlsearch.data.examples.dealing import dealt, even
 from mtlsearch.data.examples.division import Index, Marks
-from mtlsearch.data.parts import Part, Splits, joined
+from mtlsearch.data.examples.parts import Part, joined
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import DataError
 from mtlsearch.tasks.task import Target, Task, labelled
 from mtlsearch.wording import few

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from mtlsearch.activity import advance, doing
 from mtlsearch.data.examples.appended import appended, features_file
 from mtlsearch.data.examples.kinds import InputKind, as_input
-from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Part, Splits
+from mtlsearch.data.examples.on_disk import OnDisk
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import StudyError
 from mtlsearch.nn.pretrained.copies import copied
 from mtlsearch.nn.pretrained.frozen import Frozen

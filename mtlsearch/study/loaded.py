@@ -14,8 +14,8 @@ from mtlsearch.activity import doing, stoppable
 from mtlsearch.data.augment import Augment, check_augment, described
 from mtlsearch.data.examples.division import dividing
 from mtlsearch.data.examples.kinds import former_kind
-from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Splits
+from mtlsearch.data.examples.on_disk import OnDisk
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import DataError
 from mtlsearch.nn.pretrained.shared import frozen_tensors, placed, shared_digest, shared_tensors, tensors_digest
 from mtlsearch.study.code import code_of, functions_of

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.activity import doing
+from mtlsearch.data.data import Data, Source
 from mtlsearch.data.examples.digests import sha256_by_task
 from mtlsearch.data.examples.division import Marks, over_all
 from mtlsearch.data.examples.kinds import InputKind, as_input
-from mtlsearch.data.parts import Data, Part, Source, Splits, divide
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import Splits, divide
 from mtlsearch.errors import DataError, ModelError, MtlsearchError, kind_and_line
 from mtlsearch.tasks.task import Target, Task, labelled
 from mtlsearch.wording import few

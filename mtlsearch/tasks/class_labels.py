@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.limits import MOST_CLASSES
 from mtlsearch.tasks.task import Target, Task
 

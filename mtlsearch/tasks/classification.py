@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.kernels.launch import use_kernels
 from mtlsearch.tasks.class_labels import class_names, in_range, whole_labels
 from mtlsearch.tasks.columns import OF_CLASSES, Together, counted_of_columns, masked_means, of_classes

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.errors import StudyError, kind_and_line
 from mtlsearch.tasks.classification import Classification
 from mtlsearch.tasks.metrics import Metric, WholeMetric

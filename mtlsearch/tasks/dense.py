@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.errors import DataError
 from mtlsearch.tasks.class_labels import class_names, in_range, whole_labels
 from mtlsearch.tasks.metrics import CountedMetric, Metric

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mtlsearch.data.parts import Data, Given, Source
+from mtlsearch.data.data import Data, Given, Source
 from mtlsearch.errors import StudyError, kind_and_line
 from mtlsearch.tasks.metrics import Metric, WholeMetric, relative_l2
 from mtlsearch.tasks.task import Target, Task, labelled

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlsearch.data.data import Data
 from mtlsearch.data.examples.division import Marks, answers_of
-from mtlsearch.data.parts import Data, Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.errors import StudyError, check_distinct
 from mtlsearch.tasks.columns import Together, counted_of_columns, macro_auroc_of_columns, masked_means
 from mtlsearch.tasks.metrics import Metric, multilabel_macro_auroc, multilabel_macro_f1

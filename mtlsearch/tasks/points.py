@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlsearch.data.data import Array
 from mtlsearch.data.examples.arrays import as_tensor
 from mtlsearch.data.examples.kinds import InputKind
-from mtlsearch.data.parts import Array, Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.errors import DataError, MtlsearchError, kind_and_line
 
 Draw = Callable[[int, int], Array]  # from a seed and an epoch to points [N, ...]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlsearch.data.parts import Data
+from mtlsearch.data.data import Data
 from mtlsearch.tasks.columns import Together, counted_of_columns, mae_of_columns, masked_means
 from mtlsearch.tasks.metrics import Metric, mae, r2
 from mtlsearch.tasks.task import Description, Target, Task, masked_mean

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict, get_args, get
 import torch
 from torch import Tensor
 
+from mtlsearch.data.data import Data, Source
 from mtlsearch.data.examples.division import Marks, marks_of
 from mtlsearch.data.examples.kinds import InputKind
-from mtlsearch.data.parts import Data, Part, Source
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.tasks.columns import Together
 from mtlsearch.tasks.metrics import Metric

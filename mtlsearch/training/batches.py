@@ -18,8 +18,8 @@ from torch import Tensor
 from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import augmented, described
 from mtlsearch.data.examples.appended import appended, features_file
-from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.on_disk import OnDisk
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.errors import DataError
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.training.ahead import paced, read_ahead

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from mtlsearch.data.examples.kinds import as_input
-from mtlsearch.data.parts import Part, Splits
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import Splits
 from mtlsearch.nn.sharing import JoinedOutputs, columns_of
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.study.results import Metrics

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlsearch.data.examples.kinds import as_input
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.nn.plain import own_network
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.tasks.points import Batch, Points

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtlsearch.activity import advance, doing
 from mtlsearch.data.augment import seeded
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import load_own_state, own_state, placed, shared_tensors
 from mtlsearch.study.loaded import LoadedStudy

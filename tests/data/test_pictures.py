@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mtlsearch import Classification, MtlsearchError, PictureFolder, Regression, SharedTrunk, Study
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.study.loaded import load_data
 

@@ -14,7 +14,7 @@ from mtlsearch import Classification, Data, MtlsearchError, Regression, SharedTr
 from mtlsearch.data import table as table_module
 from mtlsearch.data.examples import kept
 from mtlsearch.data.examples.division import dividing
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.data.table_encoding import Encoding, hashed
 from mtlsearch.data.table_rows import former_name, with_former_names
 from mtlsearch.errors import DataError, StudyError

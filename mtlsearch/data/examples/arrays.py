@@ -1,9 +1,10 @@
-"""Arrays, lists, sparse matrices and data frames as tensors on the CPU, in a compact type.
+"""Arrays, lists, sparse matrices and data frames as tensors on the CPU, in a compact type; arrays of `.npy` files.
 
 Whatever holds no numbers is a DataError that says what to write instead.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlsearch.errors import DataError, kind_and_line
+from mtlsearch.errors import DataError, kind_and_line, one_line
 from mtlsearch.terminal import notice
 
 NUMBERS = "biuf"  # NumPy's kinds of number: bool, int, unsigned, float
@@ -47,6 +48,15 @@ def as_tensor(what: str, array: Any, advice: str) -> Tensor:
     if tensor.is_complex():
         raise DataError(f"{what} must be real numbers, but got {tensor.dtype}: give real and imaginary parts")
     return tensor.detach().cpu()
+
+
+def read_npy(path: Path) -> np.ndarray[Any, Any]:
+    """The array in a `.npy` file. Raises DataError."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except Exception as error:
+        # numpy reads the header as Python: it may be nested too deeply, cut short, or claim more memory than there is.
+        raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
 
 
 def _numbers(what: str, array: Any, advice: str) -> NDArray[Any]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtlsearch.data.examples.on_disk import OnDisk
 from mtlsearch.errors import ConfigError
 from mtlsearch.files import data_directory, replacing
 
 if TYPE_CHECKING:
-    from mtlsearch.data.on_disk import OnDisk
-    from mtlsearch.data.parts import Data
+    from mtlsearch.data.data import Data
 
 WORTH_KEEPING = 1 << 29  # bytes that would be hashed again, which take a second or two
 
@@ -63,7 +63,7 @@ def _digests(data: "Data", columns: Mapping[str, Sequence[str]]) -> dict[str, st
     return found
 
 
-def _update(digest: Any, array: "Tensor | OnDisk") -> None:
+def _update(digest: Any, array: Tensor | OnDisk) -> None:
     if not isinstance(array, Tensor):
         digest.update(b"".join(array.sample()))
         return
@@ -71,5 +71,5 @@ def _update(digest: Any, array: "Tensor | OnDisk") -> None:
     digest.update(array.contiguous().flatten().view(torch.uint8).numpy().data)
 
 
-def _bytes(array: "Tensor | OnDisk") -> int:
+def _bytes(array: Tensor | OnDisk) -> int:
     return array.numel() * array.element_size() if isinstance(array, Tensor) else 0

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from mtlsearch.data.data import Data
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.data.guess.columns import (
     Column,
     divides,
@@ -20,7 +22,6 @@ from mtlsearch.data.guess.columns import (
     without,
 )
 from mtlsearch.data.guess.header import missing_header
-from mtlsearch.data.parts import Data, Part
 from mtlsearch.data.table import Table
 from mtlsearch.data.table_file import ARFF, TYPED, check_columns, read_table, separator, suffix, texts_of
 from mtlsearch.errors import DataError, UsageError

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlsearch.data.examples.kinds import as_input
-from mtlsearch.data.on_disk import OnDisk
-from mtlsearch.data.parts import Splits
+from mtlsearch.data.examples.on_disk import OnDisk
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import MtlsearchError, StudyError, kind_and_line
 from mtlsearch.tasks.task import Task, labelled
 from mtlsearch.tasks.term import Term

@@ -15,7 +15,7 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from mtlsearch.data.parts import Splits
+from mtlsearch.data.splits import Splits
 from mtlsearch.errors import StudyError, UsageError
 from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, Distributions, LogRatios, Weights
 from mtlsearch.tasks.task import Task, labelled

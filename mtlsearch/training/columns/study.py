@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from mtlsearch.data.parts import Part, Splits
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import Splits
 from mtlsearch.nn.sharing import with_joined_heads
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.tasks.columns import Together, own_class, stacked

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mtlsearch.data.examples.kinds import as_input
-from mtlsearch.data.parts import Part
+from mtlsearch.data.examples.parts import Part
 from mtlsearch.kernels.launch import kernels, use_kernels
 from mtlsearch.nn.batched.noisy import noise_keys
 from mtlsearch.nn.pretrained.shared import placed, shared_tensors

@@ -10,7 +10,8 @@ import torch
 
 from mtlsearch import Data, Table
 from mtlsearch.data.examples.dealing import dealt, even
-from mtlsearch.data.parts import Part, divide
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.data.splits import divide
 from mtlsearch.errors import DataError, StudyError
 
 X = np.arange(12.0)[:, None]

@@ -14,7 +14,7 @@ from torch import nn
 from mtlsearch import Backbone, Classification, Data, Regression, Study, frozen, load_model
 from mtlsearch.data.examples import appended as appended_module
 from mtlsearch.data.examples.appended import appended
-from mtlsearch.data.on_disk import OnDisk
+from mtlsearch.data.examples.on_disk import OnDisk
 from mtlsearch.errors import DataError, StudyError
 from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.population import PopulationTrainer

@@ -1,14 +1,14 @@
-"""The data of a study: arrays by part, checked, divided, fingerprinted, and put on the device.
+"""The data of a source: arrays by part, checked and fingerprinted.
 
 A *source* is a callable from the data directory to `Data`. Tasks that name the same source are joint: a step draws
 one batch from each source. Inputs keep their type on the device; the step casts or scales a batch by what the inputs
 are (`examples.kinds`). A missing label is NaN among reals, −1 among whole numbers. Inputs in a memory-mapped file, or
-that give rows on request, stay on disk (`on_disk`).
+that give rows on request, stay on disk (`examples.on_disk`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mtlsearch.collection import without_collection
 from mtlsearch.data.augment import Augment
 from mtlsearch.data.dataset import Collate, is_dataset, read_dataset
 from mtlsearch.data.examples.arrays import ENCODE_INPUTS, NUMBER_LABELS, as_tensor, is_sparse
-from mtlsearch.data.examples.dealing import check_apart, dealt, group_codes
+from mtlsearch.data.examples.dealing import check_apart, group_codes
 from mtlsearch.data.examples.digests import sha256_by_task
-from mtlsearch.data.examples.division import drawn, marks_of, rows_by_part
+from mtlsearch.data.examples.division import rows_by_part
 from mtlsearch.data.examples.kinds import InputKind, check_kind, guessed_kind
-from mtlsearch.data.on_disk import OnDisk, Rows, joined_inputs, reads_rows
-from mtlsearch.errors import DataError, one_line
+from mtlsearch.data.examples.on_disk import OnDisk, Rows, reads_rows
+from mtlsearch.data.examples.parts import Part
+from mtlsearch.errors import DataError
 
 Array = Tensor | np.ndarray[Any, Any]
 Inputs = Array | Rows
@@ -34,80 +34,6 @@ Labels = Array | Mapping[str, Array]
 SINGLE = "label"
 Given = tuple[Inputs, Labels] | Dataset[Any]
 Groups = Sequence[Any] | Array
-
-
-@dataclass(frozen=True)
-class Part:
-    """The examples of one split: `inputs` [N, ...], `labels` [N, ...] by column, and their `groups` [N] if known.
-
-    `raw` are the inputs as they were, where the others are features of them that augmentation changes.
-    """
-
-    inputs: Tensor | OnDisk
-    labels: Mapping[str, Tensor]
-    groups: Tensor | None = None  # on the CPU
-    raw: Tensor | OnDisk | None = None
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def rows(self, index: Tensor, read: Tensor | None = None) -> "Part":
-        """The examples at `index` [n]; `read` [n, ...] are their inputs where those are read already."""
-        inputs = self.inputs.index_select(0, index) if read is None else read
-        return Part(inputs, {name: y.index_select(0, index) for name, y in self.labels.items()})
-
-    def taken(self, index: Tensor) -> "Part":
-        """The part of the examples at `index` [n]; inputs on disk stay there, unread."""
-        groups = None if self.groups is None else self.groups[index.cpu()]
-        labels = {name: y.index_select(0, index) for name, y in self.labels.items()}
-        raw = None if self.raw is None else _taken(self.raw, index)
-        return Part(_taken(self.inputs, index), labels, groups, raw)
-
-    def between(self, start: int, end: int) -> "Part":
-        """The examples from `start` to `end`, which share the memory of these."""
-        if not isinstance(self.inputs, Tensor) or self.raw is not None:
-            device = next(iter(self.labels.values())).device
-            return self.taken(torch.arange(start, end, device=device))
-        groups = None if self.groups is None else self.groups[start:end]
-        return Part(self.inputs[start:end], {name: y[start:end] for name, y in self.labels.items()}, groups)
-
-    def to(self, device: torch.device) -> "Part":
-        labels = {name: y.to(device) for name, y in self.labels.items()}
-        return Part(self.inputs.to(device), labels, self.groups, None if self.raw is None else self.raw.to(device))
-
-    @property
-    def augmented_from(self) -> Tensor | OnDisk:
-        """What augmentation changes: the raw inputs."""
-        return self.inputs if self.raw is None else self.raw
-
-
-def _taken(inputs: Tensor | OnDisk, index: Tensor) -> Tensor | OnDisk:
-    return inputs.index_select(0, index) if isinstance(inputs, Tensor) else inputs.taken(index.cpu())
-
-
-def joined(parts: Sequence[Part]) -> Part:
-    """The examples of several parts, one after the other; inputs on disk stay there.
-
-    Raises DataError where the groups of some are not known: a group could lie on both sides of a new division.
-    """
-    raw = [part.raw for part in parts if part.raw is not None]
-    groups = [part.groups for part in parts if part.groups is not None]
-    if 0 < len(groups) < len(parts):
-        raise DataError(
-            "examples of several parts are divided anew, which needs the groups of all of them: give them by part,"
-            ' Data(groups={"train": …, "validation": …, "test": …})'
-        )
-    return Part(
-        _joined([part.inputs for part in parts]),
-        {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
-        torch.cat(groups) if groups else None,
-        _joined(raw) if raw else None,
-    )
-
-
-def _joined(inputs: Sequence[Tensor | OnDisk]) -> Tensor | OnDisk:
-    resident = [x for x in inputs if isinstance(x, Tensor)]
-    return torch.cat(resident) if len(resident) == len(inputs) else joined_inputs(inputs)
 
 
 class Data:
@@ -222,111 +148,6 @@ class FittedSource(ABC):
     @abstractmethod
     def restore(self, fitted: Mapping[str, Any]) -> None:
         """Take `Data.fitted` back from a model's file, so that the model is built without the training data."""
-
-
-class BatchFeatures(Protocol):
-    """Gives the features of a batch of inputs; `key` tells them, and the training inputs, from all others."""
-
-    @property
-    def key(self) -> str: ...
-
-    def __call__(self, inputs: Tensor, /) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """The inputs of a source as it gave them: the `shape` of one, their `dtype` and `kind`."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    kind: InputKind | None
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data of one source, divided, with labels by task name, prepared for the loss."""
-
-    tasks: tuple[str, ...]
-    train: Part
-    validation: Part
-    test: Part
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    fitted: Mapping[str, Any] = field(default_factory=dict)
-    augment: Augment | None = None
-    kind: InputKind | None = None  # of the inputs; None where the type alone says it
-    over_all: bool = False  # whether the parts were drawn over all tasks
-    drawn: frozenset[str] = frozenset()  # the parts that are not the user's own: validation, test
-    rows: Tensor | None = None  # of `train`, those that train; None for all
-    given: InputFormat | None = None  # the inputs before they became features; None where they did not
-    features: BatchFeatures | None = None  # of a batch of the inputs as they were given
-
-    @property
-    def examples(self) -> int:
-        """The number of examples that train."""
-        return len(self.train) if self.rows is None else len(self.rows)
-
-    @property
-    def inputs_given(self) -> InputFormat:
-        """The inputs as the source gave them, and as a trained model takes them."""
-        inputs = self.train.inputs
-        return self.given or InputFormat(tuple(inputs.shape[1:]), inputs.dtype, self.kind)
-
-    def to(self, device: torch.device) -> "Splits":
-        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
-        return replace(self, train=train, validation=validation, test=test)
-
-
-def read_npy(path: Path) -> np.ndarray[Any, Any]:
-    """The array in a `.npy` file. Raises DataError."""
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except Exception as error:
-        # numpy reads the header as Python: it may be nested too deeply, cut short, or claim more memory than there is.
-        raise DataError(f"{path} is no whole .npy array of numbers ({one_line(error)})") from error
-
-
-def divide(
-    data: Data, strata: Tensor | None, split_seed: int, marks: np.ndarray[Any, Any] | None = None
-) -> tuple[Part, Part]:
-    """The training and the validation part, drawn by `split_seed`.
-
-    Each has its share of the labels in `marks` [N, L] where they are given, else of the classes in `strata` [N] where
-    that is possible. Groups stay whole.
-    """
-    if isinstance(data.validation, Part):
-        return data.train, data.validation
-    with without_collection():
-        from sklearn.model_selection import train_test_split
-
-    size, rows = data.validation, len(data.train)
-    held = size if isinstance(size, int) else round(size * rows)
-    if not 0 < held < rows:
-        raise DataError(f"validation must hold out 1 to {rows - 1} of the {rows} training examples, but got {size}")
-    if data.train.groups is not None:
-        if marks is None and strata is not None:
-            marks = marks_of(strata.numpy())
-        parts = dealt(rows, [rows - held, held], split_seed, marks, data.train.groups.numpy())
-        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in parts)
-        return rest, held_out
-    if marks is not None:
-        is_held = np.zeros(rows, bool)
-        is_held[drawn(marks, held, split_seed)] = True
-        indices = np.flatnonzero(~is_held), np.flatnonzero(is_held)
-        rest, held_out = (data.train.taken(torch.from_numpy(part)) for part in indices)
-        return rest, held_out
-    if strata is not None and not _divisible(strata, held):
-        strata = None
-    labels = None if strata is None else strata.numpy()
-    train, validation = train_test_split(np.arange(rows), test_size=held, random_state=split_seed, stratify=labels)
-    # Sorted rows make every later gather read the memory in order.
-    rest, held_out = (data.train.taken(torch.from_numpy(np.sort(part))) for part in (train, validation))
-    return rest, held_out
-
-
-def _divisible(strata: Tensor, held: int) -> bool:
-    """Whether every class can be on both sides, which stratifying needs."""
-    counts = torch.unique(strata, return_counts=True)[1]
-    return int(counts.min()) >= 2 and len(counts) <= min(held, len(strata) - held)
 
 
 def _parts(whole: Part, split: Sequence[str] | Array, validation: int | float) -> tuple[Part, Part | int | float, Part]:

@@ -18,8 +18,8 @@ from problems import CLASSES, NOWHERE, config, disjoint, inputs, joint, joint_so
 from torch import Tensor
 
 from mtlsearch import Data, Study, load_study, objective
-from mtlsearch.data.on_disk import SAMPLES, OnDisk
-from mtlsearch.data.parts import divide
+from mtlsearch.data.examples.on_disk import SAMPLES, OnDisk
+from mtlsearch.data.splits import divide
 from mtlsearch.errors import DataError
 from mtlsearch.study.describe import describe
 from mtlsearch.study.loaded import load_data
@@ -366,7 +366,7 @@ def test_views_of_a_mapped_file_are_read_as_they_are(view: Any, tmp_path: Path) 
 
 
 def test_pages_are_released_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtlsearch.data.on_disk.MAPPED_BYTES", 0)
+    monkeypatch.setattr("mtlsearch.data.examples.on_disk.MAPPED_BYTES", 0)
     x = inputs(50, 0)
     kept = OnDisk(mapped(tmp_path)(x))
     assert torch.equal(kept[:], x)

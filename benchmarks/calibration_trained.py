@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from calibration import MOST_FALSE, percent
 from common import commit, conclude, parser, table
+from shares import MOST_FALSE, percent
 from torch import Tensor, nn
 
 from mtlsearch import Classification, Config, Data, Study, real

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from calibration import percent, told
 from common import conclude, parser, table
+from shares import percent, told
 
 from mtlsearch import Data, Regression, SharedTrunk, Study
 from mtlsearch.cli.main import main as mtlsearch

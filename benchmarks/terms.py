@@ -48,6 +48,7 @@ def main() -> None:
     options = made.parse_args()
     if options.quick:
         options.repeats, options.trials, options.seeds, options.epochs = 1, 2, 2, 2
+        options.studies = options.studies[:1]
     torch.set_num_threads(options.threads)
     for study in options.studies:
         budget = f"{options.trials} trials of {options.epochs or load_study(study).epochs} epochs"
@@ -96,15 +97,16 @@ def speeds(study: str, quick: bool) -> str:
     kinds: dict[str, Steps] = {"fused": Fused()}
     if has_compiler() and not quick:
         kinds["compiled"] = Compiled()
-    alone = rate(training, None)
+    epochs = 1 if quick else EPOCHS
+    alone = rate(training, None, epochs)
     rows = [["solo", rounded(alone), "1"]]
     for name, steps in kinds.items():
-        found = rate(training, steps)
+        found = rate(training, steps, epochs)
         rows.append([f"population of {MEMBERS}, {name}", rounded(found), rounded(found / alone)])
     return table(["", "trial-epochs per second", "÷ solo"], rows)
 
 
-def rate(training: Training, steps: Steps | None) -> float:
+def rate(training: Training, steps: Steps | None, epochs: int) -> float:
     """The trial-epochs a second of the default config, alone where there are no `steps` of a population."""
     members = 1 if steps is None else MEMBERS
     trainer = SoloTrainer(training) if steps is None else PopulationTrainer(training, members, steps)
@@ -112,7 +114,7 @@ def rate(training: Training, steps: Steps | None) -> float:
         trainer.add(number, training.loaded.study.default_config())
     trainer.advance()
     seconds = []
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         begun = time.perf_counter()
         trainer.advance()
         seconds.append(time.perf_counter() - begun)

@@ -1,6 +1,5 @@
 """Every benchmark runs from end to end on tiny data, and a dry run writes nothing."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts import run_script
 
 from mtlsearch.study.loaded import load_data
 from mtlsearch.study.results import EpochResult
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 ROWS = {
     "throughput": [
         "the loop people write",
@@ -53,18 +52,14 @@ ROWS = {
 }
 
 
-def quick(name: str, *options: str) -> str:
-    """The output of the benchmark in a quick dry run."""
-    command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--dry-run", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def quick(name: str, folder: Path, *options: str) -> str:
+    """The output of the benchmark in a quick dry run; `folder` is for its log."""
+    return run_script(FOLDER / f"{name}.py", ["--quick", "--dry-run", *options], folder / f"{name}.log")
 
 
 def test_plain_pytorch_is_plain() -> None:
     code = "import sys, plain; print(sorted(m for m in sys.modules if m.split('.')[0] in ('mtlsearch', 'optuna')))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=FOLDER, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=FOLDER, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -76,10 +71,10 @@ def cells(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
-def test_quick_dry_run_prints_every_row_and_writes_nothing(name: str) -> None:
+def test_quick_dry_run_prints_every_row_and_writes_nothing(name: str, tmp_path: Path) -> None:
     results = FOLDER / "RESULTS.md"
     before = results.read_text() if results.exists() else None
-    found = cells(quick(name))
+    found = cells(quick(name, tmp_path))
     for row in ROWS[name]:
         assert any(first.startswith(row) and rest for first, rest in found.items()), row
     assert (results.read_text() if results.exists() else None) == before

@@ -89,7 +89,8 @@ def answers(port: int) -> bool:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A search of `digits` that outlasts every test here, once it has finished a few trials."""
     folder = tmp_path_factory.mktemp("live")
-    process = start("mtlsearch", "run", "digits", "--trials", "100000", "--threads", "1", folder=folder)
+    quick = ("--epochs", "5", "--population", "4", "--threads", "1")
+    process = start("mtlsearch", "run", "digits", "--trials", "100000", *quick, folder=folder)
     search = Live(process, folder)
     try:
         wait_until(lambda: search.announced() >= 3, process, "three complete trials")

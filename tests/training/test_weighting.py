@@ -306,8 +306,8 @@ def test_static_weights_keep_no_state_and_learn_nothing() -> None:
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler, so nothing is compiled here")
 @pytest.mark.parametrize("method", ["uncertainty", "rlw", "dwa", "famo"])
 def test_compiled_step_equals_solo(method: str) -> None:
-    study = disjoint(epochs=EPOCHS)
-    configs = [config(study, norm="batch", dropout=0.3), config(study, optimizer="sgd", norm="layer")]
+    study = disjoint(epochs=EPOCHS, space={})  # without norms there is less to compile
+    configs = [config(study, dropout=0.3), config(study, optimizer="sgd")]
     notices: list[str] = []
     assert_population_equals_solo(study, configs, Compiled(notices.append), method=method)
     assert [notice for notice in notices if "compiling the training step" not in notice] == []

@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
 import mtlsearch.training.population.compiler
+from mtlsearch import integer
 from mtlsearch.kernels.noise import noise
 from mtlsearch.study.loaded import load_data
 from mtlsearch.training.population.compiler import built, traced
@@ -87,7 +88,7 @@ def test_lanes_of_one_shape_share_their_code_and_each_keeps_its_own_tensors(monk
         "built",
         lambda graph, inputs: graphs.append(graph) or built(graph, inputs),
     )
-    study = disjoint_study()
+    study = disjoint_study(space={"hidden": integer(4, 24)})  # without norms there is less to compile
     training = Training(load_data(study, None), seed=3, dtype=torch.float64, slots=1)
     trainer = PopulationTrainer(training, 2, Compiled(compiles), pytest.fail, shrinks=False)
     configs = [config(study, [w, 1 - w], hidden=20, dropout=0.3) for w in (0.2, 0.7)]

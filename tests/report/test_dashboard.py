@@ -89,7 +89,7 @@ def answers(port: int) -> bool:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A search of `digits` that outlasts every test here, once it has finished a few trials."""
     folder = tmp_path_factory.mktemp("live")
-    quick = ("--epochs", "5", "--population", "4", "--threads", "1")
+    quick = ("--epochs", "5", "--population", "1", "--pruner", "none", "--threads", "1")  # compiles nothing
     process = start("mtlsearch", "run", "digits", "--trials", "100000", *quick, folder=folder)
     search = Live(process, folder)
     try:

@@ -63,7 +63,7 @@ class Lane:
         self.program, self.seed = program, seed
         self.members: list[LaneMember | None] = [None] * slots
         self.state = empty_state(program, slots)
-        self.run_step, self.narrowed = step, False
+        self.run_step, self.is_uncompiled = step, False
 
     @property
     def slots(self) -> int:
@@ -252,7 +252,7 @@ class Lane:
         for (name, own), (_, tensor) in zip(self.state.named(), other.state.named(), strict=True):
             move(tensor[slot], own[free], self.program.blocks.get(name))
         self._set_extents(free, member)
-        member.moved |= self.program is not other.program
+        member.moved |= self.program is not other.program or other.is_uncompiled
         self.members[free] = member
         other.free(slot)
 

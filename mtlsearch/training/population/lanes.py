@@ -137,7 +137,7 @@ class Lanes:
                 active, flop = len(lane.active), counted_flop(self.training.loaded, lane.program.base)
                 if (lane.slots - active) * flop > NARROW_FLOP:
                     lanes[number] = lane.moved_to(active, narrow.of(lane.program, active))
-                    lanes[number].narrowed = True
+                    lanes[number].is_uncompiled = True
 
     def split(self, lane: Lane, slots: int) -> list[Lane]:
         """Replace a lane by two of half its `slots`, which later lanes do not exceed."""

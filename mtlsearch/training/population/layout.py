@@ -194,6 +194,12 @@ def lane_norm(loaded: LoadedStudy, model: nn.Module) -> str | None:
     return None if norms is None or norms.single() else "any"
 
 
+def expected_compiling(loaded: LoadedStudy) -> float:
+    """The seconds that compiling the steps of every lane width takes, as measured on an idle machine."""
+    model = loaded.study.build(loaded.study.default_config(), seed=0)
+    return compile_seconds(loaded.device.type, len(lane_widths(loaded, model)), separate_losses(loaded))
+
+
 def compiling_line(loaded: LoadedStudy) -> str:
     """Announce that the first step is compiled, since a search shows no progress meanwhile."""
     model = loaded.study.build(loaded.study.default_config(), seed=0)

@@ -128,8 +128,9 @@ class PopulationTrainer:
         return {
             "trainer": "population",
             "lane_width": lane.width or None,
-            # The last bits of a member that has moved between lanes cannot be repeated in either.
-            "lane_slots": None if member.moved else lane.slots,
+            # The last bits of a member that has moved between lanes cannot be repeated in either, nor can those of
+            # uncompiled steps beside compiled ones.
+            "lane_slots": None if member.moved or lane.is_uncompiled else lane.slots,
             **({"own_batches": True} if lane.seed is None else {}),
             "steps": self.lanes.steps.name,
             **self.training.conditions,

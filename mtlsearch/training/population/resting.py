@@ -32,7 +32,7 @@ def _lane_facts(lane: Lane) -> dict[str, Any]:
         else {**member_facts(member.config, member.progress), "moved": member.moved, "seed": member.seed}
         for member in lane.members
     ]
-    return {"seed": lane.seed, "width": lane.width, "narrowed": lane.narrowed, "members": members}
+    return {"seed": lane.seed, "width": lane.width, "narrowed": lane.is_uncompiled, "members": members}
 
 
 def restore_lanes(lanes: Lanes, kept: Kept) -> None:
@@ -58,7 +58,7 @@ def _lane(lanes: Lanes, facts: Mapping[str, Any]) -> Lane:
     slots = len(members)
     steps = uncompiled(lanes.training.loaded.device) if facts["narrowed"] else lanes.steps
     lane = Lane(program, slots, facts["seed"], steps.of(program, slots))
-    lane.members, lane.narrowed = members, facts["narrowed"]
+    lane.members, lane.is_uncompiled = members, facts["narrowed"]
     return lane
 
 

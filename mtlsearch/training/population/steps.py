@@ -1,9 +1,12 @@
 """Ways to run a lane's step: eagerly, with a fused update, compiled whole, or captured as a CUDA graph."""
 
 import logging
+import math
 import shutil
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -18,11 +21,13 @@ from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.optim import clip_scale
 from mtlsearch.training.population.compiler import Call, NotCompiledError, compiled
 from mtlsearch.training.population.lane import Lane, Step, plain_step
-from mtlsearch.training.population.layout import compiling_line, compiling_pays
+from mtlsearch.training.population.layout import compiling_line, compiling_pays, expected_compiling
 from mtlsearch.training.population.program import LaneProgram
+from mtlsearch.wording import duration
 
 WARM_UP = 3
 COMPILES_EXACTLY = (2, 14)  # of torch: what 2.9 and 2.11 compile for a CPU is not always what it is uncompiled
+PATIENCE = 3.0  # times the expected seconds of compiling, after which no other lane shape is compiled
 BUILT_ROWS = 256  # of an evaluation; its kernels are the same for any number of rows
 CPU = torch.device("cpu")
 
@@ -102,6 +107,34 @@ def build_kernels(program: LaneProgram) -> None:
         program.try_forward(lane.state, BUILT_ROWS)
 
 
+class Budget:
+    """The seconds that compiling may take: `PATIENCE` times the expected ones. Beyond them nothing more is compiled."""
+
+    def __init__(self, expected: float, notice: Callable[[str], None]) -> None:
+        self.expected, self.notice, self.spent, self.is_told = expected, notice, 0.0, False
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Inside, the time counts."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent += time.monotonic() - begun
+
+    def is_spent(self) -> bool:
+        """Whether the budget is spent, which is told once."""
+        if self.spent <= PATIENCE * self.expected:
+            return False
+        if not self.is_told:
+            self.is_told = True
+            self.notice(
+                f"compiling has taken {duration(self.spent)} and was expected to take {duration(self.expected)}:"
+                " steps of other lane widths run uncompiled"
+            )
+        return True
+
+
 class Compiled:
     """The whole step, compiled once for each program and number of slots: equal lanes share it."""
 
@@ -110,6 +143,7 @@ class Compiled:
     def __init__(self, notice: Callable[[str], None] = lambda text: None) -> None:
         self.notice = notice
         self.made: dict[tuple[LaneProgram, int], Step] = {}
+        self.budget = Budget(math.inf, notice)
         # --precision decides whether products are in TF32.
         warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         # A user cannot act on this one.
@@ -123,8 +157,10 @@ class Compiled:
     def of(self, program: LaneProgram, slots: int) -> Step:
         if not self.made:
             self.notice(compiling_line(program.training.loaded))
+            self.budget = Budget(expected_compiling(program.training.loaded), self.notice)
         if (program, slots) not in self.made:
-            self.made[program, slots] = CompiledStep(program, self.notice, partial(self._told, len(self.made) + 1))
+            told = partial(self._told, len(self.made) + 1)
+            self.made[program, slots] = CompiledStep(program, self.notice, told, self.budget)
         return self.made[program, slots]
 
     def _told(self, number: int) -> str:
@@ -133,10 +169,16 @@ class Compiled:
 
 
 class CompiledStep:
-    """The compiled step of lanes of one shape; where compiling fails, an uncompiled step trains the members."""
+    """The compiled step of lanes of one shape.
 
-    def __init__(self, program: LaneProgram, notice: Callable[[str], None], told: Callable[[], str]) -> None:
-        self.first, self.notice, self.told, self.fails = compiled(program), notice, told, False
+    Where compiling fails, or its budget is spent before, an uncompiled step trains the members.
+    """
+
+    def __init__(
+        self, program: LaneProgram, notice: Callable[[str], None], told: Callable[[], str], budget: Budget
+    ) -> None:
+        self.first, self.notice, self.told, self.budget = compiled(program), notice, told, budget
+        self.is_built = self.fails = False
         self.of_lanes: WeakKeyDictionary[Lane, Step] = WeakKeyDictionary()
 
     def __call__(self, lane: Lane, tick: int) -> None:
@@ -148,10 +190,13 @@ class CompiledStep:
 
     def _first(self, lane: Lane, tick: int) -> Step:
         """Take a lane's first step, and give the step for all later ones."""
-        if not self.fails:
+        lane.is_uncompiled = not (self.is_built or self.fails) and self.budget.is_spent()
+        if not (self.fails or lane.is_uncompiled):
             try:
-                with doing(self.told()):
-                    return called(self.first(lane.state))
+                with doing(self.told()), self.budget.spending():
+                    step = called(self.first(lane.state))
+                self.is_built = True
+                return step
             except NotCompiledError as error:
                 self.fails = True
                 self.notice(f"torch cannot compile a step ({error}); it runs uncompiled, which is slower")

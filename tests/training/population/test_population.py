@@ -575,6 +575,30 @@ def test_a_step_that_the_compiler_fails_on_goes_on_uncompiled_and_says_so(monkey
     assert_as_alone(trainer, 0, config(study, dropout=0.2), results)
 
 
+def test_shapes_that_are_left_when_the_budget_of_compiling_is_spent_run_uncompiled(monkeypatch):
+    def compiled(program):
+        def first(state):
+            program.step(state)
+            return lambda: program.step(state)
+
+        return first
+
+    monkeypatch.setattr("mtlsearch.training.population.steps.compiled", compiled)
+    monkeypatch.setattr("mtlsearch.training.population.steps.expected_compiling", lambda loaded: 0.0)
+    study, notices = disjoint_study(), []
+    configs = [config(study, dropout=0.2, depth=depth) for depth in (1, 2, 3)]
+    trainer = PopulationTrainer(double(study), 3, Compiled(notices.append), pytest.fail)
+    for number, member in enumerate(configs):
+        trainer.add(number, member)
+    results = [result for _ in range(EPOCHS) for result in trainer.advance()]
+    assert [lane.is_uncompiled for lane in trainer.lanes] == [False, True, True]
+    assert len([notice for notice in notices if "steps of other lane widths run uncompiled" in notice]) == 1
+    # The last bits of an uncompiled step are not those of a compiled one, so no slots are recorded to repeat.
+    assert [trainer.conditions(number)["lane_slots"] is None for number in range(3)] == [False, True, True]
+    for number, member in enumerate(configs):
+        assert_as_alone(trainer, number, member, results)
+
+
 @torch.library.custom_op("mtlsearch_tests::opaque", mutates_args=())
 def opaque(x: Tensor) -> Tensor:
     return x.clone()

@@ -3,10 +3,8 @@
 import logging
 import math
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -19,15 +17,14 @@ from mtlsearch.kernels.launch import building, kernels
 from mtlsearch.study.loaded import LoadedStudy
 from mtlsearch.training.batches import steps_per_epoch
 from mtlsearch.training.optim import clip_scale
+from mtlsearch.training.population.budget import Budget
 from mtlsearch.training.population.compiler import Call, NotCompiledError, compiled
 from mtlsearch.training.population.lane import Lane, Step, plain_step
 from mtlsearch.training.population.layout import compiling_line, compiling_pays, expected_compiling
 from mtlsearch.training.population.program import LaneProgram
-from mtlsearch.wording import duration
 
 WARM_UP = 3
 COMPILES_EXACTLY = (2, 14)  # of torch: what 2.9 and 2.11 compile for a CPU is not always what it is uncompiled
-PATIENCE = 3.0  # times the expected seconds of compiling, after which no other lane shape is compiled
 BUILT_ROWS = 256  # of an evaluation; its kernels are the same for any number of rows
 CPU = torch.device("cpu")
 
@@ -107,34 +104,6 @@ def build_kernels(program: LaneProgram) -> None:
         program.try_forward(lane.state, BUILT_ROWS)
 
 
-class Budget:
-    """The seconds that compiling may take: `PATIENCE` times the expected ones. Beyond them nothing more is compiled."""
-
-    def __init__(self, expected: float, notice: Callable[[str], None]) -> None:
-        self.expected, self.notice, self.spent, self.is_told = expected, notice, 0.0, False
-
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """Inside, the time counts."""
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.spent += time.monotonic() - begun
-
-    def is_spent(self) -> bool:
-        """Whether the budget is spent, which is told once."""
-        if self.spent <= PATIENCE * self.expected:
-            return False
-        if not self.is_told:
-            self.is_told = True
-            self.notice(
-                f"compiling has taken {duration(self.spent)} and was expected to take {duration(self.expected)}:"
-                " steps of other lane widths run uncompiled"
-            )
-        return True
-
-
 class Compiled:
     """The whole step, compiled once for each program and number of slots: equal lanes share it."""
 
@@ -190,7 +159,7 @@ class CompiledStep:
 
     def _first(self, lane: Lane, tick: int) -> Step:
         """Take a lane's first step, and give the step for all later ones."""
-        lane.is_uncompiled = not (self.is_built or self.fails) and self.budget.is_spent()
+        lane.is_uncompiled = not (self.is_built or self.fails or self.budget.allows_more())
         if not (self.fails or lane.is_uncompiled):
             try:
                 with doing(self.told()), self.budget.spending():

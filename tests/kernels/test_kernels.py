@@ -99,7 +99,8 @@ def layer_run(
 
 
 def assert_layer_is_plain(dtype: torch.dtype, device: str) -> None:
-    # The second takes two parts of the units, the last more tiles of examples than of units; the first tells two steps.
+    # The first is trained for several steps. The second has two parts of units, the last more tiles of examples than
+    # of units.
     for rows, units, steps in ((16, 24, STEPS), (5, 520, 1), (130, 6, 1))[: 1 if dtype == torch.float32 else 3]:
         ours, due = (layer_run(by_kernel, rows, units, dtype, device, steps=steps) for by_kernel in (True, False))
         for one, other in zip(ours, due, strict=True):

@@ -105,7 +105,7 @@ def all_curves(options: argparse.Namespace) -> Iterator[tuple[str, list[list[Arr
     kept: dict[str, Any] = json.loads(options.curves.read_text()) if options.curves and options.curves.exists() else {}
     for name in options.studies:
         found = []
-        for seed in range(options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             key = f"{name}/{seed}/{options.trials}"
             if key not in kept and not options.replay:
                 kept[key] = recorded(name, seed, options.trials, options.data)
@@ -188,7 +188,8 @@ def final(values: Array) -> Array:
 
 
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "halved at 1/8 and 1/2 of the epochs (peers, the default)": FrontPruner,
+    "halved at 1/8, 1/2 and 3/4 of the epochs (peers, the default)": FrontPruner,
+    "halved at 1/8 and 1/2": lambda epochs: FrontPruner(epochs, (1 / 8, 1 / 2)),
     "halved at 1/4": lambda epochs: FrontPruner(epochs, (1 / 4,)),
     "the upper third at every epoch": lambda epochs: FrontPruner(
         epochs, [(epoch + 1) / epochs for epoch in range(1, epochs)], 1 / 3, 16
@@ -257,6 +258,8 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--studies", nargs="*", default=list(STUDIES), choices=list(STUDIES))
     made.add_argument("--seeds", type=int, default=10)
+    made.add_argument("--first", type=int, default=0, help="the first seed")
+    made.add_argument("--no-fronts", action="store_true", help="the pruners alone")
     made.add_argument("--trials", type=int, default=64)
     made.add_argument("--curves", type=Path, help="the file that keeps the recorded curves")
     made.add_argument("--replay", action="store_true", help="replay the kept curves only")
@@ -265,8 +268,10 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if options.quick:
         options.studies, options.seeds, options.trials = ["wines"], 1, 4
-    body = f"{replayed(options)}\n\n{closed_form(1 if options.quick else 5, 20 if options.quick else 200)}"
-    conclude(options, "Pruning with several values, and fronts in closed form", body)
+    parts = [replayed(options)]
+    if not options.no_fronts:
+        parts.append(closed_form(1 if options.quick else 5, 20 if options.quick else 200))
+    conclude(options, "Pruning with several values, and fronts in closed form", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

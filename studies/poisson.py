@@ -70,4 +70,5 @@ study = Study(
     epochs=80,
     batch_size=64,
     weight_range=1000,
+    score="log_error",
 )

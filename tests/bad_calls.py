@@ -206,7 +206,7 @@ def _studies() -> Iterator[Call]:
     for value in ("tpu", "cuda:x", "cpu:3", "", "meta", "cuda:99"):
         yield Call(("run", "mine.py", "--device", value), 2, "--device")
     yield Call(("run", "mine.py", "--searches", "2", "--no-confirm"), 2, "but got --no-confirm")
-    yield Call(("run", "mine.py", "--score", "max"), 2, "mean, min, pareto or tasks")
+    yield Call(("run", "mine.py", "--score", "max"), 2, "mean, min, log_error, pareto or tasks")
 
 
 def _models() -> Iterator[Call]:

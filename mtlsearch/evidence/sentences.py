@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mtlsearch.evidence.metric import TaskMetric
 from mtlsearch.evidence.statistics import Estimate, sampling_error
-from mtlsearch.study.score import CALLABLE, Score
+from mtlsearch.study.score import CALLABLE, LOG_ERROR, Score
 from mtlsearch.wording import MANY_TASKS
 
 
@@ -30,6 +30,9 @@ def shown(estimate: Estimate, scale: float = 1.0, unit: str = "") -> str:
     return f"{number(estimate.mean * scale, digits)}{unit} ({interval})"
 
 
+DIGITS = "digits"  # −log₁₀ of an error: one more is a tenth of the error
+
+
 class Unit(NamedTuple):
     """A factor that makes a number readable, and the words behind the number."""
 
@@ -47,6 +50,8 @@ class Unit(NamedTuple):
         scored = [metrics[task] for task in score.weights(list(metrics))]
         if score.kind == CALLABLE:
             return cls(1.0, "in score")
+        if score.kind == LOG_ERROR:
+            return cls(1.0, DIGITS)
         if len(scored) == 1:
             return cls.of_metric(scored[0])
         return cls(100.0, "points") if all(metric.fraction for metric in scored) else cls(1.0, "in score")
@@ -56,9 +61,16 @@ class Unit(NamedTuple):
         return _span(estimate, self.scale, digits_of(estimate, self.scale, 2 if self.scale > 1 else 4))
 
     def gain(self, estimate: Estimate) -> str:
-        """`by 0.2 to 0.6 points`, of an interval above zero; an end that rounds to zero is not zero."""
+        """`by 0.2 to 0.6 points`, of an interval above zero; an end that rounds to zero is not zero.
+
+        Digits are told as factors too: `by 0.3 to 1.1 digits, an error 2 to 13 times smaller`.
+        """
         low, high = self.span(estimate).split(" to ")
-        return f"by {low if float(low) > 0 else 'just over 0'} to {high} {self.word}"
+        told = f"by {low if float(low) > 0 else 'just over 0'} to {high} {self.word}"
+        if self.word != DIGITS:
+            return told
+        least, most = (f"{float(f'{10**end:.2g}'):,g}" for end in (estimate.low or 0.0, estimate.high or 0.0))
+        return f"{told}, an error {least} to {most} times smaller"
 
 
 @dataclass(frozen=True)

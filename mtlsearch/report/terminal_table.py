@@ -1,14 +1,14 @@
 """A config and its verdict as text in a terminal."""
 
 from collections.abc import Mapping
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mtlsearch.study.score import MIN, NAMED
+from mtlsearch.study.score import NAMED, Score
 from mtlsearch.terminal import GAP
 from mtlsearch.wording import MOST_WEIGHED, measured, plain, shown_tasks, visible, weight_in_words
 
@@ -123,8 +123,8 @@ def _test_score(config: Mapping[str, Any]) -> str:
     if not found:
         return ""
     signs = {task: 1 if tasks[task]["higher_is_better"] else -1 for task in found}
-    values = [signs[task] * value for task, metrics in found.items() for value in metrics.values()]
-    return f", {measured(min(values) if kind == MIN else fmean(values))} on test"
+    oriented = {task: signs[task] * value for task, metrics in found.items() for value in metrics.values()}
+    return f", {measured(Score(kind).value(oriented))} on test"
 
 
 def _task_table(config: Mapping[str, Any], every: bool) -> Table:

@@ -290,6 +290,7 @@ def _checked(
     loaded = LoadedStudy(
         study, tuple(with_kind(model, each) for each in splits), targets, left_out=left_out, points=points
     )
+    study.scoring.check_metrics({task: metric.higher_is_better for task, metric in loaded.metrics.items()})
     loaded.check_model()
     loaded = loaded.with_features(model, device)
     loaded = replace(

@@ -12,15 +12,17 @@ from typing import Any
 from mtlsearch.errors import StudyError
 
 Values = Mapping[str, float]  # one number of each task, oriented so that higher is better
-MEAN, MIN, PARETO = "mean", "min", "pareto"
-NAMED = (MEAN, MIN, PARETO)
+MEAN, MIN, PARETO, LOG_ERROR = "mean", "min", "pareto", "log_error"
+NAMED = (MEAN, MIN, LOG_ERROR, PARETO)
 CALLABLE = "callable"
+TINY = 1e-300  # an error of 0 counts as this
 
 
 @dataclass(frozen=True)
 class Score:
     """The score of a study: `of` is `mean` or `min` over the tasks, a task, weights by task, or a callable.
 
+    `log_error` is the mean of −log₁₀ of the tasks' errors: one more is a tenth of the error.
     With `pareto` each task's metric is a value of its own, and the best trials are the front. Where one number is
     needed, as to compare the epochs of a trial, it is the mean.
     Weights are 0 or more; only their ratios matter. A callable takes {task: metric} with every metric oriented so that
@@ -35,7 +37,7 @@ class Score:
     def __post_init__(self) -> None:
         if not (callable(self.of) or isinstance(self.of, str | Mapping)):
             raise StudyError(
-                f"score must be {MEAN}, {MIN}, {PARETO}, a task, weights by task, or a callable, but got {self.of!r}"
+                f"score must be {', '.join(NAMED)}, a task, weights by task, or a callable, but got {self.of!r}"
             )
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise StudyError(f"the margin of a score must be 0 or more, but got {self.margin}")
@@ -46,7 +48,7 @@ class Score:
 
     @property
     def kind(self) -> str:
-        """`mean`, `min`, `pareto`, `weighted` or `callable`."""
+        """`mean`, `min`, `log_error`, `pareto`, `weighted` or `callable`."""
         if isinstance(self.of, str):
             return self.of if self.of in NAMED else "weighted"
         return "weighted" if isinstance(self.of, Mapping) else CALLABLE
@@ -57,8 +59,17 @@ class Score:
             raise StudyError(f"score {PARETO} trades tasks off against each other, but the study has one: use {MEAN}")
         for task in self._weights:
             if task not in tasks:
-                named = f"{MEAN}, {MIN}, {PARETO} or tasks" if isinstance(self.of, str) else "tasks"
+                named = f"{', '.join(NAMED)} or tasks" if isinstance(self.of, str) else "tasks"
                 raise StudyError(f"score must name {named} ({', '.join(tasks)}), but got {task!r}")
+
+    def check_metrics(self, higher_is_better: Mapping[str, bool]) -> None:
+        """Raise StudyError where the score takes errors, and a scored task's metric is none."""
+        for task in self.weights(list(higher_is_better)):
+            if self.kind == LOG_ERROR and higher_is_better[task]:
+                raise StudyError(
+                    f"score {LOG_ERROR} needs metrics that are errors, but higher is better in that of {task!r}:"
+                    f" use {MEAN}, or score other tasks"
+                )
 
     def weights(self, tasks: Sequence[str]) -> dict[str, float]:
         """The weight of each scored task, Σ = 1; the others are auxiliary. A callable's and `min`'s are equal."""
@@ -71,7 +82,7 @@ class Score:
         kept = {task: weight for task, weight in self._weights.items() if task in tasks and weight > 0}
         if self.kind == "weighted" and kept:
             return Score(kept)
-        return Score(MIN if self.kind == MIN else MEAN)
+        return Score(self.kind if self.kind in (MIN, LOG_ERROR) else MEAN)
 
     def value(self, values: Values) -> float:
         """The score of oriented metrics; those of auxiliary tasks do not count."""
@@ -79,6 +90,8 @@ class Score:
             return float(self.of(values))
         if self.kind == MIN:
             return min(values.values())
+        if self.kind == LOG_ERROR:
+            return math.fsum(_log_error(value) for value in values.values()) / len(values)
         if self.kind in (MEAN, PARETO):
             return sum(values.values()) / len(values)
         return math.fsum(weight * values[task] for task, weight in self.weights(list(values)).items())
@@ -87,7 +100,7 @@ class Score:
         """The difference in score that does not matter: that of every metric changing by its margin, at `values`."""
         if self.margin is not None:
             return self.margin
-        if not callable(self.of):
+        if self.kind not in (CALLABLE, LOG_ERROR):
             return self.value(margins)
         moved = self.value({task: value + margins[task] for task, value in values.items()})
         change = abs(moved - self.value(values))
@@ -145,6 +158,11 @@ def recorded_score(info: Mapping[str, Any]) -> Score:
     if about["kind"] == CALLABLE:
         return Score(_unknown, name, about["margin"])
     return Score(about["weights"] or about["kind"], name, about["margin"])
+
+
+def _log_error(oriented: float) -> float:
+    """−log₁₀ of an error that was oriented so that higher is better; NaN for what is no error."""
+    return math.nan if not oriented <= 0 else -math.log10(max(-oriented, TINY))
 
 
 def _unknown(values: Values) -> float:

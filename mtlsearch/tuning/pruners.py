@@ -23,7 +23,7 @@ LEAST_PEERS = 16
 # From so many scores on, the bar is computed anew only after so many more, as a fraction.
 MANY, FEW_MORE = 2000, 0.01
 # Of a trial's epochs: after these shares trials with several values are halved.
-RUNGS = (1 / 8, 1 / 2)
+RUNGS = (1 / 8, 1 / 2, 3 / 4)
 SHORT = 3  # epochs
 
 
@@ -102,7 +102,7 @@ def best_so_far(trial: FrozenTrial) -> float:
 
 
 class FrontPruner(BasePruner):
-    """Successive halving of trials with several values: after 1/8 and 1/2 of the epochs the better half goes on.
+    """Successive halving of trials with several values: after 1/8, 1/2 and 3/4 of the epochs the better half goes on.
 
     Trials are ordered by the non-dominated rank of their values, on one rank the loneliest first (`front.order`), so
     that the ends of the front survive. A value is the best one up to the epoch: one epoch's noise decides less. All

@@ -117,7 +117,7 @@ def test_option_outside_its_range_is_wrong_usage(empty: Path, option: str, value
         ("--pruner", "foo", "median, hyperband, halving, none"),
         ("--pruner", "optuna.samplers.TPESampler", "is no BasePruner"),
         ("--pruner", "optuna.pruners.PercentilePruner", "without arguments"),
-        ("--score", "median", "must name mean, min, pareto or tasks (left, right)"),
+        ("--score", "median", "must name mean, min, log_error, pareto or tasks (left, right)"),
         ("--set", "width=3", "the space has no 'width'; it has hidden"),
         ("--set", "hidden=9999", "must lie in [16, 128]"),
         ("--set", "hidden=wide", "must be a whole number"),

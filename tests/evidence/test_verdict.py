@@ -274,6 +274,23 @@ def test_the_score_min_is_the_worst_task() -> None:
     assert verdict.weights_sentence == "tuned weights beat equal ones by 0.96 to 1.04 points"
 
 
+def test_log_error_sees_a_gain_by_a_factor_that_the_errors_hide() -> None:
+    metrics = {"u": TaskMetric("relative_l2", higher_is_better=False)}
+    twin = [0.5, 0.02, 0.3, 0.01, 0.06]
+    factors = [0.5, 0.4, 0.6, 0.45, 0.55]
+    tuned = [error * factor for error, factor in zip(twin, factors, strict=True)]
+    config = Confirmed({"residual": 0.9, "start": 0.1}, [1.0] * 5, {"u": tuned}, {"u": twin})
+    terms = ("residual", "start")
+    assert judge([config], metrics, terms=terms).kind == "undecided"
+    verdict = judge([config], metrics, score="log_error", terms=terms)
+    assert verdict.kind == "tuned"
+    interval = stats.ttest_1samp([-math.log10(factor) for factor in factors], 0).confidence_interval(0.95)
+    low, high = (10**end for end in interval)
+    told = f"tuned weights beat equal ones by 0.22 to 0.39 digits, an error {low:.2g} to {high:.2g} times smaller"
+    assert verdict.weights_sentence == told
+    assert verdict.tuning.margin == pytest.approx(-math.log10(0.99))
+
+
 def test_a_score_of_the_users_own_is_called_seed_by_seed_with_the_margin_of_its_tasks() -> None:
     def least(metrics: Mapping[str, float]) -> float:
         return min(metrics.values())

@@ -55,6 +55,22 @@ def test_a_score_is_named_by_a_text(text: str, name: str, weights: dict[str, flo
     assert score.value({"a": 0.8, "b": 0.2}) == pytest.approx(value)
 
 
+def test_a_tenth_of_the_errors_is_one_more_in_log_error() -> None:
+    score = parsed_score("log_error", AB)
+    assert score.value({"a": -0.1, "b": -0.001}) == pytest.approx(2.0)
+    assert score.value({"a": -0.01, "b": -0.0001}) == pytest.approx(3.0)
+    assert math.isfinite(score.value({"a": 0.0, "b": -1.0}))
+    assert math.isnan(score.value({"a": 0.5, "b": -1.0}))
+    assert score.of_tasks(["a"]).kind == "log_error"
+    assert score.margin_at({"a": -0.1, "b": -5.0}, {"a": 0.001, "b": 0.05}) == pytest.approx(-math.log10(0.99))
+
+
+def test_only_errors_have_a_log_error() -> None:
+    Score("log_error").check_metrics({"a": False, "b": False})
+    with pytest.raises(StudyError, match="needs metrics that are errors, but higher is better in that of 'b'"):
+        Score("log_error").check_metrics({"a": False, "b": True})
+
+
 def test_a_callable_keeps_its_name_and_a_lambda_is_called_score() -> None:
     assert Score(worst).name == "worst"
     assert Score(lambda values: 0.0).name == "score"
@@ -70,23 +86,23 @@ def test_a_score_has_the_margin_of_its_tasks() -> None:
     assert Score(worst, margin=0.5).margin_at(values, margins) == 0.5
 
 
-@pytest.mark.parametrize("score", [Score("mean"), Score({"a": 2, "b": 1}), Score("a", margin=0.01)])
+@pytest.mark.parametrize("score", [Score("mean"), Score("log_error"), Score({"a": 2, "b": 1}), Score("a", margin=0.01)])
 def test_a_score_comes_back_from_the_store(score: Score) -> None:
     again = recorded_score({"score": score.name, "scoring": score.describe()})
     assert again.describe() == score.describe()
-    assert again.value({"a": 0.3, "b": 0.6}) == score.value({"a": 0.3, "b": 0.6})
+    assert again.value({"a": -0.3, "b": -0.6}) == score.value({"a": -0.3, "b": -0.6})
     assert math.isnan(recorded_score({"score": "worst", "scoring": Score(worst).describe()}).value({}))
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("c", "score must name mean, min, pareto or tasks (clean, noisy), but got 'c'"),
+        ("c", "score must name mean, min, log_error, pareto or tasks (clean, noisy), but got 'c'"),
         ({"c": 1}, "score must name tasks (clean, noisy), but got 'c'"),
         ({"clean": 0}, "the score must give a task a weight above 0, but all of them are 0"),
         ({"clean": -1}, "the weight of a task in the score must be 0 or more, but 'clean' has -1"),
         ({}, "the score must give a task a weight above 0, but all of them are 0"),
-        (3, "score must be mean, min, pareto, a task, weights by task, or a callable, but got 3"),
+        (3, "score must be mean, min, log_error, pareto, a task, weights by task, or a callable, but got 3"),
     ],
 )
 def test_a_score_that_cannot_be_is_refused(given: Any, message: str) -> None:
@@ -98,7 +114,7 @@ def test_a_score_that_cannot_be_is_refused(given: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("c", "--score c: score must name mean, min, pareto or tasks (clean, noisy), but got 'c'"),
+        ("c", "--score c: score must name mean, min, log_error, pareto or tasks (clean, noisy), but got 'c'"),
         ("clean=much", "--score clean=much: score must be TASK=WEIGHT with a number, but got 'clean=much'"),
         ("clean=0", "--score clean=0: the score must give a task a weight above 0, but all of them are 0"),
     ],

@@ -53,7 +53,7 @@ def task(name: str) -> Classification:
         ({"epochs": 1.5}, "epochs must be a whole number of 1 or more, but got 1.5"),
         ({"batch_size": 0}, "batch_size must be a whole number of 1 or more, but got 0"),
         ({"patience": 0}, "patience must be a whole number of 1 or more, but got 0"),
-        ({"score": "median"}, "score must name mean, min, pareto or tasks (a, b), but got 'median'"),
+        ({"score": "median"}, "score must name mean, min, log_error, pareto or tasks (a, b), but got 'median'"),
     ],
 )  # fmt: skip
 def test_definitions_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -34,7 +34,7 @@ U, V = (Evaluation(name, waves.DATA, "relative_l2") for name in "uv")
         ({"tasks": [Term("a", waves.AT, waves.ends)]}, "tasks must hold Tasks, but got a Term: name it in terms="),
         ({"folds": 2}, "leave folds out of a study with terms or evaluations"),
         ({"evaluations": [U, U]}, "each task needs a name of its own, but 'u' is there twice"),
-        ({"score": "residual"}, "score must name mean, min, pareto or tasks (u), but got 'residual'"),
+        ({"score": "residual"}, "score must name mean, min, log_error, pareto or tasks (u), but got 'residual'"),
         (term(lambda model, x: x.sum()), "no parameter changes it: call the model in it, and detach nothing"),
         (term(lambda model, x: model(x).detach().sum()), "no parameter changes it"),
         (term(lambda model, x: model(x)), "must be one number for each point, (48,), or one of the batch, ()"),

@@ -17,7 +17,7 @@ from mtlsearch.errors import StudyError
 from mtlsearch.evidence.grouping.partitions import Partition, best_partitions, lowest, predicted, summed
 from mtlsearch.evidence.metric import PerSeed, TaskMetric, scores
 from mtlsearch.evidence.statistics import ALPHA, Array, Estimate, estimate, t_interval
-from mtlsearch.study.score import CALLABLE, MIN, Score
+from mtlsearch.study.score import CALLABLE, LOG_ERROR, MIN, Score
 from mtlsearch.wording import listed
 
 Grouping = tuple[tuple[str, ...], ...]
@@ -73,7 +73,7 @@ class Affinities:
                     pairs[i, j] = alone[i] + self.gain(task, other).mean
         weights = score.weights(measured)
         shares = [weights.get(task, 0.0) for task in self.tasks]
-        if score.kind == CALLABLE:
+        if score.kind in (CALLABLE, LOG_ERROR):
             shares = [share / margin for share, margin in zip(shares, margins, strict=True)]
         found = predicted(alone, pairs)
         if score.kind == MIN:

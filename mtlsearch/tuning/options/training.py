@@ -71,7 +71,10 @@ class RunOptions(
     score: str | Mapping[str, float] | None = option(
         None,
         "--score",
-        help="mean or min over the tasks, pareto (each task by itself), a main task, or TASK=WEIGHT,TASK=WEIGHT.",
+        help=(
+            "mean, min or log_error over the tasks, pareto (each task by itself), a main task, or"
+            " TASK=WEIGHT,TASK=WEIGHT."
+        ),
         default="the study's",
     )
     at_least: Mapping[str, object] | None = option(

@@ -29,8 +29,8 @@ from common import conclude, parser, rounded, table
 from curves import EPOCHS, Surrogate, add_curves_options, kept_curves, surrogate_table
 from freeze_thaw import FreezeThaw, PrunedProcess
 from optuna.pruners import BasePruner, NopPruner
-from optuna.samplers import TPESampler
-from ways import HAS_SMAC, ForesightGP, Sampled, Smac, Way
+from optuna.samplers import GPSampler, TPESampler
+from ways import HAS_SMAC, Sampled, Smac, Way
 
 from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
@@ -54,10 +54,10 @@ WAYS: dict[str, Callable[[Surrogate, int], Way]] = {
     "freeze-thaw": FreezeThaw,
     "the process of freeze-thaw, rule of peers": PrunedProcess,
     "SMAC3, pruner of peers": lambda s, seed: Smac(s, seed, peers(s), 400),
-    "Optuna's GP (gp), pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("gp", seed), peers(s)),
-    "Optuna's GP with foresight": lambda s, seed: Sampled(
-        s, seed, ForesightGP(seed=seed, deterministic_objective=False), peers(s)
+    "Optuna's GP, pruner of peers": lambda s, seed: Sampled(
+        s, seed, GPSampler(seed=seed, deterministic_objective=False), peers(s)
     ),
+    "GP of mtlsearch (gp), pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("gp", seed), peers(s)),
 }
 
 

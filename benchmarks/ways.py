@@ -13,7 +13,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from joblib import parallel_config
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GPSampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.samplers import BaseSampler
+from optuna.trial import Trial, TrialState
 
 from mtlsearch.store.foresight import Foresight
 
@@ -114,28 +113,6 @@ class Sampled(Way):
                 self.ended(self.training.pop(number), float(self.known(number).max()), TrialState.COMPLETE)
             elif number and self.training[number].should_prune():  # the default config is never pruned
                 self.ended(self.training.pop(number), float(self.known(number).max()), TrialState.PRUNED)
-
-
-class ForesightGP(GPSampler):
-    """Optuna's Gaussian process, told what trials in training and pruned ones are expected to reach."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._foresight = Foresight()
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        seen = copy(study)
-        trials = study.get_trials(deepcopy=False)
-        self._foresight.learn(trials)
-        foreseen = [self._foresight.of_any(each) for each in trials]
-
-        def told(deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[FrozenTrial]:
-            return [each for each in foreseen if states is None or each.state in states]
-
-        seen._get_trials = told  # type: ignore[method-assign]
-        return super().sample_relative(seen, trial, search_space)
 
 
 class Smac(Sampled):

@@ -22,6 +22,7 @@ from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options.groups import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
+from mtlsearch.tuning.samplers.gp import ForesightGPSampler
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 Space = dict[str, BaseDistribution]
@@ -36,7 +37,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "gp":
-            return GPSampler(seed=seed, deterministic_objective=False)
+            return ForesightGPSampler(seed=seed, deterministic_objective=False)
         sampler: BaseSampler = _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)
     return sampler
 

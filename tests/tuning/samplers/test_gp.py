@@ -10,7 +10,7 @@ from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mtlsearch.store.foresight import Foresight
-from mtlsearch.tuning.samplers.gp import ForesightGPSampler
+from mtlsearch.tuning.samplers.gp import CANDIDATES, DRAWS, LOCAL_SEARCHES, ForesightGPSampler
 
 SPACE: dict[str, BaseDistribution] = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -39,7 +39,10 @@ def study_of(found: list[FrozenTrial], sampler: optuna.samplers.BaseSampler) -> 
 
 
 def made(kind: type[GPSampler]) -> GPSampler:
-    return kind(seed=3, deterministic_objective=False)
+    sampler = kind(seed=3, deterministic_objective=False)
+    sampler._n_preliminary_samples, sampler._n_local_search = CANDIDATES, LOCAL_SEARCHES
+    sampler._n_qmc_samples_qei = DRAWS
+    return sampler
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial
 
 from mtlsearch.store.foresight import Foresight
 
-
 # Optuna takes 2,048, 10 and 128.
 CANDIDATES, LOCAL_SEARCHES, DRAWS = 1024, 2, 64
 

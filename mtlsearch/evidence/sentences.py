@@ -63,14 +63,14 @@ class Unit(NamedTuple):
     def gain(self, estimate: Estimate) -> str:
         """`by 0.2 to 0.6 points`, of an interval above zero; an end that rounds to zero is not zero.
 
-        Digits are told as factors too: `by 0.3 to 1.1 digits, an error 2 to 13 times smaller`.
+        Digits are told as factors too: `by 0.3 to 1.1 digits (a factor of 2 to 13 in the error)`.
         """
         low, high = self.span(estimate).split(" to ")
         told = f"by {low if float(low) > 0 else 'just over 0'} to {high} {self.word}"
         if self.word != DIGITS:
             return told
         least, most = (f"{float(f'{10**end:.2g}'):,g}" for end in (estimate.low or 0.0, estimate.high or 0.0))
-        return f"{told}, an error {least} to {most} times smaller"
+        return f"{told} (a factor of {least} to {most} in the error)"
 
 
 @dataclass(frozen=True)

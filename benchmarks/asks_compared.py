@@ -3,8 +3,8 @@
     python benchmarks/asks_compared.py --curves FILE [--found FILE] [--seeds 40] [--problems digits enb jura]
 
 Each way searches the surrogate of a problem (`curves.py`) for each seed until the trial-epochs of --trials trials of
-the default are spent. The answer is the complete trial with the best observed score; what counts is the score that the
-surrogate expects of its config, without noise. Differences to the default are of the same seeds; the interval is
+TPE are spent. The answer is the complete trial with the best observed score; what counts is the score that the
+surrogate expects of its config, without noise. Differences to TPE are of the same seeds; the interval is
 Student's. Milliseconds are those of choosing the next members, by trial, beside the machine's other work.
 
 --found FILE keeps every search, so that a benchmark that was ended goes on. SMAC3 is compared where it can be imported.
@@ -36,7 +36,7 @@ from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.tuning.choices import make_pruner, seeded_asks
 from mtlsearch.tuning.options.training import RunOptions
 
-DEFAULT = "TPE of mtlsearch, pruner of peers (the default)"
+TPE = "TPE of mtlsearch, pruner of peers"
 PARTS = (0.5, 1.0)  # of the trial-epochs, at which the answer is looked at
 
 
@@ -45,7 +45,7 @@ def peers(surrogate: Surrogate) -> BasePruner:
 
 
 WAYS: dict[str, Callable[[Surrogate, int], Way]] = {
-    DEFAULT: lambda s, seed: Sampled(s, seed, seeded_asks("tpe", seed), peers(s)),
+    TPE: lambda s, seed: Sampled(s, seed, seeded_asks("tpe", seed), peers(s)),
     "random, pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("random", seed), peers(s)),
     "random, unpruned": lambda s, seed: Sampled(s, seed, seeded_asks("random", seed), NopPruner()),
     "Optuna's TPE, multivariate (auto_sampler's choice)": lambda s, seed: Sampled(
@@ -57,7 +57,8 @@ WAYS: dict[str, Callable[[Surrogate, int], Way]] = {
     "Optuna's GP, pruner of peers": lambda s, seed: Sampled(
         s, seed, GPSampler(seed=seed, deterministic_objective=False), peers(s)
     ),
-    "GP of mtlsearch (gp), pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("gp", seed), peers(s)),
+    "GP of mtlsearch, pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("gp", seed), peers(s)),
+    "auto (the default), pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("auto", seed), peers(s)),
 }
 
 
@@ -72,11 +73,11 @@ def answer(way: Way, spent: float) -> tuple[float, float]:
 
 @cache
 def budget(problem: str, trials: int) -> int:
-    """The trial-epochs that a problem's searches get: about those of so many trials of the default."""
+    """The trial-epochs that a problem's searches get: about those of so many trials of TPE."""
     return round(trials * EPOCHS[problem] * SHARE[problem])
 
 
-SHARE = {"digits": 0.55, "enb": 0.4, "jura": 0.4, "made up": 0.6}  # of its epochs that a trial of the default trains
+SHARE = {"digits": 0.55, "enb": 0.4, "jura": 0.4, "made up": 0.6}  # of its epochs that a trial of TPE trains
 
 
 def searched(problem: str, name: str, seed: int, surrogate: Surrogate, spent: int) -> dict[str, Any]:
@@ -120,11 +121,11 @@ def told(kept: dict[str, Any], problems: Sequence[str], options: argparse.Namesp
             cells = []
             for part in PARTS:
                 paired = [
-                    100 * (each[s]["answers"][str(part)][0] - found[DEFAULT][s]["answers"][str(part)][0])
+                    100 * (each[s]["answers"][str(part)][0] - found[TPE][s]["answers"][str(part)][0])
                     for s in each
-                    if s in found[DEFAULT]
+                    if s in found[TPE]
                 ]
-                cells.append(difference([p for p in paired if not math.isnan(p)]) if name != DEFAULT else "–")
+                cells.append(difference([p for p in paired if not math.isnan(p)]) if name != TPE else "–")
             expected, observed = (100 * fmean(e["answers"]["1.0"][i] for e in each.values()) for i in (0, 1))
             trials, ms = (fmean(e[of] for e in each.values()) for of in ("trials", "ms"))
             scores = [f"{expected:.2f}", f"{observed:.2f}", *cells]
@@ -134,7 +135,7 @@ def told(kept: dict[str, Any], problems: Sequence[str], options: argparse.Namesp
         "seeds",
         "expected score, %",
         "observed, %",
-        "points over the default, half way",
+        "points over TPE, half way",
     ]
     return table([*head, "at the end", "trials", "ms a trial"], rows)
 
@@ -152,7 +153,7 @@ def main() -> None:
     add_curves_options(made)
     made.add_argument("--found", type=Path, help="the file that keeps the searches")
     made.add_argument("--seeds", type=int, default=40)
-    made.add_argument("--trials", type=int, default=60, help="of the default, whose trial-epochs every way gets")
+    made.add_argument("--trials", type=int, default=60, help="of TPE, whose trial-epochs every way gets")
     made.add_argument("--ways", nargs="*", default=[""], help="only the ways whose names contain one of these")
     options = made.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -5,7 +5,7 @@
 Each sampler searches a problem of `curves.py` with the same seed, the same number of trials, the default pruner, and
 sixteen trials in flight. The best complete trial's config is then trained with fresh seeds; what counts is the mean of
 their best scores on validation, so that no lucky trial wins. The mean score on test stands beside it. Differences to
-the default are paired by seed, with Student's 95 % intervals. A search ends after --trials trials, not after as many
+TPE are paired by seed, with Student's 95 % intervals. A search ends after --trials trials, not after as many
 trial-epochs: those are in the table. --kept FILE keeps every search, so that a benchmark that was ended goes on.
 """
 
@@ -36,7 +36,7 @@ from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
 from mtlsearch.tuning.retrain import train_config
 
-DEFAULT, IN_FLIGHT, FRESH = "tpe", 16, range(1001, 1006)
+TPE, IN_FLIGHT, FRESH = "tpe", 16, range(1001, 1006)
 
 
 def trained(loaded: LoadedStudy, config: Config, seed: int) -> float:
@@ -78,14 +78,14 @@ def told(found: Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]) -
     rows = []
     for problem, ways in found.items():
         for way, seeds in ways.items():
-            paired = [100 * (each["fresh"] - ways[DEFAULT][seed]["fresh"]) for seed, each in seeds.items()]
+            paired = [100 * (each["fresh"] - ways[TPE][seed]["fresh"]) for seed, each in seeds.items()]
             mean = {of: fmean(each[of] for each in seeds.values()) for of in ("fresh", "observed", "epochs", "seconds")}
             scores = [f"{100 * mean[of]:.2f}" for of in ("fresh", "observed")]
-            gain = "–" if way == DEFAULT else interval(paired)
+            gain = "–" if way == TPE else interval(paired)
             rows.append(
                 [f"{problem}: {way}", len(seeds), *scores, gain, round(mean["epochs"]), rounded(mean["seconds"])]
             )
-    head = ["", "seeds", "fresh seeds, %", "observed, %", "points over the default", "trial-epochs", "seconds"]
+    head = ["", "seeds", "fresh seeds, %", "observed, %", "points over TPE", "trial-epochs", "seconds"]
     return table(head, rows)
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--problems", nargs="*", default=["digits", "enb", "jura"], choices=list(EPOCHS))
     made.add_argument("--tables", type=Path, help="the folder of NAME.arff.gz")
-    made.add_argument("--samplers", nargs="*", default=[DEFAULT, "gp"], help=f"the first must be {DEFAULT}")
+    made.add_argument("--samplers", nargs="*", default=[TPE, "auto"], help=f"the first must be {TPE}")
     made.add_argument("--seeds", type=int, default=40)
     made.add_argument("--trials", type=int, default=60)
     made.add_argument("--kept", type=Path, help="the file that keeps what was searched")

@@ -22,6 +22,7 @@ from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options.groups import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
+from mtlsearch.tuning.samplers.auto import AutoSampler
 from mtlsearch.tuning.samplers.gp import ForesightGPSampler
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
@@ -29,13 +30,15 @@ Space = dict[str, BaseDistribution]
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler that `name` names: tpe, random, gp, or an import path. Raises UsageError."""
+    """The sampler that `name` names: auto, tpe, random, gp, or an import path. Raises UsageError."""
     if name == "tpe":
         return tpe_sampler(seed)
     if name == "random":
         return RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "auto":
+            return AutoSampler(seed)
         if name == "gp":
             return ForesightGPSampler(seed=seed, deterministic_objective=False)
         sampler: BaseSampler = _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)

@@ -93,7 +93,7 @@ def weights_lines(study: Study) -> list[str]:
     if study.weights != AUTO or study.weights_choice == EACH:
         return []
     return [
-        f"{len(study.weighted)} tasks: their weights are equal, since a weight of each was measured to lose to them;"
+        f"{len(study.weighted)} tasks: their weights are equal, since a weight of each gained nothing over them;"
         " --weights labels, groups or each searches them"
     ]
 

@@ -70,7 +70,7 @@ class Study:
 
     `weights` says how the task weights are searched: "each" by itself; "equal", not at all; "labels", as the number of
     a task's labels to a searched power; "groups", one weight for each quarter of the tasks by their number of labels;
-    or groups of your own, {name: [task, …]}. "auto" takes each, and equal weights of more than 20 tasks.
+    or groups of your own, {name: [task, …]}. "auto" takes each, and equal weights of more than 8 tasks.
 
     `terms` have a loss and a weight, but no metric; `evaluations` have a metric, which counts in the score, but no
     loss. The model of a study without tasks takes a tensor and gives one: its terms call it as they like, and its

@@ -21,7 +21,7 @@ from mtlsearch.study.weights.task_weights import GROUP_PREFIX, LABEL_POWER, Dist
 from mtlsearch.tasks.task import Task, labelled
 from mtlsearch.wording import EQUAL, GROUPS, LABELS, WEIGHT_CHOICES, few
 
-MOST_EACH = 20  # tasks, up to which "auto" searches a weight of each
+MOST_EACH = 8  # tasks, up to which "auto" searches a weight of each
 MANY = EQUAL  # what "auto" takes for more: a weight of each lost to them
 MOST_POWER = 1.0  # at 1 every label counts alike, at 0 every task
 LABEL_GROUPS = 4  # quarters of the tasks by their number of labels

@@ -3,8 +3,8 @@
 At equal trial-epochs with sixteen in training the Gaussian process (`gp.py`) found better configs than TPE on one of
 three problems, and as good ones on the others (`benchmarks/asks_compared.py`). It allows for trials in training, which
 TPE counts as bad ones. It costs tens of milliseconds an ask and more with each trial, so TPE goes on after `MOST`
-trials. TPE also asks where it was not held against the other one: with few trials in training, several values,
-metrics that must reach something, or many dimensions.
+trials. TPE also asks where it was not held against the other one: with fewer or many more trials in training, several
+values, metrics that must reach something, or many dimensions.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
 Space = dict[str, BaseDistribution]
 MOST = 200  # trials, from which on TPE asks
-LEAST_IN_TRAINING = 8
+LEAST_IN_TRAINING, MOST_IN_TRAINING = 8, 32  # an ask takes longer with each
 LEAST_KNOWN = 10  # trials that tell something; TPE asks at random before
 MOST_DIMENSIONS = 20
 
@@ -72,4 +72,4 @@ def is_for_gp(trials: Sequence[FrozenTrial]) -> bool:
     in_training = sum(trial.state is TrialState.RUNNING for trial in trials)
     known = sum(trial.state is TrialState.COMPLETE or epochs_reported(trial) >= LEAST_EPOCHS for trial in trials)
     constrained = any(trial.constraints for trial in trials)
-    return in_training >= LEAST_IN_TRAINING and known >= LEAST_KNOWN and not constrained
+    return LEAST_IN_TRAINING <= in_training <= MOST_IN_TRAINING and known >= LEAST_KNOWN and not constrained

@@ -41,6 +41,7 @@ def asked(
     [
         (history(12, 8), "gp"),
         (history(12, 7), "tpe"),  # too few in training
+        (history(12, 33), "tpe"),  # too many
         (history(9, 8), "tpe"),  # too little is known
         (history(auto.MOST, 8), "tpe"),  # the history is long
     ],

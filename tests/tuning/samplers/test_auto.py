@@ -3,10 +3,11 @@
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mtlsearch.tuning.choices import seeded_asks
+from mtlsearch.training.seeds import derived_seed
+from mtlsearch.tuning.choices import SeededAsks, make_sampler, seeded_asks
 from mtlsearch.tuning.samplers import auto
 from mtlsearch.tuning.samplers.auto import is_for_gp
 
@@ -73,3 +74,19 @@ def test_a_config_that_was_asked_before_is_asked_of_tpe_instead(monkeypatch: pyt
     found = asked(seeded_asks("auto", 0), told)
     assert found not in [each.params for each in told]
     assert found == asked(seeded_asks("tpe", 0), told)
+
+
+def test_what_the_samplers_keep_from_ask_to_ask_changes_no_answer() -> None:
+    class Anew(SeededAsks):
+        def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+            self._sampler = make_sampler("auto", derived_seed(0, "ask", trial.number))
+            self._sampler.before_trial(study, trial)
+
+    found = []
+    for sampler in (seeded_asks("auto", 0), Anew(RandomSampler, 0)):
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for each in history(12, 6):
+            study.add_trial(each)
+        found.append([study.ask(SPACE).params for _ in range(6)])  # TPE asks twice, then the Gaussian process
+    assert found[0] == found[1]
+    assert len({tuple(params.values()) for params in found[0]}) == 6

@@ -58,7 +58,6 @@ WAYS: dict[str, Callable[[Surrogate, int], Way]] = {
         s, seed, GPSampler(seed=seed, deterministic_objective=False), peers(s)
     ),
     "GP of mtlsearch, pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("gp", seed), peers(s)),
-    "auto (the default), pruner of peers": lambda s, seed: Sampled(s, seed, seeded_asks("auto", seed), peers(s)),
 }
 
 

@@ -4,9 +4,9 @@
 
 Each sampler searches a problem of `curves.py` with the same seed, the same number of trials, the default pruner, and
 sixteen trials in flight. The best complete trial's config is then trained with fresh seeds; what counts is the mean of
-their best scores on validation, so that no lucky trial wins. The mean score on test stands beside it. Differences to
-TPE are paired by seed, with Student's 95 % intervals. A search ends after --trials trials, not after as many
-trial-epochs: those are in the table. --kept FILE keeps every search, so that a benchmark that was ended goes on.
+their best scores on validation, so that no lucky trial wins. Differences to TPE are paired by seed, with Student's
+95 % intervals. A search ends after --trials trials, not after as many trial-epochs: those are in the table. --kept FILE
+keeps every search, so that a benchmark that was ended goes on.
 """
 
 import argparse
@@ -20,30 +20,20 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from asks_compared import difference
 from common import conclude, parser, rounded, table
-from curves import EPOCHS, study_of
+from curves import EPOCHS, study_of, trained_curve
 from optuna.trial import TrialState
 
 import mtlsearch
-from mtlsearch.evidence.statistics import t_interval
 from mtlsearch.store.database.opening import open_storage
 from mtlsearch.store.finding import find_record
 from mtlsearch.store.trials import score_of
 from mtlsearch.study.loaded import LoadedStudy, load_data
-from mtlsearch.study.space import Config
 from mtlsearch.study.study_file import load_study
-from mtlsearch.training.solo import SoloTrainer
 from mtlsearch.training.trainer import Training
-from mtlsearch.tuning.retrain import train_config
 
 TPE, IN_FLIGHT, FRESH = "tpe", 16, range(1001, 1006)
-
-
-def trained(loaded: LoadedStudy, config: Config, seed: int) -> float:
-    """The best validation score of one training."""
-    training, found = Training(loaded, seed), list[float]()
-    train_config(training, config, on_epoch=lambda result: found.append(result.score), trainer=SoloTrainer(training))
-    return max(found)
 
 
 def searched(study: str, loaded: LoadedStudy, sampler: str, seed: int, trials: int) -> dict[str, float]:
@@ -70,7 +60,7 @@ def searched(study: str, loaded: LoadedStudy, sampler: str, seed: int, trials: i
             spent = sum(len(trial.intermediate_values) for trial in record.trials())
             config = loaded.study.search_space.config(best.params, loaded.study.default)
             observed = score_of(best)
-    fresh = [trained(loaded, config, each) for each in FRESH]
+    fresh = [max(trained_curve(Training(loaded, each), config)) for each in FRESH]
     return {"fresh": fmean(fresh), "observed": observed, "epochs": spent, "seconds": seconds}
 
 
@@ -81,17 +71,12 @@ def told(found: Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]) -
             paired = [100 * (each["fresh"] - ways[TPE][seed]["fresh"]) for seed, each in seeds.items()]
             mean = {of: fmean(each[of] for each in seeds.values()) for of in ("fresh", "observed", "epochs", "seconds")}
             scores = [f"{100 * mean[of]:.2f}" for of in ("fresh", "observed")]
-            gain = "–" if way == TPE else interval(paired)
+            gain = "–" if way == TPE else difference(paired)
             rows.append(
                 [f"{problem}: {way}", len(seeds), *scores, gain, round(mean["epochs"]), rounded(mean["seconds"])]
             )
     head = ["", "seeds", "fresh seeds, %", "observed, %", "points over TPE", "trial-epochs", "seconds"]
     return table(head, rows)
-
-
-def interval(differences: list[float]) -> str:
-    found = t_interval(differences)
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def measured(options: argparse.Namespace) -> str:
@@ -120,7 +105,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--problems", nargs="*", default=["digits", "enb", "jura"], choices=list(EPOCHS))
     made.add_argument("--tables", type=Path, help="the folder of NAME.arff.gz")
-    made.add_argument("--samplers", nargs="*", default=[TPE, "auto"], help=f"the first must be {TPE}")
+    made.add_argument("--samplers", nargs="*", default=[TPE, "gp"], help=f"the first must be {TPE}")
     made.add_argument("--seeds", type=int, default=40)
     made.add_argument("--trials", type=int, default=60)
     made.add_argument("--kept", type=Path, help="the file that keeps what was searched")

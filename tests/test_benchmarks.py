@@ -48,7 +48,7 @@ ROWS = {
     "importance": ["sum", "bowl", "product", "step", "cliff", "hinge", "ridge", "box"],
     "warm_starts": ["made up, 2 seeds: cold", "made up, 2 seeds: --from", "made up, 2 seeds: --narrow"],
     "asks_compared": [f"made up, 58: {way}" for way in ("TPE of mtlsearch", "random, unpruned", "freeze-thaw")],
-    "asks_trained": ["made up: tpe", "made up: auto"],
+    "asks_trained": ["made up: tpe", "made up: gp"],
     "independent": ["mnist, equal weights", "fashion, equal weights", "mnist, alone", "fashion, alone"],
 }
 

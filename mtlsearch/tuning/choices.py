@@ -22,7 +22,6 @@ from mtlsearch.errors import UsageError, one_line
 from mtlsearch.training.seeds import derived_seed
 from mtlsearch.tuning.options.groups import PRUNERS, SAMPLERS
 from mtlsearch.tuning.pruners import FrontPruner, PeerPruner
-from mtlsearch.tuning.samplers.auto import AutoSampler
 from mtlsearch.tuning.samplers.gp import ForesightGPSampler
 from mtlsearch.tuning.samplers.tpe import tpe_sampler
 
@@ -30,15 +29,13 @@ Space = dict[str, BaseDistribution]
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler that `name` names: auto, tpe, random, gp, or an import path. Raises UsageError."""
+    """The sampler that `name` names: tpe, random, gp, or an import path. Raises UsageError."""
     if name == "tpe":
         return tpe_sampler(seed)
     if name == "random":
         return RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name == "auto":
-            return AutoSampler(seed)
         if name == "gp":
             return ForesightGPSampler(seed=seed, deterministic_objective=False)
         sampler: BaseSampler = _imported(name, "sampler", SAMPLERS, BaseSampler, seed=seed)
@@ -96,8 +93,8 @@ class SeededAsks(BaseSampler):
     """Answers each ask as a new sampler would that `make` makes with the seed of that ask.
 
     A sampler is kept from ask to ask where its generators are Optuna's, which are seeded in place: what it keeps of the
-    history saves time and changes no answer. The Gaussian process starts its fit where the last one ended, so it is
-    made anew. A sampler with generators of its own is seeded once, by the first trial that it is asked for.
+    history saves time and changes no answer. Optuna's Gaussian process starts its fit where the last one ended, so
+    it is made anew. A sampler with generators of its own is seeded once, by the first trial that it is asked for.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:

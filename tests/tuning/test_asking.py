@@ -26,7 +26,7 @@ SPACE: dict[str, BaseDistribution] = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),
     "optimizer": CategoricalDistribution(("adam", "rmsprop", "sgd")),
 }
-SAMPLERS = ["auto", "tpe", "random", "gp", "optuna.samplers.NSGAIISampler", "optuna.samplers.TPESampler"]
+SAMPLERS = ["tpe", "random", "gp", "optuna.samplers.NSGAIISampler", "optuna.samplers.TPESampler"]
 Suggested = tuple[Any, ...]
 
 

@@ -294,7 +294,7 @@ def test_another_sampler_or_pruner_is_refused_under_the_same_name(tmp_path: Path
     amount = ("--trials", 2, "--seeds", 1)
     done(*comparing(tmp_path, *amount))
     line = refused(*comparing(tmp_path, *amount, "--sampler", "random", "--quiet"))
-    assert "was begun otherwise (sampler auto, now random)" in line
+    assert "was begun otherwise (sampler tpe, now random)" in line
 
 
 def test_process_that_dies_while_it_makes_a_methods_study_leaves_one_that_is_begun_again(

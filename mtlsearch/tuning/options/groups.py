@@ -12,7 +12,7 @@ LARGEST_TRIAL = 10**9
 LONGEST_TEXT = 1000  # letters of a list of devices, or of an address
 LONGEST_NAME = 200  # letters: with what is added to it, a file's name and Optuna's column hold it
 PRECISIONS = ("fp32", "tf32", "bf16")
-SAMPLERS = ("auto", "tpe", "random", "gp")
+SAMPLERS = ("tpe", "random", "gp")
 PRUNERS = ("peers", "median", "hyperband", "halving", "none")
 
 
@@ -154,7 +154,7 @@ class PrecisionOptions(Options):
 class AskOptions(Options):
     """Which configs a search asks for, which trials it ends early, and how many it trains at once."""
 
-    sampler: str = option("auto", "--sampler", help=f"{', '.join(SAMPLERS)}, or an import path.")
+    sampler: str = option("tpe", "--sampler", help=f"{', '.join(SAMPLERS)}, or an import path.")
     pruner: str = option("peers", "--pruner", help=f"{', '.join(PRUNERS)}, or an import path.")
     population: int | None = option(
         None,

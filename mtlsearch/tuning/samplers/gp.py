@@ -33,11 +33,6 @@ class ForesightGPSampler(GPSampler):
         self._n_preliminary_samples, self._n_local_search, self._n_qmc_samples_qei = CANDIDATES, LOCAL_SEARCHES, DRAWS
         self._foresight = Foresight()
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Begin each fit anew: it would start where the last one ended, and no ask may depend on those before it."""
-        self._gprs_cache_list = self._constraints_gprs_cache_list = None
-        super().before_trial(study, trial)
-
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
